@@ -1,0 +1,250 @@
+//! `RepoFanout`: one repository, fanned out to S3 and SNS.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::status::RepoFanoutStatus;
+
+/// Copies every push to a repository into an S3 bucket and announces it on an SNS topic.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "repofanout.dev",
+    version = "v1alpha1",
+    kind = "RepoFanout",
+    plural = "repofanouts",
+    singular = "repofanout",
+    shortname = "rf",
+    category = "aws",
+    namespaced,
+    status = "RepoFanoutStatus",
+    derive = "PartialEq",
+    doc = "RepoFanout copies every push to a repository into an S3 bucket and announces it on an SNS topic.",
+    printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository"),
+    printcolumn(name = "Branch", type_ = "string", json_path = ".spec.branch"),
+    printcolumn(name = "Connection", type_ = "string", json_path = ".status.connection.status"),
+    printcolumn(name = "Execution", type_ = "string", json_path = ".status.lastExecution.status"),
+    printcolumn(name = "Commit", type_ = "string", json_path = ".status.delivered.commit.shortID"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.placement.account", priority = 1),
+    printcolumn(name = "Region", type_ = "string", json_path = ".status.placement.region", priority = 1),
+    printcolumn(name = "Bucket", type_ = "string", json_path = ".status.delivered.bucket", priority = 1),
+    printcolumn(name = "Prefix", type_ = "string", json_path = ".status.delivered.prefix", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 63")
+        .message("metadata.name: write at most 63 characters, AWS tags and names carry it")
+)]
+#[x_kube(
+    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
+        .message("name is immutable, also from unset to set: delete the object and create it with the other name"),
+    validation = Rule::new("has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)")
+        .message("region is immutable, also from unset to set: delete the object and create it in the other region"),
+    validation = Rule::new("(has(self.destination) && has(self.destination.bucketName) ? self.destination.bucketName : '') == (has(oldSelf.destination) && has(oldSelf.destination.bucketName) ? oldSelf.destination.bucketName : '')")
+        .message("destination.bucketName is immutable, also from unset to set: a bucket cannot be renamed; delete the object and create it with the other name"),
+    validation = Rule::new("(has(self.artifacts) && has(self.artifacts.bucketName) ? self.artifacts.bucketName : '') == (has(oldSelf.artifacts) && has(oldSelf.artifacts.bucketName) ? oldSelf.artifacts.bucketName : '')")
+        .message("artifacts.bucketName is immutable, also from unset to set: a bucket cannot be renamed; delete the object and create it with the other name"),
+    validation = Rule::new("(has(self.connection) && has(self.connection.provider) ? self.connection.provider : '') == (has(oldSelf.connection) && has(oldSelf.connection.provider) ? oldSelf.connection.provider : '')")
+        .message("connection.provider is immutable, also from unset to set: another provider is another connection and another authorization; delete the object and create it with the other provider"),
+    validation = Rule::new("(has(self.connection) && has(self.connection.hostARN) ? self.connection.hostARN : '') == (has(oldSelf.connection) && has(oldSelf.connection.hostARN) ? oldSelf.connection.hostARN : '')")
+        .message("connection.hostARN is immutable, also from unset to set: another host is another connection and another authorization; delete the object and create it with the other host")
+)]
+pub struct RepoFanoutSpec {
+    /// The repository to copy, as `owner/name` in the provider's own case (GitLab: with all its groups).
+    #[schemars(length(min = 3, max = 255), regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$"))]
+    #[x_kube(validation = Rule::new("self.split('/').all(s, s != '.' && s != '..')")
+        .message("repository: write owner/name, no part of it may be '.' or '..'"))]
+    pub repository: String,
+
+    /// The branch whose pushes are copied.
+    #[serde(default = "default_branch")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\x00-\x20~^:?*\[\\\x7f]+$"))]
+    #[x_kube(validation = Rule::new("!self.contains('..') && !self.contains('//') && !self.contains('@{') && !self.startsWith('/') && !self.startsWith('-') && !self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')")
+        .message("branch: write a branch name as git has it, without '..', '//' or '@{', not starting with '/' or '-', not ending with '/', '.' or '.lock'"))]
+    pub branch: String,
+
+    /// Readable base of every AWS name, only where the operator's settings allow names. Made of namespace and name if left out. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 21), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: Option<String>,
+
+    /// The AWS region, such as `eu-west-1`. The operator's own if left out. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 25), regex(pattern = r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$"))]
+    pub region: Option<String>,
+
+    /// The connection to the repository's provider. Its own connection to GitHub if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionSpec>,
+
+    /// Where the files go. An own bucket, under `owner/name`, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationSpec>,
+
+    /// Where CodePipeline keeps the zip that it passes between its stages. An own bucket, kept 30 days, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<ArtifactsSpec>,
+
+    /// How the pipeline runs. A V2 pipeline that queues its executions if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelineSpec>,
+
+    /// What is announced, and where. Succeeded executions, on an own topic, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<NotificationsSpec>,
+
+    /// How often everything in AWS is looked at in full, such as `10m` (the default) or `1h30m`; at least `1m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+        .message("interval: write a duration from 1m to 168h, such as 10m"))]
+    pub interval: Option<String>,
+
+    /// AWS tags of every resource that is made for this object. Keys of AWS (`aws:`) and of the operator (`repofanout.dev/`) are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 30), extend("additionalProperties" = {"type": "string", "maxLength": 256, "pattern": r"^[A-Za-z0-9 _.:/=+@-]*$"}))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, size(k) >= 1 && size(k) <= 128 && k.matches('^[A-Za-z0-9 _.:/=+@-]+$'))")
+            .message("tags: write keys of 1 to 128 letters, digits, spaces and _ . : / = + - @"),
+        validation = Rule::new("self.all(k, !k.lowerAscii().startsWith('aws:') && !k.lowerAscii().startsWith('repofanout.dev/'))")
+            .message("tags: choose keys that do not begin with aws: or repofanout.dev/, those say who owns a resource")
+    )]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+fn default_branch() -> String {
+    "main".to_owned()
+}
+
+/// The connection to the repository's provider: one of `provider`, `hostARN` (both its own) or `existingARN`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("[has(self.provider), has(self.hostARN), has(self.existingARN)].filter(x, x).size() <= 1")
+    .message("connection: write only one of provider, hostARN and existingARN"))]
+pub struct ConnectionSpec {
+    /// The provider of the object's own connection; a person authorizes it once in the AWS console. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["GitHub", "GitLab", "Bitbucket"]))]
+    pub provider: Option<String>,
+
+    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of the object's own connection. Immutable.
+    #[serde(default, rename = "hostARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:(codestar-connections|codeconnections):[a-z0-9-]+:[0-9]{12}:host/[A-Za-z0-9/_.-]+$"))]
+    pub host_arn: Option<String>,
+
+    /// ARN of a connection that exists; it is used and looked at, never changed or deleted. Only what the operator's settings allow.
+    #[serde(default, rename = "existingARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:(codestar-connections|codeconnections):[a-z0-9-]+:[0-9]{12}:connection/[A-Za-z0-9-]+$"))]
+    pub existing_arn: Option<String>,
+}
+
+/// Where the files go: one of `bucketName` (made, configured and owned by the object) or `existingBucket`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
+    .message("destination: write only one of bucketName and existingBucket"))]
+pub struct DestinationSpec {
+    /// Name of the object's own bucket. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$"))]
+    pub bucket_name: Option<String>,
+
+    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the operator's settings allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub existing_bucket: Option<String>,
+
+    /// Prefix of every key, without a slash at either end. The repository's `owner/name` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"))]
+    #[x_kube(validation = Rule::new("!self.contains('..') && self.split('/').all(s, s != '.')")
+        .message("prefix: write parts of letters, digits, _ . and - with single slashes between them, without '..'"))]
+    pub prefix: Option<String>,
+}
+
+/// Where CodePipeline keeps its artifacts: one of `bucketName` (made, configured and owned by the object) or `existingBucket`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
+        .message("artifacts: write only one of bucketName and existingBucket"),
+    validation = Rule::new("!(has(self.retentionDays) && has(self.existingBucket))")
+        .message("artifacts: retentionDays is for the object's own bucket, an existing bucket is never configured; leave one of them out")
+)]
+pub struct ArtifactsSpec {
+    /// Name of the object's own bucket. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$"))]
+    pub bucket_name: Option<String>,
+
+    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the operator's settings allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub existing_bucket: Option<String>,
+
+    /// Days after which an artifact in the object's own bucket expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub retention_days: Option<i32>,
+}
+
+/// How the pipeline runs.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.executionMode) && self.executionMode != 'SUPERSEDED')")
+    .message("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out"))]
+pub struct PipelineSpec {
+    /// CodePipeline's pipeline type; it decides the price.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["V1", "V2"]))]
+    pub type_: Option<String>,
+
+    /// What happens to an execution while another one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["QUEUED", "SUPERSEDED"]))]
+    pub execution_mode: Option<String>,
+
+    /// Whether a push starts an execution. If `false`, only `repofanout.dev/release-requested-at` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect_changes: Option<bool>,
+}
+
+/// What is announced, and where: one of `topicName` (made, configured and owned by the object) or `existingTopicARN`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.topicName) && has(self.existingTopicARN))")
+    .message("notifications: write only one of topicName and existingTopicARN"))]
+pub struct NotificationsSpec {
+    /// What is announced: ends of CodePipeline's event type ids, such as `pipeline-execution-succeeded` (the default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 17),
+        extend("items" = {"type": "string", "maxLength": 64, "enum": [
+            "pipeline-execution-failed", "pipeline-execution-canceled", "pipeline-execution-started",
+            "pipeline-execution-resumed", "pipeline-execution-succeeded", "pipeline-execution-superseded",
+            "stage-execution-started", "stage-execution-succeeded", "stage-execution-resumed",
+            "stage-execution-canceled", "stage-execution-failed",
+            "action-execution-succeeded", "action-execution-failed", "action-execution-canceled",
+            "action-execution-started"
+        ]}),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub events: Option<Vec<String>>,
+
+    /// How much a notification tells; `FULL` adds failure messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["BASIC", "FULL"]))]
+    pub detail: Option<String>,
+
+    /// Name of the object's own topic. The common base name if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    pub topic_name: Option<String>,
+
+    /// ARN of a topic that exists; it is used, never configured or deleted. Only what the operator's settings allow.
+    #[serde(default, rename = "existingTopicARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$"))]
+    pub existing_topic_arn: Option<String>,
+}

@@ -1,0 +1,256 @@
+//! S3 buckets.
+
+use async_trait::async_trait;
+use aws_sdk_s3::types::{
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration,
+    Delete, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier, ObjectOwnership,
+    OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, Tagging,
+};
+
+use super::{Clients, found, gone, json, unbuildable};
+use crate::cloud::{self, Buckets, Class, Result};
+use crate::model::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
+use crate::model::observed::{BucketView, ObservedBucket};
+use crate::model::owner::Tags;
+use crate::model::policy;
+use crate::plan::delta::{Delta, Field};
+
+/// How many pages of 1,000 versions one call of `empty` deletes.
+const PAGES: usize = 10;
+
+#[async_trait]
+impl Buckets for Clients {
+    async fn observe(&self, name: &str, settings: bool) -> Result<BucketView> {
+        let head = self.s3.head_bucket().bucket(name).expected_bucket_owner(&self.account).send();
+        match self.call("s3:HeadBucket", head).await {
+            Ok(head) => match head.bucket_region() {
+                Some(region) if region != self.region => return Ok(BucketView::Elsewhere(region.to_owned())),
+                _ => {}
+            },
+            Err(e) => {
+                return match (e.class, e.message.as_str()) {
+                    (Class::NotFound, _) => Ok(BucketView::Missing),
+                    (Class::Denied, _) => Ok(BucketView::Forbidden),
+                    // S3 answers 301, and 400 where the region is of another signing version.
+                    (Class::Invalid, _) => Ok(BucketView::Elsewhere("another than the operator asked in".to_owned())),
+                    _ => Err(e),
+                };
+            }
+        }
+        if !settings {
+            return Ok(BucketView::Present(Box::new(ObservedBucket::created(Tags::new()))));
+        }
+        let (tags, public, ownership, encryption, policy, lifecycle) = tokio::join!(
+            self.tags(name),
+            self.public_access_blocked(name),
+            self.owner_enforced(name),
+            self.encrypted(name),
+            self.policy(name),
+            self.lifecycle_rules(name),
+        );
+        Ok(BucketView::Present(Box::new(ObservedBucket {
+            tags: tags?,
+            public_access_blocked: public?,
+            owner_enforced: ownership?,
+            encrypted: encryption?,
+            policy: policy?,
+            lifecycle: lifecycle?.iter().find(|r| r.id() == Some(LIFECYCLE_RULE)).and_then(read_lifecycle),
+        })))
+    }
+
+    async fn create(&self, desired: &Bucket, tags: &Tags) -> Result<()> {
+        const CALL: &str = "s3:CreateBucket";
+        let mut configuration = CreateBucketConfiguration::builder();
+        // us-east-1 is the one region that must not be named.
+        if self.region != "us-east-1" {
+            configuration = configuration.location_constraint(BucketLocationConstraint::from(self.region.as_str()));
+        }
+        for tag in tag_set!(Tag, CALL, tags)? {
+            configuration = configuration.tags(tag);
+        }
+        let create = self
+            .s3
+            .create_bucket()
+            .bucket(&desired.name)
+            .create_bucket_configuration(configuration.build())
+            .object_ownership(ObjectOwnership::BucketOwnerEnforced)
+            .send();
+        self.call(CALL, create).await?;
+        // A bucket that was just made has neither policy nor rules.
+        self.put_statement(desired, None).await?;
+        self.put_lifecycle(desired, Vec::new()).await
+    }
+
+    async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<()> {
+        let name = &desired.name;
+        if delta.has(Field::Tags) {
+            // PutBucketTagging replaces all tags: others' are read anew and kept.
+            let mut tags = self.tags(name).await?;
+            tags.extend(desired.tags.clone());
+            const CALL: &str = "s3:PutBucketTagging";
+            let tagging = Tagging::builder().set_tag_set(Some(tag_set!(Tag, CALL, &tags)?)).build().map_err(unbuildable(CALL))?;
+            let put = self.s3.put_bucket_tagging().bucket(name).expected_bucket_owner(&self.account).tagging(tagging);
+            self.call(CALL, put.send()).await?;
+        }
+        if delta.has(Field::PublicAccessBlock) {
+            let block = PublicAccessBlockConfiguration::builder()
+                .block_public_acls(true)
+                .ignore_public_acls(true)
+                .block_public_policy(true)
+                .restrict_public_buckets(true)
+                .build();
+            let put = self.s3.put_public_access_block().bucket(name).expected_bucket_owner(&self.account);
+            self.call("s3:PutBucketPublicAccessBlock", put.public_access_block_configuration(block).send()).await?;
+        }
+        if delta.has(Field::Ownership) {
+            const CALL: &str = "s3:PutBucketOwnershipControls";
+            let rule = OwnershipControlsRule::builder().object_ownership(ObjectOwnership::BucketOwnerEnforced).build();
+            let controls = OwnershipControls::builder().rules(rule.map_err(unbuildable(CALL))?).build().map_err(unbuildable(CALL))?;
+            let put = self.s3.put_bucket_ownership_controls().bucket(name).expected_bucket_owner(&self.account);
+            self.call(CALL, put.ownership_controls(controls).send()).await?;
+        }
+        if delta.has(Field::Encryption) {
+            const CALL: &str = "s3:PutEncryptionConfiguration";
+            let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
+            let rule = ServerSideEncryptionRule::builder()
+                .apply_server_side_encryption_by_default(default.map_err(unbuildable(CALL))?)
+                .build();
+            let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(unbuildable(CALL))?;
+            let put = self.s3.put_bucket_encryption().bucket(name).expected_bucket_owner(&self.account);
+            self.call(CALL, put.server_side_encryption_configuration(configuration).send()).await?;
+        }
+        if delta.has(Field::Policy) {
+            let present = self.policy(name).await?;
+            self.put_statement(desired, present.as_ref()).await?;
+        }
+        if delta.has(Field::Lifecycle) {
+            let rules = self.lifecycle_rules(name).await?;
+            self.put_lifecycle(desired, rules).await?;
+        }
+        Ok(())
+    }
+
+    async fn empty(&self, name: &str) -> Result<(u64, bool)> {
+        let mut deleted = 0;
+        for _ in 0..PAGES {
+            let list = self.s3.list_object_versions().bucket(name).expected_bucket_owner(&self.account).send();
+            let Some(page) = found(self.call("s3:ListBucketVersions", list).await)? else { return Ok((deleted, false)) };
+            const CALL: &str = "s3:DeleteObjectVersion";
+            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+            let markers = page.delete_markers().iter().map(|m| (m.key(), m.version_id()));
+            let objects = versions
+                .chain(markers)
+                .filter_map(|(key, version)| Some(ObjectIdentifier::builder().key(key?).set_version_id(version.map(str::to_owned)).build()))
+                .collect::<std::result::Result<Vec<_>, _>>()
+                .map_err(unbuildable(CALL))?;
+            if objects.is_empty() {
+                return Ok((deleted, false));
+            }
+            let count = objects.len() as u64;
+            let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(unbuildable(CALL))?;
+            let delete = self.s3.delete_objects().bucket(name).expected_bucket_owner(&self.account).delete(delete).send();
+            let answer = self.call(CALL, delete).await?;
+            // An answer of 200 may carry errors of single keys.
+            if let Some(first) = answer.errors().first() {
+                return Err(cloud::Error {
+                    class: if first.code() == Some("AccessDenied") { Class::Denied } else { Class::Transient },
+                    call: CALL,
+                    code: first.code().map(str::to_owned),
+                    message: format!("{} of {count} keys were not deleted, such as {}", answer.errors().len(), first.key().unwrap_or("?")),
+                    request_id: None,
+                });
+            }
+            deleted += count;
+            if page.is_truncated() != Some(true) {
+                return Ok((deleted, false));
+            }
+        }
+        Ok((deleted, true))
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        let delete = self.s3.delete_bucket().bucket(name).expected_bucket_owner(&self.account).send();
+        gone(self.call("s3:DeleteBucket", delete).await)
+    }
+}
+
+impl Clients {
+    async fn tags(&self, name: &str) -> Result<Tags> {
+        let get = self.s3.get_bucket_tagging().bucket(name).expected_bucket_owner(&self.account).send();
+        let tags = found(self.call("s3:GetBucketTagging", get).await)?;
+        Ok(tags.iter().flat_map(|t| t.tag_set()).map(|t| (t.key().to_owned(), t.value().to_owned())).collect())
+    }
+
+    async fn public_access_blocked(&self, name: &str) -> Result<bool> {
+        let get = self.s3.get_public_access_block().bucket(name).expected_bucket_owner(&self.account).send();
+        let answer = found(self.call("s3:GetBucketPublicAccessBlock", get).await)?;
+        Ok(answer.and_then(|a| a.public_access_block_configuration).is_some_and(|c| {
+            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets] == [Some(true); 4]
+        }))
+    }
+
+    async fn owner_enforced(&self, name: &str) -> Result<bool> {
+        let get = self.s3.get_bucket_ownership_controls().bucket(name).expected_bucket_owner(&self.account).send();
+        let answer = found(self.call("s3:GetBucketOwnershipControls", get).await)?;
+        let controls = answer.and_then(|a| a.ownership_controls);
+        Ok(controls.is_some_and(|c| c.rules.iter().any(|r| r.object_ownership == ObjectOwnership::BucketOwnerEnforced)))
+    }
+
+    async fn encrypted(&self, name: &str) -> Result<bool> {
+        let get = self.s3.get_bucket_encryption().bucket(name).expected_bucket_owner(&self.account).send();
+        let answer = found(self.call("s3:GetEncryptionConfiguration", get).await)?;
+        let configuration = answer.and_then(|a| a.server_side_encryption_configuration);
+        Ok(configuration.is_some_and(|c| c.rules.iter().any(|r| r.apply_server_side_encryption_by_default.is_some())))
+    }
+
+    async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>> {
+        const CALL: &str = "s3:GetBucketPolicy";
+        let get = self.s3.get_bucket_policy().bucket(name).expected_bucket_owner(&self.account).send();
+        let answer = found(self.call(CALL, get).await)?;
+        answer.and_then(|a| a.policy).map(|text| json(CALL, &text)).transpose()
+    }
+
+    async fn lifecycle_rules(&self, name: &str) -> Result<Vec<LifecycleRule>> {
+        let get = self.s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(&self.account).send();
+        Ok(found(self.call("s3:GetLifecycleConfiguration", get).await)?.and_then(|a| a.rules).unwrap_or_default())
+    }
+
+    /// Puts our statement beside those of the others.
+    async fn put_statement(&self, desired: &Bucket, present: Option<&serde_json::Value>) -> Result<()> {
+        let merged = policy::merge(present, &desired.statement);
+        let put = self.s3.put_bucket_policy().bucket(&desired.name).expected_bucket_owner(&self.account);
+        self.call("s3:PutBucketPolicy", put.policy(merged.to_string()).send()).await.map(|_| ())
+    }
+
+    /// Puts our rule beside the others.
+    async fn put_lifecycle(&self, desired: &Bucket, mut rules: Vec<LifecycleRule>) -> Result<()> {
+        const CALL: &str = "s3:PutLifecycleConfiguration";
+        rules.retain(|r| r.id() != Some(LIFECYCLE_RULE));
+        rules.push(write_lifecycle(desired.lifecycle).map_err(unbuildable(CALL))?);
+        let configuration = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().map_err(unbuildable(CALL))?;
+        let put = self.s3.put_bucket_lifecycle_configuration().bucket(&desired.name).expected_bucket_owner(&self.account);
+        self.call(CALL, put.lifecycle_configuration(configuration).send()).await.map(|_| ())
+    }
+}
+
+fn write_lifecycle(lifecycle: Lifecycle) -> std::result::Result<LifecycleRule, aws_smithy_types::error::operation::BuildError> {
+    LifecycleRule::builder()
+        .id(LIFECYCLE_RULE)
+        .status(ExpirationStatus::Enabled)
+        .filter(LifecycleRuleFilter::builder().prefix("").build())
+        .set_expiration(lifecycle.expiration_days.map(|days| LifecycleExpiration::builder().days(days).build()))
+        .abort_incomplete_multipart_upload(
+            AbortIncompleteMultipartUpload::builder().days_after_initiation(lifecycle.abort_days).build(),
+        )
+        .build()
+}
+
+/// Our rule, unless somebody switched it off or narrowed it.
+fn read_lifecycle(rule: &LifecycleRule) -> Option<Lifecycle> {
+    let whole = rule.filter().is_none_or(|f| f.prefix().unwrap_or_default().is_empty() && f.tag().is_none() && f.and().is_none());
+    (rule.status() == &ExpirationStatus::Enabled && whole).then(|| Lifecycle {
+        expiration_days: rule.expiration().and_then(LifecycleExpiration::days),
+        abort_days: rule.abort_incomplete_multipart_upload().and_then(|a| a.days_after_initiation()).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,84 @@
+//! Connections, by the API that both ARN prefixes answer to.
+//! <https://docs.aws.amazon.com/dtconsole/latest/userguide/rename.html>
+
+use async_trait::async_trait;
+use aws_sdk_codestarconnections::config::retry::RetryConfig;
+use aws_sdk_codestarconnections::types::{Connection, ConnectionStatus, ProviderType, Tag};
+use aws_sdk_codestarconnections::config;
+
+use super::{Clients, found, gone};
+use crate::cloud::{Connections, Result};
+use crate::model::desired;
+use crate::model::observed::{ConnectionState, ObservedConnection};
+use crate::model::owner::Tags;
+
+#[async_trait]
+impl Connections for Clients {
+    async fn observe(&self, arn: &str) -> Result<Option<ObservedConnection>> {
+        let get = self.connections.get_connection().connection_arn(arn).send();
+        let answer = found(self.call("codestar-connections:GetConnection", get).await)?;
+        Ok(answer.and_then(|a| a.connection).map(|c| read(&c)))
+    }
+
+    async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>> {
+        let pages = self.connections.list_connections().max_results(100).into_paginator().send().try_collect();
+        let pages = self.call("codestar-connections:ListConnections", pages).await?;
+        let mut named = Vec::new();
+        for connection in pages.iter().flat_map(|p| p.connections()).filter(|c| c.connection_name() == Some(name)) {
+            let mut connection = read(connection);
+            // Deleted between the two calls, it has no tags and is nobody's.
+            let list = self.connections.list_tags_for_resource().resource_arn(&connection.arn).send();
+            let Some(answer) = found(self.call("codestar-connections:ListTagsForResource", list).await)? else { continue };
+            connection.tags = answer.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
+            named.push(connection);
+        }
+        Ok(named)
+    }
+
+    async fn create(&self, desired: &desired::Connection, tags: &Tags) -> Result<ObservedConnection> {
+        const CALL: &str = "codestar-connections:CreateConnection";
+        let create = self
+            .connections
+            .create_connection()
+            .connection_name(&desired.name)
+            .set_provider_type(desired.provider.as_deref().map(ProviderType::from))
+            .set_host_arn(desired.host_arn.clone())
+            .set_tags(Some(tag_set!(Tag, CALL, tags)?))
+            .customize()
+            .config_override(config::Builder::default().retry_config(RetryConfig::disabled()))
+            .send();
+        let answer = self.call(CALL, create).await?;
+        Ok(ObservedConnection {
+            arn: answer.connection_arn().to_owned(),
+            name: desired.name.clone(),
+            state: ConnectionState::Pending,
+            provider: desired.provider.clone().unwrap_or_default(),
+            tags: tags.clone(),
+        })
+    }
+
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
+        const CALL: &str = "codestar-connections:TagResource";
+        let tag = self.connections.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?)).send();
+        self.call(CALL, tag).await.map(|_| ())
+    }
+
+    async fn delete(&self, arn: &str) -> Result<()> {
+        let delete = self.connections.delete_connection().connection_arn(arn).send();
+        gone(self.call("codestar-connections:DeleteConnection", delete).await)
+    }
+}
+
+fn read(connection: &Connection) -> ObservedConnection {
+    ObservedConnection {
+        arn: connection.connection_arn().unwrap_or_default().to_owned(),
+        name: connection.connection_name().unwrap_or_default().to_owned(),
+        state: match connection.connection_status() {
+            Some(ConnectionStatus::Available) => ConnectionState::Available,
+            Some(ConnectionStatus::Pending) => ConnectionState::Pending,
+            _ => ConnectionState::Error,
+        },
+        provider: connection.provider_type().map_or("", |p| p.as_str()).to_owned(),
+        tags: Tags::new(),
+    }
+}

@@ -1,0 +1,111 @@
+//! SDK errors → [`Class`]; the only place that knows AWS's error codes.
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::cloud::{Class, Error};
+
+/// The SDK's error over HTTP.
+pub type SdkError<E> = aws_smithy_runtime_api::client::result::SdkError<E, HttpResponse>;
+
+/// What the error means for what happens next.
+pub fn classify<E>(call: &'static str, error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let status = error.raw_response().map(|r| r.status().as_u16());
+    let request_id = error.raw_response().and_then(|r| {
+        ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| r.headers().get(*h)).map(str::to_owned)
+    });
+    let (code, message) = match error.as_service_error() {
+        Some(service) => (service.code().map(str::to_owned), service.message().map(str::to_owned)),
+        None => (None, None),
+    };
+    let message = message.unwrap_or_else(|| match (status, &code) {
+        // Answers to HEAD have no body, so S3 tells the status alone.
+        (Some(status), None) if error.as_service_error().is_some() => format!("HTTP status {status}"),
+        (_, Some(_)) => "no message".to_owned(),
+        _ => DisplayErrorContext(&error).to_string(),
+    });
+    let class = class(code.as_deref(), &message, status);
+    Error { class, call, code, message, request_id }
+}
+
+fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
+    let Some(code) = code else {
+        return match status {
+            Some(404) => Class::NotFound,
+            Some(401 | 403) => Class::Denied,
+            Some(429) => Class::Throttled,
+            Some(301 | 400) => Class::Invalid,
+            _ => Class::Transient,
+        };
+    };
+    match code {
+        "NoSuchBucket"
+        | "NotFound"
+        | "NoSuchEntity"
+        | "NoSuchEntityException"
+        | "PipelineNotFoundException"
+        | "ResourceNotFoundException"
+        | "ResourceNotFound"
+        | "NoSuchBucketPolicy"
+        | "NoSuchTagSet"
+        | "NoSuchLifecycleConfiguration"
+        | "NoSuchPublicAccessBlockConfiguration"
+        | "OwnershipControlsNotFoundError"
+        | "PipelineExecutionNotFoundException"
+        | "PipelineVersionNotFoundException"
+        | "ServerSideEncryptionConfigurationNotFoundError" => Class::NotFound,
+        "InvalidStructureException" if message.contains("not authorized") => Class::IamPropagating,
+        // Of a principal that was just made, resource policies say that it is invalid.
+        "MalformedPolicyDocument" if message.contains("Invalid principal") => Class::IamPropagating,
+        "ConfigurationException" if message.contains("managed rule") || message.contains("service-linked role") => {
+            Class::ServiceLinkedRole
+        }
+        "BucketAlreadyOwnedByYou"
+        | "BucketAlreadyExists"
+        | "BucketNotEmpty"
+        | "EntityAlreadyExists"
+        | "EntityAlreadyExistsException"
+        | "DeleteConflict"
+        | "DeleteConflictException"
+        | "PipelineNameInUseException"
+        | "ResourceAlreadyExistsException"
+        | "ConcurrentModificationException"
+        | "ConcurrentModification"
+        | "ConcurrentAccess"
+        | "ConcurrentAccessException"
+        | "ConflictException"
+        | "OperationAborted"
+        | "ResourceUnavailableException" => Class::Conflict,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthorizationError"
+        | "AuthorizationErrorException"
+        | "UnauthorizedOperation"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "AllAccessDisabled" => Class::Denied,
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "Throttled"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "ServiceUnavailable"
+        | "ConcurrentPipelineExecutionsLimitExceededException" => Class::Throttled,
+        "LimitExceeded" | "LimitExceededException" | "TooManyBuckets" | "TopicLimitExceeded" => Class::Quota,
+        _ => match status {
+            Some(500..) | None => Class::Transient,
+            Some(429) => Class::Throttled,
+            _ => Class::Invalid,
+        },
+    }
+}

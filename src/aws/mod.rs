@@ -1,0 +1,196 @@
+//! The SDK, behind the traits of [`crate::cloud`]; the only place that names its types.
+
+/// Our tags as the SDK of a service has them: alike, and each of its own type.
+macro_rules! tag_set {
+    ($tag:ident, $call:expr, $tags:expr) => {
+        $tags
+            .iter()
+            .map(|(k, v)| $tag::builder().key(k).value(v).build().map_err($crate::aws::unbuildable($call)))
+            .collect::<$crate::cloud::Result<Vec<$tag>>>()
+    };
+}
+
+mod bucket;
+mod connection;
+mod error;
+mod limit;
+mod notification_rule;
+mod pipeline;
+mod role;
+mod topic;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+
+use crate::cloud::{self, Cloud, Regions};
+use crate::model::Identity;
+use crate::model::arn::Arn;
+
+/// The operator's way to AWS: credentials by the SDK's default chain.
+pub struct Aws {
+    config: SdkConfig,
+    path_style: bool,
+    identity: Identity,
+    limits: Arc<limit::Limits>,
+    regions: Mutex<HashMap<String, Cloud>>,
+}
+
+/// What all adapters of one region share.
+struct Clients {
+    account: String,
+    region: String,
+    s3: aws_sdk_s3::Client,
+    iam: aws_sdk_iam::Client,
+    sns: aws_sdk_sns::Client,
+    codepipeline: aws_sdk_codepipeline::Client,
+    connections: aws_sdk_codestarconnections::Client,
+    notifications: aws_sdk_codestarnotifications::Client,
+    limits: Arc<limit::Limits>,
+    /// Once it is there it stays: asked for once a process.
+    service_linked_role: OnceLock<()>,
+}
+
+impl Aws {
+    /// Finds credentials and region, and asks STS whose they are.
+    ///
+    /// # Errors
+    /// One line that says what is missing: a region, credentials, or the way to STS.
+    pub async fn connect(region: Option<String>, path_style: bool) -> Result<Self, String> {
+        // AWS gives no answer time; without these a lost connection would hold a worker for ever.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .operation_attempt_timeout(Duration::from_secs(20))
+            .operation_timeout(Duration::from_secs(60))
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region));
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            return Err("no AWS region: give --region, or set AWS_REGION".to_owned());
+        }
+        let caller = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        let caller = caller.map_err(|e| {
+            format!(
+                "AWS does not accept the operator's credentials: {}; give it a role (IRSA, Pod Identity) or AWS_ACCESS_KEY_ID, and check the region",
+                error::classify("sts:GetCallerIdentity", e)
+            )
+        })?;
+        let arn = caller.arn().unwrap_or_default();
+        let identity = Identity {
+            account: caller.account().unwrap_or_default().to_owned(),
+            partition: Arn::parse(arn).map_or("aws", |a| a.partition).to_owned(),
+        };
+        Ok(Self { config, path_style, identity, limits: Arc::default(), regions: Mutex::default() })
+    }
+
+    /// Whose credentials they are.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The operator's own region.
+    pub fn home(&self) -> &str {
+        self.config.region().map_or("", |r| r.as_ref())
+    }
+}
+
+impl Regions for Aws {
+    fn region(&self, region: &str) -> Cloud {
+        let mut regions = self.regions.lock().expect("no panic while held");
+        regions.entry(region.to_owned()).or_insert_with(|| self.cloud(region)).clone()
+    }
+}
+
+impl Aws {
+    fn cloud(&self, region: &str) -> Cloud {
+        let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.path_style).build();
+        let clients = Arc::new(Clients {
+            account: self.identity.account.clone(),
+            region: region.to_owned(),
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            iam: aws_sdk_iam::Client::new(&config),
+            sns: aws_sdk_sns::Client::new(&config),
+            codepipeline: aws_sdk_codepipeline::Client::new(&config),
+            connections: aws_sdk_codestarconnections::Client::new(&config),
+            notifications: aws_sdk_codestarnotifications::Client::new(&config),
+            limits: Arc::clone(&self.limits),
+            service_linked_role: OnceLock::new(),
+        });
+        Cloud {
+            buckets: clients.clone(),
+            connections: clients.clone(),
+            roles: clients.clone(),
+            topics: clients.clone(),
+            pipelines: clients.clone(),
+            notification_rules: clients,
+        }
+    }
+}
+
+impl Clients {
+    /// Sends within the budget of the call, and gives errors their class.
+    async fn call<T, E>(
+        &self,
+        call: &'static str,
+        sent: impl Future<Output = Result<T, error::SdkError<E>>>,
+    ) -> cloud::Result<T>
+    where
+        E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.limits.ready(&self.region, call).await;
+        sent.await.map_err(|e| error::classify(call, e))
+    }
+}
+
+/// Absence as a value.
+fn found<T>(result: cloud::Result<T>) -> cloud::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.class == cloud::Class::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// A deletion of what is not there has succeeded.
+fn gone<T>(result: cloud::Result<T>) -> cloud::Result<()> {
+    found(result).map(|_| ())
+}
+
+/// An answer that lacks what AWS documents as always there.
+fn incomplete(call: &'static str, what: &str) -> cloud::Error {
+    cloud::Error {
+        class: cloud::Class::Transient,
+        call,
+        code: None,
+        message: format!("the answer lacks {what}"),
+        request_id: None,
+    }
+}
+
+/// A part of a request that cannot be made; always a bug or a spec that validation let through.
+fn unbuildable(call: &'static str) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {
+    move |e| cloud::Error {
+        class: cloud::Class::Invalid,
+        call,
+        code: None,
+        message: e.to_string(),
+        request_id: None,
+    }
+}
+
+fn timestamp(time: Option<&DateTime>) -> Timestamp {
+    time.and_then(|t| Timestamp::from_nanosecond(t.as_nanos()).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn json(call: &'static str, text: &str) -> cloud::Result<serde_json::Value> {
+    serde_json::from_str(text).map_err(|e| incomplete(call, &format!("a policy in JSON ({e})")))
+}

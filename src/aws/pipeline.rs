@@ -1,0 +1,195 @@
+//! CodePipeline pipelines and their executions.
+
+use async_trait::async_trait;
+use aws_sdk_codepipeline::types::{
+    ActionCategory, ActionDeclaration, ActionExecutionFilter, ActionExecutionStatus, ActionOwner, ActionTypeId,
+    ArtifactStore, ArtifactStoreType, ExecutionMode, InputArtifact, OutputArtifact, PipelineDeclaration,
+    PipelineExecutionSummary, PipelineType, StageDeclaration, Tag,
+};
+use aws_smithy_types::error::operation::BuildError;
+
+use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
+use crate::cloud::{Pipelines, Result};
+use crate::model::desired::{Action, Declaration, Pipeline, Stage};
+use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
+use crate::model::observed::ObservedPipeline;
+use crate::plan::delta::{Delta, Field};
+
+/// How many executions one look asks for: enough to see a success behind a queue.
+const EXECUTIONS: i32 = 10;
+
+#[async_trait]
+impl Pipelines for Clients {
+    async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedPipeline>> {
+        const CALL: &str = "codepipeline:GetPipeline";
+        let get = self.codepipeline.get_pipeline().name(name).send();
+        let Some(answer) = found(self.call(CALL, get).await)? else { return Ok(None) };
+        let pipeline = answer.pipeline().ok_or_else(|| incomplete(CALL, "the pipeline"))?;
+        let list = self.codepipeline.list_tags_for_resource().resource_arn(arn).send();
+        let tags = found(self.call("codepipeline:ListTagsForResource", list).await)?;
+        Ok(Some(ObservedPipeline {
+            declaration: read(pipeline),
+            version: pipeline.version().unwrap_or(1),
+            updated_at: timestamp(answer.metadata().and_then(|m| m.updated())),
+            tags: tags.iter().flat_map(|a| a.tags()).map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
+        }))
+    }
+
+    async fn create(&self, desired: &Pipeline) -> Result<ObservedPipeline> {
+        const CALL: &str = "codepipeline:CreatePipeline";
+        let declaration = write(desired).map_err(unbuildable(CALL))?;
+        let create = self.codepipeline.create_pipeline().pipeline(declaration).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?));
+        self.call(CALL, create.send()).await?;
+        Ok(ObservedPipeline {
+            declaration: desired.declaration.clone(),
+            version: 1,
+            // AWS's own time is read with the next look; until then every execution is of this version.
+            updated_at: jiff::Timestamp::UNIX_EPOCH,
+            tags: desired.tags.clone(),
+        })
+    }
+
+    async fn update(&self, desired: &Pipeline, delta: &Delta) -> Result<()> {
+        if delta.has(Field::Declaration) {
+            const CALL: &str = "codepipeline:UpdatePipeline";
+            let declaration = write(desired).map_err(unbuildable(CALL))?;
+            self.call(CALL, self.codepipeline.update_pipeline().pipeline(declaration).send()).await?;
+        }
+        if delta.has(Field::Tags) {
+            const CALL: &str = "codepipeline:TagResource";
+            let tag = self.codepipeline.tag_resource().resource_arn(&desired.arn).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?));
+            self.call(CALL, tag.send()).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        gone(self.call("codepipeline:DeletePipeline", self.codepipeline.delete_pipeline().name(name).send()).await)
+    }
+
+    async fn executions(&self, name: &str) -> Result<Vec<Execution>> {
+        let list = self.codepipeline.list_pipeline_executions().pipeline_name(name).max_results(EXECUTIONS).send();
+        let answer = found(self.call("codepipeline:ListPipelineExecutions", list).await)?;
+        Ok(answer.iter().flat_map(|a| a.pipeline_execution_summaries()).map(read_execution).collect())
+    }
+
+    async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>> {
+        let get = self.codepipeline.get_pipeline_execution().pipeline_name(name).pipeline_execution_id(execution).send();
+        let answer = found(self.call("codepipeline:GetPipelineExecution", get).await)?;
+        let Some(version) = answer.and_then(|a| a.pipeline_execution).and_then(|e| e.pipeline_version) else { return Ok(None) };
+        let get = self.codepipeline.get_pipeline().name(name).version(version).send();
+        let answer = found(self.call("codepipeline:GetPipeline", get).await)?;
+        Ok(answer.and_then(|a| a.pipeline).and_then(|p| read(&p).target()))
+    }
+
+    async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>> {
+        let filter = ActionExecutionFilter::builder().pipeline_execution_id(execution).build();
+        let list = self.codepipeline.list_action_executions().pipeline_name(name).filter(filter).send();
+        let answer = found(self.call("codepipeline:ListActionExecutions", list).await)?;
+        let details = answer.and_then(|a| a.action_execution_details).unwrap_or_default();
+        let failed = details.iter().find(|d| d.status() == Some(&ActionExecutionStatus::Failed));
+        Ok(failed.map(|detail| {
+            let result = detail.output().and_then(|o| o.execution_result());
+            let error = result.and_then(|r| r.error_details());
+            let summary = result.and_then(|r| r.external_execution_summary());
+            Failure {
+                stage: detail.stage_name().unwrap_or_default().to_owned(),
+                code: error.and_then(|e| e.code()).map(str::to_owned),
+                message: error.and_then(|e| e.message()).or(summary).unwrap_or("no message").to_owned(),
+            }
+        }))
+    }
+
+    async fn start(&self, name: &str, token: &str) -> Result<()> {
+        let start = self.codepipeline.start_pipeline_execution().name(name).client_request_token(token).send();
+        self.call("codepipeline:StartPipelineExecution", start).await.map(|_| ())
+    }
+}
+
+fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclaration, BuildError> {
+    let declaration = &pipeline.declaration;
+    let store = ArtifactStore::builder().r#type(ArtifactStoreType::S3).location(&declaration.artifacts).build()?;
+    let stages: std::result::Result<Vec<_>, BuildError> = declaration.stages.iter().map(write_stage).collect();
+    PipelineDeclaration::builder()
+        .name(&pipeline.name)
+        .role_arn(&declaration.role_arn)
+        .artifact_store(store)
+        .pipeline_type(PipelineType::from(declaration.pipeline_type.as_str()))
+        .execution_mode(ExecutionMode::from(declaration.execution_mode.as_str()))
+        .set_stages(Some(stages?))
+        .build()
+}
+
+fn write_stage(stage: &Stage) -> std::result::Result<StageDeclaration, BuildError> {
+    let actions: std::result::Result<Vec<_>, BuildError> = stage.actions.iter().map(write_action).collect();
+    StageDeclaration::builder().name(&stage.name).set_actions(Some(actions?)).build()
+}
+
+fn write_action(action: &Action) -> std::result::Result<ActionDeclaration, BuildError> {
+    let id = ActionTypeId::builder()
+        .category(ActionCategory::from(action.category.as_str()))
+        .owner(ActionOwner::from(action.owner.as_str()))
+        .provider(&action.provider)
+        .version(&action.version)
+        .build()?;
+    let mut builder = ActionDeclaration::builder().name(&action.name).action_type_id(id).run_order(1);
+    for (key, value) in &action.configuration {
+        builder = builder.configuration(key, value);
+    }
+    for name in &action.inputs {
+        builder = builder.input_artifacts(InputArtifact::builder().name(name).build()?);
+    }
+    for name in &action.outputs {
+        builder = builder.output_artifacts(OutputArtifact::builder().name(name).build()?);
+    }
+    builder.build()
+}
+
+fn read(pipeline: &PipelineDeclaration) -> Declaration {
+    Declaration {
+        role_arn: pipeline.role_arn().to_owned(),
+        artifacts: pipeline.artifact_store().map_or("", |s| s.location()).to_owned(),
+        // CodePipeline leaves out what it takes for granted.
+        pipeline_type: pipeline.pipeline_type().map_or("V1", |t| t.as_str()).to_owned(),
+        execution_mode: pipeline.execution_mode().map_or("SUPERSEDED", |m| m.as_str()).to_owned(),
+        stages: pipeline
+            .stages()
+            .iter()
+            .map(|s| Stage { name: s.name().to_owned(), actions: s.actions().iter().map(read_action).collect() })
+            .collect(),
+    }
+}
+
+fn read_action(action: &ActionDeclaration) -> Action {
+    let id = action.action_type_id();
+    Action {
+        name: action.name().to_owned(),
+        category: id.map_or("", |i| i.category().as_str()).to_owned(),
+        owner: id.map_or("", |i| i.owner().as_str()).to_owned(),
+        provider: id.map_or("", |i| i.provider()).to_owned(),
+        version: id.map_or("", |i| i.version()).to_owned(),
+        configuration: action.configuration().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        inputs: action.input_artifacts().iter().map(|a| a.name().to_owned()).collect(),
+        outputs: action.output_artifacts().iter().map(|a| a.name().to_owned()).collect(),
+    }
+}
+
+fn read_execution(summary: &PipelineExecutionSummary) -> Execution {
+    let revision = summary.source_revisions().iter().find_map(|r| Some((r.revision_id()?, r.revision_summary())));
+    Execution {
+        id: summary.pipeline_execution_id().unwrap_or_default().to_owned(),
+        state: ExecutionState::parse(summary.status().map_or("", |s| s.as_str())),
+        trigger: summary.trigger().and_then(|t| t.trigger_type()).map(|t| t.as_str().to_owned()),
+        commit: revision.map(|(id, summary)| Commit { id: id.to_owned(), message: summary.and_then(commit_message) }),
+        started_at: timestamp(summary.start_time()),
+        updated_at: timestamp(summary.last_update_time()),
+    }
+}
+
+/// Of a connection, the summary is JSON: `{"ProviderType":"GitHub","CommitMessage":"…"}`.
+fn commit_message(summary: &str) -> Option<String> {
+    match serde_json::from_str::<serde_json::Value>(summary) {
+        Ok(serde_json::Value::Object(object)) => object.get("CommitMessage")?.as_str().map(str::to_owned),
+        _ => Some(summary.to_owned()),
+    }
+}

@@ -1,0 +1,112 @@
+//! IAM roles.
+
+use async_trait::async_trait;
+use aws_sdk_iam::types::Tag;
+use percent_encoding::percent_decode_str;
+
+use super::{Clients, found, gone, incomplete, json};
+use crate::cloud::{Class, Result, Roles};
+use crate::model::desired::{ROLE_PATH, ROLE_POLICY, Role};
+use crate::model::observed::ObservedRole;
+use crate::plan::delta::{Delta, Field};
+
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/using-service-linked-roles.html>
+const SERVICE_LINKED_ROLE: &str = "AWSServiceRoleForCodeStarNotifications";
+const SERVICE: &str = "codestar-notifications.amazonaws.com";
+
+#[async_trait]
+impl Roles for Clients {
+    async fn observe(&self, name: &str) -> Result<Option<ObservedRole>> {
+        const CALL: &str = "iam:GetRole";
+        let get = self.iam.get_role().role_name(name).send();
+        let Some(role) = found(self.call(CALL, get).await)?.and_then(|a| a.role) else { return Ok(None) };
+        const POLICY: &str = "iam:GetRolePolicy";
+        let get = self.iam.get_role_policy().role_name(name).policy_name(ROLE_POLICY).send();
+        let policy = found(self.call(POLICY, get).await)?;
+        Ok(Some(ObservedRole {
+            arn: role.arn().to_owned(),
+            trust: document(CALL, role.assume_role_policy_document().ok_or_else(|| incomplete(CALL, "a trust policy"))?)?,
+            policy: policy.map(|p| document(POLICY, p.policy_document())).transpose()?,
+            tags: role.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
+        }))
+    }
+
+    async fn create(&self, desired: &Role) -> Result<ObservedRole> {
+        const CALL: &str = "iam:CreateRole";
+        let create = self
+            .iam
+            .create_role()
+            .role_name(&desired.name)
+            .path(ROLE_PATH)
+            .assume_role_policy_document(desired.trust.to_string())
+            .description("Runs a pipeline of the RepoFanout operator")
+            .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?))
+            .send();
+        let role = self.call(CALL, create).await?.role.ok_or_else(|| incomplete(CALL, "the role"))?;
+        self.put_inline_policy(desired).await?;
+        Ok(ObservedRole {
+            arn: role.arn,
+            trust: desired.trust.clone(),
+            policy: Some(desired.policy.clone()),
+            tags: desired.tags.clone(),
+        })
+    }
+
+    async fn update(&self, desired: &Role, delta: &Delta) -> Result<()> {
+        let name = &desired.name;
+        if delta.has(Field::Trust) {
+            let update = self.iam.update_assume_role_policy().role_name(name).policy_document(desired.trust.to_string());
+            self.call("iam:UpdateAssumeRolePolicy", update.send()).await?;
+        }
+        if delta.has(Field::Policy) {
+            self.put_inline_policy(desired).await?;
+        }
+        if delta.has(Field::Tags) {
+            const CALL: &str = "iam:TagRole";
+            let tag = self.iam.tag_role().role_name(name).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?)).send();
+            self.call(CALL, tag).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        let delete = self.iam.delete_role_policy().role_name(name).policy_name(ROLE_POLICY).send();
+        gone(self.call("iam:DeleteRolePolicy", delete).await)?;
+        let delete = self.iam.delete_role().role_name(name).send();
+        gone(self.call("iam:DeleteRole", delete).await)
+    }
+
+    async fn service_linked_role(&self) -> Result<bool> {
+        if self.service_linked_role.get().is_some() {
+            return Ok(true);
+        }
+        let get = self.iam.get_role().role_name(SERVICE_LINKED_ROLE).send();
+        let found = found(self.call("iam:GetRole", get).await)?.is_some();
+        if found {
+            self.service_linked_role.get_or_init(|| ());
+        }
+        Ok(found)
+    }
+
+    async fn create_service_linked_role(&self) -> Result<()> {
+        let create = self.iam.create_service_linked_role().aws_service_name(SERVICE).send();
+        match self.call("iam:CreateServiceLinkedRole", create).await {
+            // IAM has no code of its own for a service-linked role that is there already.
+            Err(e) if e.class == Class::Invalid && e.message.contains("has been taken") => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+impl Clients {
+    async fn put_inline_policy(&self, desired: &Role) -> Result<()> {
+        let put = self.iam.put_role_policy().role_name(&desired.name).policy_name(ROLE_POLICY);
+        self.call("iam:PutRolePolicy", put.policy_document(desired.policy.to_string()).send()).await.map(|_| ())
+    }
+}
+
+/// IAM answers with documents in URL encoding (RFC 3986).
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRolePolicy.html>
+fn document(call: &'static str, text: &str) -> Result<serde_json::Value> {
+    json(call, &percent_decode_str(text).decode_utf8_lossy())
+}

@@ -1,0 +1,175 @@
+//! What we ask of a cloud: one small trait a resource, one error type, no SDK type.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::model::desired;
+use crate::model::execution::{Execution, Failure, Target};
+use crate::model::observed::{BucketView, ObservedConnection, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget};
+use crate::model::owner::Tags;
+use crate::plan::delta::Delta;
+
+/// What went wrong, as far as it decides what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It is not there.
+    NotFound,
+    /// Something with this name is there already, or changes right now.
+    Conflict,
+    /// The operator may not.
+    Denied,
+    /// Too many calls.
+    Throttled,
+    /// The account's quota is used up.
+    Quota,
+    /// AWS does not take the request.
+    Invalid,
+    /// AWS failed or was not reached; whether it did the work is unknown.
+    Transient,
+    /// A role that was just written is not yet known everywhere.
+    IamPropagating,
+    /// The service-linked role of notifications is still being made.
+    ServiceLinkedRole,
+}
+
+/// An answer of the cloud that is not what was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{call}: {}{message}", code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default())]
+pub struct Error {
+    /// Decides what happens next.
+    pub class: Class,
+    /// The call, as IAM names it, such as `s3:CreateBucket`.
+    pub call: &'static str,
+    /// The service's error code.
+    pub code: Option<String>,
+    /// The service's words, unfiltered: they may name what belongs to others.
+    pub message: String,
+    /// The service's id of the request, for AWS support.
+    pub request_id: Option<String>,
+}
+
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// S3 buckets.
+#[async_trait]
+pub trait Buckets: Send + Sync {
+    /// What one sees of the bucket; `settings` reads them all, which takes six calls more.
+    async fn observe(&self, name: &str, settings: bool) -> Result<BucketView>;
+    /// Makes it, with its policy and lifecycle; `tags` go with the first call.
+    async fn create(&self, desired: &desired::Bucket, tags: &Tags) -> Result<()>;
+    /// Writes what differs.
+    async fn update(&self, desired: &desired::Bucket, delta: &Delta) -> Result<()>;
+    /// Deletes up to some thousands of objects and versions; tells how many, and whether any are left.
+    async fn empty(&self, name: &str) -> Result<(u64, bool)>;
+    /// Deletes the empty bucket; one that is not there is fine.
+    async fn delete(&self, name: &str) -> Result<()>;
+}
+
+/// Connections to repository providers.
+#[async_trait]
+pub trait Connections: Send + Sync {
+    /// The connection with this ARN, without its tags.
+    async fn observe(&self, arn: &str) -> Result<Option<ObservedConnection>>;
+    /// All connections with this name, with their tags.
+    async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>>;
+    /// Makes it, in one single try: a lost answer must not make two.
+    async fn create(&self, desired: &desired::Connection, tags: &Tags) -> Result<ObservedConnection>;
+    /// Writes the tags.
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
+    /// Deletes it; one that is not there is fine.
+    async fn delete(&self, arn: &str) -> Result<()>;
+}
+
+/// IAM roles.
+#[async_trait]
+pub trait Roles: Send + Sync {
+    /// The role, with our inline policy.
+    async fn observe(&self, name: &str) -> Result<Option<ObservedRole>>;
+    /// Makes it, with its inline policy.
+    async fn create(&self, desired: &desired::Role) -> Result<ObservedRole>;
+    /// Writes what differs.
+    async fn update(&self, desired: &desired::Role, delta: &Delta) -> Result<()>;
+    /// Deletes it with our inline policy; one that is not there is fine.
+    async fn delete(&self, name: &str) -> Result<()>;
+    /// Whether codestar-notifications has its service-linked role in the account.
+    async fn service_linked_role(&self) -> Result<bool>;
+    /// Makes the service-linked role; one that is there is fine.
+    async fn create_service_linked_role(&self) -> Result<()>;
+}
+
+/// SNS topics.
+#[async_trait]
+pub trait Topics: Send + Sync {
+    /// The topic; without its tags where it is not ours to look at.
+    async fn observe(&self, arn: &str, tags: bool) -> Result<Option<ObservedTopic>>;
+    /// Makes it, with our statement as its policy.
+    async fn create(&self, desired: &desired::Topic) -> Result<ObservedTopic>;
+    /// Writes what differs; `policy` is the merged document.
+    async fn update(&self, desired: &desired::Topic, policy: &serde_json::Value, delta: &Delta) -> Result<()>;
+    /// Deletes it; one that is not there is fine.
+    async fn delete(&self, arn: &str) -> Result<()>;
+}
+
+/// CodePipeline pipelines and their executions.
+#[async_trait]
+pub trait Pipelines: Send + Sync {
+    /// The pipeline with this name and ARN.
+    async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedPipeline>>;
+    /// Makes it; CodePipeline then runs it by itself.
+    async fn create(&self, desired: &desired::Pipeline) -> Result<ObservedPipeline>;
+    /// Writes what differs; a changed structure cancels what runs. Tells the version then.
+    async fn update(&self, desired: &desired::Pipeline, delta: &Delta) -> Result<()>;
+    /// Deletes it; one that is not there is fine.
+    async fn delete(&self, name: &str) -> Result<()>;
+    /// The newest executions, newest first; nothing if there is no pipeline.
+    async fn executions(&self, name: &str) -> Result<Vec<Execution>>;
+    /// What the execution copied from where to where, by the version that it ran with.
+    async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>>;
+    /// Why the execution failed.
+    async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>>;
+    /// Starts an execution, once for the same token.
+    async fn start(&self, name: &str, token: &str) -> Result<()>;
+}
+
+/// Notification rules.
+#[async_trait]
+pub trait NotificationRules: Send + Sync {
+    /// The rule with this ARN.
+    async fn observe(&self, arn: &str) -> Result<Option<ObservedRule>>;
+    /// The rules that watch this pipeline.
+    async fn watching(&self, pipeline_arn: &str) -> Result<Vec<ObservedRule>>;
+    /// Makes it.
+    async fn create(&self, desired: &desired::NotificationRule) -> Result<String>;
+    /// Writes what differs.
+    async fn update(&self, arn: &str, desired: &desired::NotificationRule, targets: &[RuleTarget], delta: &Delta) -> Result<()>;
+    /// Deletes it; one that is not there is fine.
+    async fn delete(&self, arn: &str) -> Result<()>;
+    /// Deletes the service's own record of a topic that no rule reaches any more.
+    async fn delete_target(&self, topic_arn: &str) -> Result<()>;
+}
+
+/// One account and region of a cloud.
+#[derive(Clone)]
+pub struct Cloud {
+    /// S3 buckets.
+    pub buckets: Arc<dyn Buckets>,
+    /// Connections.
+    pub connections: Arc<dyn Connections>,
+    /// IAM roles.
+    pub roles: Arc<dyn Roles>,
+    /// SNS topics.
+    pub topics: Arc<dyn Topics>,
+    /// Pipelines.
+    pub pipelines: Arc<dyn Pipelines>,
+    /// Notification rules.
+    pub notification_rules: Arc<dyn NotificationRules>,
+}
+
+/// Gives the cloud of a region, under the operator's identity.
+#[async_trait]
+pub trait Regions: Send + Sync {
+    /// The cloud of this region; clients are made once and shared.
+    fn region(&self, region: &str) -> Cloud;
+}

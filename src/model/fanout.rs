@@ -1,0 +1,352 @@
+//! The validated spec: what an object asks for, with everything left out resolved.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::arn::{self, Arn};
+use super::owner::{Owner, Tags};
+use super::{Refusal, Settings};
+use crate::api::RepoFanout;
+use crate::api::condition::Reason;
+
+/// A `RepoFanout` that makes sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fanout {
+    /// The owner of its resources.
+    pub owner: Owner,
+    /// The object's uid.
+    pub uid: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// Readable base of its names.
+    pub name: Option<String>,
+    /// Its region, if it names one.
+    pub region: Option<String>,
+    /// Its connection.
+    pub connection: ConnectionSource,
+    /// Its destination bucket.
+    pub destination: Source,
+    /// Prefix of every key, without a slash at either end.
+    pub prefix: String,
+    /// Its artifacts bucket.
+    pub artifacts: Source,
+    /// Days that own artifacts are kept.
+    pub retention_days: i32,
+    /// `V1` or `V2`.
+    pub pipeline_type: String,
+    /// `QUEUED` or `SUPERSEDED`.
+    pub execution_mode: String,
+    /// Whether a push starts an execution.
+    pub detect_changes: bool,
+    /// CodePipeline's event type ids.
+    pub events: BTreeSet<String>,
+    /// `BASIC` or `FULL`.
+    pub detail: String,
+    /// Its topic.
+    pub topic: Source,
+    /// How often it is looked at in full.
+    pub interval: Duration,
+    /// Tags of the user.
+    pub tags: Tags,
+}
+
+/// A thing of its own, perhaps with a chosen name, or one that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Made, configured and deleted by the operator.
+    Own(Option<String>),
+    /// Used and looked at: a bucket's name or a topic's ARN.
+    Existing(String),
+}
+
+/// Where the connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionSource {
+    /// Its own, to this provider.
+    Provider(String),
+    /// Its own, on the host with this ARN.
+    Host(String),
+    /// The one with this ARN.
+    Existing(String),
+}
+
+/// Every generated event type id begins so.
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/concepts.html>
+const EVENT_PREFIX: &str = "codepipeline-pipeline-";
+const PROVIDERS: [&str; 3] = ["GitHub", "GitLab", "Bitbucket"];
+
+/// The owner of an object's resources; known also where its spec makes no sense.
+pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
+    Owner {
+        cluster: settings.cluster_id.clone(),
+        kind: "RepoFanout".to_owned(),
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+impl Fanout {
+    /// What the object asks for, or why it cannot have it.
+    pub fn parse(object: &RepoFanout, settings: &Settings) -> Result<Self, Refusal> {
+        let spec = &object.spec;
+        let connection = spec.connection.clone().unwrap_or_default();
+        let destination = spec.destination.clone().unwrap_or_default();
+        let artifacts = spec.artifacts.clone().unwrap_or_default();
+        let pipeline = spec.pipeline.clone().unwrap_or_default();
+        let notifications = spec.notifications.clone().unwrap_or_default();
+
+        let fanout = Self {
+            owner: owner(object, settings),
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            repository: spec.repository.clone(),
+            branch: spec.branch.clone(),
+            name: chosen(settings, "name", spec.name.clone())?,
+            region: spec.region.clone(),
+            connection: match (connection.provider, connection.host_arn, connection.existing_arn) {
+                (None, None, None) => ConnectionSource::Provider("GitHub".to_owned()),
+                (Some(provider), None, None) => {
+                    ConnectionSource::Provider(known("connection.provider", provider, &PROVIDERS)?)
+                }
+                (None, Some(host), None) => {
+                    existing(settings, "connection.hostARN", &host)?;
+                    ConnectionSource::Host(host)
+                }
+                (None, None, Some(arn)) => {
+                    existing(settings, "connection.existingARN", &arn)?;
+                    ConnectionSource::Existing(arn)
+                }
+                _ => return Err(invalid("connection: write only one of provider, hostARN and existingARN")),
+            },
+            destination: bucket(settings, "destination", destination.bucket_name, destination.existing_bucket)?,
+            prefix: destination.prefix.unwrap_or_else(|| spec.repository.clone()),
+            artifacts: bucket(settings, "artifacts", artifacts.bucket_name, artifacts.existing_bucket)?,
+            retention_days: artifacts.retention_days.unwrap_or(30),
+            pipeline_type: known("pipeline.type", pipeline.type_.unwrap_or_else(|| "V2".into()), &["V1", "V2"])?,
+            execution_mode: String::new(),
+            detect_changes: pipeline.detect_changes.unwrap_or(true),
+            events: notifications
+                .events
+                .unwrap_or_else(|| vec!["pipeline-execution-succeeded".to_owned()])
+                .into_iter()
+                .map(|event| format!("{EVENT_PREFIX}{event}"))
+                .collect(),
+            detail: known("notifications.detail", notifications.detail.unwrap_or_else(|| "BASIC".into()), &["BASIC", "FULL"])?,
+            topic: match (notifications.topic_name, notifications.existing_topic_arn) {
+                (name, None) => Source::Own(chosen(settings, "notifications.topicName", name)?),
+                (None, Some(arn)) => {
+                    existing(settings, "notifications.existingTopicARN", &arn)?;
+                    Source::Existing(arn)
+                }
+                _ => return Err(invalid("notifications: write only one of topicName and existingTopicARN")),
+            },
+            interval: interval(spec.interval.as_deref())?,
+            tags: spec.tags.clone().unwrap_or_default(),
+        };
+        // A V1 pipeline supersedes; queueing is V2's.
+        let mode = match (&*fanout.pipeline_type, pipeline.execution_mode) {
+            ("V1", None) => "SUPERSEDED".to_owned(),
+            ("V1", Some(mode)) if mode != "SUPERSEDED" => {
+                return Err(invalid("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out"));
+            }
+            (_, mode) => known("pipeline.executionMode", mode.unwrap_or_else(|| "QUEUED".into()), &["QUEUED", "SUPERSEDED"])?,
+        };
+        fanout.check(mode)
+    }
+
+    fn check(mut self, execution_mode: String) -> Result<Self, Refusal> {
+        self.execution_mode = execution_mode;
+        let parts = self.repository.split('/').count();
+        if let ConnectionSource::Provider(provider) = &self.connection
+            && provider != "GitLab"
+            && parts != 2
+        {
+            return Err(invalid(format!(
+                "repository: '{}' has {parts} parts, {provider} repositories have two; write owner/name",
+                self.repository
+            )));
+        }
+        if self.destination == self.artifacts && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_)) {
+            return Err(invalid(
+                "destination and artifacts name the same bucket: artifacts would lie among the copied files; name two",
+            ));
+        }
+        if self.prefix.split('/').any(|part| part == "." || part == "..") {
+            return Err(invalid("destination.prefix: no part of it may be '.' or '..'"));
+        }
+        Ok(self)
+    }
+
+    /// Refuses ARNs that cannot work in this account and region.
+    pub fn check_place(&self, account: &str, region: &str) -> Result<(), Refusal> {
+        let check = |field: &str, arn: &str, why: &str| match Arn::parse(arn) {
+            Some(parts) if parts.region != region => Err(invalid(format!(
+                "{field}: {arn} lies in region {}, the pipeline in {region}; {why}",
+                parts.region
+            ))),
+            Some(parts) if parts.account != account => Err(invalid(format!(
+                "{field}: {arn} lies in account {}, the pipeline in {account}; {why}",
+                parts.account
+            ))),
+            _ => Ok(()),
+        };
+        match &self.connection {
+            ConnectionSource::Existing(arn) => {
+                check("connection.existingARN", arn, "name a connection of that region and account")?;
+            }
+            ConnectionSource::Host(arn) => check("connection.hostARN", arn, "name a host of that region and account")?,
+            ConnectionSource::Provider(_) => {}
+        }
+        match &self.topic {
+            Source::Existing(arn) => {
+                check("notifications.existingTopicARN", arn, "a notification rule reaches topics of its own region and account only")
+            }
+            Source::Own(_) => Ok(()),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::InvalidSpec, message)
+}
+
+/// A value of an enumeration; one that a newer version knows is refused, not guessed at.
+fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal> {
+    if values.contains(&&*value) {
+        return Ok(value);
+    }
+    Err(invalid(format!("{field}: this version of the operator does not know '{value}'; write one of {}", values.join(", "))))
+}
+
+fn chosen(settings: &Settings, field: &str, name: Option<String>) -> Result<Option<String>, Refusal> {
+    match name {
+        Some(name) if !settings.allow_names => Err(Refusal::new(
+            Reason::NotAllowed,
+            format!("{field}: '{name}' is a chosen name, and the operator runs without --allow-names; leave {field} out, or have that setting changed"),
+        )),
+        name => Ok(name),
+    }
+}
+
+fn existing(settings: &Settings, field: &str, arn: &str) -> Result<(), Refusal> {
+    if arn::allowed(&settings.allow_existing, arn) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::NotAllowed,
+        format!("{field}: {arn} is not covered by the operator's --allow-existing; have a pattern added that covers it, or leave {field} out"),
+    ))
+}
+
+fn bucket(settings: &Settings, field: &str, own: Option<String>, shared: Option<String>) -> Result<Source, Refusal> {
+    match (own, shared) {
+        (own, None) => Ok(Source::Own(chosen(settings, &format!("{field}.bucketName"), own)?)),
+        (None, Some(name)) => {
+            // S3's ARNs name no account and the partition does not matter to who may be named.
+            existing(settings, &format!("{field}.existingBucket"), &arn::bucket("aws", &name))?;
+            Ok(Source::Existing(name))
+        }
+        _ => Err(invalid(format!("{field}: write only one of bucketName and existingBucket"))),
+    }
+}
+
+fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
+    let Some(text) = text else { return Ok(Duration::from_secs(600)) };
+    let bad = || invalid(format!("interval: '{text}' is no duration from 1m to 168h; write one such as 10m"));
+    let span: jiff::SignedDuration = text.parse().map_err(|_| bad())?;
+    let duration = Duration::try_from(span).map_err(|_| bad())?;
+    if (60..=168 * 3600).contains(&duration.as_secs()) { Ok(duration) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            cluster_id: "c".into(),
+            name_prefix: "rf-".into(),
+            allow_names: false,
+            allow_existing: vec![],
+            region: "eu-west-1".into(),
+        }
+    }
+
+    fn object(spec: Value) -> RepoFanout {
+        serde_json::from_value(json!({
+            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanout",
+            "metadata": {"name": "docs", "namespace": "team", "uid": "u"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn parse(spec: Value, settings: &Settings) -> Result<Fanout, Refusal> {
+        Fanout::parse(&object(spec), settings)
+    }
+
+    #[test]
+    fn the_smallest_object_resolves_to_the_documented_defaults() {
+        let f = parse(json!({"repository": "acme/Docs"}), &settings()).unwrap();
+        assert_eq!(f.branch, "main");
+        assert_eq!(f.prefix, "acme/Docs");
+        assert_eq!(f.connection, ConnectionSource::Provider("GitHub".into()));
+        assert_eq!((f.pipeline_type.as_str(), f.execution_mode.as_str(), f.detect_changes), ("V2", "QUEUED", true));
+        assert_eq!(f.retention_days, 30);
+        assert_eq!(f.interval, Duration::from_secs(600));
+        assert_eq!(f.events, BTreeSet::from(["codepipeline-pipeline-pipeline-execution-succeeded".to_owned()]));
+    }
+
+    #[test]
+    fn what_the_settings_do_not_allow_is_refused_with_the_field_and_the_flag() {
+        let arn = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
+        let specs = [
+            (json!({"repository": "a/b", "name": "x"}), "name:", "--allow-names"),
+            (json!({"repository": "a/b", "destination": {"bucketName": "abc"}}), "destination.bucketName:", "--allow-names"),
+            (json!({"repository": "a/b", "notifications": {"topicName": "t"}}), "notifications.topicName:", "--allow-names"),
+            (json!({"repository": "a/b", "connection": {"existingARN": arn}}), "connection.existingARN:", "--allow-existing"),
+            (json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}), "artifacts.existingBucket:", "--allow-existing"),
+        ];
+        for (spec, field, flag) in specs {
+            let refusal = parse(spec, &settings()).unwrap_err();
+            assert_eq!(refusal.reason, Reason::NotAllowed);
+            assert!(refusal.message.starts_with(field) && refusal.message.contains(flag), "{refusal}");
+        }
+        let open = Settings { allow_names: true, allow_existing: vec!["arn:aws:s3:::abc".into()], ..settings() };
+        assert!(parse(json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}), &open).is_ok());
+        assert!(parse(json!({"repository": "a/b", "artifacts": {"existingBucket": "abcd"}}), &open).is_err());
+    }
+
+    #[test]
+    fn values_of_a_newer_version_are_refused_and_not_guessed_at() {
+        let refusal = parse(json!({"repository": "a/b", "pipeline": {"type": "V3"}}), &settings()).unwrap_err();
+        assert_eq!(refusal.reason, Reason::InvalidSpec);
+        assert!(refusal.message.contains("V3"), "{refusal}");
+    }
+
+    #[test]
+    fn groups_are_gitlabs_only() {
+        assert!(parse(json!({"repository": "a/b/c"}), &settings()).is_err());
+        assert!(parse(json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}), &settings()).is_ok());
+    }
+
+    #[test]
+    fn intervals_have_bounds() {
+        for (text, seconds) in [("1m", Some(60)), ("1h30m", Some(5400)), ("59s", None), ("169h", None)] {
+            let parsed = parse(json!({"repository": "a/b", "interval": text}), &settings());
+            assert_eq!(parsed.ok().map(|f| f.interval.as_secs()), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn arns_of_another_region_are_refused_by_name() {
+        let topic = "arn:aws:sns:us-east-1:111122223333:t";
+        let open = Settings { allow_existing: vec!["*".into()], ..settings() };
+        let f = parse(json!({"repository": "a/b", "notifications": {"existingTopicARN": topic}}), &open).unwrap();
+        let refusal = f.check_place("111122223333", "eu-west-1").unwrap_err();
+        assert!(refusal.message.contains("us-east-1") && refusal.message.contains("eu-west-1"), "{refusal}");
+        assert!(f.check_place("111122223333", "us-east-1").is_ok());
+    }
+}

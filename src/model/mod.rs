@@ -1,0 +1,100 @@
+//! What the custom resources mean: validated spec, placement, names, policy
+//! documents, desired and observed resources. Pure: no client, no clock.
+
+pub mod arn;
+pub mod desired;
+pub mod execution;
+pub mod fanout;
+pub mod names;
+pub mod observed;
+pub mod owner;
+pub mod placement;
+pub mod policy;
+
+use std::fmt;
+
+use crate::api::condition::Reason;
+
+/// What the operator's command line and environment settle for every object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Which cluster the ownership tags name; two clusters in one account must differ.
+    pub cluster_id: String,
+    /// What every generated AWS name begins with.
+    pub name_prefix: String,
+    /// Whether `spec.name`, own bucket and own topic names may be chosen.
+    pub allow_names: bool,
+    /// ARN patterns (`*` and `?`) of existing things that objects may refer to.
+    pub allow_existing: Vec<String>,
+    /// The region of objects that name none.
+    pub region: String,
+}
+
+/// Whose credentials the operator has, as STS tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The AWS account, twelve digits.
+    pub account: String,
+    /// The AWS partition, such as `aws`.
+    pub partition: String,
+}
+
+/// The resources of a fan-out, one word each everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// The bucket that CodePipeline keeps its artifacts in.
+    Artifacts,
+    /// The bucket that the files go to.
+    Destination,
+    /// The connection to the repository's provider.
+    Connection,
+    /// The role that lets codestar-notifications watch pipelines, one an account.
+    ServiceLinkedRole,
+    /// The pipeline's role.
+    Role,
+    /// The topic that is announced on.
+    Topic,
+    /// The pipeline.
+    Pipeline,
+    /// The notification rule.
+    NotificationRule,
+}
+
+impl Resource {
+    /// The word, as in status, conditions, metrics and spans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Artifacts => "artifacts",
+            Self::Destination => "destination",
+            Self::Connection => "connection",
+            Self::ServiceLinkedRole => "service_linked_role",
+            Self::Role => "role",
+            Self::Topic => "topic",
+            Self::Pipeline => "pipeline",
+            Self::NotificationRule => "notification_rule",
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.as_str().replace('_', " "))
+    }
+}
+
+/// Something that only a person can mend: the object is `Stalled` with this reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// What is wrong, what was expected, what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with this reason and message.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}

@@ -1,0 +1,241 @@
+//! What is in AWS, in our words.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::desired::{Bucket, Declaration, Lifecycle, NotificationRule, Pipeline, Role, Topic};
+use super::owner::Tags;
+
+/// Everything that was looked at for one fan-out.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The artifacts bucket.
+    pub artifacts: BucketView,
+    /// The destination bucket.
+    pub destination: BucketView,
+    /// The connection in use.
+    pub connection: Option<ObservedConnection>,
+    /// Own connections beside it that nobody authorized.
+    pub spare_connections: Vec<ObservedConnection>,
+    /// Whether codestar-notifications has its service-linked role in the account.
+    pub service_linked_role: bool,
+    /// The role.
+    pub role: Option<ObservedRole>,
+    /// The topic.
+    pub topic: Option<ObservedTopic>,
+    /// The pipeline.
+    pub pipeline: Option<ObservedPipeline>,
+    /// The notification rule.
+    pub notification_rule: Option<ObservedRule>,
+}
+
+/// What one sees of a bucket by its name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum BucketView {
+    /// There is none.
+    #[default]
+    Missing,
+    /// There is one that this account may not look into.
+    Forbidden,
+    /// There is one, in the named region.
+    Elsewhere(String),
+    /// There is one, and these are its settings.
+    Present(Box<ObservedBucket>),
+}
+
+/// A bucket's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedBucket {
+    /// All its tags.
+    pub tags: Tags,
+    /// Whether all four public access blocks are on.
+    pub public_access_blocked: bool,
+    /// Whether ACLs are off.
+    pub owner_enforced: bool,
+    /// Whether new objects are encrypted, in whatever way.
+    pub encrypted: bool,
+    /// Its policy.
+    pub policy: Option<Value>,
+    /// Our lifecycle rule.
+    pub lifecycle: Option<Lifecycle>,
+}
+
+impl ObservedBucket {
+    /// What AWS makes of a bucket that it has just made: nothing public, no ACLs, encrypted.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/create-bucket-faq.html>
+    pub fn created(tags: Tags) -> Self {
+        Self { tags, public_access_blocked: true, owner_enforced: true, encrypted: true, policy: None, lifecycle: None }
+    }
+
+    /// As it is once it is what was desired.
+    pub fn updated(&self, desired: &Bucket) -> Self {
+        let mut tags = self.tags.clone();
+        tags.extend(desired.tags.clone());
+        Self {
+            tags,
+            public_access_blocked: true,
+            owner_enforced: true,
+            encrypted: true,
+            policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
+            lifecycle: Some(desired.lifecycle),
+        }
+    }
+}
+
+/// Statuses of a connection.
+/// <https://docs.aws.amazon.com/codestar-connections/latest/APIReference/API_Connection.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// A person has to authorize it.
+    Pending,
+    /// It works.
+    Available,
+    /// The provider refuses it; AWS tries again by itself.
+    Error,
+}
+
+impl ConnectionState {
+    /// AWS's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Available => "AVAILABLE",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// A connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedConnection {
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub state: ConnectionState,
+    /// Its provider, such as `GitHub`.
+    pub provider: String,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedRole {
+    /// Its ARN.
+    pub arn: String,
+    /// Its trust policy.
+    pub trust: Value,
+    /// Our inline policy.
+    pub policy: Option<Value>,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+impl ObservedRole {
+    /// As it is once it is what was desired.
+    pub fn updated(&self, desired: &Role) -> Self {
+        let mut tags = self.tags.clone();
+        tags.extend(desired.tags.clone());
+        Self { arn: self.arn.clone(), trust: desired.trust.clone(), policy: Some(desired.policy.clone()), tags }
+    }
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedTopic {
+    /// Its policy.
+    pub policy: Option<Value>,
+    /// How many subscriptions it has, confirmed or pending.
+    pub subscriptions: i64,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+impl ObservedTopic {
+    /// As it is once it is what was desired.
+    pub fn updated(&self, desired: &Topic) -> Self {
+        let mut tags = self.tags.clone();
+        tags.extend(desired.tags.clone());
+        Self {
+            policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
+            subscriptions: self.subscriptions,
+            tags,
+        }
+    }
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedPipeline {
+    /// Its structure.
+    pub declaration: Declaration,
+    /// Counts its updates from 1.
+    pub version: i32,
+    /// When its structure last changed, by AWS's clock.
+    pub updated_at: Timestamp,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+impl ObservedPipeline {
+    /// As it is once only its tags are what was desired.
+    pub fn tagged(&self, desired: &Pipeline) -> Self {
+        let mut tags = self.tags.clone();
+        tags.extend(desired.tags.clone());
+        Self { tags, ..self.clone() }
+    }
+}
+
+/// A notification rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedRule {
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// Its event type ids.
+    pub events: BTreeSet<String>,
+    /// `BASIC` or `FULL`.
+    pub detail: String,
+    /// Its targets.
+    pub targets: Vec<RuleTarget>,
+    /// When it was made, by AWS's clock.
+    pub created_at: Timestamp,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+/// A target of a notification rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleTarget {
+    /// `SNS`, or a kind of chat client.
+    pub kind: String,
+    /// Its ARN.
+    pub address: String,
+    /// `UNREACHABLE` if the last notification could not be sent.
+    pub status: Option<String>,
+}
+
+impl ObservedRule {
+    /// As it is once it is what was desired.
+    pub fn updated(&self, desired: &NotificationRule, targets: Vec<RuleTarget>) -> Self {
+        let mut tags = self.tags.clone();
+        tags.extend(desired.tags.clone());
+        Self {
+            arn: self.arn.clone(),
+            name: desired.name.clone(),
+            enabled: true,
+            events: desired.events.clone(),
+            detail: desired.detail.clone(),
+            targets,
+            created_at: self.created_at,
+            tags,
+        }
+    }
+}

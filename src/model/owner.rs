@@ -1,0 +1,62 @@
+//! Who owns a resource: four tags, and what may be concluded from them.
+
+use std::collections::BTreeMap;
+
+/// AWS tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+const CLUSTER: &str = "repofanout.dev/cluster";
+const KIND: &str = "repofanout.dev/kind";
+const NAMESPACE: &str = "repofanout.dev/namespace";
+const NAME: &str = "repofanout.dev/name";
+
+/// Tag of a connection: which intent it was created under.
+pub const INTENT: &str = "repofanout.dev/intent";
+/// Tag of a role: the region of its fan-out, as a role has none itself.
+pub const REGION: &str = "repofanout.dev/region";
+/// Tag of a destination bucket: when it was made, so that it is known whether a delivery came after.
+pub const CREATED_AT: &str = "repofanout.dev/created-at";
+
+/// The object that a resource belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The operator's `clusterID`.
+    pub cluster: String,
+    /// `RepoFanout`.
+    pub kind: String,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+}
+
+impl Owner {
+    /// The tags that say so.
+    pub fn tags(&self) -> Tags {
+        [(CLUSTER, &self.cluster), (KIND, &self.kind), (NAMESPACE, &self.namespace), (NAME, &self.name)]
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.clone()))
+            .collect()
+    }
+
+    /// Whether `tags` name this owner.
+    pub fn owns(&self, tags: &Tags) -> bool {
+        self.tags().iter().all(|(k, v)| tags.get(k) == Some(v))
+    }
+
+    /// Who owns a resource with these tags, as this owner may be told: another
+    /// namespace's names stay unsaid.
+    pub fn describe_owner(&self, tags: &Tags) -> String {
+        let get = |k: &str| tags.get(k).map(String::as_str);
+        match (get(CLUSTER), get(KIND), get(NAMESPACE), get(NAME)) {
+            (Some(c), Some(kind), Some(ns), Some(name)) if c == self.cluster && ns == self.namespace => {
+                format!("it belongs to {kind} {ns}/{name}")
+            }
+            (Some(c), Some(_), Some(_), Some(_)) if c == self.cluster => {
+                "it belongs to an object of another namespace".to_owned()
+            }
+            (Some(_), ..) => "it belongs to an object of another cluster".to_owned(),
+            (None, ..) => "it carries no ownership tags of this operator".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Policy documents: ours, and what they mean, so that AWS may reformat them.
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
+
+use serde_json::{Map, Value, json};
+
+/// Sid of our statement in topic policies.
+pub const PUBLISH_SID: &str = "RepoFanoutPublish";
+/// Sid of our statement in bucket policies.
+pub const TLS_SID: &str = "RepoFanoutTLSOnly";
+
+/// Who may assume a pipeline's role.
+pub fn trust() -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": {"Service": "codepipeline.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }],
+    })
+}
+
+/// What a pipeline's role may do: its two actions, on its connection and its buckets.
+/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html>
+pub fn role(partition: &str, account: &str, connection: &str, artifacts: &str, destination: &str, prefix: &str) -> Value {
+    let bucket = |name: &str| super::arn::bucket(partition, name);
+    let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Connection",
+                "Effect": "Allow",
+                // CodePipeline asks for both, whichever prefix the connection's ARN has.
+                "Action": ["codeconnections:UseConnection", "codestar-connections:UseConnection"],
+                "Resource": connection,
+            },
+            {
+                "Sid": "Buckets",
+                "Effect": "Allow",
+                "Action": ["s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"],
+                "Resource": [bucket(artifacts), bucket(destination)],
+                "Condition": same_account,
+            },
+            {
+                "Sid": "Artifacts",
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
+                "Resource": format!("{}/*", bucket(artifacts)),
+                "Condition": same_account,
+            },
+            {
+                "Sid": "Destination",
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
+                "Resource": format!("{}/{prefix}/*", bucket(destination)),
+                "Condition": same_account,
+            },
+        ],
+    })
+}
+
+/// Lets notification rules of the account publish to the topic.
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/set-up-sns.html>
+pub fn publish(topic: &str, account: &str) -> Value {
+    json!({
+        "Sid": PUBLISH_SID,
+        "Effect": "Allow",
+        "Principal": {"Service": "codestar-notifications.amazonaws.com"},
+        "Action": "SNS:Publish",
+        "Resource": topic,
+        "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+    })
+}
+
+/// Refuses requests to the bucket that are not encrypted in transit.
+pub fn tls_only(partition: &str, bucket: &str) -> Value {
+    let arn = super::arn::bucket(partition, bucket);
+    json!({
+        "Sid": TLS_SID,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, format!("{arn}/*")],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    })
+}
+
+/// The document with our statement in the place of the one with its Sid; the
+/// statements of others stay as they are.
+pub fn merge(document: Option<&Value>, statement: &Value) -> Value {
+    let sid = &statement["Sid"];
+    let mut statements: Vec<Value> = document.map(statements).unwrap_or_default();
+    match statements.iter_mut().find(|s| &s["Sid"] == sid) {
+        Some(ours) => *ours = statement.clone(),
+        None => statements.push(statement.clone()),
+    }
+    let mut merged = document.and_then(Value::as_object).cloned().unwrap_or_else(|| {
+        Map::from_iter([("Version".to_owned(), json!("2012-10-17"))])
+    });
+    merged.insert("Statement".to_owned(), Value::Array(statements));
+    Value::Object(merged)
+}
+
+/// Whether the document holds our statement, as it is to be.
+pub fn contains(document: Option<&Value>, statement: &Value) -> bool {
+    document.map(statements).unwrap_or_default().iter().any(|s| same(s, statement))
+}
+
+/// Whether an existing topic's policy lets notification rules publish.
+pub fn lets_publish(document: Option<&Value>) -> bool {
+    document.map(statements).unwrap_or_default().iter().map(canonical).any(|s| {
+        let principal = &s["Principal"];
+        let service = principal["Service"].as_array();
+        let named = service.is_some_and(|p| p.contains(&json!("codestar-notifications.amazonaws.com")))
+            || principal["*"] == json!(["*"])
+            || principal["AWS"].as_array().is_some_and(|p| p.contains(&json!("*")));
+        let publishes = s["Action"].as_array().is_some_and(|actions| {
+            actions.iter().filter_map(Value::as_str).any(|a| matches!(a, "sns:publish" | "sns:*" | "*"))
+        });
+        s["Effect"] == json!("Allow") && named && publishes
+    })
+}
+
+/// Whether two documents or statements mean the same, however AWS reformatted them.
+pub fn same(a: &Value, b: &Value) -> bool {
+    canonical(a) == canonical(b)
+}
+
+fn statements(document: &Value) -> Vec<Value> {
+    match &document["Statement"] {
+        Value::Array(statements) => statements.clone(),
+        Value::Null => Vec::new(),
+        one => vec![one.clone()],
+    }
+}
+
+/// Lists where a scalar may stand, sorted; actions in lower case; condition
+/// values as strings.
+fn canonical(value: &Value) -> Value {
+    let Value::Object(object) = value else { return value.clone() };
+    let mut out = Map::new();
+    for (key, value) in object {
+        let value = match key.as_str() {
+            "Statement" => {
+                let mut all: Vec<Value> = statements(&json!({"Statement": value})).iter().map(canonical).collect();
+                all.sort_by_key(Value::to_string);
+                Value::Array(all)
+            }
+            "Action" | "NotAction" => set(value, str::to_ascii_lowercase),
+            "Resource" | "NotResource" => set(value, str::to_owned),
+            "Principal" | "NotPrincipal" => match value {
+                Value::Object(kinds) => kinds.iter().map(|(k, v)| (k.clone(), set(v, str::to_owned))).collect(),
+                any => json!({"*": set(any, str::to_owned)}),
+            },
+            "Condition" => match value {
+                Value::Object(operators) => operators
+                    .iter()
+                    .map(|(operator, keys)| {
+                        let keys: Map<String, Value> = keys
+                            .as_object()
+                            .into_iter()
+                            .flatten()
+                            .map(|(k, v)| (k.to_ascii_lowercase(), set(v, str::to_owned)))
+                            .collect();
+                        (operator.clone(), Value::Object(keys))
+                    })
+                    .collect(),
+                other => other.clone(),
+            },
+            _ => value.clone(),
+        };
+        out.insert(key.clone(), value);
+    }
+    Value::Object(out)
+}
+
+fn set(value: &Value, write: impl Fn(&str) -> String) -> Value {
+    let text = |v: &Value| write(&v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    let mut all: Vec<String> = match value {
+        Value::Array(values) => values.iter().map(text).collect(),
+        one => vec![text(one)],
+    };
+    all.sort();
+    all.dedup();
+    json!(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_compared_by_meaning() {
+        let ours = json!({"Version": "2012-10-17", "Statement": [
+            {"Sid": "A", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "r",
+             "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+            {"Sid": "B", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": ["x", "y"]}]});
+        let theirs = json!({"Statement": [
+            {"Sid": "B", "Effect": "Deny", "Principal": "*", "Action": ["S3:*"], "Resource": ["y", "x"]},
+            {"Sid": "A", "Effect": "Allow", "Action": ["s3:putobject", "s3:getobject"], "Resource": ["r"],
+             "Condition": {"Bool": {"AWS:SecureTransport": false}}}], "Version": "2012-10-17"});
+        assert!(same(&ours, &theirs));
+        let mut other = theirs.clone();
+        other["Statement"][0]["Resource"] = json!(["y"]);
+        assert!(!same(&ours, &other));
+    }
+
+    #[test]
+    fn merging_keeps_the_statements_of_others() {
+        let foreign = json!({"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "1"}, "Action": "sns:Subscribe", "Resource": "t"});
+        let ours = publish("t", "111122223333");
+        let document = json!({"Version": "2008-10-17", "Id": "x", "Statement": foreign});
+        let merged = merge(Some(&document), &ours);
+        assert!(contains(Some(&merged), &foreign) && contains(Some(&merged), &ours));
+        assert_eq!((&merged["Id"], &merged["Version"]), (&json!("x"), &json!("2008-10-17")));
+        assert_eq!(merge(Some(&merged), &ours), merged);
+        let stale = merge(Some(&merged), &publish("t", "999999999999"));
+        assert!(!contains(Some(&stale), &ours) && contains(Some(&stale), &foreign));
+    }
+
+    #[test]
+    fn an_existing_topic_lets_us_in_or_not() {
+        assert!(lets_publish(Some(&merge(None, &publish("t", "1")))));
+        assert!(!lets_publish(None));
+        let other = json!({"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish", "Resource": "t"}});
+        assert!(!lets_publish(Some(&other)));
+    }
+}

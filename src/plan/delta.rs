@@ -1,0 +1,186 @@
+//! What differs between desired and observed, by meaning.
+
+use std::fmt;
+
+use crate::model::desired::{Bucket, Declaration, NotificationRule, Pipeline, Role, Topic};
+use crate::model::observed::{ObservedBucket, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget};
+use crate::model::owner::Tags;
+use crate::model::policy;
+
+/// The part of a resource that one call writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// Our tags.
+    Tags,
+    /// A bucket's public access block.
+    PublicAccessBlock,
+    /// A bucket's object ownership.
+    Ownership,
+    /// A bucket's default encryption.
+    Encryption,
+    /// A bucket's, topic's or role's policy.
+    Policy,
+    /// A bucket's lifecycle rule.
+    Lifecycle,
+    /// A role's trust policy.
+    Trust,
+    /// A pipeline's structure.
+    Declaration,
+    /// A notification rule's settings.
+    Rule,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub field: Field,
+    /// Which value, in AWS's words.
+    pub path: String,
+    /// What AWS has.
+    pub from: String,
+    /// What it is to have.
+    pub to: String,
+}
+
+/// All differences of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta(pub Vec<Change>);
+
+impl Delta {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this field differs.
+    pub fn has(&self, field: Field) -> bool {
+        self.0.iter().any(|c| c.field == field)
+    }
+
+    fn note(&mut self, field: Field, path: impl Into<String>, from: impl fmt::Display, to: impl fmt::Display) {
+        self.0.push(Change { field, path: path.into(), from: from.to_string(), to: to.to_string() });
+    }
+
+    fn differ<T: PartialEq + fmt::Display>(&mut self, field: Field, path: &str, from: &T, to: &T) {
+        if from != to {
+            self.note(field, path, from, to);
+        }
+    }
+
+    fn tags(mut self, desired: &Tags, observed: &Tags) -> Self {
+        for (key, value) in desired {
+            let found = observed.get(key).map_or("", String::as_str);
+            if found != value {
+                self.note(Field::Tags, format!("tags.{key}"), found, value);
+            }
+        }
+        self
+    }
+}
+
+/// Only the tags.
+pub fn tags_only(desired: &Tags, observed: &Tags) -> Delta {
+    Delta::default().tags(desired, observed)
+}
+
+/// An own bucket.
+pub fn bucket(desired: &Bucket, observed: &ObservedBucket) -> Delta {
+    let mut delta = Delta::default();
+    delta.differ(Field::PublicAccessBlock, "publicAccessBlock", &observed.public_access_blocked, &true);
+    delta.differ(Field::Ownership, "ownerEnforced", &observed.owner_enforced, &true);
+    delta.differ(Field::Encryption, "encrypted", &observed.encrypted, &true);
+    if !policy::contains(observed.policy.as_ref(), &desired.statement) {
+        delta.note(Field::Policy, format!("policy.{}", policy::TLS_SID), "absent or changed", "present");
+    }
+    if observed.lifecycle != Some(desired.lifecycle) {
+        let text = |l: Option<crate::model::desired::Lifecycle>| l.map_or("none".to_owned(), |l| format!("{l:?}"));
+        delta.note(Field::Lifecycle, "lifecycle", text(observed.lifecycle), text(Some(desired.lifecycle)));
+    }
+    delta.tags(&desired.tags, &observed.tags)
+}
+
+/// The role.
+pub fn role(desired: &Role, observed: &ObservedRole) -> Delta {
+    let mut delta = Delta::default();
+    if !policy::same(&desired.trust, &observed.trust) {
+        delta.note(Field::Trust, "trust", &observed.trust, &desired.trust);
+    }
+    if !observed.policy.as_ref().is_some_and(|p| policy::same(&desired.policy, p)) {
+        let found = observed.policy.as_ref().map_or("none".to_owned(), ToString::to_string);
+        delta.note(Field::Policy, "policy", found, &desired.policy);
+    }
+    delta.tags(&desired.tags, &observed.tags)
+}
+
+/// An own topic.
+pub fn topic(desired: &Topic, observed: &ObservedTopic) -> Delta {
+    let mut delta = Delta::default();
+    if !policy::contains(observed.policy.as_ref(), &desired.statement) {
+        delta.note(Field::Policy, format!("policy.{}", policy::PUBLISH_SID), "absent or changed", "present");
+    }
+    delta.tags(&desired.tags, &observed.tags)
+}
+
+/// The pipeline.
+pub fn pipeline(desired: &Pipeline, observed: &ObservedPipeline) -> Delta {
+    let mut delta = Delta::default();
+    let (is, was) = (flatten(&desired.declaration), flatten(&observed.declaration));
+    for (path, value) in &is {
+        let found = was.iter().find(|(p, _)| p == path).map_or("", |(_, v)| v);
+        if found != value {
+            delta.note(Field::Declaration, path, found, value);
+        }
+    }
+    for (path, value) in was.iter().filter(|(p, _)| !is.iter().any(|(i, _)| i == p)) {
+        delta.note(Field::Declaration, path, value, "");
+    }
+    delta.tags(&desired.tags, &observed.tags)
+}
+
+fn flatten(declaration: &Declaration) -> Vec<(String, String)> {
+    let mut out = vec![
+        ("roleArn".to_owned(), declaration.role_arn.clone()),
+        ("artifactStore.location".to_owned(), declaration.artifacts.clone()),
+        ("pipelineType".to_owned(), declaration.pipeline_type.clone()),
+        ("executionMode".to_owned(), declaration.execution_mode.clone()),
+        ("stages".to_owned(), declaration.stages.iter().map(|s| &*s.name).collect::<Vec<_>>().join(",")),
+    ];
+    for stage in &declaration.stages {
+        for action in &stage.actions {
+            let path = format!("{}.{}", stage.name, action.name);
+            let kind = [&*action.category, &action.owner, &action.provider, &action.version].join("/");
+            out.push((format!("{path}.actionTypeId"), kind));
+            out.push((format!("{path}.inputArtifacts"), action.inputs.join(",")));
+            out.push((format!("{path}.outputArtifacts"), action.outputs.join(",")));
+            out.extend(action.configuration.iter().map(|(k, v)| (format!("{path}.{k}"), v.clone())));
+        }
+    }
+    out
+}
+
+/// The notification rule.
+pub fn notification_rule(desired: &NotificationRule, observed: &ObservedRule, former_topic: Option<&str>) -> Delta {
+    let mut delta = Delta::default();
+    let list = |e: &std::collections::BTreeSet<String>| e.iter().cloned().collect::<Vec<_>>().join(",");
+    delta.differ(Field::Rule, "name", &observed.name, &desired.name);
+    delta.differ(Field::Rule, "enabled", &observed.enabled, &true);
+    delta.differ(Field::Rule, "detailType", &observed.detail, &desired.detail);
+    delta.differ(Field::Rule, "eventTypeIds", &list(&observed.events), &list(&desired.events));
+    let addresses = |t: &[RuleTarget]| t.iter().map(|t| t.address.clone()).collect::<Vec<_>>().join(",");
+    let targets = targets(desired, observed, former_topic);
+    delta.differ(Field::Rule, "targets", &addresses(&observed.targets), &addresses(&targets));
+    delta.tags(&desired.tags, &observed.tags)
+}
+
+/// The rule's targets as they are to be: our topic, and what others added; not
+/// the topic that was ours before.
+pub fn targets(desired: &NotificationRule, observed: &ObservedRule, former_topic: Option<&str>) -> Vec<RuleTarget> {
+    let former = former_topic.filter(|t| *t != desired.topic_arn);
+    let mut targets: Vec<RuleTarget> =
+        observed.targets.iter().filter(|t| Some(t.address.as_str()) != former).cloned().collect();
+    if !targets.iter().any(|t| t.address == desired.topic_arn) {
+        targets.push(RuleTarget { kind: "SNS".to_owned(), address: desired.topic_arn.clone(), status: None });
+    }
+    targets
+}

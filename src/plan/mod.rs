@@ -1,0 +1,249 @@
+//! Desired × observed → ordered steps. Pure.
+
+pub mod delivery;
+pub mod delta;
+
+use crate::api::condition::Reason;
+use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::model::observed::{BucketView, ConnectionState, Observed};
+use crate::model::owner::{Owner, REGION, Tags};
+use crate::model::placement::Placement;
+use crate::model::{Refusal, Resource, policy};
+use delta::Delta;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// To what.
+    pub resource: Resource,
+    /// What.
+    pub action: Action,
+}
+
+/// What is done to a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make it.
+    Create,
+    /// Change what differs.
+    Update(Delta),
+    /// Delete the spare connection with this ARN.
+    DeleteSpare(String),
+}
+
+/// What is to be done, in order; nothing at all where something is refused.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// What only a person can mend.
+    pub refusals: Vec<Refusal>,
+    /// Whether a changed pipeline waits for its running execution to end.
+    pub held: bool,
+}
+
+/// What the plan has to know beside desired and observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Who is to own what is found.
+    pub owner: &'a Owner,
+    /// Where it is to be.
+    pub place: &'a Placement,
+    /// Whether an execution runs that a person did not ask to give up by changing the spec.
+    pub hold_pipeline: bool,
+    /// The topic that the rule reached so far, as recorded: its target goes when the topic changes.
+    pub former_topic: Option<&'a str>,
+}
+
+/// The next steps. Applying them and planning again ends in an empty plan.
+pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
+    let mut plan = Plan::default();
+    plan.bucket(Resource::Artifacts, &desired.artifacts, &observed.artifacts, facts);
+    plan.bucket(Resource::Destination, &desired.destination, &observed.destination, facts);
+    plan.connection(desired, observed, facts);
+    plan.topic(desired, observed, facts);
+    plan.role(desired, observed, facts);
+    plan.pipeline(desired, observed, facts);
+    plan.notification_rule(desired, observed, facts);
+    if !plan.refusals.is_empty() {
+        plan.steps.clear();
+    }
+    plan
+}
+
+impl Plan {
+    fn step(&mut self, resource: Resource, action: Action) {
+        self.steps.push(Step { resource, action });
+    }
+
+    fn update(&mut self, resource: Resource, delta: Delta) {
+        if !delta.is_empty() {
+            self.step(resource, Action::Update(delta));
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason, message: String) {
+        self.refusals.push(Refusal::new(reason, message));
+    }
+
+    /// Whether the tags are ours; refuses otherwise.
+    fn owned(&mut self, resource: Resource, name: &str, tags: &Tags, facts: Facts<'_>) -> bool {
+        let owns = facts.owner.owns(tags);
+        if !owns {
+            self.refuse(
+                Reason::NotOwned,
+                format!(
+                    "{resource} {name} exists already, and {}; it is left untouched. Delete or rename it, or choose another name",
+                    facts.owner.describe_owner(tags)
+                ),
+            );
+        }
+        owns
+    }
+
+    fn bucket(&mut self, resource: Resource, desired: &BucketUse, view: &BucketView, facts: Facts<'_>) {
+        let region = &facts.place.region;
+        match (desired, view) {
+            (BucketUse::Own(_), BucketView::Missing) => self.step(resource, Action::Create),
+            (BucketUse::Own(bucket), BucketView::Present(observed)) => {
+                if self.owned(resource, &format!("bucket {}", bucket.name), &observed.tags, facts) {
+                    self.update(resource, delta::bucket(bucket, observed));
+                }
+            }
+            (BucketUse::Own(bucket), BucketView::Forbidden) => self.refuse(
+                Reason::NotOwned,
+                format!(
+                    "{resource} bucket {} belongs to another account, or denies this one s3:ListBucket; bucket names are shared \
+                     by all of AWS, choose another one",
+                    bucket.name
+                ),
+            ),
+            (BucketUse::Own(bucket), BucketView::Elsewhere(other)) => self.refuse(
+                Reason::PlacementChanged,
+                format!(
+                    "{resource} bucket {} exists in region {other}, and this object's region is {region}; nothing is built a second \
+                     time. Give the operator its former region back, or choose another name",
+                    bucket.name
+                ),
+            ),
+            (BucketUse::Existing(name), BucketView::Missing) => self.refuse(
+                Reason::NotFound,
+                format!("{resource}.existingBucket: there is no bucket {name}; create it in region {region}, or name another one"),
+            ),
+            (BucketUse::Existing(name), BucketView::Forbidden) => self.refuse(
+                Reason::AccessDenied,
+                format!(
+                    "{resource}.existingBucket: {name} belongs to another account, or denies the operator s3:ListBucket; \
+                     name a bucket of account {}, or allow s3:ListBucket on arn:{}:s3:::{name}",
+                    facts.place.account, facts.place.partition
+                ),
+            ),
+            (BucketUse::Existing(name), BucketView::Elsewhere(other)) => self.refuse(
+                Reason::InvalidSpec,
+                format!("{resource}.existingBucket: {name} lies in region {other}, the pipeline in {region}; name a bucket of that region"),
+            ),
+            (BucketUse::Existing(_), BucketView::Present(_)) => {}
+        }
+    }
+
+    fn connection(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        match (&desired.connection, &observed.connection) {
+            (ConnectionUse::Own(_), None) => self.step(Resource::Connection, Action::Create),
+            (ConnectionUse::Own(connection), Some(found)) => {
+                if self.owned(Resource::Connection, &found.arn, &found.tags, facts) {
+                    self.update(Resource::Connection, delta::tags_only(&connection.tags, &found.tags));
+                }
+            }
+            (ConnectionUse::Existing(arn), None) => self.refuse(
+                Reason::NotFound,
+                format!("connection.existingARN: there is no connection {arn} in this account and region; name one that exists"),
+            ),
+            (ConnectionUse::Existing(_), Some(_)) => {}
+        }
+        for spare in &observed.spare_connections {
+            self.step(Resource::Connection, Action::DeleteSpare(spare.arn.clone()));
+        }
+    }
+
+    fn topic(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        match (&desired.topic, &observed.topic) {
+            (TopicUse::Own(_), None) => self.step(Resource::Topic, Action::Create),
+            (TopicUse::Own(topic), Some(found)) => {
+                if self.owned(Resource::Topic, &topic.arn, &found.tags, facts) {
+                    self.update(Resource::Topic, delta::topic(topic, found));
+                }
+            }
+            (TopicUse::Existing(arn), None) => self.refuse(
+                Reason::NotFound,
+                format!("notifications.existingTopicARN: there is no topic {arn}; create it, or name another one"),
+            ),
+            (TopicUse::Existing(arn), Some(found)) if !policy::lets_publish(found.policy.as_ref()) => self.refuse(
+                Reason::AccessDenied,
+                format!(
+                    "notifications.existingTopicARN: the policy of {arn} does not let notification rules publish; add this statement to it: {}",
+                    policy::publish(arn, &facts.place.account)
+                ),
+            ),
+            (TopicUse::Existing(_), Some(_)) => {}
+        }
+    }
+
+    fn role(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        let Some(role) = &desired.role else { return };
+        let Some(found) = &observed.role else { return self.step(Resource::Role, Action::Create) };
+        if !self.owned(Resource::Role, &found.arn, &found.tags, facts) {
+            return;
+        }
+        match found.tags.get(REGION) {
+            // A role has no region itself: its tag tells that the rest was made elsewhere.
+            Some(region) if *region != facts.place.region => self.refuse(
+                Reason::PlacementChanged,
+                format!(
+                    "{} serves resources in region {region}, and this object's region is {} now; nothing is built a second time. \
+                     Give the operator its former region back, or delete this object with that and create it anew",
+                    found.arn, facts.place.region
+                ),
+            ),
+            _ => self.update(Resource::Role, delta::role(role, found)),
+        }
+    }
+
+    fn pipeline(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        let Some(pipeline) = &desired.pipeline else { return };
+        if let Some(found) = &observed.pipeline
+            && !self.owned(Resource::Pipeline, &pipeline.arn, &found.tags, facts)
+        {
+            return;
+        }
+        // A pipeline made on a connection that nobody authorized never hears of a push, also later.
+        let available = observed.connection.as_ref().is_some_and(|c| c.state == ConnectionState::Available);
+        if !available {
+            return;
+        }
+        match &observed.pipeline {
+            None => self.step(Resource::Pipeline, Action::Create),
+            Some(found) => {
+                let delta = delta::pipeline(pipeline, found);
+                if delta.has(delta::Field::Declaration) && facts.hold_pipeline {
+                    self.held = true;
+                } else {
+                    self.update(Resource::Pipeline, delta);
+                }
+            }
+        }
+    }
+
+    fn notification_rule(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        match (&observed.notification_rule, &observed.pipeline) {
+            (None, _) if !observed.service_linked_role => self.step(Resource::ServiceLinkedRole, Action::Create),
+            (None, Some(_)) => self.step(Resource::NotificationRule, Action::Create),
+            (None, None) => {}
+            (Some(found), _) => {
+                if self.owned(Resource::NotificationRule, &found.arn, &found.tags, facts) {
+                    let delta = delta::notification_rule(&desired.notification_rule, found, facts.former_topic);
+                    self.update(Resource::NotificationRule, delta);
+                }
+            }
+        }
+    }
+}
