@@ -1,7 +1,15 @@
 //! Kubernetes operator: every push to a repository lands in S3 and is announced on SNS.
+//!
+//! Pure core, thin shell: one pass over an object is `observe → plan → apply →
+//! status`; only `observe` and `apply` talk to AWS.
 
 pub mod api;
+pub mod apply;
 pub mod aws;
+pub mod cli;
 pub mod cloud;
+pub mod controller;
 pub mod model;
 pub mod plan;
+pub mod status;
+pub mod telemetry;

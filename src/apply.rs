@@ -1,0 +1,148 @@
+//! Runs the steps of a plan, and keeps what is observed in step with them.
+
+use jiff::Timestamp;
+
+use crate::cloud::{Cloud, Result};
+use crate::model::Resource;
+use crate::model::desired::{Bucket, BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::model::observed::{BucketView, Observed, ObservedBucket, ObservedRule};
+use crate::model::owner::{CREATED_AT, INTENT};
+use crate::model::policy;
+use crate::plan::delta::{self, Delta, Field};
+use crate::plan::{Action, Step};
+
+/// What a step needs beside desired and observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The word that was given before a connection is created.
+    pub intent: &'a str,
+    /// The time, for the tag of a bucket that is made now.
+    pub now: Timestamp,
+    /// The topic that the rule reached so far.
+    pub former_topic: Option<&'a str>,
+}
+
+/// Runs one step. A step whose resource has nothing desired or observed does nothing:
+/// the plan makes none such.
+pub async fn apply(
+    cloud: &Cloud,
+    desired: &Desired,
+    observed: &mut Observed,
+    step: &Step,
+    context: Context<'_>,
+) -> Result<()> {
+    match (&step.action, step.resource) {
+        (Action::DeleteSpare(arn), _) => {
+            cloud.connections.delete(arn).await?;
+            observed.spare_connections.retain(|c| c.arn != *arn);
+        }
+        (Action::Create, Resource::Artifacts) => {
+            create_bucket(cloud, &desired.artifacts, &mut observed.artifacts, None).await?;
+        }
+        (Action::Create, Resource::Destination) => {
+            create_bucket(cloud, &desired.destination, &mut observed.destination, Some(context.now)).await?;
+        }
+        (Action::Update(delta), Resource::Artifacts) => {
+            update_bucket(cloud, &desired.artifacts, &mut observed.artifacts, delta).await?;
+        }
+        (Action::Update(delta), Resource::Destination) => {
+            update_bucket(cloud, &desired.destination, &mut observed.destination, delta).await?;
+        }
+        (Action::Create, Resource::Connection) => {
+            let ConnectionUse::Own(connection) = &desired.connection else { return Ok(()) };
+            let mut tags = connection.tags.clone();
+            tags.insert(INTENT.to_owned(), context.intent.to_owned());
+            observed.connection = Some(cloud.connections.create(connection, &tags).await?);
+        }
+        (Action::Update(_), Resource::Connection) => {
+            let (ConnectionUse::Own(connection), Some(found)) = (&desired.connection, &mut observed.connection) else {
+                return Ok(());
+            };
+            cloud.connections.tag(&found.arn, &connection.tags).await?;
+            found.tags.extend(connection.tags.clone());
+        }
+        (Action::Create, Resource::ServiceLinkedRole) => {
+            cloud.roles.create_service_linked_role().await?;
+            observed.service_linked_role = true;
+        }
+        (Action::Create, Resource::Role) => {
+            let Some(role) = &desired.role else { return Ok(()) };
+            observed.role = Some(cloud.roles.create(role).await?);
+        }
+        (Action::Update(delta), Resource::Role) => {
+            let (Some(role), Some(found)) = (&desired.role, &observed.role) else { return Ok(()) };
+            cloud.roles.update(role, delta).await?;
+            observed.role = Some(found.updated(role));
+        }
+        (Action::Create, Resource::Topic) => {
+            let TopicUse::Own(topic) = &desired.topic else { return Ok(()) };
+            observed.topic = Some(cloud.topics.create(topic).await?);
+        }
+        (Action::Update(delta), Resource::Topic) => {
+            let (TopicUse::Own(topic), Some(found)) = (&desired.topic, &observed.topic) else { return Ok(()) };
+            let document = policy::merge(found.policy.as_ref(), &topic.statement);
+            cloud.topics.update(topic, &document, delta).await?;
+            observed.topic = Some(found.updated(topic));
+        }
+        (Action::Create, Resource::Pipeline) => {
+            let Some(pipeline) = &desired.pipeline else { return Ok(()) };
+            observed.pipeline = Some(cloud.pipelines.create(pipeline).await?);
+        }
+        (Action::Update(delta), Resource::Pipeline) => {
+            let (Some(pipeline), Some(found)) = (&desired.pipeline, &observed.pipeline) else { return Ok(()) };
+            cloud.pipelines.update(pipeline, delta).await?;
+            // A new structure has a version and a time of AWS's own: both are read back.
+            observed.pipeline = if delta.has(Field::Declaration) {
+                cloud.pipelines.observe(&pipeline.name, &pipeline.arn).await?
+            } else {
+                Some(found.tagged(pipeline))
+            };
+        }
+        (Action::Create, Resource::NotificationRule) => {
+            let rule = &desired.notification_rule;
+            let arn = cloud.notification_rules.create(rule).await?;
+            let empty = ObservedRule {
+                arn,
+                name: rule.name.clone(),
+                enabled: true,
+                events: rule.events.clone(),
+                detail: rule.detail.clone(),
+                targets: Vec::new(),
+                created_at: context.now,
+                tags: rule.tags.clone(),
+            };
+            let targets = delta::targets(rule, &empty, None);
+            observed.notification_rule = Some(empty.updated(rule, targets));
+        }
+        (Action::Update(changes), Resource::NotificationRule) => {
+            let (rule, Some(found)) = (&desired.notification_rule, &observed.notification_rule) else { return Ok(()) };
+            let targets = delta::targets(rule, found, context.former_topic);
+            cloud.notification_rules.update(&found.arn, rule, &targets, changes).await?;
+            observed.notification_rule = Some(found.updated(rule, targets));
+        }
+        (Action::Update(_), Resource::ServiceLinkedRole) => {}
+    }
+    Ok(())
+}
+
+async fn create_bucket(
+    cloud: &Cloud,
+    desired: &BucketUse,
+    view: &mut BucketView,
+    stamp: Option<Timestamp>,
+) -> Result<()> {
+    let BucketUse::Own(bucket) = desired else { return Ok(()) };
+    let mut tags = bucket.tags.clone();
+    tags.extend(stamp.map(|now| (CREATED_AT.to_owned(), now.to_string())));
+    cloud.buckets.create(bucket, &tags).await?;
+    let made: &Bucket = bucket;
+    *view = BucketView::Present(Box::new(ObservedBucket::created(tags).updated(made)));
+    Ok(())
+}
+
+async fn update_bucket(cloud: &Cloud, desired: &BucketUse, view: &mut BucketView, delta: &Delta) -> Result<()> {
+    let (BucketUse::Own(bucket), BucketView::Present(found)) = (desired, &view) else { return Ok(()) };
+    cloud.buckets.update(bucket, delta).await?;
+    *view = BucketView::Present(Box::new(found.updated(bucket)));
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Commands and settings; the only reader of flags and environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::names::LONGEST_PREFIX;
+
+/// Every push to a repository lands in S3 and is announced on SNS.
+#[derive(Parser, Debug)]
+#[command(name = "repofanout", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serves RepoFanout objects until it is told to end.
+    Run(Box<Run>),
+    /// Prints the CustomResourceDefinitions, or writes them into a folder.
+    Crd {
+        /// The folder; one file a resource.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Settings of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Which cluster the ownership tags in AWS name. The uid of the namespace kube-system if left out.
+    #[arg(long, env = "REPOFANOUT_CLUSTER_ID")]
+    pub cluster_id: Option<String>,
+
+    /// What every generated AWS name begins with: lower-case letters, digits and dashes, 12 characters at most.
+    #[arg(long, env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
+    pub name_prefix: String,
+
+    /// Lets objects choose names of AWS resources.
+    #[arg(long, env = "REPOFANOUT_ALLOW_NAMES")]
+    pub allow_names: bool,
+
+    /// An ARN pattern (`*`, `?`) of existing AWS resources that objects may refer to; may be repeated.
+    #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
+    pub allow_existing: Vec<String>,
+
+    /// The AWS region of objects that name none. The SDK's own default if left out.
+    #[arg(long, env = "REPOFANOUT_REGION")]
+    pub region: Option<String>,
+
+    /// Addresses S3 buckets by path, for endpoints that are no AWS.
+    #[arg(long, env = "REPOFANOUT_S3_PATH_STYLE")]
+    pub s3_path_style: bool,
+
+    /// The one namespace whose objects are served. All if left out.
+    #[arg(long, env = "REPOFANOUT_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+
+    /// How many objects are worked on at once.
+    #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+
+    /// How often executions are looked at while none runs, such as 60s.
+    #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
+    pub poll_interval: Duration,
+
+    /// Name of this installation: of its Lease, and in its events.
+    #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = "repofanout")]
+    pub controller_name: String,
+
+    /// Lets only the holder of a Lease work, so that several replicas may run.
+    #[arg(long, env = "REPOFANOUT_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+
+    /// Namespace of the Lease. The one that the process runs in if left out.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// This process among the candidates for the Lease. The host's name if left out.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+
+    /// What is logged: a level, or directives such as `repofanout=debug,kube=warn`.
+    #[arg(long, env = "REPOFANOUT_LOG", default_value = "info")]
+    pub log: String,
+
+    /// How it is logged.
+    #[arg(long, env = "REPOFANOUT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn name_prefix(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.len() <= LONGEST_PREFIX;
+    let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if fits && starts && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        return Ok(text.to_owned());
+    }
+    Err(format!("write 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, beginning with a letter or digit"))
+}
+
+fn poll_interval(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "write a duration such as 60s".to_owned())?;
+    match Duration::try_from(span) {
+        Ok(duration) if duration >= Duration::from_millis(100) => Ok(duration),
+        _ => Err("write a duration of at least 100ms".to_owned()),
+    }
+}

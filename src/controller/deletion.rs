@@ -1,0 +1,222 @@
+//! The end of an object: what is its own and not to be kept is deleted, then the
+//! finalizer goes. Needs no valid spec and no authorized connection.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action as Requeue;
+use tracing::{info, warn};
+
+use super::object::Object;
+use super::{Context, observe};
+use crate::api::{ABANDON, FINALIZER, RepoFanout};
+use crate::cloud::{Class, Cloud, Error};
+use crate::model::desired::{Computed, Connection, ConnectionUse};
+use crate::model::observed::{BucketView, ConnectionState};
+use crate::model::owner::{Owner, Tags};
+use crate::model::placement::Placement;
+use crate::model::{Resource, arn, fanout, names};
+use crate::status::{self, Notice};
+
+/// What ended, or holds up, a deletion.
+enum Outcome {
+    /// Nothing of the object is left but what is to be kept.
+    Done(Vec<String>),
+    /// More to do in the next pass.
+    Progress(String),
+}
+
+/// Deletes what belongs to the object, and says on it what holds that up.
+pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube::Error> {
+    let uid = object.uid().unwrap_or_default();
+    if !object.finalizers().iter().any(|f| f == FINALIZER) {
+        context.memos.forget(&uid);
+        return Ok(Requeue::await_change());
+    }
+    if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref()) {
+        return Ok(Requeue::requeue(rest));
+    }
+    let mut held = Object::new(context, object);
+    if held.annotation(ABANDON) == Some(&*object.name_any()) {
+        warn!(left = ?held.status().resources, "abandoned: these resources stay in AWS");
+        let note = format!("abandoned by annotation; left in AWS: {}", list(held.status().resources.into_values()));
+        held.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
+        return release(context, held).await;
+    }
+    let Some(ending) = Ending::of(context, &held) else {
+        info!("nothing was ever made for the object");
+        return release(context, held).await;
+    };
+    let (blocked, message, delay) = match ending {
+        Err(message) => (true, message, Duration::from_secs(300)),
+        Ok(ending) => match ending.run().await {
+            Ok(Outcome::Done(kept)) => {
+                if !kept.is_empty() {
+                    let note = format!("kept in AWS, and found again by an object of the same name: {}", list(kept));
+                    held.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
+                }
+                return release(context, held).await;
+            }
+            Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
+            Err(error) => {
+                warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, message = %error.message, "AWS");
+                let own: Vec<String> = held.status().resources.into_values().collect();
+                let own: Vec<&str> = own.iter().map(String::as_str).collect();
+                let said = format!("{} said: {}", error.call, arn::filter(&error.message, &own));
+                let name = object.name_any();
+                let blocked = matches!(error.class, Class::Denied | Class::Invalid | Class::Quota);
+                let message = if blocked {
+                    format!("{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains in AWS and end")
+                } else {
+                    format!("trying again: {said}")
+                };
+                (blocked, message, context.memos.backoff(&uid))
+            }
+        },
+    };
+    let next = status::deleting(&held.status(), object.metadata.generation, blocked, &message);
+    held.set_status(next).await?;
+    context.memos.passed(&uid, held.resource_version(), delay);
+    Ok(Requeue::requeue(delay))
+}
+
+async fn release(context: &Context, mut held: Object<'_>) -> Result<Requeue, kube::Error> {
+    context.memos.forget(&held.uid());
+    held.set_finalizer(false).await?;
+    Ok(Requeue::await_change())
+}
+
+fn list(names: impl IntoIterator<Item = String>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// All that the end of an object needs to know.
+struct Ending {
+    cloud: Cloud,
+    owner: Owner,
+    names: Computed,
+    artifacts: String,
+    destination: String,
+    topic: String,
+    connection: Option<String>,
+    rule: Option<String>,
+}
+
+impl Ending {
+    /// From what was recorded; else from what the names would be. Nothing if
+    /// nothing can have been made; an error if it is out of reach.
+    fn of(context: &Context, held: &Object<'_>) -> Option<Result<Self, String>> {
+        let status = held.status();
+        let spec = &held.current.spec;
+        let owner = fanout::owner(&held.current, &context.settings);
+        let place = match &status.placement {
+            Some(recorded) if recorded.account != context.identity.account => {
+                return Some(Err(format!(
+                    "the resources are in account {}, and the operator has credentials of account {}; give it the former ones back, \
+                     or set the annotation {ABANDON}={} to leave them in AWS and end",
+                    recorded.account,
+                    context.identity.account,
+                    held.current.name_any()
+                )));
+            }
+            Some(recorded) => Placement::recorded(recorded),
+            None => Placement {
+                account: context.identity.account.clone(),
+                partition: context.identity.partition.clone(),
+                region: spec.region.clone().unwrap_or_else(|| context.settings.region.clone()),
+                base_name: names::base_name(&context.settings.name_prefix, spec.name.as_deref(), &owner),
+            },
+        };
+        let names = Computed::new(&place);
+        let recorded = |resource: Resource| status.resources.get(resource.as_str()).cloned();
+        let bucket = |resource, chosen: Option<String>, computed: &str| {
+            let name = recorded(resource).and_then(|arn| arn.rsplit(':').next().map(str::to_owned));
+            name.or(chosen).unwrap_or_else(|| computed.to_owned())
+        };
+        let chosen_topic = spec.notifications.as_ref().and_then(|n| n.topic_name.as_ref());
+        let topic_arn = |name: &String| names.topic_arn.replace(&names.base, name);
+        Some(Ok(Self {
+            cloud: context.regions.region(&place.region),
+            artifacts: bucket(Resource::Artifacts, spec.artifacts.as_ref().and_then(|a| a.bucket_name.clone()), &names.artifacts),
+            destination: bucket(Resource::Destination, spec.destination.as_ref().and_then(|d| d.bucket_name.clone()), &names.destination),
+            topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).unwrap_or_else(|| names.topic_arn.clone()),
+            connection: recorded(Resource::Connection),
+            rule: recorded(Resource::NotificationRule),
+            owner,
+            names,
+        }))
+    }
+
+    /// In the order in which nothing is left that reaches into what is gone.
+    async fn run(&self) -> Result<Outcome, Error> {
+        let mut kept = Vec::new();
+        let Self { cloud, names, .. } = self;
+        if let Some(rule) = observe::rule(cloud, &self.owner, names, self.rule.as_deref()).await?
+            && self.owns(&rule.tags)
+        {
+            cloud.notification_rules.delete(&rule.arn).await?;
+        }
+        if let Some(pipeline) = cloud.pipelines.observe(&names.base, &names.pipeline_arn).await?
+            && self.owns(&pipeline.tags)
+        {
+            cloud.pipelines.delete(&names.base).await?;
+        }
+        if let Some(role) = cloud.roles.observe(&names.base).await?
+            && self.owns(&role.tags)
+        {
+            cloud.roles.delete(&names.base).await?;
+        }
+        if let Some(topic) = cloud.topics.observe(&self.topic, true).await?
+            && self.owns(&topic.tags)
+        {
+            if topic.subscriptions > 0 {
+                kept.push(format!("{} (others subscribe to it)", self.topic));
+            } else {
+                cloud.notification_rules.delete_target(&self.topic).await?;
+                cloud.topics.delete(&self.topic).await?;
+            }
+        }
+        if self.owns_bucket(&self.artifacts).await? {
+            let (deleted, more) = cloud.buckets.empty(&self.artifacts).await?;
+            if more {
+                return Ok(Outcome::Progress(format!("emptying bucket {}: {deleted} more objects deleted", self.artifacts)));
+            }
+            cloud.buckets.delete(&self.artifacts).await?;
+        }
+        if self.owns_bucket(&self.destination).await? {
+            kept.push(arn::bucket("aws", &self.destination));
+        }
+        self.connection(&mut kept).await?;
+        Ok(Outcome::Done(kept))
+    }
+
+    /// An authorization is a person's work: only a connection without one is deleted.
+    async fn connection(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+        let own = ConnectionUse::Own(Connection {
+            name: self.names.base.clone(),
+            provider: None,
+            host_arn: None,
+            tags: Tags::new(),
+        });
+        let (used, spares) = observe::connection(&self.cloud, &own, &self.owner, self.connection.as_deref()).await?;
+        for connection in used.into_iter().chain(spares).filter(|c| self.owns(&c.tags)) {
+            if connection.state == ConnectionState::Pending {
+                self.cloud.connections.delete(&connection.arn).await?;
+            } else {
+                kept.push(connection.arn);
+            }
+        }
+        Ok(())
+    }
+
+    fn owns(&self, tags: &Tags) -> bool {
+        self.owner.owns(tags)
+    }
+
+    async fn owns_bucket(&self, name: &str) -> Result<bool, Error> {
+        Ok(match self.cloud.buckets.observe(name, true).await? {
+            BucketView::Present(bucket) => self.owns(&bucket.tags),
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! One object in the API server: its finalizer, its status, its events.
+
+use k8s_controller::events::Event;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::events::EventType;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::Context;
+use crate::api::status::RepoFanoutStatus;
+use crate::api::{FINALIZER, RepoFanout};
+use crate::status::Notice;
+
+/// An object and the version of it that our writes build on: each write is a
+/// compare-and-swap, so that what was read from a stale cache changes nothing.
+pub struct Object<'a> {
+    context: &'a Context,
+    api: Api<RepoFanout>,
+    /// The object as the API server last told it.
+    pub current: RepoFanout,
+}
+
+impl<'a> Object<'a> {
+    /// The object as it was read.
+    pub fn new(context: &'a Context, object: &RepoFanout) -> Self {
+        let namespace = object.namespace().unwrap_or_default();
+        Self { context, api: Api::namespaced(context.client.clone(), &namespace), current: object.clone() }
+    }
+
+    /// The object's uid.
+    pub fn uid(&self) -> String {
+        self.current.uid().unwrap_or_default()
+    }
+
+    /// The status as last written.
+    pub fn status(&self) -> RepoFanoutStatus {
+        self.current.status.clone().unwrap_or_default()
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.current.annotations().get(key).map(String::as_str)
+    }
+
+    /// Puts our finalizer on it, or takes it off.
+    pub async fn set_finalizer(&mut self, present: bool) -> Result<(), kube::Error> {
+        let has = self.current.finalizers().iter().any(|f| f == FINALIZER);
+        if has == present {
+            return Ok(());
+        }
+        let mut finalizers = self.current.finalizers().to_vec();
+        finalizers.retain(|f| f != FINALIZER);
+        if present {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let patch = json!({"metadata": {"resourceVersion": self.current.resource_version(), "finalizers": finalizers}});
+        let name = self.current.name_any();
+        let patched = self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.current.metadata = patched.metadata;
+        Ok(())
+    }
+
+    /// Writes the status, if it differs from the last one, and tells of transitions.
+    pub async fn set_status(&mut self, next: RepoFanoutStatus) -> Result<(), kube::Error> {
+        let before = self.status();
+        if next == before {
+            return Ok(());
+        }
+        let notices = crate::status::notices(&before, &next);
+        let mut object = self.current.clone();
+        object.status = Some(next);
+        let name = object.name_any();
+        self.current = self.api.replace_status(&name, &PostParams::default(), &object).await?;
+        for notice in notices {
+            self.notify(notice).await;
+        }
+        Ok(())
+    }
+
+    /// Publishes an event; that it is refused, as in a namespace that is going away, is no error.
+    pub async fn notify(&self, notice: Notice) {
+        let Notice { warning, reason, note } = notice;
+        info!(reason, note, "event");
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason,
+            action: "Reconcile".to_owned(),
+            note: Some(note),
+            related: None,
+        };
+        if let Err(error) = self.context.events.publish(&self.current, &event).await {
+            warn!(%error, "the event was not taken");
+        }
+    }
+
+    /// The version that the last write left.
+    pub fn resource_version(&self) -> Option<String> {
+        self.current.meta().resource_version.clone()
+    }
+}

@@ -1,0 +1,130 @@
+//! The look at AWS that a pass rests on.
+
+use crate::api::status::RepoFanoutStatus;
+use crate::cloud::{Cloud, Result};
+use crate::model::Resource;
+use crate::model::desired::{BucketUse, Computed, ConnectionUse, Desired, TopicUse};
+use crate::model::observed::{BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule};
+use crate::model::owner::Owner;
+
+/// Looks at everything, all at once.
+pub async fn observe(cloud: &Cloud, desired: &Desired, owner: &Owner, names: &Computed, status: &RepoFanoutStatus) -> Result<Observed> {
+    let recorded = |resource: Resource| status.resources.get(resource.as_str()).map(String::as_str);
+    let (artifacts, destination, connection, role, topic, pipeline) = tokio::try_join!(
+        bucket(cloud, &desired.artifacts),
+        bucket(cloud, &desired.destination),
+        connection(cloud, &desired.connection, owner, recorded(Resource::Connection)),
+        cloud.roles.observe(&names.base),
+        cloud.topics.observe(desired.topic.arn(), matches!(desired.topic, TopicUse::Own(_))),
+        cloud.pipelines.observe(&names.base, &names.pipeline_arn),
+    )?;
+    // A rule outlives its pipeline; without either there is nothing to ask for.
+    let rule_arn = recorded(Resource::NotificationRule);
+    let notification_rule = if pipeline.is_some() || rule_arn.is_some() {
+        rule(cloud, owner, names, rule_arn).await?
+    } else {
+        None
+    };
+    let service_linked_role = notification_rule.is_some() || cloud.roles.service_linked_role().await?;
+    let (connection, spare_connections) = connection;
+    Ok(Observed {
+        artifacts,
+        destination,
+        connection,
+        spare_connections,
+        service_linked_role,
+        role,
+        topic,
+        pipeline,
+        notification_rule,
+    })
+}
+
+async fn bucket(cloud: &Cloud, desired: &BucketUse) -> Result<BucketView> {
+    cloud.buckets.observe(desired.name(), matches!(desired, BucketUse::Own(_))).await
+}
+
+/// The rule by its recorded ARN, or else by the pipeline that it watches.
+pub async fn rule(cloud: &Cloud, owner: &Owner, names: &Computed, recorded: Option<&str>) -> Result<Option<ObservedRule>> {
+    if let Some(arn) = recorded
+        && let Some(found) = cloud.notification_rules.observe(arn).await?
+    {
+        return Ok(Some(found));
+    }
+    let rules = cloud.notification_rules.watching(&names.pipeline_arn).await?;
+    let (ours, others): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| owner.owns(&r.tags));
+    Ok(ours.into_iter().next().or_else(|| others.into_iter().find(|r| r.name == names.base)))
+}
+
+/// The connection in use, and the spares beside it.
+pub async fn connection(
+    cloud: &Cloud,
+    desired: &ConnectionUse,
+    owner: &Owner,
+    recorded: Option<&str>,
+) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
+    let desired = match desired {
+        ConnectionUse::Existing(arn) => return Ok((cloud.connections.observe(arn).await?, Vec::new())),
+        ConnectionUse::Own(desired) => desired,
+    };
+    let named = cloud.connections.named(&desired.name).await?;
+    Ok(choose(named, owner, recorded))
+}
+
+/// Of several own connections the authorized one is used, then the recorded one;
+/// only one that nobody authorized is spare.
+fn choose(
+    named: Vec<ObservedConnection>,
+    owner: &Owner,
+    recorded: Option<&str>,
+) -> (Option<ObservedConnection>, Vec<ObservedConnection>) {
+    let (mut own, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|c| owner.owns(&c.tags));
+    own.sort_by_key(|c| {
+        let rank = match c.state {
+            ConnectionState::Available => 0,
+            ConnectionState::Error => 1,
+            ConnectionState::Pending => 2,
+        };
+        (rank, Some(c.arn.as_str()) != recorded, c.arn.clone())
+    });
+    let mut own = own.into_iter();
+    match own.next() {
+        Some(used) => (Some(used), own.filter(|c| c.state == ConnectionState::Pending).collect()),
+        // Recorded as ours, and somebody took its tags away: the plan refuses it by name.
+        None => (others.into_iter().find(|c| Some(c.arn.as_str()) == recorded), Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { cluster: "c".into(), kind: "RepoFanout".into(), namespace: "n".into(), name: "x".into() }
+    }
+
+    fn connection(arn: &str, state: ConnectionState, ours: bool) -> ObservedConnection {
+        let tags = if ours { owner().tags() } else { Default::default() };
+        ObservedConnection { arn: arn.into(), name: "rf".into(), state, provider: "GitHub".into(), tags }
+    }
+
+    #[test]
+    fn an_authorization_is_never_lost_to_a_spare() {
+        use ConnectionState::{Available, Error, Pending};
+        let (used, spare) = choose(vec![connection("a", Pending, true), connection("b", Available, true)], &owner(), Some("a"));
+        assert_eq!(used.unwrap().arn, "b");
+        assert_eq!(spare.iter().map(|c| &*c.arn).collect::<Vec<_>>(), ["a"]);
+
+        let two = vec![connection("a", Available, true), connection("b", Error, true), connection("c", Available, true)];
+        let (used, spare) = choose(two, &owner(), Some("c"));
+        assert_eq!((used.unwrap().arn.as_str(), spare), ("c", vec![]));
+    }
+
+    #[test]
+    fn connections_of_others_are_neither_used_nor_spare() {
+        let (used, spare) = choose(vec![connection("a", ConnectionState::Pending, false)], &owner(), None);
+        assert_eq!((used, spare), (None, vec![]));
+        let stripped = vec![connection("a", ConnectionState::Available, false)];
+        assert_eq!(choose(stripped, &owner(), Some("a")).0.unwrap().arn, "a");
+    }
+}

@@ -1,0 +1,423 @@
+//! What happened → status and events. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_controller::conditions::{self, ConditionStatus, DesiredCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::condition::{ConditionType, Reason};
+use crate::api::status::{
+    CommitStatus, ConnectionStatus, DeliveredStatus, ExecutionStatus, FailureStatus, RepoFanoutStatus,
+};
+use crate::cloud::{Class, Error};
+use crate::model::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
+use crate::model::observed::ObservedConnection;
+use crate::model::placement::Placement;
+use crate::model::{Refusal, arn};
+
+/// The longest message of a condition; the API server allows 32,768 characters.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// How far the resources are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Everything is as the spec says.
+    Settled,
+    /// Not looked at: as it was.
+    Unchanged,
+    /// Something has still to be made or changed, and will be.
+    Waiting(Reason, String),
+    /// Only a person can mend it.
+    Refused(Vec<Refusal>),
+}
+
+/// What one pass saw.
+#[derive(Clone, Debug)]
+pub struct Look<'a> {
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// Whether the pass came to a conclusion about this generation.
+    pub concluded: bool,
+    /// Where the resources live.
+    pub place: Option<&'a Placement>,
+    /// The repository, for links.
+    pub repository: &'a str,
+    /// The connection.
+    pub connection: Option<&'a ObservedConnection>,
+    /// How far the resources are.
+    pub progress: Progress,
+    /// Newest first, if asked for.
+    pub executions: Option<&'a [Execution]>,
+    /// Why the newest execution failed.
+    pub failure: Option<&'a Failure>,
+}
+
+/// The status after a pass; what the pass did not look at stays as it was.
+pub fn status(before: &RepoFanoutStatus, look: &Look<'_>) -> RepoFanoutStatus {
+    let mut next = before.clone();
+    if let Some(place) = look.place {
+        if let Some(connection) = look.connection {
+            let intent = next.connection.take().and_then(|c| c.intent);
+            next.connection = Some(ConnectionStatus {
+                arn: Some(connection.arn.clone()),
+                status: Some(connection.state.as_str().to_owned()),
+                authorize_url: Some(place.authorize_url(&connection.arn)),
+                intent,
+            });
+        }
+        if let Some(executions) = look.executions {
+            let provider = look.connection.map_or("", |c| &*c.provider);
+            next.last_execution = executions.first().map(|newest| {
+                let failure = look.failure.map(|f| failure_status(f, &next.resources));
+                execution_status(newest, look.repository, provider, place, failure)
+            });
+        }
+    }
+    set_conditions(&mut next, look);
+    next
+}
+
+fn execution_status(
+    execution: &Execution,
+    repository: &str,
+    provider: &str,
+    place: &Placement,
+    failure: Option<FailureStatus>,
+) -> ExecutionStatus {
+    ExecutionStatus {
+        id: execution.id.clone(),
+        status: execution.state.as_str().to_owned(),
+        trigger: execution.trigger.clone(),
+        commit: execution.commit.as_ref().map(|c| commit_status(c, repository, provider)),
+        started_at: Some(whole_second(execution.started_at)),
+        finished_at: (!execution.state.is_running()).then(|| whole_second(execution.updated_at)),
+        url: Some(place.execution_url(&place.base_name, &execution.id)),
+        failure,
+    }
+}
+
+/// What the execution left in the bucket.
+pub fn delivered(execution: &Execution, target: &Target, provider: &str) -> DeliveredStatus {
+    DeliveredStatus {
+        execution: execution.id.clone(),
+        commit: execution.commit.as_ref().map(|c| commit_status(c, &target.repository, provider)),
+        repository: target.repository.clone(),
+        branch: target.branch.clone(),
+        bucket: target.bucket.clone(),
+        prefix: target.prefix.clone(),
+        at: Some(whole_second(execution.updated_at)),
+    }
+}
+
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn commit_status(commit: &Commit, repository: &str, provider: &str) -> CommitStatus {
+    let id = &commit.id;
+    // The revision's own URL leads to the AWS console; hosts of one's own are not known here.
+    let url = match provider {
+        "GitHub" => Some(format!("https://github.com/{repository}/commit/{id}")),
+        "GitLab" => Some(format!("https://gitlab.com/{repository}/-/commit/{id}")),
+        "Bitbucket" => Some(format!("https://bitbucket.org/{repository}/commits/{id}")),
+        _ => None,
+    };
+    let first_line = |m: &String| m.lines().next().unwrap_or_default().chars().take(256).collect();
+    CommitStatus {
+        id: id.clone(),
+        short_id: id.chars().take(7).collect(),
+        message: commit.message.as_ref().map(first_line),
+        url,
+    }
+}
+
+fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> FailureStatus {
+    let own: Vec<&str> = resources.values().map(String::as_str).collect();
+    FailureStatus {
+        stage: failure.stage.clone(),
+        code: failure.code.clone(),
+        message: cap(&arn::filter(&failure.message, &own)),
+    }
+}
+
+/// What an error of the cloud means for the object.
+pub fn progress(error: &Error, own: &[&str]) -> Progress {
+    let said = format!("{} said: {}", error.call, arn::filter(&error.message, own));
+    let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
+    match error.class {
+        Class::Denied => refused(
+            Reason::AccessDenied,
+            format!("the operator may not call {}: {said}; allow it in the operator's policy and check its credentials", error.call),
+        ),
+        Class::Invalid => refused(
+            Reason::InvalidSpec,
+            format!("AWS does not take what the spec asks for: {said}; change the spec accordingly"),
+        ),
+        Class::Quota => refused(
+            Reason::QuotaExceeded,
+            format!("a quota of the account is used up: {said}; delete what is not needed or have the quota raised"),
+        ),
+        Class::Throttled => Progress::Waiting(Reason::Throttled, format!("AWS asks for fewer calls, trying again later: {said}")),
+        Class::IamPropagating => Progress::Waiting(
+            Reason::IAMPropagating,
+            format!("the pipeline's role was just written and is not known everywhere yet: {said}"),
+        ),
+        Class::ServiceLinkedRole => Progress::Waiting(
+            Reason::ServiceLinkedRoleCreating,
+            format!("the account's first notification rule waits for its service-linked role, which takes AWS up to 15 minutes: {said}"),
+        ),
+        Class::NotFound | Class::Conflict | Class::Transient => {
+            Progress::Waiting(Reason::AWSUnavailable, format!("trying again: {said}"))
+        }
+    }
+}
+
+struct Verdict(ConditionStatus, Reason, String);
+
+fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
+    use ConditionStatus::{False, True};
+    let connection = connection_verdict(status);
+    let provisioned = match &look.progress {
+        Progress::Settled => Some(Verdict(True, Reason::Provisioned, "everything in AWS is as the spec says".to_owned())),
+        Progress::Unchanged => None,
+        Progress::Waiting(reason, message) => Some(Verdict(False, *reason, message.clone())),
+        Progress::Refused(refusals) => {
+            let text: Vec<&str> = refusals.iter().map(|r| &*r.message).collect();
+            Some(Verdict(False, refusals[0].reason, text.join("; ")))
+        }
+    };
+    let delivered = delivered_verdict(status, look);
+    let refused = matches!(look.progress, Progress::Refused(_))
+        || (look.progress == Progress::Unchanged && find(status, ConditionType::Stalled).is_some());
+
+    if let Some(Verdict(state, reason, message)) = connection {
+        set(status, look, ConditionType::ConnectionAvailable, state, reason, &message);
+    }
+    if let Some(Verdict(state, reason, message)) = provisioned {
+        set(status, look, ConditionType::Provisioned, state, reason, &message);
+    }
+    if let Some(Verdict(state, reason, message)) = delivered {
+        set(status, look, ConditionType::Delivered, state, reason, &message);
+    }
+    let Verdict(state, reason, message) = ready_verdict(status, refused);
+    set(status, look, ConditionType::Ready, state, reason, &message);
+
+    // kstatus: abnormal conditions stand only while they hold.
+    let stalled = refused;
+    let failed = matches!(reason, Reason::DeliveryFailed | Reason::RepositoryNotAccessible);
+    let reconciling = !stalled && !failed && state != True;
+    for (type_, holds) in [(ConditionType::Stalled, stalled), (ConditionType::Reconciling, reconciling)] {
+        if holds {
+            set(status, look, type_, True, reason, &message);
+        } else {
+            conditions::remove(&mut status.conditions, type_.as_str());
+        }
+    }
+    if look.concluded {
+        status.observed_generation = look.generation;
+    }
+}
+
+fn set(
+    status: &mut RepoFanoutStatus,
+    look: &Look<'_>,
+    type_: ConditionType,
+    state: ConditionStatus,
+    reason: Reason,
+    message: &str,
+) {
+    let desired = DesiredCondition::new(type_.as_str(), state, reason.as_str(), cap(message));
+    let _ = conditions::set(&mut status.conditions, desired.observed_generation(look.generation));
+}
+
+fn find(status: &RepoFanoutStatus, type_: ConditionType) -> Option<&Condition> {
+    conditions::find(&status.conditions, type_.as_str())
+}
+
+fn is_true(status: &RepoFanoutStatus, type_: ConditionType) -> bool {
+    find(status, type_).is_some_and(|c| c.status == "True")
+}
+
+fn connection_verdict(status: &RepoFanoutStatus) -> Option<Verdict> {
+    let connection = status.connection.as_ref()?;
+    let url = connection.authorize_url.as_deref().unwrap_or_default();
+    let verdict = match connection.status.as_deref()? {
+        "AVAILABLE" => Verdict(
+            ConditionStatus::True,
+            Reason::ConnectionAvailable,
+            "a person has authorized the connection".to_owned(),
+        ),
+        "PENDING" => Verdict(
+            ConditionStatus::False,
+            Reason::ConnectionPending,
+            format!("authorize the connection once, as an owner of the organization: open {url} and choose 'Update pending connection'"),
+        ),
+        _ => Verdict(
+            ConditionStatus::False,
+            Reason::ConnectionError,
+            format!("the provider refuses the connection, AWS tries again by itself; see {url}, and whether the app is still installed"),
+        ),
+    };
+    Some(verdict)
+}
+
+fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdict> {
+    let executions = look.executions?;
+    let ended = executions.iter().find(|e| matches!(e.state, ExecutionState::Succeeded | ExecutionState::Failed));
+    let newest_failed = executions.first().is_some_and(|e| e.state == ExecutionState::Failed);
+    let verdict = match (ended.map(|e| &e.state), look.failure) {
+        (Some(ExecutionState::Failed), Some(failure)) if newest_failed => {
+            let words = failure_status(failure, &status.resources).message;
+            match failure.kind() {
+                FailureKind::Repository => Verdict(
+                    ConditionStatus::False,
+                    Reason::RepositoryNotAccessible,
+                    format!(
+                        "the connection's app may not read {}: {words}; grant the AWS Connector app access to that repository in the \
+                         provider's settings of installed apps, or correct spec.repository (its case counts), then push or release again",
+                        look.repository
+                    ),
+                ),
+                kind => {
+                    let hint = match kind {
+                        FailureKind::Permission => "; if the operator has to write the permission it does so and starts the execution again",
+                        _ => "; mend it and push, or set the annotation repofanout.dev/release-requested-at to start an execution",
+                    };
+                    let code = failure.code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default();
+                    Verdict(
+                        ConditionStatus::False,
+                        Reason::DeliveryFailed,
+                        format!("the {} stage of the last execution failed: {code}{words}{hint}", failure.stage),
+                    )
+                }
+            }
+        }
+        // Failed, and a newer one runs or was cancelled: not over yet.
+        (Some(ExecutionState::Failed), _) => {
+            let before = find(status, ConditionType::Delivered)?;
+            if before.status == "False" {
+                return None;
+            }
+            not_yet("the last execution failed and another one is on its way")
+        }
+        _ => match &status.delivered {
+            Some(d) => {
+                let commit = d.commit.as_ref().map(|c| format!(" commit {}", c.short_id)).unwrap_or_default();
+                Verdict(
+                    ConditionStatus::True,
+                    Reason::Delivered,
+                    format!("s3://{}/{} holds{commit} of {} branch {}", d.bucket, d.prefix, d.repository, d.branch),
+                )
+            }
+            None => not_yet("no execution has succeeded yet"),
+        },
+    };
+    Some(verdict)
+}
+
+fn not_yet(message: &str) -> Verdict {
+    Verdict(ConditionStatus::Unknown, Reason::NotYetDelivered, message.to_owned())
+}
+
+/// The first of the conditions, in the order of cause and effect, that keeps a push from arriving.
+fn ready_verdict(status: &RepoFanoutStatus, refused: bool) -> Verdict {
+    let blocking = |type_| find(status, type_).filter(|c| c.status != "True");
+    let provisioned = blocking(ConditionType::Provisioned);
+    let first = provisioned
+        .filter(|_| refused)
+        .or_else(|| blocking(ConditionType::ConnectionAvailable))
+        .or(provisioned)
+        .or_else(|| blocking(ConditionType::Delivered));
+    match first {
+        Some(c) => Verdict(
+            if c.status == "Unknown" { ConditionStatus::Unknown } else { ConditionStatus::False },
+            reason(&c.reason),
+            c.message.clone(),
+        ),
+        None if is_true(status, ConditionType::Delivered) => {
+            let message = find(status, ConditionType::Delivered).map(|c| c.message.clone()).unwrap_or_default();
+            Verdict(ConditionStatus::True, Reason::Delivered, message)
+        }
+        None => not_yet("no execution has succeeded yet"),
+    }
+}
+
+fn reason(text: &str) -> Reason {
+    Reason::ALL.iter().copied().find(|r| r.as_str() == text).unwrap_or(Reason::Provisioning)
+}
+
+/// The status of an object that is being deleted.
+pub fn deleting(before: &RepoFanoutStatus, generation: Option<i64>, blocked: bool, message: &str) -> RepoFanoutStatus {
+    let mut next = before.clone();
+    let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
+    let (holds, other) = if blocked {
+        (ConditionType::Stalled, ConditionType::Reconciling)
+    } else {
+        (ConditionType::Reconciling, ConditionType::Stalled)
+    };
+    let mut set = |type_: ConditionType, state| {
+        let desired = DesiredCondition::new(type_.as_str(), state, reason.as_str(), cap(message));
+        let _ = conditions::set(&mut next.conditions, desired.observed_generation(generation));
+    };
+    set(ConditionType::Ready, ConditionStatus::False);
+    set(holds, ConditionStatus::True);
+    conditions::remove(&mut next.conditions, other.as_str());
+    next
+}
+
+/// One Kubernetes event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether it is a `Warning`.
+    pub warning: bool,
+    /// Its reason.
+    pub reason: String,
+    /// Its note.
+    pub note: String,
+}
+
+/// The events of a transition; none where nothing changed for the reader.
+pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for type_ in [ConditionType::ConnectionAvailable, ConditionType::Provisioned, ConditionType::Stalled] {
+        let key = |s: &RepoFanoutStatus| find(s, type_).map(|c| (c.status.clone(), c.reason.clone()));
+        let (was, is) = (key(before), key(after));
+        let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
+        // Stalled repeats what Provisioned says; one event for both, and as a warning.
+        let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
+        if repeats || (type_ == ConditionType::Stalled && was.is_some() && was == is) {
+            continue;
+        }
+        notices.push(Notice {
+            warning: type_ == ConditionType::Stalled || condition.reason == Reason::ConnectionError.as_str(),
+            reason: condition.reason.clone(),
+            note: condition.message.clone(),
+        });
+    }
+    let execution = |s: &RepoFanoutStatus| s.delivered.as_ref().map(|d| d.execution.clone());
+    if execution(after).is_some() && execution(before) != execution(after) {
+        let d = after.delivered.as_ref().expect("just checked");
+        let commit = d.commit.as_ref().map_or("a commit", |c| &*c.short_id);
+        notices.push(Notice {
+            warning: false,
+            reason: Reason::Delivered.as_str().to_owned(),
+            note: format!("delivered {commit} of {} branch {} to s3://{}/{}", d.repository, d.branch, d.bucket, d.prefix),
+        });
+    }
+    let failed = |s: &RepoFanoutStatus| s.last_execution.as_ref().filter(|e| e.failure.is_some()).map(|e| e.id.clone());
+    if failed(after).is_some()
+        && failed(before) != failed(after)
+        && let Some(condition) = find(after, ConditionType::Delivered).filter(|c| c.status == "False")
+    {
+        notices.push(Notice { warning: true, reason: condition.reason.clone(), note: condition.message.clone() });
+    }
+    notices
+}
+
+fn cap(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_MESSAGE - 1) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
