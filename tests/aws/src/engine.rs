@@ -1,0 +1,275 @@
+//! Runs executions: clones a real repository, moves real files, asks real policies.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::front::Caller;
+use crate::iam;
+use crate::notifications;
+use crate::pipelines::{arn, assumable};
+use crate::reply::text;
+use crate::state::{ActionRun, Execution, Pipeline, World, now};
+
+/// A failed action: code and words.
+type Refused = (String, String);
+
+/// Starts an execution, or lets it wait behind the one that runs.
+pub fn start(world: &Arc<World>, caller: &Caller, name: &str, trigger: &str) -> Option<String> {
+    let id = uuid::Uuid::new_v4().to_string();
+    let started = with_pipeline(world, caller, name, |pipeline| {
+        let version = pipeline.versions.len();
+        let supersedes = pipeline.versions[version - 1]["executionMode"].as_str().unwrap_or("SUPERSEDED") == "SUPERSEDED";
+        for waiting in pipeline.executions.iter_mut().filter(|e| supersedes && e.status == "InProgress" && !e.active) {
+            waiting.status = "Superseded".to_owned();
+            waiting.updated = now();
+        }
+        pipeline.executions.push(Execution {
+            id: id.clone(),
+            version,
+            status: "InProgress".to_owned(),
+            summary: None,
+            trigger: trigger.to_owned(),
+            started: now(),
+            updated: now(),
+            revision: None,
+            active: false,
+            actions: Vec::new(),
+        });
+    });
+    started?;
+    next(world, caller, name);
+    Some(id)
+}
+
+/// Tells pipelines that copy this branch, and listen, of a push.
+pub fn pushed(world: &Arc<World>, repository: &str, branch: &str) {
+    for account in world.account_ids() {
+        let listening: Vec<(String, String)> = world.with_account(&account, |a| {
+            let connections = &a.connections;
+            let listens = |p: &Pipeline| {
+                let source = configuration(p.versions.last().expect("a version"), "CodeStarSourceConnection");
+                let text = |key: &str| source[key].as_str().unwrap_or_default();
+                let connection = connections.get(text("ConnectionArn"));
+                text("FullRepositoryId") == repository
+                    && text("BranchName") == branch
+                    && text("DetectChanges") != "false"
+                    && connection.is_some_and(|c| c.status == "AVAILABLE")
+            };
+            a.pipelines.iter().filter(|(_, p)| listens(p)).map(|(key, _)| key.clone()).collect()
+        });
+        for (region, name) in listening {
+            let caller = Caller { account: account.clone(), region, service: String::new() };
+            start(world, &caller, &name, "Webhook");
+        }
+    }
+}
+
+/// Sets an engine on the oldest waiting execution, unless one works already.
+fn next(world: &Arc<World>, caller: &Caller, name: &str) {
+    let id = with_pipeline(world, caller, name, |pipeline| {
+        if pipeline.executions.iter().any(|e| e.active) {
+            return None;
+        }
+        let waiting = pipeline.executions.iter_mut().find(|e| e.status == "InProgress")?;
+        waiting.active = true;
+        Some(waiting.id.clone())
+    });
+    let Some(id) = id.flatten() else { return };
+    let world = Arc::clone(world);
+    let run = Run {
+        caller: Caller { account: caller.account.clone(), region: caller.region.clone(), service: String::new() },
+        name: name.to_owned(),
+        id,
+    };
+    tokio::spawn(async move {
+        run.execute(&world).await;
+        next(&world, &run.caller, &run.name);
+    });
+}
+
+fn with_pipeline<T>(world: &World, caller: &Caller, name: &str, f: impl FnOnce(&mut Pipeline) -> T) -> Option<T> {
+    world.with_account(&caller.account, |a| a.pipelines.get_mut(&(caller.region.clone(), name.to_owned())).map(f))
+}
+
+fn configuration(structure: &Value, provider: &str) -> Value {
+    let stages = structure["stages"].as_array().into_iter().flatten();
+    let mut actions = stages.filter_map(|s| s["actions"].as_array()).flatten();
+    actions.find(|a| a["actionTypeId"]["provider"] == provider).map_or(Value::Null, |a| a["configuration"].clone())
+}
+
+struct Run {
+    caller: Caller,
+    name: String,
+    id: String,
+}
+
+impl Run {
+    /// Changes the execution, unless it has been ended by somebody else.
+    fn change<T>(&self, world: &World, f: impl FnOnce(&mut Execution) -> T) -> Option<T> {
+        with_pipeline(world, &self.caller, &self.name, |p| {
+            let execution = p.executions.iter_mut().find(|e| e.id == self.id && e.status == "InProgress")?;
+            execution.updated = now();
+            Some(f(execution))
+        })?
+    }
+
+    async fn execute(&self, world: &Arc<World>) {
+        let structure = with_pipeline(world, &self.caller, &self.name, |p| {
+            let version = p.executions.iter().find(|e| e.id == self.id).map_or(1, |e| e.version);
+            p.versions[version - 1].clone()
+        });
+        let Some(structure) = structure else { return };
+        self.announce(world, "pipeline-execution-started", "STARTED").await;
+        let source = self.action(world, "Source", self.source(world, &structure)).await;
+        let result = match source {
+            Some(Ok(artifact)) => self.action(world, "Deploy", self.deploy(world, &structure, &artifact)).await,
+            Some(Err(e)) => Some(Err(e)),
+            None => None,
+        };
+        let (status, event, state) = match result {
+            Some(Ok(())) => ("Succeeded", "pipeline-execution-succeeded", "SUCCEEDED"),
+            Some(Err(_)) => ("Failed", "pipeline-execution-failed", "FAILED"),
+            None => return,
+        };
+        let ended = self.change(world, |e| {
+            e.status = status.to_owned();
+            e.active = false;
+        });
+        if ended.is_some() {
+            self.announce(world, event, state).await;
+        }
+    }
+
+    /// Runs one action, and records how it ended; nothing if the execution was ended meanwhile.
+    async fn action<T>(&self, world: &Arc<World>, stage: &str, work: impl Future<Output = Result<T, Refused>>) -> Option<Result<T, Refused>> {
+        let mut held = world.with_account(&self.caller.account, |a| a.held.subscribe());
+        let _ = held.wait_for(|held| !held).await;
+        let started = now();
+        self.change(world, |e| {
+            let run = ActionRun { stage: stage.to_owned(), status: "InProgress".to_owned(), error: None, started, updated: started };
+            e.actions.push(run);
+        })?;
+        let result = work.await;
+        self.change(world, |e| {
+            let action = e.actions.last_mut().expect("just pushed");
+            action.updated = now();
+            action.status = if result.is_ok() { "Succeeded" } else { "Failed" }.to_owned();
+            action.error = result.as_ref().err().cloned();
+        })?;
+        Some(result)
+    }
+
+    async fn source(&self, world: &Arc<World>, structure: &Value) -> Result<String, Refused> {
+        let config = configuration(structure, "CodeStarSourceConnection");
+        let connection = text(&config, "ConnectionArn");
+        let (repository, branch) = (text(&config, "FullRepositoryId"), text(&config, "BranchName"));
+        let role = text(structure, "roleArn");
+        if !assumable(world, &self.caller, role).await {
+            return Err(permission(format!("CodePipeline is not authorized to perform AssumeRole on role {role}")));
+        }
+        for action in ["codestar-connections:UseConnection", "codeconnections:UseConnection"] {
+            self.permit(world, structure, action, connection).await.map_err(|_| {
+                permission(format!("Unable to use Connection: {connection}. The provided role does not have sufficient permissions."))
+            })?;
+        }
+        let (status, withheld) = world.with_account(&self.caller.account, |a| {
+            (a.connections.get(connection).map(|c| c.status.clone()), a.withheld.contains(repository))
+        });
+        if status.as_deref() != Some("AVAILABLE") {
+            let message = format!("Connection {connection} is not available");
+            return Err(("ConfigurationError".to_owned(), message));
+        }
+        let folder = world.config.repositories.join(format!("{repository}.git"));
+        if withheld || !folder.exists() {
+            let message = format!("Could not access the repository {repository} through the connection");
+            return Err(("ConfigurationError".to_owned(), message));
+        }
+        let missing = || ("ConfigurationError".to_owned(), format!("No Branch [{branch}] found for FullRepositoryName [{repository}]"));
+        let commit = git(&folder, &["rev-parse", "--verify", &format!("refs/heads/{branch}")]).await.map_err(|_| missing())?;
+        let commit = String::from_utf8_lossy(&commit).trim().to_owned();
+        let message = git(&folder, &["log", "-1", "--format=%B", &commit]).await.map_err(|_| missing())?;
+        let message = String::from_utf8_lossy(&message).trim().to_owned();
+        let zip = git(&folder, &["archive", "--format=zip", &commit]).await.map_err(|_| missing())?;
+        self.change(world, |e| e.revision = Some((commit.clone(), message)));
+
+        let bucket = text(&structure["artifactStore"], "location");
+        // CodePipeline's own folder for the pipeline, cut to 20 characters.
+        let folder: String = self.name.chars().take(20).collect();
+        let key = format!("{folder}/SourceArti/{}", &self.id[..7]);
+        self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;
+        world.upstream.put_object(&self.caller, bucket, &key, Bytes::from(zip)).await.map_err(|e| storage(bucket, &e))?;
+        Ok(key)
+    }
+
+    async fn deploy(&self, world: &Arc<World>, structure: &Value, artifact: &str) -> Result<(), Refused> {
+        let config = configuration(structure, "S3");
+        let (bucket, prefix) = (text(&config, "BucketName"), text(&config, "ObjectKey"));
+        let artifacts = text(&structure["artifactStore"], "location");
+        self.permit(world, structure, "s3:GetObject", &format!("arn:aws:s3:::{artifacts}/{artifact}")).await?;
+        let zip = world.upstream.get_object(&self.caller, artifacts, artifact).await.map_err(|e| storage(artifacts, &e))?;
+        for (path, content) in unzip(&zip).map_err(|e| ("JobFailed".to_owned(), e))? {
+            let key = if prefix.is_empty() { path } else { format!("{prefix}/{path}") };
+            self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;
+            if self.change(world, |_| ()).is_none() {
+                return Ok(());
+            }
+            world.upstream.put_object(&self.caller, bucket, &key, content).await.map_err(|e| storage(bucket, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the pipeline's role may, by its policies as they are at this moment.
+    async fn permit(&self, world: &Arc<World>, structure: &Value, action: &str, resource: &str) -> Result<(), Refused> {
+        let role = text(structure, "roleArn");
+        let name = role.rsplit('/').next().unwrap_or_default();
+        let policies = world.upstream.role(&self.caller, name).await.map(|(_, policies)| policies).unwrap_or_default();
+        let context = HashMap::from([("aws:resourceaccount", self.caller.account.clone())]);
+        match iam::allows(&policies, &iam::Request { principal: None, action, resource, context }) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(permission(format!(
+                "The service role or action role doesn't have the permissions required: {role} is not authorized to perform {action} on {resource}"
+            ))),
+            Err(unknown) => Err(("JobFailed".to_owned(), unknown)),
+        }
+    }
+
+    async fn announce(&self, world: &Arc<World>, event: &str, state: &str) {
+        let detail = json!({"pipeline": self.name, "execution-id": self.id, "state": state, "version": 1.0});
+        notifications::announce(world, &self.caller, &arn(&self.caller, &self.name), event, detail).await;
+    }
+}
+
+fn permission(message: String) -> Refused {
+    ("PermissionError".to_owned(), message)
+}
+
+fn storage(bucket: &str, code: &str) -> Refused {
+    ("JobFailed".to_owned(), format!("S3 refused an object of bucket {bucket}: {code}"))
+}
+
+async fn git(folder: &PathBuf, arguments: &[&str]) -> Result<Vec<u8>, String> {
+    let output = tokio::process::Command::new("git").arg("--git-dir").arg(folder).args(arguments).output().await;
+    let output = output.map_err(|e| format!("git: {e}"))?;
+    if output.status.success() { Ok(output.stdout) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+fn unzip(zip: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(zip)).map_err(|e| e.to_string())?;
+    let mut files = Vec::new();
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).map_err(|e| e.to_string())?;
+        if entry.is_dir() {
+            continue;
+        }
+        let name = entry.name().map_err(|e| e.to_string())?.into_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(|e| e.to_string())?;
+        files.push((name, Bytes::from(content)));
+    }
+    Ok(files)
+}

@@ -1,0 +1,292 @@
+//! Stands in for the AWS services that nobody else offers (CodePipeline with an
+//! engine that moves real files, codestar-connections, codestar-notifications), in
+//! front of other people's software for the rest.
+//!
+//! One endpoint serves all: requests for the three services are answered here, after
+//! botocore's models have judged them; all others go on to `upstream`. Every call is
+//! counted, and any call can be made to fail.
+
+mod connections;
+mod engine;
+pub mod fault;
+mod front;
+mod iam;
+mod judge;
+mod notifications;
+mod pipelines;
+mod reply;
+mod state;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use fault::{Effect, Fault, When};
+pub use front::Call;
+use serde_json::Value;
+pub use state::Claims;
+use state::World;
+
+/// What the stand-in needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `host:port` of the software that answers for all other services.
+    pub upstream: String,
+    /// Folder that holds botocore's `data`.
+    pub models: PathBuf,
+    /// Folder of bare git repositories, `owner/name.git`.
+    pub repositories: PathBuf,
+}
+
+/// The running stand-in.
+#[derive(Clone)]
+pub struct Aws {
+    /// Where it listens.
+    pub address: SocketAddr,
+    world: Arc<World>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// A connection, as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenConnection {
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A notification rule, as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRule {
+    /// Its ARN.
+    pub arn: String,
+    /// The pipeline that it watches.
+    pub resource: String,
+    /// Its event type ids.
+    pub events: Vec<String>,
+    /// Addresses of its targets.
+    pub targets: Vec<String>,
+}
+
+impl Aws {
+    /// Starts it on a free port of 127.0.0.1, for as long as the runtime lives.
+    ///
+    /// # Errors
+    /// The port cannot be had, or the models cannot be read.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        let judge = judge::Judge::load(&config.models)?;
+        let world = Arc::new(World::new(config, judge));
+        let address = front::listen(Arc::clone(&world)).await?;
+        Ok(Self { address, world, runtime: tokio::runtime::Handle::current() })
+    }
+
+    /// Does what a person does in the AWS console: authorizes a PENDING connection.
+    ///
+    /// # Errors
+    /// There is no such connection.
+    pub fn authorize(&self, arn: &str) -> Result<(), String> {
+        self.set_connection(arn, "AVAILABLE")
+    }
+
+    /// Puts a connection into a status, such as `ERROR`.
+    ///
+    /// # Errors
+    /// There is no such connection.
+    pub fn set_connection(&self, arn: &str, status: &str) -> Result<(), String> {
+        self.world.set_connection(arn, status)
+    }
+
+    /// Takes the repository from the provider's app, or gives it back.
+    pub fn grant(&self, account: &str, repository: &str, granted: bool) {
+        self.world.with_account(account, |a| {
+            if granted {
+                a.withheld.remove(repository);
+            } else {
+                a.withheld.insert(repository.to_owned());
+            }
+        });
+    }
+
+    /// Tells that somebody pushed to a branch: what the provider's app does.
+    pub fn pushed(&self, repository: &str, branch: &str) {
+        engine::pushed(&self.world, repository, branch);
+    }
+
+    /// Holds executions of the account before each stage, or lets them go on.
+    pub fn hold_executions(&self, account: &str, held: bool) {
+        self.world.with_account(account, |a| {
+            a.held.send_replace(held);
+        });
+    }
+
+    /// Turns the behaviours of the account that nobody has verified.
+    pub fn claim(&self, account: &str, claims: Claims) {
+        self.world.with_account(account, |a| a.claims = claims);
+    }
+
+    /// From now on CreateNotificationRule fails so many times for want of the service-linked role.
+    pub fn delay_service_linked_role(&self, account: &str, refusals: u32) {
+        self.world.with_account(account, |a| a.rule_refusals = refusals);
+    }
+
+    /// From now on CodePipeline cannot assume roles of the account so many times.
+    pub fn delay_iam(&self, account: &str, refusals: u32) {
+        self.world.with_account(account, |a| a.assume_refusals = refusals);
+    }
+
+    /// Adds a fault.
+    pub fn fault(&self, fault: Fault) {
+        self.world.faults.add(fault);
+    }
+
+    /// Takes all faults of an account away.
+    pub fn clear_faults(&self, account: &str) {
+        self.world.faults.clear(account);
+    }
+
+    /// The calls of an account so far.
+    pub fn calls(&self, account: &str) -> Vec<Call> {
+        self.world.calls.lock().expect("no panic while held").iter().filter(|c| c.account == account).cloned().collect()
+    }
+
+    /// What the models found wrong with requests of the account so far.
+    pub fn violations(&self, account: &str) -> Vec<String> {
+        self.world.with_account(account, |a| a.violations.clone())
+    }
+
+    /// The account's connections.
+    pub fn connections(&self, account: &str) -> Vec<SeenConnection> {
+        self.world.with_account(account, |a| {
+            let all = a.connections.iter().map(|(arn, c)| SeenConnection {
+                arn: arn.clone(),
+                name: c.name.clone(),
+                status: c.status.clone(),
+                tags: c.tags.clone(),
+            });
+            all.collect()
+        })
+    }
+
+    /// The account's notification rules.
+    pub fn rules(&self, account: &str) -> Vec<SeenRule> {
+        self.world.with_account(account, |a| {
+            let all = a.rules.iter().map(|(arn, r)| SeenRule {
+                arn: arn.clone(),
+                resource: r.resource.clone(),
+                events: r.events.clone(),
+                targets: r.targets.iter().map(|(_, address, _)| address.clone()).collect(),
+            });
+            all.collect()
+        })
+    }
+
+    /// The structures of the account's pipelines, newest version of each, by name.
+    pub fn pipelines(&self, account: &str) -> BTreeMap<String, Value> {
+        self.world.with_account(account, |a| {
+            let all = a.pipelines.iter().map(|((_, name), p)| (name.clone(), p.versions.last().expect("a version").clone()));
+            all.collect()
+        })
+    }
+
+    /// Status and trigger of the executions of a pipeline, oldest first.
+    pub fn executions(&self, account: &str, pipeline: &str) -> Vec<(String, String)> {
+        self.world.with_account(account, |a| {
+            let found = a.pipelines.iter().find(|((_, name), _)| name == pipeline);
+            let all = found.into_iter().flat_map(|(_, p)| &p.executions);
+            all.map(|e| (e.status.clone(), e.trigger.clone())).collect()
+        })
+    }
+
+    /// Does something to the account behind the operator's back: to a pipeline's structure.
+    pub fn edit_pipeline(&self, account: &str, pipeline: &str, edit: impl FnOnce(&mut Value)) {
+        self.world.with_account(account, |a| {
+            if let Some((_, p)) = a.pipelines.iter_mut().find(|((_, name), _)| name == pipeline) {
+                let mut structure = p.versions.last().expect("a version").clone();
+                edit(&mut structure);
+                p.versions.push(structure);
+                p.updated = state::now();
+            }
+        });
+    }
+
+    /// Calls a service of the query protocol (IAM, SNS, SQS) as the account, uncounted.
+    ///
+    /// # Errors
+    /// The service did not answer with 200; its answer.
+    pub async fn form(&self, account: &str, region: &str, service: &str, fields: &[(&str, &str)]) -> Result<String, String> {
+        let world = Arc::clone(&self.world);
+        let caller = front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
+        let fields: Vec<(String, String)> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        self.on_runtime(async move {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (&**k, &**v)).collect();
+            let (status, body) = world.upstream.form(&caller, &caller.service, &fields).await.map_err(|e| e.to_string())?;
+            let body = String::from_utf8_lossy(&body).into_owned();
+            if status == 200 { Ok(body) } else { Err(body) }
+        })
+        .await
+    }
+
+    /// Calls S3 as the account, uncounted: method, path with query, body.
+    ///
+    /// # Errors
+    /// S3 did not answer with a success; its answer.
+    pub async fn s3(&self, account: &str, region: &str, method: &str, path: &str, body: &str) -> Result<String, String> {
+        let world = Arc::clone(&self.world);
+        let caller = front::Caller { account: account.to_owned(), region: region.to_owned(), service: "s3".to_owned() };
+        let (method, path, body) = (method.parse().map_err(|_| "no method")?, path.to_owned(), body.to_owned());
+        self.on_runtime(async move {
+            let sent = world.upstream.send(&caller, "s3", method, &path, body.into()).await;
+            let (status, body) = sent.map_err(|e| e.to_string())?;
+            let body = String::from_utf8_lossy(&body).into_owned();
+            if (200..300).contains(&status) { Ok(body) } else { Err(format!("HTTP status {status}: {body}")) }
+        })
+        .await
+    }
+
+    /// Does what a consumer does: makes a queue, subscribes it to the topic; tells its URL.
+    ///
+    /// # Errors
+    /// SQS or SNS refused.
+    pub async fn subscribe_queue(&self, account: &str, region: &str, topic: &str, name: &str) -> Result<String, String> {
+        let version = ("Version", "2012-11-05");
+        let created = self.form(account, region, "sqs", &[("Action", "CreateQueue"), version, ("QueueName", name)]).await?;
+        let queue = upstream::element(created.as_bytes(), "QueueUrl").ok_or("CreateQueue tells no URL")?;
+        let arn = format!("arn:aws:sqs:{region}:{account}:{name}");
+        let fields = [
+            ("Action", "Subscribe"),
+            ("Version", "2010-03-31"),
+            ("TopicArn", topic),
+            ("Protocol", "sqs"),
+            ("Endpoint", arn.as_str()),
+        ];
+        self.form(account, region, "sns", &fields).await?;
+        Ok(queue)
+    }
+
+    /// Takes what is in a queue: the bodies of the messages.
+    ///
+    /// # Errors
+    /// SQS refused.
+    pub async fn receive(&self, account: &str, region: &str, queue: &str) -> Result<Vec<String>, String> {
+        let fields = [("Action", "ReceiveMessage"), ("Version", "2012-11-05"), ("QueueUrl", queue), ("MaxNumberOfMessages", "10")];
+        let answer = self.form(account, region, "sqs", &fields).await?;
+        let bodies = upstream::elements(answer.as_bytes(), "Body");
+        for receipt in upstream::elements(answer.as_bytes(), "ReceiptHandle") {
+            let delete = [("Action", "DeleteMessage"), ("Version", "2012-11-05"), ("QueueUrl", queue), ("ReceiptHandle", &receipt)];
+            self.form(account, region, "sqs", &delete).await?;
+        }
+        Ok(bodies)
+    }
+
+    /// Connections of the HTTP client belong to the runtime that opened them.
+    async fn on_runtime<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        self.runtime.spawn(work).await.expect("the work does not panic")
+    }
+}

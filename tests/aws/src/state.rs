@@ -1,0 +1,205 @@
+//! All that the stand-in knows, by account.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::Config;
+use crate::fault::Faults;
+use crate::front::Call;
+use crate::judge::Judge;
+use crate::upstream::Upstream;
+
+/// Behaviours of AWS that no source verifies: each can be had both ways, so that
+/// the operator is not fitted to an imagined AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// CreateConnection takes a name that another connection has (recalled; the documents call names unique).
+    pub duplicate_connection_names: bool,
+    /// The older API makes ARNs with the older prefix (inferred).
+    pub older_connection_arns: bool,
+    /// DeletePipeline of a missing pipeline succeeds (inferred).
+    pub delete_missing_pipeline: bool,
+    /// Failed actions carry an error code beside their words (recalled).
+    pub failure_codes: bool,
+    /// GetPipeline of a V2 pipeline adds `triggers` (recalled).
+    pub added_triggers: bool,
+    /// An action without `runOrder` is told with `runOrder` 1, and GetPipeline adds `region` (verified for the first).
+    pub added_region: bool,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self {
+            duplicate_connection_names: true,
+            older_connection_arns: true,
+            delete_missing_pipeline: true,
+            failure_codes: true,
+            added_triggers: false,
+            added_region: false,
+        }
+    }
+}
+
+impl Claims {
+    /// All of them the other way.
+    pub fn turned() -> Self {
+        let Self {
+            duplicate_connection_names,
+            older_connection_arns,
+            delete_missing_pipeline,
+            failure_codes,
+            added_triggers,
+            added_region,
+        } = Self::default();
+        Self {
+            duplicate_connection_names: !duplicate_connection_names,
+            older_connection_arns: !older_connection_arns,
+            delete_missing_pipeline: !delete_missing_pipeline,
+            failure_codes: !failure_codes,
+            added_triggers: !added_triggers,
+            added_region: !added_region,
+        }
+    }
+}
+
+/// Everything.
+pub struct World {
+    pub config: Config,
+    pub judge: Judge,
+    pub upstream: Upstream,
+    pub faults: Faults,
+    pub calls: Mutex<Vec<Call>>,
+    accounts: Mutex<HashMap<String, Account>>,
+}
+
+/// One account.
+pub struct Account {
+    pub claims: Claims,
+    pub connections: BTreeMap<String, Connection>,
+    pub rules: BTreeMap<String, Rule>,
+    pub pipelines: BTreeMap<(String, String), Pipeline>,
+    pub withheld: HashSet<String>,
+    pub held: watch::Sender<bool>,
+    pub rule_refusals: u32,
+    pub assume_refusals: u32,
+    pub service_linked_role: bool,
+    pub violations: Vec<String>,
+}
+
+/// A connection.
+pub struct Connection {
+    pub name: String,
+    pub provider: String,
+    pub host: Option<String>,
+    pub status: String,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A notification rule.
+pub struct Rule {
+    pub name: String,
+    pub resource: String,
+    pub events: Vec<String>,
+    pub detail: String,
+    pub status: String,
+    pub targets: Vec<(String, String, String)>,
+    pub tags: BTreeMap<String, String>,
+    pub token: Option<String>,
+    pub created: f64,
+    pub modified: f64,
+}
+
+/// A pipeline.
+pub struct Pipeline {
+    /// All its structures, oldest first.
+    pub versions: Vec<Value>,
+    pub created: f64,
+    pub updated: f64,
+    pub tags: BTreeMap<String, String>,
+    /// Oldest first.
+    pub executions: Vec<Execution>,
+    pub tokens: HashMap<String, String>,
+}
+
+/// An execution.
+pub struct Execution {
+    pub id: String,
+    pub version: usize,
+    pub status: String,
+    pub summary: Option<String>,
+    pub trigger: String,
+    pub started: f64,
+    pub updated: f64,
+    pub revision: Option<(String, String)>,
+    /// Whether an engine works on it; else it waits.
+    pub active: bool,
+    pub actions: Vec<ActionRun>,
+}
+
+/// An action of an execution.
+pub struct ActionRun {
+    pub stage: String,
+    pub status: String,
+    pub error: Option<(String, String)>,
+    pub started: f64,
+    pub updated: f64,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            claims: Claims::default(),
+            connections: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
+            withheld: HashSet::new(),
+            held: watch::channel(false).0,
+            rule_refusals: 0,
+            assume_refusals: 0,
+            service_linked_role: false,
+            violations: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    pub fn new(config: Config, judge: Judge) -> Self {
+        Self {
+            upstream: Upstream::new(&config.upstream),
+            config,
+            judge,
+            faults: Faults::default(),
+            calls: Mutex::default(),
+            accounts: Mutex::default(),
+        }
+    }
+
+    pub fn with_account<T>(&self, account: &str, f: impl FnOnce(&mut Account) -> T) -> T {
+        f(self.accounts.lock().expect("no panic while held").entry(account.to_owned()).or_default())
+    }
+
+    pub fn account_ids(&self) -> Vec<String> {
+        self.accounts.lock().expect("no panic while held").keys().cloned().collect()
+    }
+
+    pub fn set_connection(&self, arn: &str, status: &str) -> Result<(), String> {
+        let account = arn.split(':').nth(4).unwrap_or_default();
+        self.with_account(account, |a| match a.connections.get_mut(arn) {
+            Some(connection) => {
+                connection.status = status.to_owned();
+                Ok(())
+            }
+            None => Err(format!("there is no connection {arn}")),
+        })
+    }
+}
+
+/// Seconds since 1970, to the millisecond, as AWS's JSON has it.
+pub fn now() -> f64 {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    millis as f64 / 1000.0
+}

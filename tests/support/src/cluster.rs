@@ -1,0 +1,169 @@
+//! A control plane: etcd, kube-apiserver and kube-controller-manager.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::cache::Tools;
+use crate::process::{Child, free_port};
+use crate::{Result, until};
+
+/// Token of the one user, a member of `system:masters`.
+const TOKEN: &str = "repofanout-tests";
+
+/// The Kubernetes API, with a kubeconfig that may do everything.
+pub struct Cluster {
+    /// The kubeconfig's file.
+    pub kubeconfig: PathBuf,
+    kubectl: Vec<String>,
+    _processes: Vec<Child>,
+}
+
+impl Cluster {
+    /// Starts it, and waits until it serves.
+    pub async fn start(tools: &Tools, scratch: &Path, logs: &Path) -> Result<Self> {
+        let folder = scratch.join("cluster");
+        std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let port = free_port()?;
+        let kubeconfig = folder.join("kubeconfig");
+        certificates(&folder)?;
+        write(&kubeconfig, &kubeconfig_text(port, &folder.join("ca.crt")))?;
+        write(&folder.join("tokens.csv"), &format!("{TOKEN},admin,admin,system:masters\n"))?;
+
+        let (client, peer) = (free_port()?, free_port()?);
+        let etcd = start(&tools.etcd, logs, "etcd", &etcd_flags(&folder, client, peer))?;
+        let apiserver = start(&tools.apiserver, logs, "kube-apiserver", &apiserver_flags(&folder, port, client))?;
+        let mut cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), _processes: vec![etcd, apiserver] };
+        let log = logs.join("kube-apiserver.log");
+        until(Duration::from_secs(120), || async {
+            cluster.kubectl(&["get", "--raw", "/readyz"]).await
+        })
+        .await
+        .map_err(|e| format!("the API server does not serve, see {}: {e}", log.display()))?;
+        let flags = controller_manager_flags(&folder, &cluster.kubeconfig, free_port()?);
+        cluster._processes.push(start(&tools.controller_manager, logs, "kube-controller-manager", &flags)?);
+        Ok(cluster)
+    }
+
+    /// Runs kubectl, as a person would; tells what it printed.
+    ///
+    /// # Errors
+    /// kubectl failed; what it complained of.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl_with(arguments, None).await
+    }
+
+    /// Runs `kubectl apply` over a manifest.
+    ///
+    /// # Errors
+    /// kubectl failed; what it complained of.
+    pub async fn apply(&self, manifest: &str) -> Result<String> {
+        self.kubectl_with(&["apply", "-f", "-"], Some(manifest)).await
+    }
+
+    async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        use tokio::io::AsyncWriteExt;
+        let mut command = tokio::process::Command::new(&self.kubectl[0]);
+        command.args(&self.kubectl[1..]).args(arguments).env("KUBECONFIG", &self.kubeconfig).env("NO_PROXY", "127.0.0.1");
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().map_err(|e| format!("kubectl: {e}"))?;
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.unwrap_or_default().as_bytes()).await.map_err(|e| e.to_string())?;
+        drop(stdin);
+        let output = child.wait_with_output().await.map_err(|e| format!("kubectl: {e}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+fn start(program: &[String], logs: &Path, name: &str, flags: &[String]) -> Result<Child> {
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).args(flags).env("NO_PROXY", "127.0.0.1");
+    Child::start(command, &logs.join(format!("{name}.log")))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn etcd_flags(folder: &Path, client: u16, peer: u16) -> Vec<String> {
+    vec![
+        format!("--data-dir={}", folder.join("etcd").display()),
+        format!("--listen-client-urls=http://127.0.0.1:{client}"),
+        format!("--advertise-client-urls=http://127.0.0.1:{client}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+        format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+        format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
+        // What is lost with the machine is of no use to anybody.
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+    ]
+}
+
+fn apiserver_flags(folder: &Path, port: u16, etcd: u16) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--tls-cert-file={}", file("server.crt")),
+        format!("--tls-private-key-file={}", file("server.key")),
+        format!("--token-auth-file={}", file("tokens.csv")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", file("accounts.key")),
+        format!("--service-account-signing-key-file={}", file("accounts.key")),
+        "--service-cluster-ip-range=10.255.0.0/24".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        // A loopback address may be no endpoint of the Service `kubernetes`.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--cert-dir={}", file("apiserver")),
+    ]
+}
+
+fn controller_manager_flags(folder: &Path, kubeconfig: &Path, port: u16) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--cert-dir={}", file("controller-manager")),
+        "--leader-elect=false".to_owned(),
+        format!("--service-account-private-key-file={}", file("accounts.key")),
+        format!("--root-ca-file={}", file("ca.crt")),
+    ]
+}
+
+/// A CA, the API server's certificate and the key of service accounts.
+fn certificates(folder: &Path) -> Result<()> {
+    let failed = |e: rcgen::Error| format!("certificates: {e}");
+    let ca_key = KeyPair::generate().map_err(failed)?;
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "repofanout tests");
+    let ca = params.self_signed(&ca_key).map_err(failed)?.pem();
+    let issuer = Issuer::new(params, ca_key);
+    let key = KeyPair::generate().map_err(failed)?;
+    let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
+    let server = CertificateParams::new(names).and_then(|p| p.signed_by(&key, &issuer)).map_err(failed)?;
+    write(&folder.join("ca.crt"), &ca)?;
+    write(&folder.join("server.crt"), &server.pem())?;
+    write(&folder.join("server.key"), &key.serialize_pem())?;
+    write(&folder.join("accounts.key"), &KeyPair::generate().map_err(failed)?.serialize_pem())
+}
+
+fn kubeconfig_text(port: u16, ca: &Path) -> String {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "tests",
+        "clusters": [{"name": "tests", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"),
+            "certificate-authority": ca,
+        }}],
+        "users": [{"name": "admin", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "admin"}}],
+    })
+    .to_string()
+}

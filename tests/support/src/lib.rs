@@ -1,0 +1,90 @@
+//! The world for demo, tests and benchmarks: everything on free loopback ports, in
+//! processes that end with this one, and in a folder that goes with it.
+
+mod cache;
+mod cluster;
+mod ministack;
+mod operator;
+mod process;
+mod repositories;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use aws_standin::{self as aws, Aws};
+pub use cluster::Cluster;
+pub use operator::{Operator, OperatorConfig, build};
+pub use process::Scratch;
+pub use repositories::Repositories;
+
+/// What is still wrong, told to whoever waits.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// Control plane, AWS endpoints and git repositories.
+pub struct World {
+    /// The Kubernetes API.
+    pub cluster: Cluster,
+    /// AWS.
+    pub aws: Aws,
+    /// The provider of repositories.
+    pub repositories: Repositories,
+    /// Where the logs are.
+    pub logs: PathBuf,
+    _ministack: process::Child,
+    _scratch: Scratch,
+}
+
+impl World {
+    /// Starts it all; what has to be built for that is built first, and `progress` hears of it.
+    ///
+    /// # Errors
+    /// Says what could not be built or started, and where its log is.
+    pub async fn start(progress: fn(&str)) -> Result<Self> {
+        let tools = cache::Tools::ready(progress)?;
+        let scratch = Scratch::new()?;
+        let logs = process::logs()?;
+        let started = Instant::now();
+        let (cluster, ministack) = tokio::try_join!(
+            Cluster::start(&tools, scratch.path(), &logs),
+            ministack::start(&tools, scratch.path(), &logs),
+        )?;
+        let (ministack, upstream) = ministack;
+        let folder = scratch.path().join("repositories");
+        let config = aws::Config { upstream, models: tools.models.clone(), repositories: folder.clone() };
+        let aws = Aws::start(config).await?;
+        let repositories = Repositories::new(folder, aws.address)?;
+        progress(&format!("the world stands after {:.1} s; its logs are in {}", started.elapsed().as_secs_f32(), logs.display()));
+        Ok(Self { cluster, aws, repositories, logs, _ministack: ministack, _scratch: scratch })
+    }
+
+    /// The CustomResourceDefinitions, as they are committed.
+    ///
+    /// # Errors
+    /// The API server does not take them.
+    pub async fn install_crds(&self) -> Result<()> {
+        let folder = root().join("crds");
+        self.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()]).await?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd/repofanouts.repofanout.dev"];
+        self.cluster.kubectl(&wait).await.map(|_| ())
+    }
+}
+
+/// The project's folder.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the project's folder")
+}
+
+/// Asks again and again until there is an answer; fails with what was missing last.
+///
+/// # Errors
+/// No answer within `limit`; the last reason.
+pub async fn until<T, F: Future<Output = Result<T>>>(limit: Duration, mut ask: impl FnMut() -> F) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(reason) if Instant::now() >= end => return Err(format!("not within {} s: {reason}", limit.as_secs())),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The operator's own process, as a pod would run it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use crate::process::Child;
+use crate::{Result, World, root, until};
+
+/// How the operator is started.
+#[derive(Clone, Debug)]
+pub struct OperatorConfig {
+    /// The AWS account whose credentials it has.
+    pub account: String,
+    /// Its region.
+    pub region: String,
+    /// The namespace that it serves, and holds its Lease in.
+    pub namespace: String,
+    /// Further flags.
+    pub flags: Vec<String>,
+}
+
+/// A running operator; killed when dropped.
+pub struct Operator {
+    child: Child,
+    /// Its log.
+    pub log: PathBuf,
+}
+
+impl Operator {
+    /// Starts the binary at `program`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(world: &World, program: &Path, config: &OperatorConfig) -> Result<Self> {
+        let log = world.logs.join(format!("operator-{}.log", config.namespace));
+        let mut command = Command::new(program);
+        command.arg("run").args(&config.flags).current_dir("/");
+        command.env_clear().env("KUBECONFIG", &world.cluster.kubeconfig).env("PATH", "/usr/bin:/bin");
+        // The SDK's trust store must not be empty, also where nothing is encrypted.
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("AWS_ENDPOINT_URL", format!("http://{}", world.aws.address)).env("AWS_REGION", &config.region);
+        command.env("AWS_ACCESS_KEY_ID", &config.account).env("AWS_SECRET_ACCESS_KEY", "secret");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("REPOFANOUT_WATCH_NAMESPACE", &config.namespace).env("POD_NAMESPACE", &config.namespace);
+        command.env("REPOFANOUT_LOG", "info,repofanout=debug");
+        Ok(Self { child: Child::start(command, &log)?, log })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits for that.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn stop(mut self) -> Result<ExitStatus> {
+        self.child.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let log = self.log.display().to_string();
+        let child = std::sync::Mutex::new(&mut self.child);
+        until(Duration::from_secs(40), || async {
+            child.lock().expect("no panic while held").ended().ok_or_else(|| format!("it still runs, see {log}"))
+        })
+        .await
+    }
+
+    /// Its peak and present memory in KiB, as the kernel counts it (`VmHWM`, `VmRSS`).
+    pub fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name));
+            line.and_then(|l| l.trim_start_matches(':').split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        };
+        (field("VmHWM"), field("VmRSS"))
+    }
+}
+
+/// Builds the operator and tells where the binary is.
+///
+/// # Errors
+/// It does not compile.
+pub fn build(release: bool) -> Result<PathBuf> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--package", "repofanout", "--bin", "repofanout"]).current_dir(root());
+    if release {
+        command.arg("--release");
+    }
+    let status = command.status().map_err(|e| format!("cargo: {e}"))?;
+    if !status.success() {
+        return Err("the operator does not compile".to_owned());
+    }
+    Ok(target().join(if release { "release" } else { "debug" }).join("repofanout"))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}

@@ -1,0 +1,152 @@
+//! `cargo xtask demo`: the main job, on real parts.
+
+use std::time::{Duration, Instant};
+
+use support::{Operator, OperatorConfig, Result, World, build, until};
+
+const ACCOUNT: &str = "111122223333";
+const REGION: &str = "eu-west-1";
+const NAMESPACE: &str = "team-docs";
+const REPOSITORY: &str = "acme/docs";
+const LIMIT: Duration = Duration::from_secs(60);
+
+const MANIFEST: &str = "apiVersion: repofanout.dev/v1alpha1
+kind: RepoFanout
+metadata:
+  name: docs
+  namespace: team-docs
+spec:
+  repository: acme/docs
+";
+
+/// Runs it; with `keep` until Ctrl-C.
+pub fn run(keep: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        // Ctrl-C ends the demo where it is; what it started ends with it.
+        tokio::select! {
+            result = show(keep) => result,
+            _ = tokio::signal::ctrl_c() => Err("ended by Ctrl-C".to_owned()),
+        }
+    })
+}
+
+fn say(text: &str) {
+    println!("\n\x1b[1m# {text}\x1b[0m");
+}
+
+fn note(text: &str) {
+    eprintln!("  {text}");
+}
+
+async fn show(keep: bool) -> Result<()> {
+    let started = Instant::now();
+    say("Building the operator, and starting a Kubernetes API and AWS endpoints on this machine");
+    let program = build(false)?;
+    let world = World::start(note).await?;
+    world.install_crds().await?;
+
+    world.repositories.create(REPOSITORY).await?;
+    let files = [("README.md", Some("# Docs of Acme\n")), ("guide/start.md", Some("Start here.\n"))];
+    world.repositories.push(REPOSITORY, "main", &files, "Write the first page").await?;
+    world.cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
+    let config = OperatorConfig {
+        account: ACCOUNT.to_owned(),
+        region: REGION.to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        flags: ["--cluster-id=demo", "--poll-interval=1s"].map(str::to_owned).into(),
+    };
+    let operator = Operator::start(&world, &program, &config)?;
+    let demo = Demo { world: &world };
+
+    say("One manifest");
+    print!("{MANIFEST}");
+    world.cluster.apply(MANIFEST).await?;
+    demo.wait(r#"{.status.conditions[?(@.type=="Ready")].reason}"#, "ConnectionPending").await?;
+    demo.table().await?;
+
+    say("The one thing that a person does, once per organization");
+    println!("{}", demo.get(r#"{.status.conditions[?(@.type=="Ready")].message}"#).await?);
+    let connection = demo.get("{.status.connection.arn}").await?;
+    note("(the demo clicks for you)");
+    world.aws.authorize(&connection)?;
+
+    say("From here on it works by itself");
+    demo.wait(r#"{.status.conditions[?(@.type=="Ready")].status}"#, "True").await?;
+    demo.table().await?;
+
+    say("A queue subscribes to the topic, as any service may");
+    let queue = demo.subscribe().await?;
+    println!("{queue}");
+
+    say("Somebody pushes a commit");
+    let change = [("guide/start.md", Some("Start here, then read on.\n"))];
+    let commit = world.repositories.push(REPOSITORY, "main", &change, "Say what comes next").await?;
+    println!("{} Say what comes next", &commit[..7]);
+    demo.wait("{.status.delivered.commit.id}", &commit).await?;
+    demo.table().await?;
+
+    say("The file is in the bucket");
+    let (bucket, prefix) = (demo.get("{.status.delivered.bucket}").await?, demo.get("{.status.delivered.prefix}").await?);
+    println!("s3://{bucket}/{prefix}/guide/start.md");
+    let content = world.aws.s3(ACCOUNT, REGION, "GET", &format!("/{bucket}/{prefix}/guide/start.md"), "").await?;
+    print!("{content}");
+    if content != "Start here, then read on.\n" {
+        return Err("the bucket does not hold what was pushed".to_owned());
+    }
+
+    say("The announcement is in the queue");
+    println!("{}", demo.receive(&queue).await?);
+    println!("\nDone in {:.1} s.", started.elapsed().as_secs_f32());
+    if keep {
+        say("It stays until you press Ctrl-C");
+        println!("export KUBECONFIG={}", world.cluster.kubeconfig.display());
+        println!("export AWS_ENDPOINT_URL=http://{} AWS_REGION={REGION}", world.aws.address);
+        println!("export AWS_ACCESS_KEY_ID={ACCOUNT} AWS_SECRET_ACCESS_KEY=secret");
+        println!("git clone {}", world.repositories.path(REPOSITORY).display());
+        println!("the operator's log: {}", operator.log.display());
+        tokio::signal::ctrl_c().await.map_err(|e| e.to_string())?;
+    }
+    let ended = operator.stop().await?;
+    if ended.success() { Ok(()) } else { Err(format!("the operator ended with {ended}")) }
+}
+
+struct Demo<'a> {
+    world: &'a World,
+}
+
+impl Demo<'_> {
+    async fn get(&self, path: &str) -> Result<String> {
+        self.world.cluster.kubectl(&["get", "rf", "docs", "-n", NAMESPACE, "-o", &format!("jsonpath={path}")]).await
+    }
+
+    async fn wait(&self, path: &str, value: &str) -> Result<()> {
+        until(LIMIT, || async {
+            match self.get(path).await? {
+                found if found == value => Ok(()),
+                found => Err(format!("{path} is '{found}' and not '{value}'")),
+            }
+        })
+        .await
+    }
+
+    async fn table(&self) -> Result<()> {
+        println!("$ kubectl get rf -n {NAMESPACE}");
+        print!("{}", self.world.cluster.kubectl(&["get", "rf", "-n", NAMESPACE]).await?);
+        Ok(())
+    }
+
+    /// Makes a queue that the topic may send to, and subscribes it.
+    async fn subscribe(&self) -> Result<String> {
+        let topic = self.get("{.status.topicARN}").await?;
+        self.world.aws.subscribe_queue(ACCOUNT, REGION, &topic, "readers").await
+    }
+
+    async fn receive(&self, queue: &str) -> Result<String> {
+        until(LIMIT, || async {
+            let messages = self.world.aws.receive(ACCOUNT, REGION, queue).await?;
+            messages.into_iter().next().ok_or_else(|| "the queue is empty".to_owned())
+        })
+        .await
+    }
+}
