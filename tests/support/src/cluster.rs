@@ -18,7 +18,7 @@ pub struct Cluster {
     /// The kubeconfig's file.
     pub kubeconfig: PathBuf,
     kubectl: Vec<String>,
-    _processes: Vec<Child>,
+    processes: Vec<Child>,
 }
 
 impl Cluster {
@@ -35,16 +35,28 @@ impl Cluster {
         let (client, peer) = (free_port()?, free_port()?);
         let etcd = start(&tools.etcd, logs, "etcd", &etcd_flags(&folder, client, peer))?;
         let apiserver = start(&tools.apiserver, logs, "kube-apiserver", &apiserver_flags(&folder, port, client))?;
-        let mut cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), _processes: vec![etcd, apiserver] };
-        let log = logs.join("kube-apiserver.log");
-        until(Duration::from_secs(120), || async {
-            cluster.kubectl(&["get", "--raw", "/readyz"]).await
-        })
-        .await
-        .map_err(|e| format!("the API server does not serve, see {}: {e}", log.display()))?;
+        let mut cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), processes: vec![etcd, apiserver] };
+        cluster.ready(port).await.map_err(|e| format!("the API server does not serve, see {}: {e}", logs.display()))?;
         let flags = controller_manager_flags(&folder, &cluster.kubeconfig, free_port()?);
-        cluster._processes.push(start(&tools.controller_manager, logs, "kube-controller-manager", &flags)?);
+        cluster.processes.push(start(&tools.controller_manager, logs, "kube-controller-manager", &flags)?);
         Ok(cluster)
+    }
+
+    /// Waits until the API server serves, or has ended.
+    async fn ready(&mut self, port: u16) -> Result<()> {
+        let processes = std::sync::Mutex::new(&mut self.processes);
+        let limit = Duration::from_secs(120);
+        until(limit, || async {
+            if processes.lock().expect("no panic while held").iter_mut().any(|p| p.ended().is_some()) {
+                return Ok(());
+            }
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(|_| ()).map_err(|e| e.to_string())
+        })
+        .await?;
+        if self.processes.iter_mut().any(|p| p.ended().is_some()) {
+            return Err("a process has ended".to_owned());
+        }
+        until(limit, || self.kubectl(&["get", "--raw", "/readyz"])).await.map(|_| ())
     }
 
     /// Runs kubectl, as a person would; tells what it printed.
@@ -114,7 +126,7 @@ fn apiserver_flags(folder: &Path, port: u16, etcd: u16) -> Vec<String> {
         format!("--tls-private-key-file={}", file("server.key")),
         format!("--token-auth-file={}", file("tokens.csv")),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        format!("--service-account-key-file={}", file("accounts.key")),
+        format!("--service-account-key-file={}", file("accounts.pub")),
         format!("--service-account-signing-key-file={}", file("accounts.key")),
         "--service-cluster-ip-range=10.255.0.0/24".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
@@ -152,7 +164,9 @@ fn certificates(folder: &Path) -> Result<()> {
     write(&folder.join("ca.crt"), &ca)?;
     write(&folder.join("server.crt"), &server.pem())?;
     write(&folder.join("server.key"), &key.serialize_pem())?;
-    write(&folder.join("accounts.key"), &KeyPair::generate().map_err(failed)?.serialize_pem())
+    let accounts = KeyPair::generate().map_err(failed)?;
+    write(&folder.join("accounts.key"), &accounts.serialize_pem())?;
+    write(&folder.join("accounts.pub"), &accounts.public_key_pem())
 }
 
 fn kubeconfig_text(port: u16, ca: &Path) -> String {
