@@ -80,6 +80,10 @@ pub struct Run {
     #[arg(long, env = "POD_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
+    /// How long the Lease holds without being renewed; another process takes over after that.
+    #[arg(long, env = "REPOFANOUT_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+
     /// This process among the candidates for the Lease. The host's name if left out.
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
@@ -112,9 +116,15 @@ fn name_prefix(text: &str) -> Result<String, String> {
 }
 
 fn poll_interval(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "write a duration such as 60s".to_owned())?;
-    match Duration::try_from(span) {
-        Ok(duration) if duration >= Duration::from_millis(100) => Ok(duration),
-        _ => Err("write a duration of at least 100ms".to_owned()),
-    }
+    duration(text, Duration::from_millis(100), "60s")
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(2), "15s")
+}
+
+fn duration(text: &str, least: Duration, example: &str) -> Result<Duration, String> {
+    let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    let span = span.ok_or_else(|| format!("write a duration such as {example}"))?;
+    if span >= least { Ok(span) } else { Err(format!("write a duration of at least {least:?}")) }
 }

@@ -58,9 +58,9 @@ async fn serve(run: Run) -> Result<(), String> {
         }
         info!("ending: passes that run are finished");
     };
-    let client = Client::try_default().await.map_err(|e| {
-        format!("no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG")
-    })?;
+    let client = Client::try_default()
+        .await
+        .map_err(|e| format!("no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG"))?;
     let cluster_id = match run.cluster_id {
         Some(id) => id,
         None => cluster_id(&client).await?,
@@ -73,6 +73,7 @@ async fn serve(run: Run) -> Result<(), String> {
         namespace: run.lease_namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
         name: run.controller_name.clone(),
         identity: run.identity.unwrap_or_else(host_name),
+        duration: run.lease_duration,
     });
     let settings = Settings {
         cluster_id,
@@ -106,7 +107,8 @@ async fn cluster_id(client: &Client) -> Result<String, String> {
 async fn crd_established(client: &Client) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = RepoFanout::crd_name();
-    let missing = api.get_opt(name).await.map_err(|e| format!("the API server does not tell of {name}: {e}"))?.is_none();
+    let missing =
+        api.get_opt(name).await.map_err(|e| format!("the API server does not tell of {name}: {e}"))?.is_none();
     if missing {
         info!("waiting for the CustomResourceDefinition {name}: apply what `repofanout crd` prints");
     }

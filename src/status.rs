@@ -148,7 +148,10 @@ pub fn progress(error: &Error, own: &[&str]) -> Progress {
     match error.class {
         Class::Denied => refused(
             Reason::AccessDenied,
-            format!("the operator may not call {}: {said}; allow it in the operator's policy and check its credentials", error.call),
+            format!(
+                "the operator may not call {}: {said}; allow it in the operator's policy and check its credentials",
+                error.call
+            ),
         ),
         Class::Invalid => refused(
             Reason::InvalidSpec,
@@ -158,14 +161,18 @@ pub fn progress(error: &Error, own: &[&str]) -> Progress {
             Reason::QuotaExceeded,
             format!("a quota of the account is used up: {said}; delete what is not needed or have the quota raised"),
         ),
-        Class::Throttled => Progress::Waiting(Reason::Throttled, format!("AWS asks for fewer calls, trying again later: {said}")),
+        Class::Throttled => {
+            Progress::Waiting(Reason::Throttled, format!("AWS asks for fewer calls, trying again later: {said}"))
+        }
         Class::IamPropagating => Progress::Waiting(
             Reason::IAMPropagating,
             format!("the pipeline's role was just written and is not known everywhere yet: {said}"),
         ),
         Class::ServiceLinkedRole => Progress::Waiting(
             Reason::ServiceLinkedRoleCreating,
-            format!("the account's first notification rule waits for its service-linked role, which takes AWS up to 15 minutes: {said}"),
+            format!(
+                "the account's first notification rule waits for its service-linked role, which takes AWS up to 15 minutes: {said}"
+            ),
         ),
         Class::NotFound | Class::Conflict | Class::Transient => {
             Progress::Waiting(Reason::AWSUnavailable, format!("trying again: {said}"))
@@ -179,7 +186,9 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
     use ConditionStatus::{False, True};
     let connection = connection_verdict(status);
     let provisioned = match &look.progress {
-        Progress::Settled => Some(Verdict(True, Reason::Provisioned, "everything in AWS is as the spec says".to_owned())),
+        Progress::Settled => {
+            Some(Verdict(True, Reason::Provisioned, "everything in AWS is as the spec says".to_owned()))
+        }
         Progress::Unchanged => None,
         Progress::Waiting(reason, message) => Some(Verdict(False, *reason, message.clone())),
         Progress::Refused(refusals) => {
@@ -251,12 +260,16 @@ fn connection_verdict(status: &RepoFanoutStatus) -> Option<Verdict> {
         "PENDING" => Verdict(
             ConditionStatus::False,
             Reason::ConnectionPending,
-            format!("authorize the connection once, as an owner of the organization: open {url} and choose 'Update pending connection'"),
+            format!(
+                "authorize the connection once, as an owner of the organization: open {url} and choose 'Update pending connection'"
+            ),
         ),
         _ => Verdict(
             ConditionStatus::False,
             Reason::ConnectionError,
-            format!("the provider refuses the connection, AWS tries again by itself; see {url}, and whether the app is still installed"),
+            format!(
+                "the provider refuses the connection, AWS tries again by itself; see {url}, and whether the app is still installed"
+            ),
         ),
     };
     Some(verdict)
@@ -281,8 +294,12 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
                 ),
                 kind => {
                     let hint = match kind {
-                        FailureKind::Permission => "; if the operator has to write the permission it does so and starts the execution again",
-                        _ => "; mend it and push, or set the annotation repofanout.dev/release-requested-at to start an execution",
+                        FailureKind::Permission => {
+                            "; if the operator has to write the permission it does so and starts the execution again"
+                        }
+                        _ => {
+                            "; mend it and push, or set the annotation repofanout.dev/release-requested-at to start an execution"
+                        }
                     };
                     let code = failure.code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default();
                     Verdict(
@@ -350,6 +367,7 @@ fn reason(text: &str) -> Reason {
 /// The status of an object that is being deleted.
 pub fn deleting(before: &RepoFanoutStatus, generation: Option<i64>, blocked: bool, message: &str) -> RepoFanoutStatus {
     let mut next = before.clone();
+    next.observed_generation = generation;
     let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
     let (holds, other) = if blocked {
         (ConditionType::Stalled, ConditionType::Reconciling)
@@ -386,7 +404,8 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
         let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
         // Stalled repeats what Provisioned says; one event for both, and as a warning.
         let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
-        if repeats || (type_ == ConditionType::Stalled && was.is_some() && was == is) {
+        let waits = condition.reason == Reason::Provisioning.as_str();
+        if repeats || waits {
             continue;
         }
         notices.push(Notice {
@@ -402,7 +421,10 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
         notices.push(Notice {
             warning: false,
             reason: Reason::Delivered.as_str().to_owned(),
-            note: format!("delivered {commit} of {} branch {} to s3://{}/{}", d.repository, d.branch, d.bucket, d.prefix),
+            note: format!(
+                "delivered {commit} of {} branch {} to s3://{}/{}",
+                d.repository, d.branch, d.bucket, d.prefix
+            ),
         });
     }
     let failed = |s: &RepoFanoutStatus| s.last_execution.as_ref().filter(|e| e.failure.is_some()).map(|e| e.id.clone());

@@ -1,7 +1,7 @@
 //! The custom resources and their conditions, as Kubernetes sees them.
 //!
 //! These types parse whatever the API server stores, also what a newer version
-//! wrote: enumerations are strings here, and [`crate::model`] gives them meaning.
+//! wrote: enumerations are strings here, and the model gives them meaning.
 
 pub mod condition;
 pub mod repofanout;

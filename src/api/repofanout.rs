@@ -131,12 +131,22 @@ pub struct ConnectionSpec {
 
     /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of the object's own connection. Immutable.
     #[serde(default, rename = "hostARN", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:(codestar-connections|codeconnections):[a-z0-9-]+:[0-9]{12}:host/[A-Za-z0-9/_.-]+$"))]
+    #[schemars(
+        length(max = 256),
+        regex(
+            pattern = r"^arn:aws[a-z-]*:(codestar-connections|codeconnections):[a-z0-9-]+:[0-9]{12}:host/[A-Za-z0-9/_.-]+$"
+        )
+    )]
     pub host_arn: Option<String>,
 
     /// ARN of a connection that exists; it is used and looked at, never changed or deleted. Only what the operator's settings allow.
     #[serde(default, rename = "existingARN", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:(codestar-connections|codeconnections):[a-z0-9-]+:[0-9]{12}:connection/[A-Za-z0-9-]+$"))]
+    #[schemars(
+        length(max = 256),
+        regex(
+            pattern = r"^arn:aws[a-z-]*:(codestar-connections|codeconnections):[a-z0-9-]+:[0-9]{12}:connection/[A-Za-z0-9-]+$"
+        )
+    )]
     pub existing_arn: Option<String>,
 }
 

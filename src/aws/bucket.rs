@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration,
-    Delete, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier, ObjectOwnership,
-    OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
+    Delete, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
+    ObjectOwnership, OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
     ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, Tagging,
 };
 
@@ -89,7 +89,8 @@ impl Buckets for Clients {
             let mut tags = self.tags(name).await?;
             tags.extend(desired.tags.clone());
             const CALL: &str = "s3:PutBucketTagging";
-            let tagging = Tagging::builder().set_tag_set(Some(tag_set!(Tag, CALL, &tags)?)).build().map_err(unbuildable(CALL))?;
+            let tagging =
+                Tagging::builder().set_tag_set(Some(tag_set!(Tag, CALL, &tags)?)).build().map_err(unbuildable(CALL))?;
             let put = self.s3.put_bucket_tagging().bucket(name).expected_bucket_owner(&self.account).tagging(tagging);
             self.call(CALL, put.send()).await?;
         }
@@ -106,7 +107,10 @@ impl Buckets for Clients {
         if delta.has(Field::Ownership) {
             const CALL: &str = "s3:PutBucketOwnershipControls";
             let rule = OwnershipControlsRule::builder().object_ownership(ObjectOwnership::BucketOwnerEnforced).build();
-            let controls = OwnershipControls::builder().rules(rule.map_err(unbuildable(CALL))?).build().map_err(unbuildable(CALL))?;
+            let controls = OwnershipControls::builder()
+                .rules(rule.map_err(unbuildable(CALL))?)
+                .build()
+                .map_err(unbuildable(CALL))?;
             let put = self.s3.put_bucket_ownership_controls().bucket(name).expected_bucket_owner(&self.account);
             self.call(CALL, put.ownership_controls(controls).send()).await?;
         }
@@ -116,7 +120,8 @@ impl Buckets for Clients {
             let rule = ServerSideEncryptionRule::builder()
                 .apply_server_side_encryption_by_default(default.map_err(unbuildable(CALL))?)
                 .build();
-            let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(unbuildable(CALL))?;
+            let configuration =
+                ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(unbuildable(CALL))?;
             let put = self.s3.put_bucket_encryption().bucket(name).expected_bucket_owner(&self.account);
             self.call(CALL, put.server_side_encryption_configuration(configuration).send()).await?;
         }
@@ -135,13 +140,17 @@ impl Buckets for Clients {
         let mut deleted = 0;
         for _ in 0..PAGES {
             let list = self.s3.list_object_versions().bucket(name).expected_bucket_owner(&self.account).send();
-            let Some(page) = found(self.call("s3:ListBucketVersions", list).await)? else { return Ok((deleted, false)) };
+            let Some(page) = found(self.call("s3:ListBucketVersions", list).await)? else {
+                return Ok((deleted, false));
+            };
             const CALL: &str = "s3:DeleteObjectVersion";
             let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
             let markers = page.delete_markers().iter().map(|m| (m.key(), m.version_id()));
             let objects = versions
                 .chain(markers)
-                .filter_map(|(key, version)| Some(ObjectIdentifier::builder().key(key?).set_version_id(version.map(str::to_owned)).build()))
+                .filter_map(|(key, version)| {
+                    Some(ObjectIdentifier::builder().key(key?).set_version_id(version.map(str::to_owned)).build())
+                })
                 .collect::<std::result::Result<Vec<_>, _>>()
                 .map_err(unbuildable(CALL))?;
             if objects.is_empty() {
@@ -149,7 +158,8 @@ impl Buckets for Clients {
             }
             let count = objects.len() as u64;
             let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(unbuildable(CALL))?;
-            let delete = self.s3.delete_objects().bucket(name).expected_bucket_owner(&self.account).delete(delete).send();
+            let delete =
+                self.s3.delete_objects().bucket(name).expected_bucket_owner(&self.account).delete(delete).send();
             let answer = self.call(CALL, delete).await?;
             // An answer of 200 may carry errors of single keys.
             if let Some(first) = answer.errors().first() {
@@ -157,7 +167,11 @@ impl Buckets for Clients {
                     class: if first.code() == Some("AccessDenied") { Class::Denied } else { Class::Transient },
                     call: CALL,
                     code: first.code().map(str::to_owned),
-                    message: format!("{} of {count} keys were not deleted, such as {}", answer.errors().len(), first.key().unwrap_or("?")),
+                    message: format!(
+                        "{} of {count} keys were not deleted, such as {}",
+                        answer.errors().len(),
+                        first.key().unwrap_or("?")
+                    ),
                     request_id: None,
                 });
             }
@@ -186,7 +200,8 @@ impl Clients {
         let get = self.s3.get_public_access_block().bucket(name).expected_bucket_owner(&self.account).send();
         let answer = found(self.call("s3:GetBucketPublicAccessBlock", get).await)?;
         Ok(answer.and_then(|a| a.public_access_block_configuration).is_some_and(|c| {
-            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets] == [Some(true); 4]
+            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets]
+                == [Some(true); 4]
         }))
     }
 
@@ -228,13 +243,17 @@ impl Clients {
         const CALL: &str = "s3:PutLifecycleConfiguration";
         rules.retain(|r| r.id() != Some(LIFECYCLE_RULE));
         rules.push(write_lifecycle(desired.lifecycle).map_err(unbuildable(CALL))?);
-        let configuration = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().map_err(unbuildable(CALL))?;
-        let put = self.s3.put_bucket_lifecycle_configuration().bucket(&desired.name).expected_bucket_owner(&self.account);
+        let configuration =
+            BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().map_err(unbuildable(CALL))?;
+        let put =
+            self.s3.put_bucket_lifecycle_configuration().bucket(&desired.name).expected_bucket_owner(&self.account);
         self.call(CALL, put.lifecycle_configuration(configuration).send()).await.map(|_| ())
     }
 }
 
-fn write_lifecycle(lifecycle: Lifecycle) -> std::result::Result<LifecycleRule, aws_smithy_types::error::operation::BuildError> {
+fn write_lifecycle(
+    lifecycle: Lifecycle,
+) -> std::result::Result<LifecycleRule, aws_smithy_types::error::operation::BuildError> {
     LifecycleRule::builder()
         .id(LIFECYCLE_RULE)
         .status(ExpirationStatus::Enabled)
@@ -248,9 +267,14 @@ fn write_lifecycle(lifecycle: Lifecycle) -> std::result::Result<LifecycleRule, a
 
 /// Our rule, unless somebody switched it off or narrowed it.
 fn read_lifecycle(rule: &LifecycleRule) -> Option<Lifecycle> {
-    let whole = rule.filter().is_none_or(|f| f.prefix().unwrap_or_default().is_empty() && f.tag().is_none() && f.and().is_none());
+    let whole = rule
+        .filter()
+        .is_none_or(|f| f.prefix().unwrap_or_default().is_empty() && f.tag().is_none() && f.and().is_none());
     (rule.status() == &ExpirationStatus::Enabled && whole).then(|| Lifecycle {
         expiration_days: rule.expiration().and_then(LifecycleExpiration::days),
-        abort_days: rule.abort_incomplete_multipart_upload().and_then(|a| a.days_after_initiation()).unwrap_or_default(),
+        abort_days: rule
+            .abort_incomplete_multipart_upload()
+            .and_then(|a| a.days_after_initiation())
+            .unwrap_or_default(),
     })
 }

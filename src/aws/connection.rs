@@ -2,9 +2,9 @@
 //! <https://docs.aws.amazon.com/dtconsole/latest/userguide/rename.html>
 
 use async_trait::async_trait;
+use aws_sdk_codestarconnections::config;
 use aws_sdk_codestarconnections::config::retry::RetryConfig;
 use aws_sdk_codestarconnections::types::{Connection, ConnectionStatus, ProviderType, Tag};
-use aws_sdk_codestarconnections::config;
 
 use super::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
@@ -28,7 +28,9 @@ impl Connections for Clients {
             let mut connection = read(connection);
             // Deleted between the two calls, it has no tags and is nobody's.
             let list = self.connections.list_tags_for_resource().resource_arn(&connection.arn).send();
-            let Some(answer) = found(self.call("codestar-connections:ListTagsForResource", list).await)? else { continue };
+            let Some(answer) = found(self.call("codestar-connections:ListTagsForResource", list).await)? else {
+                continue;
+            };
             connection.tags = answer.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
             named.push(connection);
         }

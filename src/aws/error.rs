@@ -1,7 +1,6 @@
 //! SDK errors → [`Class`]; the only place that knows AWS's error codes.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::cloud::{Class, Error};
@@ -26,10 +25,21 @@ where
         // Answers to HEAD have no body, so S3 tells the status alone.
         (Some(status), None) if error.as_service_error().is_some() => format!("HTTP status {status}"),
         (_, Some(_)) => "no message".to_owned(),
-        _ => DisplayErrorContext(&error).to_string(),
+        _ => chain(&error),
     });
     let class = class(code.as_deref(), &message, status);
     Error { class, call, code, message, request_id }
+}
+
+/// All causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
@@ -107,5 +117,47 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
             Some(429) => Class::Throttled,
             _ => Class::Invalid,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_the_class_that_decides_what_happens_next() {
+        let cases = [
+            (Some("NoSuchBucketPolicy"), "", 404, Class::NotFound),
+            (None, "", 404, Class::NotFound),
+            (None, "", 403, Class::Denied),
+            (None, "", 301, Class::Invalid),
+            (Some("ResourceNotFoundException"), "", 400, Class::NotFound),
+            (
+                Some("InvalidStructureException"),
+                "CodePipeline is not authorized to perform AssumeRole on role r",
+                400,
+                Class::IamPropagating,
+            ),
+            (Some("InvalidStructureException"), "Pipeline should have at least 2 stages", 400, Class::Invalid),
+            (
+                Some("ConfigurationException"),
+                "could not create the AWS CloudWatch Events managed rule",
+                400,
+                Class::ServiceLinkedRole,
+            ),
+            (Some("BucketNotEmpty"), "", 409, Class::Conflict),
+            (Some("PipelineNameInUseException"), "", 400, Class::Conflict),
+            (Some("AccessDenied"), "", 403, Class::Denied),
+            (Some("ExpiredToken"), "", 400, Class::Denied),
+            (Some("ThrottlingException"), "", 400, Class::Throttled),
+            (Some("SlowDown"), "", 503, Class::Throttled),
+            (Some("LimitExceededException"), "", 400, Class::Quota),
+            (Some("ValidationException"), "", 400, Class::Invalid),
+            (Some("InternalError"), "", 500, Class::Transient),
+        ];
+        for (code, message, status, expected) in cases {
+            assert_eq!(class(code, message, Some(status)), expected, "{code:?} {message} {status}");
+        }
+        assert_eq!(class(None, "", None), Class::Transient);
     }
 }

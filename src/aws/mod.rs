@@ -178,13 +178,7 @@ fn incomplete(call: &'static str, what: &str) -> cloud::Error {
 
 /// A part of a request that cannot be made; always a bug or a spec that validation let through.
 fn unbuildable(call: &'static str) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {
-    move |e| cloud::Error {
-        class: cloud::Class::Invalid,
-        call,
-        code: None,
-        message: e.to_string(),
-        request_id: None,
-    }
+    move |e| cloud::Error { class: cloud::Class::Invalid, call, code: None, message: e.to_string(), request_id: None }
 }
 
 fn timestamp(time: Option<&DateTime>) -> Timestamp {

@@ -72,7 +72,8 @@ impl NotificationRules for Clients {
 
     async fn update(&self, arn: &str, desired: &NotificationRule, targets: &[RuleTarget], delta: &Delta) -> Result<()> {
         if delta.has(Field::Rule) {
-            let targets = targets.iter().map(|t| Target::builder().target_type(&t.kind).target_address(&t.address).build());
+            let targets =
+                targets.iter().map(|t| Target::builder().target_type(&t.kind).target_address(&t.address).build());
             let update = self
                 .notifications
                 .update_notification_rule()
@@ -93,7 +94,13 @@ impl NotificationRules for Clients {
     }
 
     async fn delete(&self, arn: &str) -> Result<()> {
-        gone(self.call("codestar-notifications:DeleteNotificationRule", self.notifications.delete_notification_rule().arn(arn).send()).await)
+        gone(
+            self.call(
+                "codestar-notifications:DeleteNotificationRule",
+                self.notifications.delete_notification_rule().arn(arn).send(),
+            )
+            .await,
+        )
     }
 
     async fn delete_target(&self, topic_arn: &str) -> Result<()> {

@@ -38,7 +38,11 @@ impl Pipelines for Clients {
     async fn create(&self, desired: &Pipeline) -> Result<ObservedPipeline> {
         const CALL: &str = "codepipeline:CreatePipeline";
         let declaration = write(desired).map_err(unbuildable(CALL))?;
-        let create = self.codepipeline.create_pipeline().pipeline(declaration).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?));
+        let create = self.codepipeline.create_pipeline().pipeline(declaration).set_tags(Some(tag_set!(
+            Tag,
+            CALL,
+            &desired.tags
+        )?));
         self.call(CALL, create.send()).await?;
         Ok(ObservedPipeline {
             declaration: desired.declaration.clone(),
@@ -57,7 +61,11 @@ impl Pipelines for Clients {
         }
         if delta.has(Field::Tags) {
             const CALL: &str = "codepipeline:TagResource";
-            let tag = self.codepipeline.tag_resource().resource_arn(&desired.arn).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?));
+            let tag = self.codepipeline.tag_resource().resource_arn(&desired.arn).set_tags(Some(tag_set!(
+                Tag,
+                CALL,
+                &desired.tags
+            )?));
             self.call(CALL, tag.send()).await?;
         }
         Ok(())
@@ -74,9 +82,12 @@ impl Pipelines for Clients {
     }
 
     async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>> {
-        let get = self.codepipeline.get_pipeline_execution().pipeline_name(name).pipeline_execution_id(execution).send();
+        let get =
+            self.codepipeline.get_pipeline_execution().pipeline_name(name).pipeline_execution_id(execution).send();
         let answer = found(self.call("codepipeline:GetPipelineExecution", get).await)?;
-        let Some(version) = answer.and_then(|a| a.pipeline_execution).and_then(|e| e.pipeline_version) else { return Ok(None) };
+        let Some(version) = answer.and_then(|a| a.pipeline_execution).and_then(|e| e.pipeline_version) else {
+            return Ok(None);
+        };
         let get = self.codepipeline.get_pipeline().name(name).version(version).send();
         let answer = found(self.call("codepipeline:GetPipeline", get).await)?;
         Ok(answer.and_then(|a| a.pipeline).and_then(|p| read(&p).target()))

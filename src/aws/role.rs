@@ -25,7 +25,10 @@ impl Roles for Clients {
         let policy = found(self.call(POLICY, get).await)?;
         Ok(Some(ObservedRole {
             arn: role.arn().to_owned(),
-            trust: document(CALL, role.assume_role_policy_document().ok_or_else(|| incomplete(CALL, "a trust policy"))?)?,
+            trust: document(
+                CALL,
+                role.assume_role_policy_document().ok_or_else(|| incomplete(CALL, "a trust policy"))?,
+            )?,
             policy: policy.map(|p| document(POLICY, p.policy_document())).transpose()?,
             tags: role.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
         }))
@@ -55,7 +58,8 @@ impl Roles for Clients {
     async fn update(&self, desired: &Role, delta: &Delta) -> Result<()> {
         let name = &desired.name;
         if delta.has(Field::Trust) {
-            let update = self.iam.update_assume_role_policy().role_name(name).policy_document(desired.trust.to_string());
+            let update =
+                self.iam.update_assume_role_policy().role_name(name).policy_document(desired.trust.to_string());
             self.call("iam:UpdateAssumeRolePolicy", update.send()).await?;
         }
         if delta.has(Field::Policy) {

@@ -55,7 +55,12 @@ impl Topics for Clients {
         }
         if delta.has(Field::Tags) {
             const CALL: &str = "sns:TagResource";
-            let tag = self.sns.tag_resource().resource_arn(&desired.arn).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?)).send();
+            let tag = self
+                .sns
+                .tag_resource()
+                .resource_arn(&desired.arn)
+                .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?))
+                .send();
             self.call(CALL, tag).await?;
         }
         Ok(())

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use crate::model::desired;
 use crate::model::execution::{Execution, Failure, Target};
-use crate::model::observed::{BucketView, ObservedConnection, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget};
+use crate::model::observed::{
+    BucketView, ObservedConnection, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
+};
 use crate::model::owner::Tags;
 use crate::plan::delta::Delta;
 
@@ -143,7 +145,13 @@ pub trait NotificationRules: Send + Sync {
     /// Makes it.
     async fn create(&self, desired: &desired::NotificationRule) -> Result<String>;
     /// Writes what differs.
-    async fn update(&self, arn: &str, desired: &desired::NotificationRule, targets: &[RuleTarget], delta: &Delta) -> Result<()>;
+    async fn update(
+        &self,
+        arn: &str,
+        desired: &desired::NotificationRule,
+        targets: &[RuleTarget],
+        delta: &Delta,
+    ) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, arn: &str) -> Result<()>;
     /// Deletes the service's own record of a topic that no rule reaches any more.

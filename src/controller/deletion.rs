@@ -66,7 +66,9 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
                 let name = object.name_any();
                 let blocked = matches!(error.class, Class::Denied | Class::Invalid | Class::Quota);
                 let message = if blocked {
-                    format!("{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains in AWS and end")
+                    format!(
+                        "{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains in AWS and end"
+                    )
                 } else {
                     format!("trying again: {said}")
                 };
@@ -137,8 +139,16 @@ impl Ending {
         let topic_arn = |name: &String| names.topic_arn.replace(&names.base, name);
         Some(Ok(Self {
             cloud: context.regions.region(&place.region),
-            artifacts: bucket(Resource::Artifacts, spec.artifacts.as_ref().and_then(|a| a.bucket_name.clone()), &names.artifacts),
-            destination: bucket(Resource::Destination, spec.destination.as_ref().and_then(|d| d.bucket_name.clone()), &names.destination),
+            artifacts: bucket(
+                Resource::Artifacts,
+                spec.artifacts.as_ref().and_then(|a| a.bucket_name.clone()),
+                &names.artifacts,
+            ),
+            destination: bucket(
+                Resource::Destination,
+                spec.destination.as_ref().and_then(|d| d.bucket_name.clone()),
+                &names.destination,
+            ),
             topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).unwrap_or_else(|| names.topic_arn.clone()),
             connection: recorded(Resource::Connection),
             rule: recorded(Resource::NotificationRule),
@@ -179,7 +189,10 @@ impl Ending {
         if self.owns_bucket(&self.artifacts).await? {
             let (deleted, more) = cloud.buckets.empty(&self.artifacts).await?;
             if more {
-                return Ok(Outcome::Progress(format!("emptying bucket {}: {deleted} more objects deleted", self.artifacts)));
+                return Ok(Outcome::Progress(format!(
+                    "emptying bucket {}: {deleted} more objects deleted",
+                    self.artifacts
+                )));
             }
             cloud.buckets.delete(&self.artifacts).await?;
         }

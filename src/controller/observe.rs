@@ -8,7 +8,13 @@ use crate::model::observed::{BucketView, ConnectionState, Observed, ObservedConn
 use crate::model::owner::Owner;
 
 /// Looks at everything, all at once.
-pub async fn observe(cloud: &Cloud, desired: &Desired, owner: &Owner, names: &Computed, status: &RepoFanoutStatus) -> Result<Observed> {
+pub async fn observe(
+    cloud: &Cloud,
+    desired: &Desired,
+    owner: &Owner,
+    names: &Computed,
+    status: &RepoFanoutStatus,
+) -> Result<Observed> {
     let recorded = |resource: Resource| status.resources.get(resource.as_str()).map(String::as_str);
     let (artifacts, destination, connection, role, topic, pipeline) = tokio::try_join!(
         bucket(cloud, &desired.artifacts),
@@ -20,11 +26,8 @@ pub async fn observe(cloud: &Cloud, desired: &Desired, owner: &Owner, names: &Co
     )?;
     // A rule outlives its pipeline; without either there is nothing to ask for.
     let rule_arn = recorded(Resource::NotificationRule);
-    let notification_rule = if pipeline.is_some() || rule_arn.is_some() {
-        rule(cloud, owner, names, rule_arn).await?
-    } else {
-        None
-    };
+    let notification_rule =
+        if pipeline.is_some() || rule_arn.is_some() { rule(cloud, owner, names, rule_arn).await? } else { None };
     let service_linked_role = notification_rule.is_some() || cloud.roles.service_linked_role().await?;
     let (connection, spare_connections) = connection;
     Ok(Observed {
@@ -45,7 +48,12 @@ async fn bucket(cloud: &Cloud, desired: &BucketUse) -> Result<BucketView> {
 }
 
 /// The rule by its recorded ARN, or else by the pipeline that it watches.
-pub async fn rule(cloud: &Cloud, owner: &Owner, names: &Computed, recorded: Option<&str>) -> Result<Option<ObservedRule>> {
+pub async fn rule(
+    cloud: &Cloud,
+    owner: &Owner,
+    names: &Computed,
+    recorded: Option<&str>,
+) -> Result<Option<ObservedRule>> {
     if let Some(arn) = recorded
         && let Some(found) = cloud.notification_rules.observe(arn).await?
     {
@@ -111,11 +119,13 @@ mod tests {
     #[test]
     fn an_authorization_is_never_lost_to_a_spare() {
         use ConnectionState::{Available, Error, Pending};
-        let (used, spare) = choose(vec![connection("a", Pending, true), connection("b", Available, true)], &owner(), Some("a"));
+        let (used, spare) =
+            choose(vec![connection("a", Pending, true), connection("b", Available, true)], &owner(), Some("a"));
         assert_eq!(used.unwrap().arn, "b");
         assert_eq!(spare.iter().map(|c| &*c.arn).collect::<Vec<_>>(), ["a"]);
 
-        let two = vec![connection("a", Available, true), connection("b", Error, true), connection("c", Available, true)];
+        let two =
+            vec![connection("a", Available, true), connection("b", Error, true), connection("c", Available, true)];
         let (used, spare) = choose(two, &owner(), Some("c"));
         assert_eq!((used.unwrap().arn.as_str(), spare), ("c", vec![]));
     }

@@ -315,7 +315,14 @@ impl Desired {
             Role {
                 name: names.base.clone(),
                 trust: policy::trust(),
-                policy: policy::role(&place.partition, &place.account, arn, artifacts.name(), destination.name(), &fanout.prefix),
+                policy: policy::role(
+                    &place.partition,
+                    &place.account,
+                    arn,
+                    artifacts.name(),
+                    destination.name(),
+                    &fanout.prefix,
+                ),
                 tags,
             }
         });

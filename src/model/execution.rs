@@ -115,7 +115,13 @@ impl Failure {
         let code = self.code.as_deref().unwrap_or_default();
         let has = |needles: &[&str]| needles.iter().any(|n| message.contains(n));
         if code == "PermissionError"
-            || has(&["not authorized", "access denied", "accessdenied", "sufficient permissions", "insufficient permissions"])
+            || has(&[
+                "not authorized",
+                "access denied",
+                "accessdenied",
+                "sufficient permissions",
+                "insufficient permissions",
+            ])
         {
             FailureKind::Permission
         } else if self.stage == "Source" && has(&["repository"]) && !has(&["branch"]) {

@@ -132,7 +132,11 @@ impl Fanout {
                 .into_iter()
                 .map(|event| format!("{EVENT_PREFIX}{event}"))
                 .collect(),
-            detail: known("notifications.detail", notifications.detail.unwrap_or_else(|| "BASIC".into()), &["BASIC", "FULL"])?,
+            detail: known(
+                "notifications.detail",
+                notifications.detail.unwrap_or_else(|| "BASIC".into()),
+                &["BASIC", "FULL"],
+            )?,
             topic: match (notifications.topic_name, notifications.existing_topic_arn) {
                 (name, None) => Source::Own(chosen(settings, "notifications.topicName", name)?),
                 (None, Some(arn)) => {
@@ -148,9 +152,13 @@ impl Fanout {
         let mode = match (&*fanout.pipeline_type, pipeline.execution_mode) {
             ("V1", None) => "SUPERSEDED".to_owned(),
             ("V1", Some(mode)) if mode != "SUPERSEDED" => {
-                return Err(invalid("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out"));
+                return Err(invalid(
+                    "pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out",
+                ));
             }
-            (_, mode) => known("pipeline.executionMode", mode.unwrap_or_else(|| "QUEUED".into()), &["QUEUED", "SUPERSEDED"])?,
+            (_, mode) => {
+                known("pipeline.executionMode", mode.unwrap_or_else(|| "QUEUED".into()), &["QUEUED", "SUPERSEDED"])?
+            }
         };
         fanout.check(mode)
     }
@@ -167,7 +175,8 @@ impl Fanout {
                 self.repository
             )));
         }
-        if self.destination == self.artifacts && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_)) {
+        if self.destination == self.artifacts && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_))
+        {
             return Err(invalid(
                 "destination and artifacts name the same bucket: artifacts would lie among the copied files; name two",
             ));
@@ -181,10 +190,9 @@ impl Fanout {
     /// Refuses ARNs that cannot work in this account and region.
     pub fn check_place(&self, account: &str, region: &str) -> Result<(), Refusal> {
         let check = |field: &str, arn: &str, why: &str| match Arn::parse(arn) {
-            Some(parts) if parts.region != region => Err(invalid(format!(
-                "{field}: {arn} lies in region {}, the pipeline in {region}; {why}",
-                parts.region
-            ))),
+            Some(parts) if parts.region != region => {
+                Err(invalid(format!("{field}: {arn} lies in region {}, the pipeline in {region}; {why}", parts.region)))
+            }
             Some(parts) if parts.account != account => Err(invalid(format!(
                 "{field}: {arn} lies in account {}, the pipeline in {account}; {why}",
                 parts.account
@@ -199,9 +207,11 @@ impl Fanout {
             ConnectionSource::Provider(_) => {}
         }
         match &self.topic {
-            Source::Existing(arn) => {
-                check("notifications.existingTopicARN", arn, "a notification rule reaches topics of its own region and account only")
-            }
+            Source::Existing(arn) => check(
+                "notifications.existingTopicARN",
+                arn,
+                "a notification rule reaches topics of its own region and account only",
+            ),
             Source::Own(_) => Ok(()),
         }
     }
@@ -216,14 +226,19 @@ fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal>
     if values.contains(&&*value) {
         return Ok(value);
     }
-    Err(invalid(format!("{field}: this version of the operator does not know '{value}'; write one of {}", values.join(", "))))
+    Err(invalid(format!(
+        "{field}: this version of the operator does not know '{value}'; write one of {}",
+        values.join(", ")
+    )))
 }
 
 fn chosen(settings: &Settings, field: &str, name: Option<String>) -> Result<Option<String>, Refusal> {
     match name {
         Some(name) if !settings.allow_names => Err(Refusal::new(
             Reason::NotAllowed,
-            format!("{field}: '{name}' is a chosen name, and the operator runs without --allow-names; leave {field} out, or have that setting changed"),
+            format!(
+                "{field}: '{name}' is a chosen name, and the operator runs without --allow-names; leave {field} out, or have that setting changed"
+            ),
         )),
         name => Ok(name),
     }
@@ -235,7 +250,9 @@ fn existing(settings: &Settings, field: &str, arn: &str) -> Result<(), Refusal> 
     }
     Err(Refusal::new(
         Reason::NotAllowed,
-        format!("{field}: {arn} is not covered by the operator's --allow-existing; have a pattern added that covers it, or leave {field} out"),
+        format!(
+            "{field}: {arn} is not covered by the operator's --allow-existing; have a pattern added that covers it, or leave {field} out"
+        ),
     ))
 }
 
@@ -304,10 +321,26 @@ mod tests {
         let arn = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
         let specs = [
             (json!({"repository": "a/b", "name": "x"}), "name:", "--allow-names"),
-            (json!({"repository": "a/b", "destination": {"bucketName": "abc"}}), "destination.bucketName:", "--allow-names"),
-            (json!({"repository": "a/b", "notifications": {"topicName": "t"}}), "notifications.topicName:", "--allow-names"),
-            (json!({"repository": "a/b", "connection": {"existingARN": arn}}), "connection.existingARN:", "--allow-existing"),
-            (json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}), "artifacts.existingBucket:", "--allow-existing"),
+            (
+                json!({"repository": "a/b", "destination": {"bucketName": "abc"}}),
+                "destination.bucketName:",
+                "--allow-names",
+            ),
+            (
+                json!({"repository": "a/b", "notifications": {"topicName": "t"}}),
+                "notifications.topicName:",
+                "--allow-names",
+            ),
+            (
+                json!({"repository": "a/b", "connection": {"existingARN": arn}}),
+                "connection.existingARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}),
+                "artifacts.existingBucket:",
+                "--allow-existing",
+            ),
         ];
         for (spec, field, flag) in specs {
             let refusal = parse(spec, &settings()).unwrap_err();

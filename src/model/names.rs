@@ -42,12 +42,7 @@ mod tests {
     use super::*;
 
     fn owner(namespace: &str, name: &str) -> Owner {
-        Owner {
-            cluster: "c".into(),
-            kind: "RepoFanout".into(),
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Owner { cluster: "c".into(), kind: "RepoFanout".into(), namespace: namespace.into(), name: name.into() }
     }
 
     #[test]

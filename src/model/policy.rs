@@ -22,7 +22,14 @@ pub fn trust() -> Value {
 
 /// What a pipeline's role may do: its two actions, on its connection and its buckets.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html>
-pub fn role(partition: &str, account: &str, connection: &str, artifacts: &str, destination: &str, prefix: &str) -> Value {
+pub fn role(
+    partition: &str,
+    account: &str,
+    connection: &str,
+    artifacts: &str,
+    destination: &str,
+    prefix: &str,
+) -> Value {
     let bucket = |name: &str| super::arn::bucket(partition, name);
     let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
     json!({
@@ -95,9 +102,10 @@ pub fn merge(document: Option<&Value>, statement: &Value) -> Value {
         Some(ours) => *ours = statement.clone(),
         None => statements.push(statement.clone()),
     }
-    let mut merged = document.and_then(Value::as_object).cloned().unwrap_or_else(|| {
-        Map::from_iter([("Version".to_owned(), json!("2012-10-17"))])
-    });
+    let mut merged = document
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_else(|| Map::from_iter([("Version".to_owned(), json!("2012-10-17"))]));
     merged.insert("Statement".to_owned(), Value::Array(statements));
     Value::Object(merged)
 }
@@ -118,7 +126,10 @@ pub fn lets_publish(document: Option<&Value>) -> bool {
         let publishes = s["Action"].as_array().is_some_and(|actions| {
             actions.iter().filter_map(Value::as_str).any(|a| matches!(a, "sns:publish" | "sns:*" | "*"))
         });
-        s["Effect"] == json!("Allow") && named && publishes
+        // SNS's own default statement, for one, holds for the account's principals alone.
+        let keys = s["Condition"].as_object().into_iter().flatten().filter_map(|(_, keys)| keys.as_object()).flatten();
+        let open = keys.into_iter().all(|(key, _)| key == "aws:sourceaccount" || key == "aws:sourcearn");
+        s["Effect"] == json!("Allow") && named && publishes && open
     })
 }
 
@@ -225,5 +236,8 @@ mod tests {
         assert!(!lets_publish(None));
         let other = json!({"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish", "Resource": "t"}});
         assert!(!lets_publish(Some(&other)));
+        let default = json!({"Statement": {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["SNS:Publish"], "Resource": "t",
+            "Condition": {"StringEquals": {"AWS:SourceOwner": "1"}}}});
+        assert!(!lets_publish(Some(&default)));
     }
 }

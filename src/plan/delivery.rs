@@ -184,7 +184,10 @@ mod tests {
     fn what_an_update_cancelled_runs_again() {
         let t = target("main");
         assert_eq!(verdict(&delivery(&t, Some(&t), &[ran("Cancelled", 9, 10)])), Verdict::Start(Cause::Cancelled));
-        assert_eq!(verdict(&delivery(&t, Some(&t), &[ran("InProgress", 11, 11), ran("Cancelled", 9, 10)])), Verdict::Nothing);
+        assert_eq!(
+            verdict(&delivery(&t, Some(&t), &[ran("InProgress", 11, 11), ran("Cancelled", 9, 10)])),
+            Verdict::Nothing
+        );
     }
 
     #[test]
@@ -225,7 +228,8 @@ mod tests {
     #[test]
     fn a_failure_of_another_kind_waits_for_a_person() {
         let t = target("main");
-        let failure = Failure { stage: "Source".into(), code: None, message: "No branch [x] found for repository a/b".into() };
+        let failure =
+            Failure { stage: "Source".into(), code: None, message: "No branch [x] found for repository a/b".into() };
         let d = [ran("Failed", 20, 21)];
         let d = Delivery { permissions_written_at: Some(at(15)), failure: Some(&failure), ..delivery(&t, None, &d) };
         assert_eq!(verdict(&d), Verdict::Nothing);

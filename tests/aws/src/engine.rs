@@ -23,7 +23,8 @@ pub fn start(world: &Arc<World>, caller: &Caller, name: &str, trigger: &str) -> 
     let id = uuid::Uuid::new_v4().to_string();
     let started = with_pipeline(world, caller, name, |pipeline| {
         let version = pipeline.versions.len();
-        let supersedes = pipeline.versions[version - 1]["executionMode"].as_str().unwrap_or("SUPERSEDED") == "SUPERSEDED";
+        let supersedes =
+            pipeline.versions[version - 1]["executionMode"].as_str().unwrap_or("SUPERSEDED") == "SUPERSEDED";
         for waiting in pipeline.executions.iter_mut().filter(|e| supersedes && e.status == "InProgress" && !e.active) {
             waiting.status = "Superseded".to_owned();
             waiting.updated = now();
@@ -146,12 +147,23 @@ impl Run {
     }
 
     /// Runs one action, and records how it ended; nothing if the execution was ended meanwhile.
-    async fn action<T>(&self, world: &Arc<World>, stage: &str, work: impl Future<Output = Result<T, Refused>>) -> Option<Result<T, Refused>> {
+    async fn action<T>(
+        &self,
+        world: &Arc<World>,
+        stage: &str,
+        work: impl Future<Output = Result<T, Refused>>,
+    ) -> Option<Result<T, Refused>> {
         let mut held = world.with_account(&self.caller.account, |a| a.held.subscribe());
         let _ = held.wait_for(|held| !held).await;
         let started = now();
         self.change(world, |e| {
-            let run = ActionRun { stage: stage.to_owned(), status: "InProgress".to_owned(), error: None, started, updated: started };
+            let run = ActionRun {
+                stage: stage.to_owned(),
+                status: "InProgress".to_owned(),
+                error: None,
+                started,
+                updated: started,
+            };
             e.actions.push(run);
         })?;
         let result = work.await;
@@ -174,7 +186,9 @@ impl Run {
         }
         for action in ["codestar-connections:UseConnection", "codeconnections:UseConnection"] {
             self.permit(world, structure, action, connection).await.map_err(|_| {
-                permission(format!("Unable to use Connection: {connection}. The provided role does not have sufficient permissions."))
+                permission(format!(
+                    "Unable to use Connection: {connection}. The provided role does not have sufficient permissions."
+                ))
             })?;
         }
         let (status, withheld) = world.with_account(&self.caller.account, |a| {
@@ -189,8 +203,14 @@ impl Run {
             let message = format!("Could not access the repository {repository} through the connection");
             return Err(("ConfigurationError".to_owned(), message));
         }
-        let missing = || ("ConfigurationError".to_owned(), format!("No Branch [{branch}] found for FullRepositoryName [{repository}]"));
-        let commit = git(&folder, &["rev-parse", "--verify", &format!("refs/heads/{branch}")]).await.map_err(|_| missing())?;
+        let missing = || {
+            (
+                "ConfigurationError".to_owned(),
+                format!("No Branch [{branch}] found for FullRepositoryName [{repository}]"),
+            )
+        };
+        let commit =
+            git(&folder, &["rev-parse", "--verify", &format!("refs/heads/{branch}")]).await.map_err(|_| missing())?;
         let commit = String::from_utf8_lossy(&commit).trim().to_owned();
         let message = git(&folder, &["log", "-1", "--format=%B", &commit]).await.map_err(|_| missing())?;
         let message = String::from_utf8_lossy(&message).trim().to_owned();
@@ -202,7 +222,11 @@ impl Run {
         let folder: String = self.name.chars().take(20).collect();
         let key = format!("{folder}/SourceArti/{}", &self.id[..7]);
         self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;
-        world.upstream.put_object(&self.caller, bucket, &key, Bytes::from(zip)).await.map_err(|e| storage(bucket, &e))?;
+        world
+            .upstream
+            .put_object(&self.caller, bucket, &key, Bytes::from(zip))
+            .await
+            .map_err(|e| storage(bucket, &e))?;
         Ok(key)
     }
 
@@ -211,7 +235,8 @@ impl Run {
         let (bucket, prefix) = (text(&config, "BucketName"), text(&config, "ObjectKey"));
         let artifacts = text(&structure["artifactStore"], "location");
         self.permit(world, structure, "s3:GetObject", &format!("arn:aws:s3:::{artifacts}/{artifact}")).await?;
-        let zip = world.upstream.get_object(&self.caller, artifacts, artifact).await.map_err(|e| storage(artifacts, &e))?;
+        let zip =
+            world.upstream.get_object(&self.caller, artifacts, artifact).await.map_err(|e| storage(artifacts, &e))?;
         for (path, content) in unzip(&zip).map_err(|e| ("JobFailed".to_owned(), e))? {
             let key = if prefix.is_empty() { path } else { format!("{prefix}/{path}") };
             self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;

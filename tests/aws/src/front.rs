@@ -168,11 +168,17 @@ fn failed(service: &str, failure: Failure) -> Answer {
     let xml = match service {
         "s3" => format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"),
         "iam" | "sns" | "sts" => {
-            format!("<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>")
+            format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+            )
         }
         _ => return json_answer(Err(failure)),
     };
-    Response::builder().status(*status).header("content-type", "text/xml").body(Full::new(Bytes::from(xml))).expect("a response")
+    Response::builder()
+        .status(*status)
+        .header("content-type", "text/xml")
+        .body(Full::new(Bytes::from(xml)))
+        .expect("a response")
 }
 
 /// From `AWS4-HMAC-SHA256 Credential=ACCOUNT/DATE/REGION/SERVICE/aws4_request, …`.
@@ -191,7 +197,9 @@ fn form_action(body: &Bytes) -> String {
 
 fn s3_operation(method: &Method, path: &str, query: &str) -> String {
     let object = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
-    let sub = |name: &str| query.split('&').any(|pair| pair == name || pair.strip_prefix(name).is_some_and(|r| r.starts_with('=')));
+    let sub = |name: &str| {
+        query.split('&').any(|pair| pair == name || pair.strip_prefix(name).is_some_and(|r| r.starts_with('=')))
+    };
     let verb = match *method {
         Method::GET => "Get",
         Method::PUT => "Put",
@@ -221,4 +229,3 @@ fn s3_operation(method: &Method, path: &str, query: &str) -> String {
         (false, verb) => format!("{verb}Bucket"),
     }
 }
-

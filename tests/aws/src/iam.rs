@@ -61,7 +61,10 @@ fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
     if !matches(&statement["Action"], request.action, true) {
         return Ok(false);
     }
-    if object.contains_key("Resource") && !request.resource.is_empty() && !matches(&statement["Resource"], request.resource, false) {
+    if object.contains_key("Resource")
+        && !request.resource.is_empty()
+        && !matches(&statement["Resource"], request.resource, false)
+    {
         return Ok(false);
     }
     if let Some(service) = request.principal {

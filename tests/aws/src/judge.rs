@@ -64,12 +64,12 @@ impl Judge {
         let size = |length: usize| -> Result<(), String> {
             let length = length as u64;
             match (shape["min"].as_u64(), shape["max"].as_u64()) {
-                (Some(min), _) if length < min => {
-                    Err(format!("Value at '{at}' failed to satisfy constraint: Member must have length greater than or equal to {min}"))
-                }
-                (_, Some(max)) if length > max => {
-                    Err(format!("Value at '{at}' failed to satisfy constraint: Member must have length less than or equal to {max}"))
-                }
+                (Some(min), _) if length < min => Err(format!(
+                    "Value at '{at}' failed to satisfy constraint: Member must have length greater than or equal to {min}"
+                )),
+                (_, Some(max)) if length > max => Err(format!(
+                    "Value at '{at}' failed to satisfy constraint: Member must have length less than or equal to {max}"
+                )),
                 _ => Ok(()),
             }
         };
@@ -79,7 +79,9 @@ impl Judge {
                 let Some(object) = value.as_object() else { return wrong() };
                 for required in shape["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                     if object.get(required).is_none_or(Value::is_null) {
-                        return Err(format!("Value null at '{at}.{required}' failed to satisfy constraint: Member must not be null"));
+                        return Err(format!(
+                            "Value null at '{at}.{required}' failed to satisfy constraint: Member must not be null"
+                        ));
                     }
                 }
                 for (key, member) in object.iter().filter(|(_, m)| !m.is_null()) {
@@ -112,22 +114,37 @@ impl Judge {
                 if let Some(allowed) = shape["enum"].as_array()
                     && !allowed.contains(value)
                 {
-                    return Err(format!("Value '{text}' at '{at}' failed to satisfy constraint: Member must satisfy enum value set"));
+                    return Err(format!(
+                        "Value '{text}' at '{at}' failed to satisfy constraint: Member must satisfy enum value set"
+                    ));
                 }
                 match shape["pattern"].as_str().and_then(|p| self.patterns.get(p)) {
-                    Some(pattern) if !pattern.is_match(text) => {
-                        Err(format!("Value '{text}' at '{at}' failed to satisfy constraint: Member must satisfy regular expression pattern: {pattern}"))
-                    }
+                    Some(pattern) if !pattern.is_match(text) => Err(format!(
+                        "Value '{text}' at '{at}' failed to satisfy constraint: Member must satisfy regular expression pattern: {pattern}"
+                    )),
                     _ => Ok(()),
                 }
             }
             Some("integer" | "long") => {
                 let Some(number) = value.as_i64() else { return wrong() };
-                let within = shape["min"].as_i64().is_none_or(|m| number >= m) && shape["max"].as_i64().is_none_or(|m| number <= m);
+                let within = shape["min"].as_i64().is_none_or(|m| number >= m)
+                    && shape["max"].as_i64().is_none_or(|m| number <= m);
                 if within { Ok(()) } else { Err(format!("Value '{number}' at '{at}' is out of bounds")) }
             }
-            Some("boolean") => if value.is_boolean() { Ok(()) } else { wrong() },
-            Some("timestamp") => if value.is_number() { Ok(()) } else { wrong() },
+            Some("boolean") => {
+                if value.is_boolean() {
+                    Ok(())
+                } else {
+                    wrong()
+                }
+            }
+            Some("timestamp") => {
+                if value.is_number() {
+                    Ok(())
+                } else {
+                    wrong()
+                }
+            }
             _ => Ok(()),
         }
     }

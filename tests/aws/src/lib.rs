@@ -190,7 +190,8 @@ impl Aws {
     /// The structures of the account's pipelines, newest version of each, by name.
     pub fn pipelines(&self, account: &str) -> BTreeMap<String, Value> {
         self.world.with_account(account, |a| {
-            let all = a.pipelines.iter().map(|((_, name), p)| (name.clone(), p.versions.last().expect("a version").clone()));
+            let all =
+                a.pipelines.iter().map(|((_, name), p)| (name.clone(), p.versions.last().expect("a version").clone()));
             all.collect()
         })
     }
@@ -220,13 +221,21 @@ impl Aws {
     ///
     /// # Errors
     /// The service did not answer with 200; its answer.
-    pub async fn form(&self, account: &str, region: &str, service: &str, fields: &[(&str, &str)]) -> Result<String, String> {
+    pub async fn form(
+        &self,
+        account: &str,
+        region: &str,
+        service: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<String, String> {
         let world = Arc::clone(&self.world);
-        let caller = front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
+        let caller =
+            front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
         let fields: Vec<(String, String)> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         self.on_runtime(async move {
             let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (&**k, &**v)).collect();
-            let (status, body) = world.upstream.form(&caller, &caller.service, &fields).await.map_err(|e| e.to_string())?;
+            let (status, body) =
+                world.upstream.form(&caller, &caller.service, &fields).await.map_err(|e| e.to_string())?;
             let body = String::from_utf8_lossy(&body).into_owned();
             if status == 200 { Ok(body) } else { Err(body) }
         })
@@ -237,7 +246,14 @@ impl Aws {
     ///
     /// # Errors
     /// S3 did not answer with a success; its answer.
-    pub async fn s3(&self, account: &str, region: &str, method: &str, path: &str, body: &str) -> Result<String, String> {
+    pub async fn s3(
+        &self,
+        account: &str,
+        region: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<String, String> {
         let world = Arc::clone(&self.world);
         let caller = front::Caller { account: account.to_owned(), region: region.to_owned(), service: "s3".to_owned() };
         let (method, path, body) = (method.parse().map_err(|_| "no method")?, path.to_owned(), body.to_owned());
@@ -254,9 +270,16 @@ impl Aws {
     ///
     /// # Errors
     /// SQS or SNS refused.
-    pub async fn subscribe_queue(&self, account: &str, region: &str, topic: &str, name: &str) -> Result<String, String> {
+    pub async fn subscribe_queue(
+        &self,
+        account: &str,
+        region: &str,
+        topic: &str,
+        name: &str,
+    ) -> Result<String, String> {
         let version = ("Version", "2012-11-05");
-        let created = self.form(account, region, "sqs", &[("Action", "CreateQueue"), version, ("QueueName", name)]).await?;
+        let created =
+            self.form(account, region, "sqs", &[("Action", "CreateQueue"), version, ("QueueName", name)]).await?;
         let queue = upstream::element(created.as_bytes(), "QueueUrl").ok_or("CreateQueue tells no URL")?;
         let arn = format!("arn:aws:sqs:{region}:{account}:{name}");
         let fields = [
@@ -275,11 +298,21 @@ impl Aws {
     /// # Errors
     /// SQS refused.
     pub async fn receive(&self, account: &str, region: &str, queue: &str) -> Result<Vec<String>, String> {
-        let fields = [("Action", "ReceiveMessage"), ("Version", "2012-11-05"), ("QueueUrl", queue), ("MaxNumberOfMessages", "10")];
+        let fields = [
+            ("Action", "ReceiveMessage"),
+            ("Version", "2012-11-05"),
+            ("QueueUrl", queue),
+            ("MaxNumberOfMessages", "10"),
+        ];
         let answer = self.form(account, region, "sqs", &fields).await?;
         let bodies = upstream::elements(answer.as_bytes(), "Body");
         for receipt in upstream::elements(answer.as_bytes(), "ReceiptHandle") {
-            let delete = [("Action", "DeleteMessage"), ("Version", "2012-11-05"), ("QueueUrl", queue), ("ReceiptHandle", &receipt)];
+            let delete = [
+                ("Action", "DeleteMessage"),
+                ("Version", "2012-11-05"),
+                ("QueueUrl", queue),
+                ("ReceiptHandle", &receipt),
+            ];
             self.form(account, region, "sqs", &delete).await?;
         }
         Ok(bodies)

@@ -93,7 +93,10 @@ fn create(rules: &mut BTreeMap<String, Rule>, caller: &Caller, input: &Value) ->
         let again = token.is_some() && rule.token.as_deref() == token;
         return match again {
             true => Ok(json!({"Arn": arn})),
-            false => Err(Failure::new("ResourceAlreadyExistsException", format!("A notification rule named {name} exists already"))),
+            false => Err(Failure::new(
+                "ResourceAlreadyExistsException",
+                format!("A notification rule named {name} exists already"),
+            )),
         };
     }
     if rules.values().filter(|r| r.resource == text(input, "Resource")).count() >= 10 {
@@ -127,7 +130,9 @@ fn events(input: &Value) -> Vec<String> {
 
 fn targets(input: &Value) -> Vec<(String, String, String)> {
     let targets = input["Targets"].as_array().into_iter().flatten();
-    targets.map(|t| (text(t, "TargetType").to_owned(), text(t, "TargetAddress").to_owned(), "ACTIVE".to_owned())).collect()
+    targets
+        .map(|t| (text(t, "TargetType").to_owned(), text(t, "TargetAddress").to_owned(), "ACTIVE".to_owned()))
+        .collect()
 }
 
 fn tags(input: &Value) -> BTreeMap<String, String> {
@@ -136,10 +141,14 @@ fn tags(input: &Value) -> BTreeMap<String, String> {
 }
 
 fn describe(arn: &str, rule: &Rule) -> Value {
-    let targets = rule.targets.iter().map(|(kind, address, status)| {
-        json!({"TargetType": kind, "TargetAddress": address, "TargetStatus": status})
-    });
-    let events = rule.events.iter().map(|e| json!({"EventTypeId": e, "ServiceName": "CodePipeline", "ResourceType": "Pipeline"}));
+    let targets = rule
+        .targets
+        .iter()
+        .map(|(kind, address, status)| json!({"TargetType": kind, "TargetAddress": address, "TargetStatus": status}));
+    let events = rule
+        .events
+        .iter()
+        .map(|e| json!({"EventTypeId": e, "ServiceName": "CodePipeline", "ResourceType": "Pipeline"}));
     json!({
         "Arn": arn, "Name": rule.name, "Resource": rule.resource, "DetailType": rule.detail, "Status": rule.status,
         "EventTypes": events.collect::<Vec<_>>(), "Targets": targets.collect::<Vec<_>>(), "Tags": rule.tags,
@@ -152,9 +161,10 @@ fn describe(arn: &str, rule: &Rule) -> Value {
 pub async fn announce(world: &Arc<World>, caller: &Caller, pipeline_arn: &str, event: &str, detail: Value) {
     let event = format!("codepipeline-pipeline-{event}");
     let asked: Vec<(String, Vec<String>)> = world.with_account(&caller.account, |account| {
-        let rules = account.rules.iter().filter(|(_, r)| {
-            r.resource == pipeline_arn && r.status == "ENABLED" && r.events.contains(&event)
-        });
+        let rules = account
+            .rules
+            .iter()
+            .filter(|(_, r)| r.resource == pipeline_arn && r.status == "ENABLED" && r.events.contains(&event));
         rules.map(|(arn, r)| (arn.clone(), r.targets.iter().map(|(_, address, _)| address.clone()).collect())).collect()
     });
     for (rule, topics) in asked {

@@ -19,7 +19,11 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
             check_role(world, caller, &input["pipeline"]).await?;
             check_structure(&input["pipeline"])?;
             let name = text(&input["pipeline"], "name").to_owned();
-            let reply = if operation == "CreatePipeline" { create(world, caller, input) } else { update(world, caller, input) }?;
+            let reply = if operation == "CreatePipeline" {
+                create(world, caller, input)
+            } else {
+                update(world, caller, input)
+            }?;
             if operation == "CreatePipeline" {
                 engine::start(world, caller, &name, "CreatePipeline");
             }
@@ -124,7 +128,10 @@ fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> 
 }
 
 fn summary(execution: &Execution, pipeline: &Pipeline) -> Value {
-    let mode = pipeline.versions.get(execution.version - 1).map_or("SUPERSEDED", |s| s["executionMode"].as_str().unwrap_or("SUPERSEDED"));
+    let mode = pipeline
+        .versions
+        .get(execution.version - 1)
+        .map_or("SUPERSEDED", |s| s["executionMode"].as_str().unwrap_or("SUPERSEDED"));
     let mut value = json!({
         "pipelineExecutionId": execution.id, "status": execution.status, "startTime": execution.started,
         "lastUpdateTime": execution.updated, "trigger": {"triggerType": execution.trigger}, "executionMode": mode,
@@ -152,7 +159,10 @@ fn create(world: &World, caller: &Caller, input: &Value) -> Reply {
     world.with_account(&caller.account, |account| {
         let key = key(caller, name);
         if account.pipelines.contains_key(&key) {
-            return Err(Failure::new("PipelineNameInUseException", format!("A pipeline with the name '{name}' already exists in account")));
+            return Err(Failure::new(
+                "PipelineNameInUseException",
+                format!("A pipeline with the name '{name}' already exists in account"),
+            ));
         }
         let pipeline = Pipeline {
             versions: vec![structure.clone()],
@@ -172,12 +182,14 @@ fn update(world: &World, caller: &Caller, input: &Value) -> Reply {
     let name = text(&structure, "name").to_owned();
     world.with_account(&caller.account, |account| {
         let pipeline = account.pipelines.get_mut(&key(caller, &name));
-        let pipeline = pipeline.ok_or_else(|| Failure::new("ResourceNotFoundException", format!("no pipeline {name}")))?;
+        let pipeline =
+            pipeline.ok_or_else(|| Failure::new("ResourceNotFoundException", format!("no pipeline {name}")))?;
         pipeline.versions.push(structure.clone());
         pipeline.updated = now();
         for execution in pipeline.executions.iter_mut().filter(|e| e.status == "InProgress") {
             execution.status = "Cancelled".to_owned();
-            execution.summary = Some("The execution was canceled because the pipeline structure was updated".to_owned());
+            execution.summary =
+                Some("The execution was canceled because the pipeline structure was updated".to_owned());
             execution.updated = now();
             execution.active = false;
         }
@@ -245,16 +257,29 @@ fn check_structure(structure: &Value) -> Result<(), Failure> {
     }
     let v1 = structure["pipelineType"].as_str().unwrap_or("V1") == "V1";
     if v1 && structure["executionMode"].as_str().is_some_and(|m| m != "SUPERSEDED") {
-        return Err(Failure::new("InvalidStructureException", "V1 pipelines only support the SUPERSEDED execution mode"));
+        return Err(Failure::new(
+            "InvalidStructureException",
+            "V1 pipelines only support the SUPERSEDED execution mode",
+        ));
     }
-    for action in structure["stages"].as_array().into_iter().flatten().filter_map(|s| s["actions"].as_array()).flatten() {
+    for action in structure["stages"].as_array().into_iter().flatten().filter_map(|s| s["actions"].as_array()).flatten()
+    {
         let required: &[&str] = match action["actionTypeId"]["provider"].as_str() {
             Some("CodeStarSourceConnection") => &["ConnectionArn", "FullRepositoryId", "BranchName"],
             Some("S3") => &["BucketName", "Extract"],
-            other => return Err(Failure::new("InvalidActionDeclarationException", format!("this stand-in runs no action of {other:?}"))),
+            other => {
+                return Err(Failure::new(
+                    "InvalidActionDeclarationException",
+                    format!("this stand-in runs no action of {other:?}"),
+                ));
+            }
         };
-        if let Some(absent) = required.iter().find(|k| action["configuration"][**k].as_str().is_none_or(str::is_empty)) {
-            let message = format!("Action configuration for action '{}' is missing required configuration '{absent}'", text(action, "name"));
+        if let Some(absent) = required.iter().find(|k| action["configuration"][**k].as_str().is_none_or(str::is_empty))
+        {
+            let message = format!(
+                "Action configuration for action '{}' is missing required configuration '{absent}'",
+                text(action, "name")
+            );
             return Err(Failure::new("InvalidActionDeclarationException", message));
         }
     }
@@ -276,7 +301,9 @@ pub fn service_linked_role(world: &World, caller: &Caller, operation: &str, body
         caller.account
     );
     let error = |code: &str, message: &str| {
-        format!("<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>")
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+        )
     };
     let exists = world.with_account(&caller.account, |a| a.service_linked_role);
     match operation {
@@ -285,10 +312,21 @@ pub fn service_linked_role(world: &World, caller: &Caller, operation: &str, body
             false => answer(404, error("NoSuchEntity", &format!("The role with name {NAME} cannot be found."))),
         },
         "CreateServiceLinkedRole" => match exists {
-            true => answer(400, error("InvalidInput", &format!("Service role name {NAME} has been taken in this account, please try a different suffix."))),
+            true => answer(
+                400,
+                error(
+                    "InvalidInput",
+                    &format!("Service role name {NAME} has been taken in this account, please try a different suffix."),
+                ),
+            ),
             false => {
                 world.with_account(&caller.account, |a| a.service_linked_role = true);
-                answer(200, format!("<CreateServiceLinkedRoleResponse><CreateServiceLinkedRoleResult>{role}</CreateServiceLinkedRoleResult></CreateServiceLinkedRoleResponse>"))
+                answer(
+                    200,
+                    format!(
+                        "<CreateServiceLinkedRoleResponse><CreateServiceLinkedRoleResult>{role}</CreateServiceLinkedRoleResult></CreateServiceLinkedRoleResponse>"
+                    ),
+                )
             }
         },
         _ => None,

@@ -40,7 +40,14 @@ impl Upstream {
     }
 
     /// Signed in form only: the software behind reads account, region and service from it.
-    pub async fn send(&self, caller: &Caller, service: &str, method: Method, path: &str, body: Bytes) -> Result<(u16, Bytes), Error> {
+    pub async fn send(
+        &self,
+        caller: &Caller,
+        service: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(u16, Bytes), Error> {
         let Caller { account, region, .. } = caller;
         let form = service != "s3" || path.contains('?');
         let request = Request::builder()
@@ -81,9 +88,7 @@ impl Upstream {
     fn object(&self, sent: Result<(u16, Bytes), Error>) -> Result<Bytes, String> {
         match sent {
             Ok((200, body)) => Ok(body),
-            Ok((status, body)) => {
-                Err(element(&body, "Code").unwrap_or_else(|| format!("HTTP status {status}")))
-            }
+            Ok((status, body)) => Err(element(&body, "Code").unwrap_or_else(|| format!("HTTP status {status}"))),
             Err(e) => Err(e.to_string()),
         }
     }
@@ -100,7 +105,8 @@ impl Upstream {
         let version = ("Version", "2010-05-08");
         let get = self.form(caller, "iam", &[("Action", "GetRole"), version, ("RoleName", name)]).await.ok()?;
         let trust = document(&get.1, "AssumeRolePolicyDocument")?;
-        let list = self.form(caller, "iam", &[("Action", "ListRolePolicies"), version, ("RoleName", name)]).await.ok()?;
+        let list =
+            self.form(caller, "iam", &[("Action", "ListRolePolicies"), version, ("RoleName", name)]).await.ok()?;
         let mut policies = Vec::new();
         for policy in elements(&list.1, "member") {
             let get = [("Action", "GetRolePolicy"), version, ("RoleName", name), ("PolicyName", policy.as_str())];
@@ -119,7 +125,8 @@ impl Upstream {
         let text = std::str::from_utf8(&body).ok()?;
         let xml = roxmltree::Document::parse(text).ok()?;
         let is_policy = |n: &roxmltree::Node<'_, '_>| n.tag_name().name() == "key" && n.text() == Some("Policy");
-        let entry = xml.descendants().find(|n| n.tag_name().name() == "entry" && n.children().any(|c| is_policy(&c)))?;
+        let entry =
+            xml.descendants().find(|n| n.tag_name().name() == "entry" && n.children().any(|c| is_policy(&c)))?;
         let value = entry.children().find(|c| c.tag_name().name() == "value")?.text()?;
         serde_json::from_str(value).ok()
     }

@@ -78,7 +78,13 @@ fn folder() -> Result<PathBuf> {
 }
 
 /// Makes `name` by `build`, which gets a folder that takes its name only once it is whole.
-fn once(cache: &Path, name: &str, what: &str, progress: fn(&str), build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+fn once(
+    cache: &Path,
+    name: &str,
+    what: &str,
+    progress: fn(&str),
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let path = cache.join(name);
     if path.exists() {
         return Ok(path);
@@ -105,7 +111,11 @@ fn run(command: &mut Command) -> Result<()> {
 
 fn go_build(module: &str, output: &Path, flags: &str) -> Result<()> {
     let module = root().join("tests/support/go").join(module);
-    run(Command::new("go").args(["build", "-o"]).arg(output).args(["-trimpath", "-ldflags", flags, "."]).current_dir(module))
+    run(Command::new("go")
+        .args(["build", "-o"])
+        .arg(output)
+        .args(["-trimpath", "-ldflags", flags, "."])
+        .current_dir(module))
 }
 
 fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
@@ -116,7 +126,9 @@ fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
         let (major, minor) = (1, KUBERNETES.split('.').nth(1).unwrap_or_default());
         let mut flags = "-s -w".to_owned();
         for package in [base, client] {
-            flags += &format!(" -X {package}.gitVersion=v{KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}");
+            flags += &format!(
+                " -X {package}.gitVersion=v{KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+            );
         }
         go_build("kube", &folder.join("kube"), &flags)
     })?;
@@ -125,7 +137,9 @@ fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
 
 fn etcd(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("etcd {ETCD} (about a minute)");
-    let folder = once(cache, &format!("etcd-{ETCD}"), &what, progress, |folder| go_build("etcd", &folder.join("etcd"), "-s -w"))?;
+    let folder = once(cache, &format!("etcd-{ETCD}"), &what, progress, |folder| {
+        go_build("etcd", &folder.join("etcd"), "-s -w")
+    })?;
     Ok(folder.join("etcd"))
 }
 

@@ -78,8 +78,15 @@ impl Cluster {
     async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
         use tokio::io::AsyncWriteExt;
         let mut command = tokio::process::Command::new(&self.kubectl[0]);
-        command.args(&self.kubectl[1..]).args(arguments).env("KUBECONFIG", &self.kubeconfig).env("NO_PROXY", "127.0.0.1");
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+            .args(&self.kubectl[1..])
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("NO_PROXY", "127.0.0.1");
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().map_err(|e| format!("kubectl: {e}"))?;
         let mut stdin = child.stdin.take().expect("piped");
         stdin.write_all(input.unwrap_or_default().as_bytes()).await.map_err(|e| e.to_string())?;

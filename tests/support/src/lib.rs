@@ -53,7 +53,11 @@ impl World {
         let config = aws::Config { upstream, models: tools.models.clone(), repositories: folder.clone() };
         let aws = Aws::start(config).await?;
         let repositories = Repositories::new(folder, aws.address)?;
-        progress(&format!("the world stands after {:.1} s; its logs are in {}", started.elapsed().as_secs_f32(), logs.display()));
+        progress(&format!(
+            "the world stands after {:.1} s; its logs are in {}",
+            started.elapsed().as_secs_f32(),
+            logs.display()
+        ));
         Ok(Self { cluster, aws, repositories, logs, _ministack: ministack, _scratch: scratch })
     }
 

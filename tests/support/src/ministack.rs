@@ -23,7 +23,9 @@ pub async fn start(tools: &Tools, scratch: &Path, logs: &Path) -> Result<(Child,
     let log = logs.join("ministack.log");
     let child = Child::start(command, &log)?;
     let host = format!("127.0.0.1:{port}");
-    until(Duration::from_secs(60), || ready(&host)).await.map_err(|e| format!("ministack is not ready, see {}: {e}", log.display()))?;
+    until(Duration::from_secs(60), || ready(&host))
+        .await
+        .map_err(|e| format!("ministack is not ready, see {}: {e}", log.display()))?;
     Ok((child, host))
 }
 

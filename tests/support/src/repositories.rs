@@ -49,7 +49,13 @@ impl Repositories {
     ///
     /// # Errors
     /// git failed.
-    pub async fn push(&self, repository: &str, branch: &str, files: &[(&str, Option<&str>)], message: &str) -> Result<String> {
+    pub async fn push(
+        &self,
+        repository: &str,
+        branch: &str,
+        files: &[(&str, Option<&str>)],
+        message: &str,
+    ) -> Result<String> {
         let bare = self.path(repository);
         let work = self.folder.join(format!("{repository}.work"));
         if !work.exists() {
@@ -79,7 +85,14 @@ impl Repositories {
 
 async fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = tokio::process::Command::new("git");
-    command.arg("-C").arg(folder).args(["-c", "user.name=Dev", "-c", "user.email=dev@example.com", "-c", "commit.gpgsign=false"]);
+    command.arg("-C").arg(folder).args([
+        "-c",
+        "user.name=Dev",
+        "-c",
+        "user.email=dev@example.com",
+        "-c",
+        "commit.gpgsign=false",
+    ]);
     command.args(arguments).env("GIT_CONFIG_NOSYSTEM", "1").env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
     let output = command.output().await.map_err(|e| format!("git: {e}"))?;
     if output.status.success() {

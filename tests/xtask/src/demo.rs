@@ -87,7 +87,8 @@ async fn show(keep: bool) -> Result<()> {
     demo.table().await?;
 
     say("The file is in the bucket");
-    let (bucket, prefix) = (demo.get("{.status.delivered.bucket}").await?, demo.get("{.status.delivered.prefix}").await?);
+    let (bucket, prefix) =
+        (demo.get("{.status.delivered.bucket}").await?, demo.get("{.status.delivered.prefix}").await?);
     println!("s3://{bucket}/{prefix}/guide/start.md");
     let content = world.aws.s3(ACCOUNT, REGION, "GET", &format!("/{bucket}/{prefix}/guide/start.md"), "").await?;
     print!("{content}");

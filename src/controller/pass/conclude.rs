@@ -1,0 +1,150 @@
+//! The end of a pass: its status, and when to look again.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action as Requeue;
+use tracing::warn;
+
+use super::{PROPAGATION, Pass, Stop};
+use crate::api::condition::{ConditionType, Reason};
+use crate::api::status::RepoFanoutStatus;
+use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
+use crate::cloud::{Class, Error};
+use crate::model::Refusal;
+use crate::model::desired::Computed;
+use crate::model::observed::ConnectionState;
+use crate::model::placement::Placement;
+use crate::status::{self, Look, Progress};
+
+impl Pass<'_> {
+    /// A value that stands at creation, or while the echo is lost, counts as done. So
+    /// does a release while there is no pipeline: its creation runs it anyway.
+    pub(super) fn echo_requests(&self, status: &mut RepoFanoutStatus) {
+        let value = |key| Some(self.object.annotation(key).unwrap_or_default().chars().take(256).collect::<String>());
+        if status.last_handled_release_at.is_none() || self.saw.concluded {
+            status.last_handled_release_at = value(RELEASE_REQUESTED_AT);
+        }
+        if status.last_handled_reconcile_at.is_none() || (self.saw.concluded && self.saw.full) {
+            status.last_handled_reconcile_at = value(RECONCILE_REQUESTED_AT);
+        }
+    }
+
+    /// Close looks at first, rarer ones the longer nobody authorizes it.
+    pub(super) fn pending_delay(&self, status: &RepoFanoutStatus) -> Duration {
+        let since = k8s_controller::conditions::find(&status.conditions, ConditionType::ConnectionAvailable.as_str());
+        let age = since.map_or(Duration::ZERO, |c| {
+            Duration::try_from(self.now.duration_since(c.last_transition_time.0)).unwrap_or_default()
+        });
+        (age / 20).clamp(self.context.pace.close, self.context.pace.idle.max(self.context.pace.close) * 5)
+    }
+
+    /// Writes the status, and says when to look again.
+    pub(super) async fn finish(mut self, stop: Option<Stop>) -> Result<Requeue, kube::Error> {
+        let uid = self.object.uid();
+        let memos = &self.context.memos;
+        let own = self.own_arns();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        let interval = self.saw.interval.unwrap_or(Duration::from_secs(600));
+        let (progress, delay) = match stop {
+            Some(Stop::Kube(error)) => {
+                memos.looked(&uid, false);
+                return Err(error);
+            }
+            Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
+            Some(Stop::Refused(refusals)) => (Progress::Refused(refusals), interval),
+            Some(Stop::Cloud(error)) => self.stopped_by_cloud(&error, &own, interval),
+            None if !self.saw.full => (Progress::Unchanged, self.next_look(interval)),
+            None => match self.saw.pending.take() {
+                Some((reason, message)) => (Progress::Waiting(reason, message), self.next_look(interval)),
+                None => (Progress::Settled, self.next_look(interval)),
+            },
+        };
+        let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
+        if !matches!(progress, Progress::Unchanged) {
+            memos.looked(&uid, self.saw.concluded && self.saw.settled);
+        }
+        let mut before = self.object.status();
+        if let Some(resources) = self.saw.resources.take() {
+            before.placement = self.saw.place.as_ref().map(Placement::status);
+            before.resources = resources;
+        }
+        before.topic_arn = self.saw.topic.take().or(before.topic_arn);
+        before.delivered = self.saw.delivered.take().or(before.delivered);
+        if let Some(connection) = &mut before.connection
+            && self.saw.connection.is_some()
+        {
+            connection.intent = None;
+        }
+        self.echo_requests(&mut before);
+        let look = Look {
+            generation: self.object.current.metadata.generation,
+            concluded,
+            place: self.saw.place.as_ref(),
+            repository: &self.object.current.spec.repository,
+            connection: self.saw.connection.as_ref(),
+            progress,
+            executions: self.saw.executions.as_deref(),
+            failure: self.saw.failure.as_ref(),
+        };
+        let next = status::status(&before, &look);
+        self.object.set_status(next).await?;
+        memos.passed(&uid, self.object.resource_version(), delay);
+        Ok(Requeue::requeue(delay))
+    }
+
+    fn stopped_by_cloud(&self, error: &Error, own: &[&str], interval: Duration) -> (Progress, Duration) {
+        warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, class = ?error.class, message = %error.message, "AWS");
+        let memos = &self.context.memos;
+        let uid = self.object.uid();
+        let written = self.object.status().permissions_written_at;
+        match (error.class, status::progress(error, own)) {
+            (Class::IamPropagating, Progress::Waiting(_, message))
+                if written.is_none_or(|at| self.now > at + PROPAGATION) =>
+            {
+                let message = format!(
+                    "{message}; the role exists for minutes, so AWS means it: check its trust policy and the account's service control policies"
+                );
+                (Progress::Refused(vec![Refusal::new(Reason::AccessDenied, message)]), interval)
+            }
+            (Class::ServiceLinkedRole, progress) => (progress, memos.backoff(&uid).max(Duration::from_secs(5))),
+            (_, progress @ Progress::Refused(_)) => {
+                (progress, memos.backoff(&uid).max(Duration::from_secs(30)).min(interval))
+            }
+            (Class::Transient | Class::Throttled, Progress::Waiting(reason, message)) => {
+                // A stumble while nothing had to change leaves the object as it was.
+                let ready =
+                    k8s_controller::conditions::find(&self.object.status().conditions, ConditionType::Ready.as_str())
+                        .is_some_and(|c| {
+                            c.status == "True" && c.observed_generation == self.object.current.metadata.generation
+                        });
+                let progress = if ready { Progress::Unchanged } else { Progress::Waiting(reason, message) };
+                (progress, memos.backoff(&uid))
+            }
+            (_, progress) => (progress, memos.backoff(&uid)),
+        }
+    }
+
+    fn next_look(&self, interval: Duration) -> Duration {
+        let pace = self.context.pace;
+        let runs =
+            self.saw.executions.as_ref().is_some_and(|all| all.is_empty() || all.iter().any(|e| e.state.is_running()));
+        let available = self.saw.connection.as_ref().is_some_and(|c| c.state == ConnectionState::Available);
+        let usual = match (runs, available) {
+            (true, _) => pace.close,
+            (false, true) => pace.idle,
+            (false, false) => self.pending_delay(&self.object.status()),
+        };
+        self.saw.wait.map_or(usual, |wait| wait.min(usual)).min(interval)
+    }
+
+    /// The ARNs that this object's messages may name.
+    fn own_arns(&self) -> Vec<String> {
+        let mut own: Vec<String> = self.object.status().resources.into_values().collect();
+        own.extend(self.saw.resources.iter().flatten().map(|(_, arn)| arn.clone()));
+        if let Some(place) = &self.saw.place {
+            let names = Computed::new(place);
+            own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
+        }
+        own
+    }
+}

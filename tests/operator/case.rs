@@ -1,0 +1,284 @@
+//! What a test starts from: a namespace, an AWS account, and an operator.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt};
+use repofanout::api::RepoFanout;
+use repofanout::api::status::RepoFanoutStatus;
+use serde_json::{Value, json};
+use support::aws::Aws;
+use support::{Operator, OperatorConfig, World, until};
+
+pub const REGION: &str = "eu-west-1";
+/// Long enough for a slow machine; nothing here waits for time to pass.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// The world of all tests, on a runtime that lives as long as the process.
+pub fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            let started = runtime.block_on(async {
+                let world = World::start(|line| eprintln!("{line}")).await?;
+                world.cluster.apply(&newer_crd()).await?;
+                let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd/repofanouts.repofanout.dev"];
+                world.cluster.kubectl(&wait).await?;
+                Ok::<_, String>(world)
+            });
+            send.send(started).expect("somebody waits");
+            runtime.block_on(std::future::pending::<()>());
+        });
+        receive.recv().expect("the thread answers").unwrap_or_else(|e| panic!("the world does not start: {e}"))
+    })
+}
+
+/// The CRD as a newer version of the operator might bring it: one more field, one more value.
+fn newer_crd() -> String {
+    let yaml = std::fs::read_to_string(support::root().join("crds/repofanouts.yaml")).expect("the CRD");
+    let mut crd: Value = serde_saphyr::from_str(&yaml).expect("YAML");
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    spec["fromTheFuture"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    spec["pipeline"]["properties"]["type"]["enum"].as_array_mut().expect("an enum").push(json!("V3"));
+    crd.to_string()
+}
+
+/// One test's own part of the world.
+pub struct Case {
+    pub client: Client,
+    pub namespace: String,
+    pub account: String,
+    pub operator: Option<Operator>,
+    flags: Vec<String>,
+}
+
+impl Case {
+    /// A namespace and an account, and an operator with these flags.
+    pub async fn new(name: &str, flags: &[&str]) -> Self {
+        let mut case = Self::without_operator(name, flags).await;
+        case.start();
+        case
+    }
+
+    /// A namespace and an account.
+    pub async fn without_operator(name: &str, flags: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        let kubeconfig = Kubeconfig::read_from(&world().cluster.kubeconfig).expect("a kubeconfig");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+        let client = Client::try_from(config).expect("a client");
+        let namespace = format!("{name}-{number}");
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a namespace");
+        Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
+        let mut all =
+            vec!["--cluster-id=tests".to_owned(), "--poll-interval=300ms".to_owned(), "--lease-duration=2s".to_owned()];
+        all.extend(flags.iter().map(|f| (*f).to_owned()));
+        Self { client, namespace, account: format!("4444{number:08}"), operator: None, flags: all }
+    }
+
+    /// Starts the operator, with the flags of the case.
+    pub fn start(&mut self) {
+        self.operator = None;
+        let config = OperatorConfig {
+            account: self.account.clone(),
+            region: REGION.to_owned(),
+            namespace: self.namespace.clone(),
+            flags: self.flags.clone(),
+        };
+        let program = Path::new(env!("CARGO_BIN_EXE_repofanout"));
+        self.operator = Some(Operator::start(world(), program, &config).expect("the operator"));
+    }
+
+    /// Kills the operator and starts it with other flags.
+    pub fn restart_with(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|f| (*f).to_owned()));
+        self.start();
+    }
+
+    /// Kills the operator and starts it without a flag.
+    pub fn drop_flag(&mut self, flag: &str) {
+        self.flags.retain(|f| f != flag);
+        self.start();
+    }
+
+    pub fn aws(&self) -> &'static Aws {
+        &world().aws
+    }
+
+    pub fn api(&self) -> Api<RepoFanout> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a `RepoFanout`, or changes its spec; tells what the API server complains of.
+    pub async fn apply(&self, name: &str, spec: Value) -> Result<RepoFanout, String> {
+        self.apply_annotated(name, spec, json!({})).await
+    }
+
+    pub async fn apply_annotated(&self, name: &str, spec: Value, annotations: Value) -> Result<RepoFanout, String> {
+        let object = json!({
+            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanout",
+            "metadata": {"name": name, "namespace": self.namespace, "annotations": annotations}, "spec": spec,
+        });
+        let params = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::apply("test").force()
+        };
+        self.api().patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| e.to_string())
+    }
+
+    pub async fn annotate(&self, name: &str, key: &str, value: &str) {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        self.api().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("an annotation");
+    }
+
+    pub async fn get(&self, name: &str) -> RepoFanout {
+        self.api().get(name).await.expect("the object")
+    }
+
+    pub async fn status(&self, name: &str) -> RepoFanoutStatus {
+        self.get(name).await.status.unwrap_or_default()
+    }
+
+    /// Waits until the status satisfies; fails with the last complaint and the status.
+    pub async fn wait(&self, name: &str, what: &str, holds: impl Fn(&RepoFanoutStatus) -> bool) -> RepoFanoutStatus {
+        let asked = until(LIMIT, || async {
+            let object = self.api().get(name).await.map_err(|e| e.to_string())?;
+            let current = object.metadata.generation;
+            let status = object.status.unwrap_or_default();
+            let fresh = status.observed_generation == current;
+            if fresh && holds(&status) {
+                return Ok(status);
+            }
+            Err(format!("{what}; the status is {}", serde_json::to_string_pretty(&status).unwrap_or_default()))
+        });
+        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
+    }
+
+    pub async fn wait_condition(&self, name: &str, type_: &str, state: &str, reason: &str) -> RepoFanoutStatus {
+        self.wait(name, &format!("{type_} is not {state}/{reason}"), |s| {
+            condition(s, type_).is_some_and(|c| c == (state.to_owned(), reason.to_owned()))
+        })
+        .await
+    }
+
+    /// Waits until a commit is in the bucket.
+    pub async fn wait_delivered(&self, name: &str, commit: &str) -> RepoFanoutStatus {
+        self.wait(name, &format!("{commit} is not delivered"), |s| {
+            let delivered = s.delivered.as_ref().and_then(|d| d.commit.as_ref());
+            delivered.is_some_and(|c| c.id == commit) && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        })
+        .await
+    }
+
+    /// Waits for the object's own connection, and authorizes it as a person would.
+    pub async fn authorize(&self, name: &str) -> String {
+        let status = self.wait_condition(name, "Ready", "False", "ConnectionPending").await;
+        let arn = status.connection.and_then(|c| c.arn).expect("an ARN");
+        self.aws().authorize(&arn).expect("a connection");
+        arn
+    }
+
+    /// A repository with one commit on `main`; tells its name and the commit.
+    pub async fn repository(&self) -> (String, String) {
+        let repository = format!("acme/{}", self.namespace);
+        world().repositories.create(&repository).await.expect("a repository");
+        let commit = self.push(&repository, "main", "README.md", "hello\n").await;
+        (repository, commit)
+    }
+
+    pub async fn push(&self, repository: &str, branch: &str, file: &str, content: &str) -> String {
+        let message = format!("Write {file}");
+        world().repositories.push(repository, branch, &[(file, Some(content))], &message).await.expect("a push")
+    }
+
+    /// A fan-out of a new repository that has delivered; tells the repository.
+    pub async fn delivered(&self, name: &str) -> String {
+        let (repository, commit) = self.repository().await;
+        self.apply(name, json!({"repository": repository})).await.expect("accepted");
+        self.authorize(name).await;
+        self.wait_delivered(name, &commit).await;
+        repository
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.api().delete(name, &DeleteParams::default()).await.expect("a deletion");
+    }
+
+    pub async fn wait_gone(&self, name: &str) {
+        let asked = until(LIMIT, || async {
+            match self.api().get_opt(name).await.map_err(|e| e.to_string())? {
+                None => Ok(()),
+                Some(object) => Err(format!("it is still there: {:?}", object.status.unwrap_or_default().conditions)),
+            }
+        });
+        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
+    }
+
+    /// Content of an object in the destination, if there.
+    pub async fn file(&self, status: &RepoFanoutStatus, path: &str) -> Option<String> {
+        let delivered = status.delivered.as_ref().expect("something delivered");
+        let path = format!("/{}/{}/{path}", delivered.bucket, delivered.prefix);
+        self.aws().s3(&self.account, REGION, "GET", &path, "").await.ok()
+    }
+
+    /// How often each operation that writes was called so far.
+    pub fn writes(&self) -> Vec<String> {
+        self.aws().calls(&self.account).into_iter().filter(|c| c.write).map(|c| c.operation).collect()
+    }
+
+    /// Reasons and notes of the events of an object.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = api.list(&ListParams::default()).await.expect("events");
+        let of = events.into_iter().filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name));
+        of.map(|e| (e.reason.clone().unwrap_or_default(), e.note.unwrap_or_default())).collect()
+    }
+
+    /// The last lines of the operator's log, for a failed test.
+    pub fn log(&self) -> String {
+        let path = world().logs.join(format!("operator-{}.log", self.namespace));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(25).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        // Every request that reached the stand-in has to be one that AWS would take.
+        let violations = self.aws().violations(&self.account);
+        if !std::thread::panicking() {
+            assert!(violations.is_empty(), "requests that AWS would not take: {violations:?}");
+        }
+    }
+}
+
+/// Status and reason of a condition.
+pub fn condition(status: &RepoFanoutStatus, type_: &str) -> Option<(String, String)> {
+    let condition = status.conditions.iter().find(|c| c.type_ == type_)?;
+    Some((condition.status.clone(), condition.reason.clone()))
+}
+
+/// Message of a condition.
+pub fn message(status: &RepoFanoutStatus, type_: &str) -> String {
+    status.conditions.iter().find(|c| c.type_ == type_).map(|c| c.message.clone()).unwrap_or_default()
+}
+
+/// Name of the pipeline, as recorded.
+pub fn base_name(status: &RepoFanoutStatus) -> String {
+    status.placement.as_ref().expect("a placement").base_name.clone()
+}
+
+/// The object's version: it changes with every write.
+pub fn version(object: &RepoFanout) -> String {
+    object.resource_version().expect("a version")
+}

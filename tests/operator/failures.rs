@@ -1,0 +1,92 @@
+//! Failing executions and connections: shown in AWS's words, healed once mended.
+
+use serde_json::json;
+
+use crate::case::{Case, REGION, base_name, condition, message};
+
+#[tokio::test]
+async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_again() {
+    let case = Case::new("denied-role", &[]).await;
+    let repository = case.delivered("docs").await;
+    let base = base_name(&case.status("docs").await);
+    let put = [
+        ("Action", "PutRolePolicy"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+        ("PolicyName", "repofanout"),
+        ("PolicyDocument", r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#),
+    ];
+    case.aws().form(&case.account, REGION, "iam", &put).await.unwrap();
+    let commit = case.push(&repository, "main", "README.md", "second\n").await;
+    let failed = case.wait_condition("docs", "Delivered", "False", "DeliveryFailed").await;
+    let failure = failed.last_execution.as_ref().unwrap().failure.clone().unwrap();
+    assert_eq!(failure.stage, "Source");
+    assert!(failure.message.contains("does not have sufficient permissions"), "{failure:?}");
+    case.wait_delivered("docs", &commit).await;
+    let runs: Vec<(String, String)> = case.aws().executions(&case.account, &base);
+    assert_eq!(runs.last().unwrap(), &("Succeeded".to_owned(), "StartPipelineExecution".to_owned()));
+    assert!(case.events("docs").await.iter().any(|(reason, _)| reason == "DeliveryFailed"));
+}
+
+#[tokio::test]
+async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
+    let case = Case::new("no-branch", &[]).await;
+    let (repository, _) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "branch": "later"})).await.unwrap();
+    case.authorize("docs").await;
+    let failed = case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
+    assert!(message(&failed, "Ready").contains("No Branch [later]"), "{}", message(&failed, "Ready"));
+    assert_eq!(condition(&failed, "Reconciling"), None);
+    assert_eq!(condition(&failed, "Stalled"), None);
+    let commit = case.push(&repository, "later", "README.md", "later\n").await;
+    case.wait_delivered("docs", &commit).await;
+}
+
+#[tokio::test]
+async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
+    let case = Case::new("not-granted", &[]).await;
+    let (repository, commit) = case.repository().await;
+    case.aws().grant(&case.account, &repository, false);
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.authorize("docs").await;
+    let failed = case.wait_condition("docs", "Ready", "False", "RepositoryNotAccessible").await;
+    let told = message(&failed, "Ready");
+    assert!(told.contains("grant the AWS Connector app access") && told.contains(&repository), "{told}");
+    case.aws().grant(&case.account, &repository, true);
+    case.annotate("docs", "repofanout.dev/release-requested-at", "granted").await;
+    case.wait_delivered("docs", &commit).await;
+}
+
+#[tokio::test]
+async fn a_connection_goes_to_error_and_back() {
+    let case = Case::new("error", &[]).await;
+    let repository = case.delivered("docs").await;
+    let arn = case.status("docs").await.connection.unwrap().arn.unwrap();
+    case.aws().set_connection(&arn, "ERROR").unwrap();
+    let status = case.wait_condition("docs", "Ready", "False", "ConnectionError").await;
+    assert_eq!(status.connection.as_ref().unwrap().status.as_deref(), Some("ERROR"));
+    assert_eq!(condition(&status, "ConnectionAvailable").unwrap().0, "False");
+    case.aws().set_connection(&arn, "AVAILABLE").unwrap();
+    let commit = case.push(&repository, "main", "README.md", "back\n").await;
+    case.wait_delivered("docs", &commit).await;
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
+    let mut case = Case::without_operator("slow-iam", &[]).await;
+    let (repository, commit) = case.repository().await;
+    case.aws().delay_iam(&case.account, 3);
+    case.aws().delay_service_linked_role(&case.account, 1);
+    case.start();
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.authorize("docs").await;
+    let waiting = case.wait("docs", "nothing waits for IAM", |s| {
+        s.conditions.iter().any(|c| c.type_ == "Provisioned" && c.reason == "IAMPropagating")
+            || condition(s, "Provisioned").is_some_and(|c| c.1 == "ServiceLinkedRoleCreating" || c.0 == "True")
+    });
+    waiting.await;
+    let ready = case.wait_delivered("docs", &commit).await;
+    assert_eq!(case.aws().rules(&case.account).len(), 1);
+    assert_eq!(condition(&ready, "Stalled"), None);
+}

@@ -1,0 +1,16 @@
+//! The operator's own binary against a real API server and AWS endpoints over HTTP.
+//! One control plane and one set of endpoints for all tests; each test has a
+//! namespace, an AWS account and an operator of its own.
+
+mod architecture;
+mod bad_input;
+mod case;
+mod changes;
+mod deletion;
+mod failures;
+mod generated;
+mod ownership;
+mod process;
+mod quiet;
+mod sharing;
+mod story;

@@ -1,0 +1,103 @@
+//! The process itself: how it starts, and how it ends.
+
+use std::process::Command;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use serde_json::json;
+use support::until;
+
+use crate::case::{Case, LIMIT, world};
+
+fn run(configure: impl FnOnce(&mut Command)) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
+    command.args(["run", "--cluster-id=x"]).env_clear().env("KUBECONFIG", &world().cluster.kubeconfig);
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        command.envs(std::env::var_os(name).map(|v| (name, v)));
+    }
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", "/nonexistent");
+    configure(&mut command);
+    let output = command.output().expect("the operator");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
+
+#[test]
+fn without_credentials_it_says_so_in_one_line() {
+    let endpoint = format!("http://{}", world().aws.address);
+    let (ok, told) = run(|c| {
+        c.env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", endpoint);
+    });
+    assert!(!ok);
+    assert!(last_line(&told).starts_with("repofanout: AWS does not accept the operator's credentials"), "{told}");
+}
+
+#[test]
+fn without_a_region_it_says_so_in_one_line() {
+    let (ok, told) = run(|c| {
+        c.env("AWS_ACCESS_KEY_ID", "111122223333").env("AWS_SECRET_ACCESS_KEY", "x");
+    });
+    assert!(!ok);
+    assert!(last_line(&told).contains("give --region, or set AWS_REGION"), "{told}");
+}
+
+#[test]
+fn without_a_cluster_it_says_so_in_one_line() {
+    let (ok, told) = run(|c| {
+        c.env("KUBECONFIG", "/nonexistent/kubeconfig");
+    });
+    assert!(!ok);
+    assert!(last_line(&told).contains("set KUBECONFIG"), "{told}");
+}
+
+#[tokio::test]
+async fn asked_to_end_it_gives_the_lease_back_and_exits_well() {
+    let mut case = Case::new("ends", &[]).await;
+    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    let leases: Api<Lease> = Api::namespaced(case.client.clone(), &case.namespace);
+    let holder = |lease: Lease| lease.spec.and_then(|s| s.holder_identity).filter(|h| !h.is_empty());
+    assert!(holder(leases.get("repofanout").await.unwrap()).is_some());
+    let ended = case.operator.take().unwrap().stop().await.unwrap();
+    assert!(ended.success(), "{ended}");
+    assert_eq!(holder(leases.get("repofanout").await.unwrap()), None);
+    // The next one need not wait for the Lease to expire.
+    case.start();
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
+    case.wait("docs", "not taken over", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+}
+
+#[tokio::test]
+async fn without_the_crd_it_waits_and_then_serves() {
+    let world = support::World::start(|_| ()).await.unwrap();
+    let config = support::OperatorConfig {
+        account: "111122223333".to_owned(),
+        region: "eu-west-1".to_owned(),
+        namespace: "default".to_owned(),
+        flags: vec!["--cluster-id=x".to_owned(), "--poll-interval=300ms".to_owned()],
+    };
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_repofanout"));
+    let operator = support::Operator::start(&world, program, &config).unwrap();
+    let read = || std::fs::read_to_string(&operator.log).unwrap_or_default();
+    until(LIMIT, || async {
+        let told = read();
+        if told.contains("waiting for the CustomResourceDefinition") { Ok(()) } else { Err(told) }
+    })
+    .await
+    .unwrap();
+    world.install_crds().await.unwrap();
+    let manifest = "apiVersion: repofanout.dev/v1alpha1\nkind: RepoFanout\nmetadata: {name: docs}\nspec: {repository: acme/none}\n";
+    world.cluster.apply(manifest).await.unwrap();
+    let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
+    until(LIMIT, || async {
+        match world.cluster.kubectl(&["get", "rf", "docs", "-o", path]).await?.as_str() {
+            "ConnectionPending" => Ok(()),
+            other => Err(format!("'{other}': {}", read())),
+        }
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,53 @@
+//! A quiet object costs nothing.
+
+use support::until;
+
+use crate::case::{Case, LIMIT, version};
+
+#[tokio::test]
+async fn a_quiet_object_costs_no_write() {
+    let case = Case::new("quiet", &[]).await;
+    case.delivered("docs").await;
+    // Settled: the pass after the last write has been, and saw nothing to do.
+    let (writes, version_before) = (case.writes(), version(&case.get("docs").await));
+    let looks = |case: &Case| {
+        case.aws().calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count()
+    };
+    let before = looks(&case);
+    until(LIMIT, || async {
+        let n = looks(&case) - before;
+        if n >= 10 { Ok(()) } else { Err(format!("{n} looks of 10")) }
+    })
+    .await
+    .unwrap();
+    // A full look, too, finds nothing to write but its echo.
+    assert_eq!(case.writes(), writes);
+    assert_eq!(version(&case.get("docs").await), version_before);
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
+    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    assert_eq!(case.writes(), writes);
+}
+
+#[tokio::test]
+async fn a_first_fan_out_takes_one_look_a_resource_and_the_writes_that_it_needs() {
+    let case = Case::new("calls", &[]).await;
+    case.delivered("docs").await;
+    let mut writes = case.writes();
+    writes.sort();
+    let expected = [
+        "codepipeline:CreatePipeline",
+        "codestar-connections:CreateConnection",
+        "codestar-notifications:CreateNotificationRule",
+        "iam:CreateRole",
+        "iam:CreateServiceLinkedRole",
+        "iam:PutRolePolicy",
+        "s3:CreateBucket",
+        "s3:CreateBucket",
+        "s3:PutBucketLifecycleConfiguration",
+        "s3:PutBucketLifecycleConfiguration",
+        "s3:PutBucketPolicy",
+        "s3:PutBucketPolicy",
+        "sns:CreateTopic",
+    ];
+    assert_eq!(writes, expected);
+}
