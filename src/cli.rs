@@ -27,6 +27,32 @@ pub enum Command {
         #[arg(long)]
         output: Option<PathBuf>,
     },
+    /// Prints the IAM policy that the operator needs: what it calls, on names with its prefix.
+    Policy(Policy),
+}
+
+/// What the policy is printed for; the same settings as those of `run`.
+#[derive(Args, Debug)]
+pub struct Policy {
+    /// The AWS account, twelve digits.
+    #[arg(long)]
+    pub account: String,
+
+    /// The AWS region; `*` for all.
+    #[arg(long, env = "REPOFANOUT_REGION", default_value = "*")]
+    pub region: String,
+
+    /// The AWS partition.
+    #[arg(long, default_value = "aws")]
+    pub partition: String,
+
+    /// What every generated AWS name begins with.
+    #[arg(long, env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
+    pub name_prefix: String,
+
+    /// ARN patterns of existing AWS resources that objects may refer to.
+    #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
+    pub allow_existing: Vec<String>,
 }
 
 /// Settings of `run`.

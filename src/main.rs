@@ -11,9 +11,10 @@ use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 use kube::{Api, Client, CustomResourceExt};
 use repofanout::api::{self, RepoFanout};
 use repofanout::aws::Aws;
-use repofanout::cli::{Cli, Command, Run};
+use repofanout::cli::{Cli, Command, Policy, Run};
 use repofanout::controller::{self, Context, Lease, Options, Pace};
 use repofanout::model::Settings;
+use repofanout::model::permissions::{self, Scope};
 use repofanout::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -21,6 +22,10 @@ use tracing::info;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd { output } => crd(output),
+        Command::Policy(policy) => {
+            println!("{:#}", permissions::policy(&scope(policy)));
+            Ok(())
+        }
         Command::Run(run) => telemetry::init(&run.log, run.log_format).and_then(|()| {
             rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -47,6 +52,11 @@ fn crd(output: Option<std::path::PathBuf>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn scope(policy: Policy) -> Scope {
+    let Policy { account, region, partition, name_prefix, allow_existing } = policy;
+    Scope { partition, account, region, name_prefix, allow_existing }
 }
 
 async fn serve(run: Run) -> Result<(), String> {

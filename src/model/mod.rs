@@ -8,6 +8,7 @@ pub mod fanout;
 pub mod names;
 pub mod observed;
 pub mod owner;
+pub mod permissions;
 pub mod placement;
 pub mod policy;
 

@@ -10,6 +10,7 @@ mod deletion;
 mod failures;
 mod generated;
 mod ownership;
+mod permissions;
 mod process;
 mod quiet;
 mod sharing;

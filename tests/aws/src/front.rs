@@ -138,7 +138,7 @@ async fn local(world: &Arc<World>, caller: &Caller, service: &str, operation: &s
 }
 
 async fn forward(world: &World, parts: hyper::http::request::Parts, body: Bytes) -> Result<Answer, Cut> {
-    Ok(world.upstream.forward(parts, body).await?)
+    world.upstream.forward(parts, body).await
 }
 
 /// What a person does elsewhere: authorizing in the console, pushing at the provider.

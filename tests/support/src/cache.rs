@@ -14,6 +14,8 @@ const ETCD: &str = "3.7.3";
 const MINISTACK: &str = "1.5.33";
 /// Its service models judge requests.
 const BOTOCORE: &str = "1.44.5";
+/// Asks a real account.
+const AWS_CLI: &str = "1.46.3";
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -149,6 +151,21 @@ fn ministack(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         pip(&folder.join("bin/python"), &[&format!("ministack=={MINISTACK}")])
     })?;
+    Ok(folder.join("bin/python"))
+}
+
+/// The AWS command line, for `cargo xtask verify-aws`.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn aws_cli(progress: fn(&str)) -> Result<PathBuf> {
+    let cache = folder()?;
+    let what = format!("a Python environment with awscli {AWS_CLI}");
+    let folder = once(&cache, &format!("awscli-{AWS_CLI}"), &what, progress, |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        pip(&folder.join("bin/python"), &[&format!("awscli=={AWS_CLI}")])
+    })?;
+    // The script's first line names the folder that it was made in, which has another name now.
     Ok(folder.join("bin/python"))
 }
 

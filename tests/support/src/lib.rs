@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use aws_standin::{self as aws, Aws};
+pub use cache::aws_cli;
 pub use cluster::Cluster;
 pub use operator::{Operator, OperatorConfig, build};
 pub use process::Scratch;

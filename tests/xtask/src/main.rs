@@ -1,7 +1,9 @@
 //! The project's own commands; each does all of its own set-up.
 
+mod bench;
 mod demo;
 mod test;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -27,14 +29,24 @@ enum Command {
         /// Passed on to the tests: part of a name.
         filter: Option<String>,
     },
+    /// Measures one fan-out: times, calls, writes, memory. Prints figures and fails nothing.
+    Bench,
     /// Writes the generated files: crds/.
     Generate,
+    /// Asks a real AWS account, with the credentials in the environment, what no source verifies.
+    VerifyAws {
+        /// Makes and deletes a role, a bucket, two connections and a pipeline, all named `rf-verify-…`.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { keep } => demo::run(keep),
         Command::Test { filter } => test::run(filter.as_deref()),
+        Command::Bench => bench::run(),
+        Command::VerifyAws { yes } => verify::run(yes),
         Command::Generate => test::generate(),
     };
     match result {

@@ -1,0 +1,153 @@
+//! The operator's own IAM policy: the calls that it makes, on names with its prefix.
+
+use serde_json::{Value, json};
+
+use super::desired::ROLE_PATH;
+
+/// What the policy is printed for.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The AWS partition.
+    pub partition: String,
+    /// The AWS account, twelve digits.
+    pub account: String,
+    /// The AWS region; `*` for all.
+    pub region: String,
+    /// What every generated name begins with.
+    pub name_prefix: String,
+    /// ARN patterns of existing things that objects may refer to.
+    pub allow_existing: Vec<String>,
+}
+
+/// The policy.
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
+pub fn policy(scope: &Scope) -> Value {
+    let Scope { partition, account, region, name_prefix, .. } = scope;
+    let regional = |service: &str, resource: &str| format!("arn:{partition}:{service}:{region}:{account}:{resource}");
+    let bucket = format!("arn:{partition}:s3:::{name_prefix}*");
+    let service_role = "role/aws-service-role/codestar-notifications.amazonaws.com/*";
+    let mut statements = vec![
+        json!({
+            "Sid": "Buckets",
+            "Effect": "Allow",
+            "Action": [
+                "s3:CreateBucket", "s3:DeleteBucket", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy",
+                "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging", "s3:GetEncryptionConfiguration",
+                "s3:GetLifecycleConfiguration", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutBucketOwnershipControls",
+                "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging",
+                "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:TagResource",
+            ],
+            "Resource": bucket,
+        }),
+        json!({
+            // An artifacts bucket is emptied before it is deleted.
+            "Sid": "Artifacts",
+            "Effect": "Allow",
+            "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+            "Resource": format!("arn:{partition}:s3:::{name_prefix}*/*"),
+        }),
+        json!({
+            "Sid": "NewConnections",
+            "Effect": "Allow",
+            "Action": both(&["CreateConnection", "ListConnections"]),
+            "Resource": "*",
+        }),
+        json!({
+            "Sid": "Connections",
+            "Effect": "Allow",
+            "Action": both(&["DeleteConnection", "GetConnection", "ListTagsForResource", "TagResource"]),
+            "Resource": [regional("codeconnections", "connection/*"), regional("codestar-connections", "connection/*")],
+        }),
+        json!({
+            "Sid": "PassConnections",
+            "Effect": "Allow",
+            "Action": both(&["PassConnection"]),
+            "Resource": [regional("codeconnections", "connection/*"), regional("codestar-connections", "connection/*")],
+            "Condition": {"ForAllValues:StringEquals": {
+                "codeconnections:PassedToService": "codepipeline.amazonaws.com",
+                "codestar-connections:PassedToService": "codepipeline.amazonaws.com",
+            }},
+        }),
+        json!({
+            "Sid": "Roles",
+            "Effect": "Allow",
+            "Action": [
+                "iam:CreateRole", "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:GetRole", "iam:GetRolePolicy",
+                "iam:PutRolePolicy", "iam:TagRole", "iam:UpdateAssumeRolePolicy",
+            ],
+            "Resource": format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*"),
+        }),
+        json!({
+            "Sid": "PassRoles",
+            "Effect": "Allow",
+            "Action": "iam:PassRole",
+            "Resource": format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*"),
+            "Condition": {"StringEquals": {"iam:PassedToService": "codepipeline.amazonaws.com"}},
+        }),
+        json!({
+            "Sid": "ServiceLinkedRole",
+            "Effect": "Allow",
+            "Action": ["iam:CreateServiceLinkedRole", "iam:GetRole"],
+            "Resource": format!("arn:{partition}:iam::{account}:{service_role}"),
+        }),
+        json!({
+            "Sid": "Topics",
+            "Effect": "Allow",
+            "Action": [
+                "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListTagsForResource",
+                "sns:SetTopicAttributes", "sns:TagResource",
+            ],
+            "Resource": regional("sns", &format!("{name_prefix}*")),
+        }),
+        json!({
+            "Sid": "Pipelines",
+            "Effect": "Allow",
+            "Action": [
+                "codepipeline:CreatePipeline", "codepipeline:DeletePipeline", "codepipeline:GetPipeline",
+                "codepipeline:GetPipelineExecution", "codepipeline:ListActionExecutions",
+                "codepipeline:ListPipelineExecutions", "codepipeline:ListTagsForResource",
+                "codepipeline:StartPipelineExecution", "codepipeline:TagResource", "codepipeline:UpdatePipeline",
+            ],
+            "Resource": regional("codepipeline", &format!("{name_prefix}*")),
+        }),
+        json!({
+            "Sid": "NotificationRules",
+            "Effect": "Allow",
+            "Action": [
+                "codestar-notifications:CreateNotificationRule", "codestar-notifications:DeleteNotificationRule",
+                "codestar-notifications:DescribeNotificationRule", "codestar-notifications:TagResource",
+                "codestar-notifications:UpdateNotificationRule",
+            ],
+            "Resource": regional("codestar-notifications", "notificationrule/*"),
+        }),
+        json!({
+            "Sid": "ListNotificationRules",
+            "Effect": "Allow",
+            "Action": ["codestar-notifications:DeleteTarget", "codestar-notifications:ListNotificationRules"],
+            "Resource": "*",
+        }),
+    ];
+    statements.extend(existing(scope));
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// What looking at existing things takes, on the patterns that the settings allow.
+fn existing(scope: &Scope) -> Vec<Value> {
+    let mut statements = Vec::new();
+    for (service, sid, action) in
+        [("s3", "ExistingBuckets", "s3:ListBucket"), ("sns", "ExistingTopics", "sns:GetTopicAttributes")]
+    {
+        let of = |pattern: &&String| pattern.split(':').nth(2).is_none_or(|s| s == service || s == "*");
+        let patterns: Vec<&String> = scope.allow_existing.iter().filter(of).collect();
+        if !patterns.is_empty() {
+            statements.push(json!({"Sid": sid, "Effect": "Allow", "Action": action, "Resource": patterns}));
+        }
+    }
+    statements
+}
+
+/// Both prefixes: an action's must match its connection's, and connections have either.
+fn both(operations: &[&str]) -> Vec<String> {
+    let prefixes = ["codeconnections", "codestar-connections"];
+    prefixes.iter().flat_map(|prefix| operations.iter().map(move |operation| format!("{prefix}:{operation}"))).collect()
+}

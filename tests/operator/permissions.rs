@@ -1,0 +1,113 @@
+//! The printed IAM policy is enough, and no more.
+
+use std::collections::BTreeSet;
+
+use repofanout::model::permissions::{Scope, policy};
+use serde_json::{Value, json};
+
+use crate::case::{Case, REGION};
+
+/// IAM's action for an operation, where the names differ.
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
+fn action(operation: &str) -> Vec<String> {
+    let actions: &[&str] = match operation {
+        "s3:HeadBucket" => &["s3:ListBucket"],
+        "s3:ListObjectVersions" => &["s3:ListBucketVersions"],
+        "s3:DeleteObjects" => &["s3:DeleteObject", "s3:DeleteObjectVersion"],
+        "s3:CreateBucket" => &["s3:CreateBucket", "s3:TagResource"],
+        "s3:GetBucketEncryption" => &["s3:GetEncryptionConfiguration"],
+        "s3:PutBucketEncryption" => &["s3:PutEncryptionConfiguration"],
+        "s3:GetBucketLifecycleConfiguration" => &["s3:GetLifecycleConfiguration"],
+        "s3:PutBucketLifecycleConfiguration" => &["s3:PutLifecycleConfiguration"],
+        "s3:GetPublicAccessBlock" => &["s3:GetBucketPublicAccessBlock"],
+        "s3:PutPublicAccessBlock" => &["s3:PutBucketPublicAccessBlock"],
+        "sts:GetCallerIdentity" => &[],
+        other => &[other],
+    };
+    actions.iter().map(|a| (*a).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
+    let case = Case::new("policy", &[]).await;
+    let repository = case.delivered("docs").await;
+    // Everything that can be changed on something that runs is changed, and taken back by the operator.
+    let base = case.status("docs").await.placement.unwrap().base_name;
+    for bucket in [format!("{base}-artifacts"), format!("{base}-destination")] {
+        for sub in ["policy", "lifecycle", "publicAccessBlock", "ownershipControls"] {
+            case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}?{sub}"), "").await.unwrap();
+        }
+    }
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+    let update = [
+        ("Action", "UpdateAssumeRolePolicy"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+        ("PolicyDocument", trust),
+    ];
+    case.aws().form(&case.account, REGION, "iam", &update).await.unwrap();
+    let topic = case.status("docs").await.topic_arn.unwrap();
+    let set = [
+        ("Action", "SetTopicAttributes"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &*topic),
+        ("AttributeName", "Policy"),
+        (
+            "AttributeValue",
+            r#"{"Version":"2012-10-17","Statement":[{"Sid":"Theirs","Effect":"Allow","Principal":{"AWS":"*"},"Action":"sns:Subscribe","Resource":"*"}]}"#,
+        ),
+    ];
+    case.aws().form(&case.account, REGION, "sns", &set).await.unwrap();
+    case.aws().edit_pipeline(&case.account, &base, |p| {
+        p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other")
+    });
+    case.apply(
+        "docs",
+        json!({"repository": repository, "tags": {"team": "docs"}, "notifications": {"detail": "FULL"}}),
+    )
+    .await
+    .unwrap();
+    let commit = case.push(&repository, "main", "README.md", "after\n").await;
+    case.annotate("docs", "repofanout.dev/release-requested-at", "once").await;
+    case.wait_delivered("docs", &commit).await;
+    let policy_of_topic = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
+    let attributes = case.aws().form(&case.account, REGION, "sns", &policy_of_topic).await.unwrap();
+    assert!(attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"), "{attributes}");
+    // An execution that fails is asked why.
+    case.apply("docs", json!({"repository": repository, "branch": "none"})).await.unwrap();
+    case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    case.apply("pending", json!({"repository": repository})).await.unwrap();
+    case.wait_condition("pending", "Ready", "False", "ConnectionPending").await;
+    case.delete("pending").await;
+    case.wait_gone("pending").await;
+
+    let called: BTreeSet<String> = case.aws().calls(&case.account).iter().flat_map(|c| action(&c.operation)).collect();
+    let scope = Scope {
+        partition: "aws".into(),
+        account: case.account.clone(),
+        region: REGION.into(),
+        name_prefix: "rf-".into(),
+        allow_existing: vec![],
+    };
+    let printed = policy(&scope);
+    let statements = printed["Statement"].as_array().unwrap();
+    let allowed: BTreeSet<String> = statements
+        .iter()
+        .flat_map(|s| match &s["Action"] {
+            Value::Array(all) => all.clone(),
+            one => vec![one.clone()],
+        })
+        .filter_map(|a| a.as_str().map(str::to_owned))
+        .collect();
+    let missing: Vec<&String> = called.difference(&allowed).collect();
+    assert!(missing.is_empty(), "called and not allowed: {missing:?}");
+    // AWS asks for these beside the calls: the services that are passed something, and the newer names of the same operations.
+    let implied =
+        |a: &&String| a.ends_with(":PassRole") || a.ends_with(":PassConnection") || a.starts_with("codeconnections:");
+    // No call takes default encryption away from a bucket any more, so nothing can be taken back.
+    let unseen: Vec<&String> =
+        allowed.difference(&called).filter(|a| !implied(a) && *a != "s3:PutEncryptionConfiguration").collect();
+    assert!(unseen.is_empty(), "allowed and never called: {unseen:?}");
+}
