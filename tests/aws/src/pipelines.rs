@@ -96,9 +96,9 @@ fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> 
                 }}))
             }
             "ListActionExecutions" => {
-                let id = text(&input["filter"], "pipelineExecutionId");
-                let execution = pipeline.executions.iter().find(|e| e.id == id);
-                let actions = execution.into_iter().flat_map(|e| e.actions.iter().rev().map(move |a| (e, a)));
+                let wanted = input["filter"]["pipelineExecutionId"].as_str();
+                let newest = pipeline.executions.iter().rev().filter(|e| wanted.is_none_or(|id| e.id == id));
+                let actions = newest.flat_map(|e| e.actions.iter().rev().map(move |a| (e, a)));
                 let details = actions.map(|(e, a)| {
                     let mut result = json!({});
                     if let Some((code, message)) = &a.error {

@@ -42,6 +42,13 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A cluster that exists.
+    pub async fn existing(tools: &Tools, kubeconfig: PathBuf) -> Result<Self> {
+        let cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), processes: Vec::new() };
+        cluster.kubectl(&["get", "--raw", "/readyz"]).await?;
+        Ok(cluster)
+    }
+
     /// Waits until the API server serves, or has ended.
     async fn ready(&mut self, port: u16) -> Result<()> {
         let processes = std::sync::Mutex::new(&mut self.processes);

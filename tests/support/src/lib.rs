@@ -41,12 +41,25 @@ impl World {
     /// # Errors
     /// Says what could not be built or started, and where its log is.
     pub async fn start(progress: fn(&str)) -> Result<Self> {
+        Self::start_on(None, progress).await
+    }
+
+    /// The same on a cluster that exists, by its kubeconfig.
+    ///
+    /// # Errors
+    /// Says what could not be built or started, and where its log is.
+    pub async fn start_on(kubeconfig: Option<PathBuf>, progress: fn(&str)) -> Result<Self> {
         let tools = cache::Tools::ready(progress)?;
         let scratch = Scratch::new()?;
         let logs = process::logs()?;
         let started = Instant::now();
         let (cluster, ministack) = tokio::try_join!(
-            Cluster::start(&tools, scratch.path(), &logs),
+            async {
+                match kubeconfig {
+                    Some(file) => Cluster::existing(&tools, file).await,
+                    None => Cluster::start(&tools, scratch.path(), &logs).await,
+                }
+            },
             ministack::start(&tools, scratch.path(), &logs),
         )?;
         let (ministack, upstream) = ministack;

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the main job, on real parts.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use support::{Operator, OperatorConfig, Result, World, build, until};
@@ -20,12 +21,12 @@ spec:
 ";
 
 /// Runs it; with `keep` until Ctrl-C.
-pub fn run(keep: bool) -> Result<()> {
+pub fn run(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
         // Ctrl-C ends the demo where it is; what it started ends with it.
         tokio::select! {
-            result = show(keep) => result,
+            result = show(keep, kubeconfig) => result,
             _ = tokio::signal::ctrl_c() => Err("ended by Ctrl-C".to_owned()),
         }
     })
@@ -39,17 +40,17 @@ fn note(text: &str) {
     eprintln!("  {text}");
 }
 
-async fn show(keep: bool) -> Result<()> {
+async fn show(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
     let started = Instant::now();
     say("Building the operator, and starting a Kubernetes API and AWS endpoints on this machine");
     let program = build(false)?;
-    let world = World::start(note).await?;
+    let world = World::start_on(kubeconfig, note).await?;
     world.install_crds().await?;
 
     world.repositories.create(REPOSITORY).await?;
     let files = [("README.md", Some("# Docs of Acme\n")), ("guide/start.md", Some("Start here.\n"))];
     world.repositories.push(REPOSITORY, "main", &files, "Write the first page").await?;
-    world.cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
+    world.cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n")).await?;
     let config = OperatorConfig {
         account: ACCOUNT.to_owned(),
         region: REGION.to_owned(),
@@ -108,6 +109,8 @@ async fn show(keep: bool) -> Result<()> {
         println!("the operator's log: {}", operator.log.display());
         tokio::signal::ctrl_c().await.map_err(|e| e.to_string())?;
     }
+    // The object's end is part of the story, and a cluster that exists is left without it.
+    world.cluster.kubectl(&["delete", "rf", "docs", "-n", NAMESPACE]).await?;
     let ended = operator.stop().await?;
     if ended.success() { Ok(()) } else { Err(format!("the operator ended with {ended}")) }
 }

@@ -23,6 +23,9 @@ enum Command {
         /// Leaves the world running, to play with.
         #[arg(long)]
         keep: bool,
+        /// Uses the cluster of this kubeconfig, and leaves its namespace `team-docs` and the CRD behind.
+        #[arg(long)]
+        kubeconfig: Option<std::path::PathBuf>,
     },
     /// Formatting, lints, generated files and all tests.
     Test {
@@ -43,7 +46,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { keep } => demo::run(keep),
+        Command::Demo { keep, kubeconfig } => demo::run(keep, kubeconfig),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Bench => bench::run(),
         Command::VerifyAws { yes } => verify::run(yes),
