@@ -54,12 +54,12 @@ pub async fn apply(
             tags.insert(INTENT.to_owned(), context.intent.to_owned());
             observed.connection = Some(cloud.connections.create(connection, &tags).await?);
         }
-        (Action::Update(_), Resource::Connection) => {
+        (Action::Update(delta), Resource::Connection) => {
             let (ConnectionUse::Own(connection), Some(found)) = (&desired.connection, &mut observed.connection) else {
                 return Ok(());
             };
-            cloud.connections.tag(&found.arn, &connection.tags).await?;
-            found.tags.extend(connection.tags.clone());
+            cloud.connections.tag(&found.arn, &delta.tags()).await?;
+            *found = found.tagged(&connection.tags);
         }
         (Action::Create, Resource::ServiceLinkedRole) => {
             cloud.roles.create_service_linked_role().await?;

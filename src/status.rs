@@ -47,6 +47,8 @@ pub struct Look<'a> {
     pub connection: Option<&'a ObservedConnection>,
     /// How far the resources are.
     pub progress: Progress,
+    /// What differs from the spec and is left so; nothing if it was not looked for.
+    pub drift: Option<&'a [String]>,
     /// Newest first, if asked for.
     pub executions: Option<&'a [Execution]>,
     /// Why the newest execution failed.
@@ -206,6 +208,13 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
     if let Some(Verdict(state, reason, message)) = provisioned {
         set(status, look, ConditionType::Provisioned, state, reason, &message);
     }
+    if let Some(drift) = look.drift {
+        let (state, reason, message) = match drift {
+            [] => (False, Reason::NoDrift, "AWS is as the spec says".to_owned()),
+            found => (True, Reason::DriftDetected, found.join("; ")),
+        };
+        set(status, look, ConditionType::Drifted, state, reason, &message);
+    }
     if let Some(Verdict(state, reason, message)) = delivered {
         set(status, look, ConditionType::Delivered, state, reason, &message);
     }
@@ -364,6 +373,22 @@ fn reason(text: &str) -> Reason {
     Reason::ALL.iter().copied().find(|r| r.as_str() == text).unwrap_or(Reason::Provisioning)
 }
 
+/// The status of an object that is not looked at: only that is told anew.
+pub fn suspended(before: &RepoFanoutStatus, generation: Option<i64>) -> RepoFanoutStatus {
+    let mut next = before.clone();
+    next.observed_generation = generation;
+    let message = "spec.suspend is true: the operator does not look at AWS; the pipeline goes on";
+    let desired = DesiredCondition::new(
+        ConditionType::Provisioned.as_str(),
+        ConditionStatus::Unknown,
+        Reason::Suspended.as_str(),
+        message,
+    );
+    let _ = conditions::set(&mut next.conditions, desired.observed_generation(generation));
+    conditions::remove(&mut next.conditions, ConditionType::Reconciling.as_str());
+    next
+}
+
 /// The status of an object that is being deleted.
 pub fn deleting(before: &RepoFanoutStatus, generation: Option<i64>, blocked: bool, message: &str) -> RepoFanoutStatus {
     let mut next = before.clone();
@@ -398,18 +423,28 @@ pub struct Notice {
 /// The events of a transition; none where nothing changed for the reader.
 pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
     let mut notices = Vec::new();
-    for type_ in [ConditionType::ConnectionAvailable, ConditionType::Provisioned, ConditionType::Stalled] {
-        let key = |s: &RepoFanoutStatus| find(s, type_).map(|c| (c.status.clone(), c.reason.clone()));
+    let types = [
+        ConditionType::ConnectionAvailable,
+        ConditionType::Provisioned,
+        ConditionType::Drifted,
+        ConditionType::Stalled,
+    ];
+    for type_ in types {
+        // Of drift, what differs is the news.
+        let text = |c: &Condition| if type_ == ConditionType::Drifted { c.message.clone() } else { String::new() };
+        let key = |s: &RepoFanoutStatus| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
         let (was, is) = (key(before), key(after));
         let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
         // Stalled repeats what Provisioned says; one event for both, and as a warning.
         let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
-        let waits = condition.reason == Reason::Provisioning.as_str();
+        let no_news = [Reason::Provisioning.as_str(), Reason::NoDrift.as_str()];
+        let waits = no_news.contains(&&*condition.reason);
         if repeats || waits {
             continue;
         }
         notices.push(Notice {
-            warning: type_ == ConditionType::Stalled || condition.reason == Reason::ConnectionError.as_str(),
+            warning: matches!(type_, ConditionType::Stalled | ConditionType::Drifted)
+                || condition.reason == Reason::ConnectionError.as_str(),
             reason: condition.reason.clone(),
             note: condition.message.clone(),
         });

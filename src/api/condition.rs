@@ -11,6 +11,8 @@ pub enum ConditionType {
     Provisioned,
     /// The bucket holds what the newest finished execution copied.
     Delivered,
+    /// Somebody changed something behind the operator's back, and `drift: Detect` leaves it so.
+    Drifted,
     /// kstatus: something is still to happen before the object is as it should be.
     Reconciling,
     /// kstatus: nothing will happen until a person does something.
@@ -25,6 +27,7 @@ impl ConditionType {
             Self::ConnectionAvailable => "ConnectionAvailable",
             Self::Provisioned => "Provisioned",
             Self::Delivered => "Delivered",
+            Self::Drifted => "Drifted",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }
@@ -66,6 +69,14 @@ reasons! {
     ConnectionAvailable,
     /// Everything in AWS is as the spec says.
     Provisioned,
+    /// AWS differs from the spec, and `drift: Detect` leaves it so.
+    DriftDetected,
+    /// AWS is as the spec says.
+    NoDrift,
+    /// `suspend` is set: AWS is not looked at.
+    Suspended,
+    /// Another, older object copies to the same keys.
+    Overlaps,
     /// AWS resources are being made or changed.
     Provisioning,
     /// A role that was just written is not yet known to all of AWS.

@@ -96,6 +96,30 @@ pub struct RepoFanoutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notifications: Option<NotificationsSpec>,
 
+    /// What becomes of the resources when this object is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<DeletionSpec>,
+
+    /// Resources that may be taken over although they carry no ownership tags; they are kept on deletion unless `deletion` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 7),
+        extend("items" = {"type": "string", "maxLength": 16, "enum": [
+            "Connection", "Destination", "Artifacts", "Role", "Pipeline", "Topic", "NotificationRule"
+        ]}),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub adopt: Option<Vec<String>>,
+
+    /// Whether what somebody changed behind the operator's back is corrected (the default) or only shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Correct", "Detect"]))]
+    pub drift: Option<String>,
+
+    /// Stops the operator from looking at AWS for this object; the pipeline goes on. A suspended object can be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
     /// How often everything in AWS is looked at in full, such as `10m` (the default) or `1h30m`; at least `1m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$"))]
@@ -257,4 +281,34 @@ pub struct NotificationsSpec {
     #[serde(default, rename = "existingTopicARN", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$"))]
     pub existing_topic_arn: Option<String>,
+}
+
+/// What becomes of the resources when the object is deleted: each `Delete` or `Retain`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionSpec {
+    /// Of everything that is not named below. Without it each resource has a default of its own, and the rest is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Delete", "Retain"]))]
+    pub default: Option<String>,
+
+    /// Of the connection. Retained by default once it was AVAILABLE: it holds a person's authorization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Delete", "Retain"]))]
+    pub connection: Option<String>,
+
+    /// Of the copied files: the own bucket, or the prefix in an existing one. Retained by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Delete", "Retain"]))]
+    pub destination: Option<String>,
+
+    /// Of the own artifacts bucket. Deleted by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Delete", "Retain"]))]
+    pub artifacts: Option<String>,
+
+    /// Of the own topic. Retained by default while others subscribe to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Delete", "Retain"]))]
+    pub topic: Option<String>,
 }

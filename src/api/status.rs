@@ -15,6 +15,10 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
+    /// The generation of the spec that AWS was last made to match; what differs from then on is drift.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_generation: Option<i64>,
+
     /// Where the resources live; decided once, before the first write to AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,

@@ -85,14 +85,7 @@ impl Buckets for Clients {
     async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<()> {
         let name = &desired.name;
         if delta.has(Field::Tags) {
-            // PutBucketTagging replaces all tags: others' are read anew and kept.
-            let mut tags = self.tags(name).await?;
-            tags.extend(desired.tags.clone());
-            const CALL: &str = "s3:PutBucketTagging";
-            let tagging =
-                Tagging::builder().set_tag_set(Some(tag_set!(Tag, CALL, &tags)?)).build().map_err(unbuildable(CALL))?;
-            let put = self.s3.put_bucket_tagging().bucket(name).expected_bucket_owner(&self.account).tagging(tagging);
-            self.call(CALL, put.send()).await?;
+            Buckets::tag(self, name, &delta.tags()).await?;
         }
         if delta.has(Field::PublicAccessBlock) {
             let block = PublicAccessBlockConfiguration::builder()
@@ -136,10 +129,22 @@ impl Buckets for Clients {
         Ok(())
     }
 
-    async fn empty(&self, name: &str) -> Result<(u64, bool)> {
+    async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
+        const CALL: &str = "s3:PutBucketTagging";
+        // PutBucketTagging replaces all tags: those that are there are read anew and kept.
+        let mut all = self.tags(name).await?;
+        all.extend(tags.clone());
+        let set = tag_set!(Tag, CALL, &all)?;
+        let tagging = Tagging::builder().set_tag_set(Some(set)).build().map_err(unbuildable(CALL))?;
+        let put = self.s3.put_bucket_tagging().bucket(name).expected_bucket_owner(&self.account).tagging(tagging);
+        self.call(CALL, put.send()).await.map(|_| ())
+    }
+
+    async fn empty(&self, name: &str, prefix: &str) -> Result<(u64, bool)> {
         let mut deleted = 0;
         for _ in 0..PAGES {
-            let list = self.s3.list_object_versions().bucket(name).expected_bucket_owner(&self.account).send();
+            let list =
+                self.s3.list_object_versions().bucket(name).prefix(prefix).expected_bucket_owner(&self.account).send();
             let Some(page) = found(self.call("s3:ListBucketVersions", list).await)? else {
                 return Ok((deleted, false));
             };

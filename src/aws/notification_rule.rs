@@ -9,6 +9,7 @@ use super::{Clients, found, gone, timestamp, unbuildable};
 use crate::cloud::{NotificationRules, Result};
 use crate::model::desired::NotificationRule;
 use crate::model::observed::{ObservedRule, RuleTarget};
+use crate::model::owner::Tags;
 use crate::plan::delta::{Delta, Field};
 
 #[async_trait]
@@ -86,11 +87,15 @@ impl NotificationRules for Clients {
             self.call("codestar-notifications:UpdateNotificationRule", update.send()).await?;
         }
         if delta.has(Field::Tags) {
-            let tags = desired.tags.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-            let tag = self.notifications.tag_resource().arn(arn).set_tags(Some(tags)).send();
-            self.call("codestar-notifications:TagResource", tag).await?;
+            NotificationRules::tag(self, arn, &delta.tags()).await?;
         }
         Ok(())
+    }
+
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
+        let tags = tags.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let tag = self.notifications.tag_resource().arn(arn).set_tags(Some(tags)).send();
+        self.call("codestar-notifications:TagResource", tag).await.map(|_| ())
     }
 
     async fn delete(&self, arn: &str) -> Result<()> {

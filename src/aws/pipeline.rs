@@ -13,6 +13,7 @@ use crate::cloud::{Pipelines, Result};
 use crate::model::desired::{Action, Declaration, Pipeline, Stage};
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
 use crate::model::observed::ObservedPipeline;
+use crate::model::owner::Tags;
 use crate::plan::delta::{Delta, Field};
 
 /// How many executions one look asks for: enough to see a success behind a queue.
@@ -60,15 +61,15 @@ impl Pipelines for Clients {
             self.call(CALL, self.codepipeline.update_pipeline().pipeline(declaration).send()).await?;
         }
         if delta.has(Field::Tags) {
-            const CALL: &str = "codepipeline:TagResource";
-            let tag = self.codepipeline.tag_resource().resource_arn(&desired.arn).set_tags(Some(tag_set!(
-                Tag,
-                CALL,
-                &desired.tags
-            )?));
-            self.call(CALL, tag.send()).await?;
+            Pipelines::tag(self, &desired.arn, &delta.tags()).await?;
         }
         Ok(())
+    }
+
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
+        const CALL: &str = "codepipeline:TagResource";
+        let tag = self.codepipeline.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?));
+        self.call(CALL, tag.send()).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {

@@ -8,6 +8,7 @@ use super::{Clients, found, gone, incomplete, json};
 use crate::cloud::{Class, Result, Roles};
 use crate::model::desired::{ROLE_PATH, ROLE_POLICY, Role};
 use crate::model::observed::ObservedRole;
+use crate::model::owner::Tags;
 use crate::plan::delta::{Delta, Field};
 
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/using-service-linked-roles.html>
@@ -66,11 +67,15 @@ impl Roles for Clients {
             self.put_inline_policy(desired).await?;
         }
         if delta.has(Field::Tags) {
-            const CALL: &str = "iam:TagRole";
-            let tag = self.iam.tag_role().role_name(name).set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?)).send();
-            self.call(CALL, tag).await?;
+            Roles::tag(self, name, &delta.tags()).await?;
         }
         Ok(())
+    }
+
+    async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
+        const CALL: &str = "iam:TagRole";
+        let tag = self.iam.tag_role().role_name(name).set_tags(Some(tag_set!(Tag, CALL, tags)?)).send();
+        self.call(CALL, tag).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {

@@ -54,16 +54,15 @@ impl Topics for Clients {
             self.call("sns:SetTopicAttributes", set.attribute_value(policy.to_string()).send()).await?;
         }
         if delta.has(Field::Tags) {
-            const CALL: &str = "sns:TagResource";
-            let tag = self
-                .sns
-                .tag_resource()
-                .resource_arn(&desired.arn)
-                .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?))
-                .send();
-            self.call(CALL, tag).await?;
+            Topics::tag(self, &desired.arn, &delta.tags()).await?;
         }
         Ok(())
+    }
+
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
+        const CALL: &str = "sns:TagResource";
+        let tag = self.sns.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?)).send();
+        self.call(CALL, tag).await.map(|_| ())
     }
 
     async fn delete(&self, arn: &str) -> Result<()> {

@@ -63,8 +63,10 @@ pub trait Buckets: Send + Sync {
     async fn create(&self, desired: &desired::Bucket, tags: &Tags) -> Result<()>;
     /// Writes what differs.
     async fn update(&self, desired: &desired::Bucket, delta: &Delta) -> Result<()>;
-    /// Deletes up to some thousands of objects and versions; tells how many, and whether any are left.
-    async fn empty(&self, name: &str) -> Result<(u64, bool)>;
+    /// Writes tags beside those that are there, and keeps those.
+    async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
+    /// Deletes up to some thousands of objects and versions under the prefix; tells how many, and whether any are left.
+    async fn empty(&self, name: &str, prefix: &str) -> Result<(u64, bool)>;
     /// Deletes the empty bucket; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<()>;
 }
@@ -93,6 +95,8 @@ pub trait Roles: Send + Sync {
     async fn create(&self, desired: &desired::Role) -> Result<ObservedRole>;
     /// Writes what differs.
     async fn update(&self, desired: &desired::Role, delta: &Delta) -> Result<()>;
+    /// Writes the tags.
+    async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
     /// Deletes it with our inline policy; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<()>;
     /// Whether codestar-notifications has its service-linked role in the account.
@@ -110,6 +114,8 @@ pub trait Topics: Send + Sync {
     async fn create(&self, desired: &desired::Topic) -> Result<ObservedTopic>;
     /// Writes what differs; `policy` is the merged document.
     async fn update(&self, desired: &desired::Topic, policy: &serde_json::Value, delta: &Delta) -> Result<()>;
+    /// Writes the tags.
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, arn: &str) -> Result<()>;
 }
@@ -123,6 +129,8 @@ pub trait Pipelines: Send + Sync {
     async fn create(&self, desired: &desired::Pipeline) -> Result<ObservedPipeline>;
     /// Writes what differs; a changed structure cancels what runs. Tells the version then.
     async fn update(&self, desired: &desired::Pipeline, delta: &Delta) -> Result<()>;
+    /// Writes the tags.
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<()>;
     /// The newest executions, newest first; nothing if there is no pipeline.
@@ -152,6 +160,8 @@ pub trait NotificationRules: Send + Sync {
         targets: &[RuleTarget],
         delta: &Delta,
     ) -> Result<()>;
+    /// Writes the tags.
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, arn: &str) -> Result<()>;
     /// Deletes the service's own record of a topic that no rule reaches any more.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 use tracing::{info, warn};
@@ -13,8 +14,9 @@ use crate::api::{ABANDON, FINALIZER, RepoFanout};
 use crate::cloud::{Class, Cloud, Error};
 use crate::model::desired::{Computed, Connection, ConnectionUse};
 use crate::model::observed::{BucketView, ConnectionState};
-use crate::model::owner::{Owner, Tags};
+use crate::model::owner::{Owner, RETAINED_AT, Tags};
 use crate::model::placement::Placement;
+use crate::model::retention::Retention;
 use crate::model::{Resource, arn, fanout, names};
 use crate::status::{self, Notice};
 
@@ -102,6 +104,10 @@ struct Ending {
     topic: String,
     connection: Option<String>,
     rule: Option<String>,
+    retention: Retention,
+    /// What was copied into a bucket that exists.
+    copied: Option<(String, String)>,
+    now: Timestamp,
 }
 
 impl Ending {
@@ -152,6 +158,9 @@ impl Ending {
             topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).unwrap_or_else(|| names.topic_arn.clone()),
             connection: recorded(Resource::Connection),
             rule: recorded(Resource::NotificationRule),
+            retention: Retention(spec.deletion.clone().unwrap_or_default()),
+            copied: copied(context, held),
+            now: Timestamp::now(),
             owner,
             names,
         }))
@@ -160,63 +169,95 @@ impl Ending {
     /// In the order in which nothing is left that reaches into what is gone.
     async fn run(&self) -> Result<Outcome, Error> {
         let mut kept = Vec::new();
-        let Self { cloud, names, .. } = self;
+        let Self { cloud, names, retention, .. } = self;
+        let retained = Tags::from([(RETAINED_AT.to_owned(), self.now.to_string())]);
         if let Some(rule) = observe::rule(cloud, &self.owner, names, self.rule.as_deref()).await?
             && self.owns(&rule.tags)
         {
-            cloud.notification_rules.delete(&rule.arn).await?;
+            if retention.keeps_other(&rule.tags) {
+                cloud.notification_rules.tag(&rule.arn, &retained).await?;
+                kept.push(rule.arn);
+            } else {
+                cloud.notification_rules.delete(&rule.arn).await?;
+            }
         }
         if let Some(pipeline) = cloud.pipelines.observe(&names.base, &names.pipeline_arn).await?
             && self.owns(&pipeline.tags)
         {
-            cloud.pipelines.delete(&names.base).await?;
+            if retention.keeps_other(&pipeline.tags) {
+                cloud.pipelines.tag(&names.pipeline_arn, &retained).await?;
+                kept.push(names.pipeline_arn.clone());
+            } else {
+                cloud.pipelines.delete(&names.base).await?;
+            }
         }
         if let Some(role) = cloud.roles.observe(&names.base).await?
             && self.owns(&role.tags)
         {
-            cloud.roles.delete(&names.base).await?;
+            if retention.keeps_other(&role.tags) {
+                cloud.roles.tag(&names.base, &retained).await?;
+                kept.push(role.arn);
+            } else {
+                cloud.roles.delete(&names.base).await?;
+            }
         }
         if let Some(topic) = cloud.topics.observe(&self.topic, true).await?
             && self.owns(&topic.tags)
         {
-            if topic.subscriptions > 0 {
-                kept.push(format!("{} (others subscribe to it)", self.topic));
+            if retention.keeps_topic(&topic.tags, topic.subscriptions > 0) {
+                cloud.topics.tag(&self.topic, &retained).await?;
+                kept.push(self.topic.clone());
             } else {
                 cloud.notification_rules.delete_target(&self.topic).await?;
                 cloud.topics.delete(&self.topic).await?;
             }
         }
-        if self.owns_bucket(&self.artifacts).await? {
-            let (deleted, more) = cloud.buckets.empty(&self.artifacts).await?;
-            if more {
-                return Ok(Outcome::Progress(format!(
-                    "emptying bucket {}: {deleted} more objects deleted",
-                    self.artifacts
-                )));
+        for (name, destination) in [(&self.artifacts, false), (&self.destination, true)] {
+            let Some(tags) = self.own_bucket(name).await? else { continue };
+            let keeps = if destination { retention.keeps_destination(&tags) } else { retention.keeps_artifacts(&tags) };
+            if keeps {
+                cloud.buckets.tag(name, &retained).await?;
+                kept.push(arn::bucket("aws", name));
+                continue;
             }
-            cloud.buckets.delete(&self.artifacts).await?;
+            if let Some(progress) = self.empty(name, "").await? {
+                return Ok(progress);
+            }
+            cloud.buckets.delete(name).await?;
         }
-        if self.owns_bucket(&self.destination).await? {
-            kept.push(arn::bucket("aws", &self.destination));
+        if let Some((bucket, prefix)) = &self.copied {
+            // Only our prefix, and only on the field's own word.
+            if let Some(progress) = self.empty(bucket, &format!("{prefix}/")).await? {
+                return Ok(progress);
+            }
         }
-        self.connection(&mut kept).await?;
+        self.connection(&retained, &mut kept).await?;
         Ok(Outcome::Done(kept))
     }
 
-    /// An authorization is a person's work: only a connection without one is deleted.
-    async fn connection(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    /// Empties a bucket as far as one pass goes.
+    async fn empty(&self, bucket: &str, prefix: &str) -> Result<Option<Outcome>, Error> {
+        let (deleted, more) = self.cloud.buckets.empty(bucket, prefix).await?;
+        Ok(more.then(|| Outcome::Progress(format!("emptying s3://{bucket}/{prefix}: {deleted} more objects deleted"))))
+    }
+
+    /// An authorization is a person's work: without a word only a connection without one is deleted.
+    async fn connection(&self, retained: &Tags, kept: &mut Vec<String>) -> Result<(), Error> {
         let own = ConnectionUse::Own(Connection {
             name: self.names.base.clone(),
             provider: None,
             host_arn: None,
             tags: Tags::new(),
         });
-        let (used, spares) = observe::connection(&self.cloud, &own, &self.owner, self.connection.as_deref()).await?;
+        let (used, spares) =
+            observe::connection(&self.cloud, &own, &self.owner, self.connection.as_deref(), false).await?;
         for connection in used.into_iter().chain(spares).filter(|c| self.owns(&c.tags)) {
-            if connection.state == ConnectionState::Pending {
-                self.cloud.connections.delete(&connection.arn).await?;
-            } else {
+            let was_available = connection.state != ConnectionState::Pending;
+            if self.retention.keeps_connection(&connection.tags, was_available) {
+                self.cloud.connections.tag(&connection.arn, retained).await?;
                 kept.push(connection.arn);
+            } else {
+                self.cloud.connections.delete(&connection.arn).await?;
             }
         }
         Ok(())
@@ -226,10 +267,23 @@ impl Ending {
         self.owner.owns(tags)
     }
 
-    async fn owns_bucket(&self, name: &str) -> Result<bool, Error> {
+    /// Tags of the bucket, if it is ours.
+    async fn own_bucket(&self, name: &str) -> Result<Option<Tags>, Error> {
         Ok(match self.cloud.buckets.observe(name, true).await? {
-            BucketView::Present(bucket) => self.owns(&bucket.tags),
-            _ => false,
+            BucketView::Present(bucket) if self.owns(&bucket.tags) => Some(bucket.tags),
+            _ => None,
         })
     }
+}
+
+/// Bucket and prefix to be cleared in a bucket that exists: what this object
+/// copied there, if it asks for that and the settings still allow the bucket.
+fn copied(context: &Context, held: &Object<'_>) -> Option<(String, String)> {
+    let spec = &held.current.spec;
+    let bucket = spec.destination.as_ref()?.existing_bucket.clone()?;
+    let asked = !Retention(spec.deletion.clone().unwrap_or_default()).keeps_prefix();
+    let allowed = arn::allowed(&context.settings.allow_existing, &arn::bucket("aws", &bucket));
+    let delivered = held.status().delivered?;
+    (asked && allowed && delivered.bucket == bucket && !delivered.prefix.is_empty())
+        .then_some((bucket, delivered.prefix))
 }

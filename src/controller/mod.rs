@@ -6,7 +6,7 @@ mod object;
 mod observe;
 mod pass;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,7 +15,8 @@ use k8s_controller::events::EventRecorder;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::Reporter;
-use kube::runtime::{reflector::ObjectRef, watcher};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tracing::{Instrument, info, info_span, warn};
 
@@ -49,6 +50,7 @@ pub struct Context {
     pub pace: Pace,
     events: EventRecorder,
     memos: Memos,
+    store: OnceLock<Store<Guarded>>,
 }
 
 impl Context {
@@ -63,7 +65,14 @@ impl Context {
     ) -> Self {
         let reporter = Reporter { controller: format!("repofanout.dev/{controller_name}"), instance: None };
         let events = EventRecorder::new(client.clone(), reporter);
-        Self { client, regions, identity, settings, pace, events, memos: Memos::default() }
+        let (memos, store) = (Memos::default(), OnceLock::new());
+        Self { client, regions, identity, settings, pace, events, memos, store }
+    }
+
+    /// All objects that are served, as far as this version can read them.
+    fn objects(&self) -> Vec<RepoFanout> {
+        let all = self.store.get().map(Store::state).unwrap_or_default();
+        all.iter().filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect()
     }
 }
 
@@ -143,7 +152,9 @@ async fn serve(context: Arc<Context>, options: &Options, stopped: impl Future<Ou
         None => Api::all(context.client.clone()),
     };
     info!("serving RepoFanouts");
-    Controller::new(api, watcher::Config::default())
+    let controller = Controller::new(api, watcher::Config::default());
+    context.store.get_or_init(|| controller.store());
+    controller
         .with_config(Config::default().concurrency(options.concurrency))
         .graceful_shutdown_on(stopped)
         .run(reconcile, on_error, context)

@@ -14,12 +14,13 @@ pub async fn observe(
     owner: &Owner,
     names: &Computed,
     status: &RepoFanoutStatus,
+    adopt: bool,
 ) -> Result<Observed> {
     let recorded = |resource: Resource| status.resources.get(resource.as_str()).map(String::as_str);
     let (artifacts, destination, connection, role, topic, pipeline) = tokio::try_join!(
         bucket(cloud, &desired.artifacts),
         bucket(cloud, &desired.destination),
-        connection(cloud, &desired.connection, owner, recorded(Resource::Connection)),
+        connection(cloud, &desired.connection, owner, recorded(Resource::Connection), adopt),
         cloud.roles.observe(&names.base),
         cloud.topics.observe(desired.topic.arn(), matches!(desired.topic, TopicUse::Own(_))),
         cloud.pipelines.observe(&names.base, &names.pipeline_arn),
@@ -70,13 +71,14 @@ pub async fn connection(
     desired: &ConnectionUse,
     owner: &Owner,
     recorded: Option<&str>,
+    adopt: bool,
 ) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
     let desired = match desired {
         ConnectionUse::Existing(arn) => return Ok((cloud.connections.observe(arn).await?, Vec::new())),
         ConnectionUse::Own(desired) => desired,
     };
     let named = cloud.connections.named(&desired.name).await?;
-    Ok(choose(named, owner, recorded))
+    Ok(choose(named, owner, recorded, adopt))
 }
 
 /// Of several own connections the authorized one is used, then the recorded one;
@@ -85,6 +87,7 @@ fn choose(
     named: Vec<ObservedConnection>,
     owner: &Owner,
     recorded: Option<&str>,
+    adopt: bool,
 ) -> (Option<ObservedConnection>, Vec<ObservedConnection>) {
     let (mut own, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|c| owner.owns(&c.tags));
     own.sort_by_key(|c| {
@@ -98,8 +101,12 @@ fn choose(
     let mut own = own.into_iter();
     match own.next() {
         Some(used) => (Some(used), own.filter(|c| c.state == ConnectionState::Pending).collect()),
-        // Recorded as ours, and somebody took its tags away: the plan refuses it by name.
-        None => (others.into_iter().find(|c| Some(c.arn.as_str()) == recorded), Vec::new()),
+        // Recorded as ours, and somebody took its tags away: the plan refuses it by name, unless it is to be taken over.
+        None => {
+            let wanted =
+                |c: &ObservedConnection| Some(c.arn.as_str()) == recorded || (adopt && Owner::unowned(&c.tags));
+            (others.into_iter().find(wanted), Vec::new())
+        }
     }
 }
 
@@ -120,21 +127,23 @@ mod tests {
     fn an_authorization_is_never_lost_to_a_spare() {
         use ConnectionState::{Available, Error, Pending};
         let (used, spare) =
-            choose(vec![connection("a", Pending, true), connection("b", Available, true)], &owner(), Some("a"));
+            choose(vec![connection("a", Pending, true), connection("b", Available, true)], &owner(), Some("a"), false);
         assert_eq!(used.unwrap().arn, "b");
         assert_eq!(spare.iter().map(|c| &*c.arn).collect::<Vec<_>>(), ["a"]);
 
         let two =
             vec![connection("a", Available, true), connection("b", Error, true), connection("c", Available, true)];
-        let (used, spare) = choose(two, &owner(), Some("c"));
+        let (used, spare) = choose(two, &owner(), Some("c"), false);
         assert_eq!((used.unwrap().arn.as_str(), spare), ("c", vec![]));
     }
 
     #[test]
     fn connections_of_others_are_neither_used_nor_spare() {
-        let (used, spare) = choose(vec![connection("a", ConnectionState::Pending, false)], &owner(), None);
+        let (used, spare) = choose(vec![connection("a", ConnectionState::Pending, false)], &owner(), None, false);
         assert_eq!((used, spare), (None, vec![]));
+        let (used, _) = choose(vec![connection("a", ConnectionState::Available, false)], &owner(), None, true);
+        assert_eq!(used.unwrap().arn, "a");
         let stripped = vec![connection("a", ConnectionState::Available, false)];
-        assert_eq!(choose(stripped, &owner(), Some("a")).0.unwrap().arn, "a");
+        assert_eq!(choose(stripped, &owner(), Some("a"), false).0.unwrap().arn, "a");
     }
 }

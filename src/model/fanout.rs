@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arn::{self, Arn};
 use super::owner::{Owner, Tags};
-use super::{Refusal, Settings};
+use super::{Refusal, Resource, Settings};
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 
@@ -50,6 +50,10 @@ pub struct Fanout {
     pub interval: Duration,
     /// Tags of the user.
     pub tags: Tags,
+    /// What may be taken over.
+    pub adopt: BTreeSet<Resource>,
+    /// Whether drift is only shown.
+    pub detect_drift: bool,
 }
 
 /// A thing of its own, perhaps with a chosen name, or one that exists.
@@ -147,6 +151,12 @@ impl Fanout {
             },
             interval: interval(spec.interval.as_deref())?,
             tags: spec.tags.clone().unwrap_or_default(),
+            adopt: adopt(spec.adopt.as_deref().unwrap_or_default())?,
+            detect_drift: known(
+                "drift",
+                spec.drift.clone().unwrap_or_else(|| "Correct".into()),
+                &["Correct", "Detect"],
+            )? == "Detect",
         };
         // A V1 pipeline supersedes; queueing is V2's.
         let mode = match (&*fanout.pipeline_type, pipeline.execution_mode) {
@@ -266,6 +276,20 @@ fn bucket(settings: &Settings, field: &str, own: Option<String>, shared: Option<
         }
         _ => Err(invalid(format!("{field}: write only one of bucketName and existingBucket"))),
     }
+}
+
+fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
+    let of = |name: &String| match name.as_str() {
+        "Connection" => Ok(Resource::Connection),
+        "Destination" => Ok(Resource::Destination),
+        "Artifacts" => Ok(Resource::Artifacts),
+        "Role" => Ok(Resource::Role),
+        "Pipeline" => Ok(Resource::Pipeline),
+        "Topic" => Ok(Resource::Topic),
+        "NotificationRule" => Ok(Resource::NotificationRule),
+        other => Err(invalid(format!("adopt: this version of the operator does not know '{other}'; leave it out"))),
+    };
+    names.iter().map(of).collect()
 }
 
 fn interval(text: Option<&str>) -> Result<Duration, Refusal> {

@@ -11,6 +11,8 @@ pub mod owner;
 pub mod permissions;
 pub mod placement;
 pub mod policy;
+pub mod prefix;
+pub mod retention;
 
 use std::fmt;
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::desired::{Bucket, Declaration, Lifecycle, NotificationRule, Pipeline, Role, Topic};
-use super::owner::Tags;
+use super::owner::{RETAINED_AT, Tags};
 
 /// Everything that was looked at for one fan-out.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,16 @@ pub enum BucketView {
     Present(Box<ObservedBucket>),
 }
 
+/// All tags as they are once ours are written.
+fn retagged(observed: &Tags, desired: &Tags) -> Tags {
+    let mut tags = observed.clone();
+    if let Some(since) = tags.get_mut(RETAINED_AT) {
+        since.clear();
+    }
+    tags.extend(desired.clone());
+    tags
+}
+
 /// A bucket's settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObservedBucket {
@@ -71,8 +81,7 @@ impl ObservedBucket {
 
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &Bucket) -> Self {
-        let mut tags = self.tags.clone();
-        tags.extend(desired.tags.clone());
+        let tags = retagged(&self.tags, &desired.tags);
         Self {
             tags,
             public_access_blocked: true,
@@ -122,6 +131,13 @@ pub struct ObservedConnection {
     pub tags: Tags,
 }
 
+impl ObservedConnection {
+    /// As it is once its tags are what was desired.
+    pub fn tagged(&self, desired: &Tags) -> Self {
+        Self { tags: retagged(&self.tags, desired), ..self.clone() }
+    }
+}
+
 /// A role.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObservedRole {
@@ -138,8 +154,7 @@ pub struct ObservedRole {
 impl ObservedRole {
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &Role) -> Self {
-        let mut tags = self.tags.clone();
-        tags.extend(desired.tags.clone());
+        let tags = retagged(&self.tags, &desired.tags);
         Self { arn: self.arn.clone(), trust: desired.trust.clone(), policy: Some(desired.policy.clone()), tags }
     }
 }
@@ -158,8 +173,7 @@ pub struct ObservedTopic {
 impl ObservedTopic {
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &Topic) -> Self {
-        let mut tags = self.tags.clone();
-        tags.extend(desired.tags.clone());
+        let tags = retagged(&self.tags, &desired.tags);
         Self {
             policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
             subscriptions: self.subscriptions,
@@ -184,8 +198,7 @@ pub struct ObservedPipeline {
 impl ObservedPipeline {
     /// As it is once only its tags are what was desired.
     pub fn tagged(&self, desired: &Pipeline) -> Self {
-        let mut tags = self.tags.clone();
-        tags.extend(desired.tags.clone());
+        let tags = retagged(&self.tags, &desired.tags);
         Self { tags, ..self.clone() }
     }
 }
@@ -225,8 +238,7 @@ pub struct RuleTarget {
 impl ObservedRule {
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &NotificationRule, targets: Vec<RuleTarget>) -> Self {
-        let mut tags = self.tags.clone();
-        tags.extend(desired.tags.clone());
+        let tags = retagged(&self.tags, &desired.tags);
         Self {
             arn: self.arn.clone(),
             name: desired.name.clone(),

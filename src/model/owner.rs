@@ -17,6 +17,11 @@ pub const REGION: &str = "repofanout.dev/region";
 /// Tag of a destination bucket: when it was made, so that it is known whether a delivery came after.
 pub const CREATED_AT: &str = "repofanout.dev/created-at";
 
+/// Tag of what was taken over: it was not made by the operator.
+pub const ADOPTED: &str = "repofanout.dev/adopted";
+/// Tag of what was kept when its object was deleted, and when that was; empty once it is in use again.
+pub const RETAINED_AT: &str = "repofanout.dev/retained-at";
+
 /// The object that a resource belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -42,6 +47,11 @@ impl Owner {
     /// Whether `tags` name this owner.
     pub fn owns(&self, tags: &Tags) -> bool {
         self.tags().iter().all(|(k, v)| tags.get(k) == Some(v))
+    }
+
+    /// Whether the tags name no owner at all: only such a thing can be adopted.
+    pub fn unowned(tags: &Tags) -> bool {
+        ![CLUSTER, KIND, NAMESPACE, NAME].iter().any(|key| tags.contains_key(*key))
     }
 
     /// Who owns a resource with these tags, as this owner may be told: another

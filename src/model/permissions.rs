@@ -134,6 +134,14 @@ pub fn policy(scope: &Scope) -> Value {
 /// What looking at existing things takes, on the patterns that the settings allow.
 fn existing(scope: &Scope) -> Vec<Value> {
     let mut statements = Vec::new();
+    let buckets: Vec<&String> = scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some("s3")).collect();
+    if !buckets.is_empty() {
+        // Only for objects that say `deletion.destination: Delete`, and only under their own prefix.
+        let objects: Vec<String> = buckets.iter().map(|pattern| format!("{pattern}/*")).collect();
+        let actions = ["s3:DeleteObject", "s3:DeleteObjectVersion"];
+        statements.push(json!({"Sid": "CopiedFiles", "Effect": "Allow", "Action": actions, "Resource": objects}));
+        statements.push(json!({"Sid": "ListCopiedFiles", "Effect": "Allow", "Action": "s3:ListBucketVersions", "Resource": buckets}));
+    }
     for (service, sid, action) in
         [("s3", "ExistingBuckets", "s3:ListBucket"), ("sns", "ExistingTopics", "sns:GetTopicAttributes")]
     {

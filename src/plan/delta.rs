@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::model::desired::{Bucket, Declaration, NotificationRule, Pipeline, Role, Topic};
 use crate::model::observed::{ObservedBucket, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget};
-use crate::model::owner::Tags;
+use crate::model::owner::{RETAINED_AT, Tags};
 use crate::model::policy;
 
 /// The part of a resource that one call writes.
@@ -68,20 +68,39 @@ impl Delta {
         }
     }
 
-    fn tags(mut self, desired: &Tags, observed: &Tags) -> Self {
+    fn with_tags(mut self, desired: &Tags, observed: &Tags) -> Self {
         for (key, value) in desired {
             let found = observed.get(key).map_or("", String::as_str);
             if found != value {
                 self.note(Field::Tags, format!("tags.{key}"), found, value);
             }
         }
+        if let Some(since) = observed.get(RETAINED_AT).filter(|since| !since.is_empty()) {
+            self.note(Field::Tags, format!("tags.{RETAINED_AT}"), since, "");
+        }
         self
+    }
+
+    /// The tags to write.
+    pub fn tags(&self) -> Tags {
+        let tags = self.0.iter().filter(|c| c.field == Field::Tags);
+        tags.filter_map(|c| Some((c.path.strip_prefix("tags.")?.to_owned(), c.to.clone()))).collect()
+    }
+
+    /// All differences, in one line.
+    pub fn describe(&self) -> String {
+        let shorten = |text: &str| match text.char_indices().nth(80) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        };
+        let one = |c: &Change| format!("{} from '{}' to '{}'", c.path, shorten(&c.from), shorten(&c.to));
+        self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// Only the tags.
 pub fn tags_only(desired: &Tags, observed: &Tags) -> Delta {
-    Delta::default().tags(desired, observed)
+    Delta::default().with_tags(desired, observed)
 }
 
 /// An own bucket.
@@ -97,7 +116,7 @@ pub fn bucket(desired: &Bucket, observed: &ObservedBucket) -> Delta {
         let text = |l: Option<crate::model::desired::Lifecycle>| l.map_or("none".to_owned(), |l| format!("{l:?}"));
         delta.note(Field::Lifecycle, "lifecycle", text(observed.lifecycle), text(Some(desired.lifecycle)));
     }
-    delta.tags(&desired.tags, &observed.tags)
+    delta.with_tags(&desired.tags, &observed.tags)
 }
 
 /// The role.
@@ -110,7 +129,7 @@ pub fn role(desired: &Role, observed: &ObservedRole) -> Delta {
         let found = observed.policy.as_ref().map_or("none".to_owned(), ToString::to_string);
         delta.note(Field::Policy, "policy", found, &desired.policy);
     }
-    delta.tags(&desired.tags, &observed.tags)
+    delta.with_tags(&desired.tags, &observed.tags)
 }
 
 /// An own topic.
@@ -119,7 +138,7 @@ pub fn topic(desired: &Topic, observed: &ObservedTopic) -> Delta {
     if !policy::contains(observed.policy.as_ref(), &desired.statement) {
         delta.note(Field::Policy, format!("policy.{}", policy::PUBLISH_SID), "absent or changed", "present");
     }
-    delta.tags(&desired.tags, &observed.tags)
+    delta.with_tags(&desired.tags, &observed.tags)
 }
 
 /// The pipeline.
@@ -135,7 +154,7 @@ pub fn pipeline(desired: &Pipeline, observed: &ObservedPipeline) -> Delta {
     for (path, value) in was.iter().filter(|(p, _)| !is.iter().any(|(i, _)| i == p)) {
         delta.note(Field::Declaration, path, value, "");
     }
-    delta.tags(&desired.tags, &observed.tags)
+    delta.with_tags(&desired.tags, &observed.tags)
 }
 
 fn flatten(declaration: &Declaration) -> Vec<(String, String)> {
@@ -170,7 +189,7 @@ pub fn notification_rule(desired: &NotificationRule, observed: &ObservedRule, fo
     let addresses = |t: &[RuleTarget]| t.iter().map(|t| t.address.clone()).collect::<Vec<_>>().join(",");
     let targets = targets(desired, observed, former_topic);
     delta.differ(Field::Rule, "targets", &addresses(&observed.targets), &addresses(&targets));
-    delta.tags(&desired.tags, &observed.tags)
+    delta.with_tags(&desired.tags, &observed.tags)
 }
 
 /// The rule's targets as they are to be: our topic, and what others added; not

@@ -3,10 +3,12 @@
 pub mod delivery;
 pub mod delta;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::api::condition::Reason;
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
 use crate::model::observed::{BucketView, ConnectionState, Observed};
-use crate::model::owner::{Owner, REGION, Tags};
+use crate::model::owner::{ADOPTED, Owner, REGION, Tags};
 use crate::model::placement::Placement;
 use crate::model::{Refusal, Resource, policy};
 use delta::Delta;
@@ -40,6 +42,10 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Whether a changed pipeline waits for its running execution to end.
     pub held: bool,
+    /// What somebody changed behind the operator's back.
+    pub drift: Vec<String>,
+    /// What is taken over, and what that changes.
+    pub adopted: Vec<String>,
 }
 
 /// What the plan has to know beside desired and observed.
@@ -53,6 +59,16 @@ pub struct Facts<'a> {
     pub hold_pipeline: bool,
     /// The topic that the rule reached so far, as recorded: its target goes when the topic changes.
     pub former_topic: Option<&'a str>,
+    /// What may be taken over.
+    pub adopt: &'a BTreeSet<Resource>,
+    /// What is recorded as made, once the present spec was applied in full: a
+    /// difference from here on is somebody else's doing.
+    pub settled: Option<&'a BTreeMap<String, String>>,
+    /// Whether such a difference is only shown.
+    pub detect: bool,
+    /// Whether it is not recorded which spec was applied: what differs from a thing
+    /// of ours may then be anybody's doing.
+    pub unrecorded: bool,
 }
 
 /// The next steps. Applying them and planning again ends in an empty plan.
@@ -72,14 +88,32 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
 }
 
 impl Plan {
-    fn step(&mut self, resource: Resource, action: Action) {
-        self.steps.push(Step { resource, action });
+    fn create(&mut self, resource: Resource, facts: Facts<'_>) {
+        if facts.settled.is_some_and(|made| made.contains_key(resource.as_str())) {
+            self.drift.push(format!("{resource}: somebody deleted it"));
+            if facts.detect {
+                return;
+            }
+        }
+        self.steps.push(Step { resource, action: Action::Create });
     }
 
-    fn update(&mut self, resource: Resource, delta: Delta) {
-        if !delta.is_empty() {
-            self.step(resource, Action::Update(delta));
+    fn update(&mut self, resource: Resource, delta: Delta, facts: Facts<'_>) {
+        if delta.is_empty() {
+            return;
         }
+        let told = format!("{resource}: {}", delta.describe());
+        if facts.adopt.contains(&resource) && delta.tags().contains_key(ADOPTED) {
+            self.adopted.push(told);
+        } else if facts.settled.is_some_and(|made| made.contains_key(resource.as_str()))
+            || (facts.detect && facts.unrecorded)
+        {
+            self.drift.push(told);
+            if facts.detect {
+                return;
+            }
+        }
+        self.steps.push(Step { resource, action: Action::Update(delta) });
     }
 
     fn refuse(&mut self, reason: Reason, message: String) {
@@ -88,7 +122,7 @@ impl Plan {
 
     /// Whether the tags are ours; refuses otherwise.
     fn owned(&mut self, resource: Resource, name: &str, tags: &Tags, facts: Facts<'_>) -> bool {
-        let owns = facts.owner.owns(tags);
+        let owns = facts.owner.owns(tags) || (facts.adopt.contains(&resource) && Owner::unowned(tags));
         if !owns {
             self.refuse(
                 Reason::NotOwned,
@@ -104,10 +138,10 @@ impl Plan {
     fn bucket(&mut self, resource: Resource, desired: &BucketUse, view: &BucketView, facts: Facts<'_>) {
         let region = &facts.place.region;
         match (desired, view) {
-            (BucketUse::Own(_), BucketView::Missing) => self.step(resource, Action::Create),
+            (BucketUse::Own(_), BucketView::Missing) => self.create(resource, facts),
             (BucketUse::Own(bucket), BucketView::Present(observed)) => {
                 if self.owned(resource, &format!("bucket {}", bucket.name), &observed.tags, facts) {
-                    self.update(resource, delta::bucket(bucket, observed));
+                    self.update(resource, delta::bucket(bucket, observed), facts);
                 }
             }
             (BucketUse::Own(bucket), BucketView::Forbidden) => self.refuse(
@@ -148,10 +182,10 @@ impl Plan {
 
     fn connection(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         match (&desired.connection, &observed.connection) {
-            (ConnectionUse::Own(_), None) => self.step(Resource::Connection, Action::Create),
+            (ConnectionUse::Own(_), None) => self.create(Resource::Connection, facts),
             (ConnectionUse::Own(connection), Some(found)) => {
                 if self.owned(Resource::Connection, &found.arn, &found.tags, facts) {
-                    self.update(Resource::Connection, delta::tags_only(&connection.tags, &found.tags));
+                    self.update(Resource::Connection, delta::tags_only(&connection.tags, &found.tags), facts);
                 }
             }
             (ConnectionUse::Existing(arn), None) => self.refuse(
@@ -161,16 +195,16 @@ impl Plan {
             (ConnectionUse::Existing(_), Some(_)) => {}
         }
         for spare in &observed.spare_connections {
-            self.step(Resource::Connection, Action::DeleteSpare(spare.arn.clone()));
+            self.steps.push(Step { resource: Resource::Connection, action: Action::DeleteSpare(spare.arn.clone()) });
         }
     }
 
     fn topic(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         match (&desired.topic, &observed.topic) {
-            (TopicUse::Own(_), None) => self.step(Resource::Topic, Action::Create),
+            (TopicUse::Own(_), None) => self.create(Resource::Topic, facts),
             (TopicUse::Own(topic), Some(found)) => {
                 if self.owned(Resource::Topic, &topic.arn, &found.tags, facts) {
-                    self.update(Resource::Topic, delta::topic(topic, found));
+                    self.update(Resource::Topic, delta::topic(topic, found), facts);
                 }
             }
             (TopicUse::Existing(arn), None) => self.refuse(
@@ -190,7 +224,7 @@ impl Plan {
 
     fn role(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         let Some(role) = &desired.role else { return };
-        let Some(found) = &observed.role else { return self.step(Resource::Role, Action::Create) };
+        let Some(found) = &observed.role else { return self.create(Resource::Role, facts) };
         if !self.owned(Resource::Role, &found.arn, &found.tags, facts) {
             return;
         }
@@ -204,7 +238,7 @@ impl Plan {
                     found.arn, facts.place.region
                 ),
             ),
-            _ => self.update(Resource::Role, delta::role(role, found)),
+            _ => self.update(Resource::Role, delta::role(role, found), facts),
         }
     }
 
@@ -221,13 +255,13 @@ impl Plan {
             return;
         }
         match &observed.pipeline {
-            None => self.step(Resource::Pipeline, Action::Create),
+            None => self.create(Resource::Pipeline, facts),
             Some(found) => {
                 let delta = delta::pipeline(pipeline, found);
                 if delta.has(delta::Field::Declaration) && facts.hold_pipeline {
                     self.held = true;
                 } else {
-                    self.update(Resource::Pipeline, delta);
+                    self.update(Resource::Pipeline, delta, facts);
                 }
             }
         }
@@ -235,15 +269,56 @@ impl Plan {
 
     fn notification_rule(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         match (&observed.notification_rule, &observed.pipeline) {
-            (None, _) if !observed.service_linked_role => self.step(Resource::ServiceLinkedRole, Action::Create),
-            (None, Some(_)) => self.step(Resource::NotificationRule, Action::Create),
+            (None, _) if !observed.service_linked_role => self.create(Resource::ServiceLinkedRole, facts),
+            (None, Some(_)) => self.create(Resource::NotificationRule, facts),
             (None, None) => {}
             (Some(found), _) => {
                 if self.owned(Resource::NotificationRule, &found.arn, &found.tags, facts) {
                     let delta = delta::notification_rule(&desired.notification_rule, found, facts.former_topic);
-                    self.update(Resource::NotificationRule, delta);
+                    self.update(Resource::NotificationRule, delta, facts);
                 }
             }
         }
+    }
+}
+
+/// Marks what is taken over: its tags say so from then on, and deletion heeds it.
+pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resource>) {
+    let marks = |resource: Resource, tags: Option<&Tags>| adopt.contains(&resource) && tags.is_some_and(Owner::unowned);
+    let mark = |tags: &mut Tags| {
+        tags.insert(ADOPTED.to_owned(), "true".to_owned());
+    };
+    for (resource, bucket, view) in [
+        (Resource::Artifacts, &mut desired.artifacts, &observed.artifacts),
+        (Resource::Destination, &mut desired.destination, &observed.destination),
+    ] {
+        if let (BucketUse::Own(bucket), BucketView::Present(found)) = (bucket, view)
+            && marks(resource, Some(&found.tags))
+        {
+            mark(&mut bucket.tags);
+        }
+    }
+    if let ConnectionUse::Own(connection) = &mut desired.connection
+        && marks(Resource::Connection, observed.connection.as_ref().map(|c| &c.tags))
+    {
+        mark(&mut connection.tags);
+    }
+    if let TopicUse::Own(topic) = &mut desired.topic
+        && marks(Resource::Topic, observed.topic.as_ref().map(|t| &t.tags))
+    {
+        mark(&mut topic.tags);
+    }
+    if let Some(role) = &mut desired.role
+        && marks(Resource::Role, observed.role.as_ref().map(|r| &r.tags))
+    {
+        mark(&mut role.tags);
+    }
+    if let Some(pipeline) = &mut desired.pipeline
+        && marks(Resource::Pipeline, observed.pipeline.as_ref().map(|p| &p.tags))
+    {
+        mark(&mut pipeline.tags);
+    }
+    if marks(Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| &r.tags)) {
+        mark(&mut desired.notification_rule.tags);
     }
 }

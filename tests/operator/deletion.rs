@@ -33,7 +33,11 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
     case.apply("docs", json!({"repository": repository})).await.unwrap();
     let after = case.wait_delivered("docs", &commit).await;
     assert_eq!(after.connection.unwrap().arn, before.connection.unwrap().arn);
-    assert_eq!(case.aws().connections(&case.account), connections);
+    let now = case.aws().connections(&case.account);
+    assert_eq!(now.iter().map(|c| &c.arn).collect::<Vec<_>>(), [&connections[0].arn]);
+    // Kept with the time of that, and in use again.
+    assert_ne!(connections[0].tags["repofanout.dev/retained-at"], "");
+    assert_eq!(now[0].tags["repofanout.dev/retained-at"], "");
     assert_eq!(base_name(&case.status("docs").await), base);
 }
 

@@ -35,7 +35,7 @@ fn check(schema: &serde_json::Value, path: &str, gaps: &mut Vec<String>) {
             schema["maxLength"].is_number() || schema["enum"].is_array() || schema["format"] == "date-time"
         }
         Some("array") => schema["maxItems"].is_number(),
-        Some("integer") => schema["maximum"].is_number() || path == "status.observedGeneration",
+        Some("integer") => schema["maximum"].is_number() || path.ends_with("Generation"),
         Some("object") if schema["additionalProperties"].is_object() => schema["maxProperties"].is_number(),
         _ => true,
     };

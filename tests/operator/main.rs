@@ -8,6 +8,7 @@ mod case;
 mod changes;
 mod deletion;
 mod failures;
+mod faults;
 mod generated;
 mod ownership;
 mod permissions;

@@ -29,6 +29,14 @@ impl Pass<'_> {
         }
     }
 
+    /// Says that nothing is looked at, and waits until that is taken back.
+    pub(super) async fn suspend(mut self) -> Result<Requeue, kube::Error> {
+        let next = status::suspended(&self.object.status(), self.object.current.metadata.generation);
+        self.object.set_status(next).await?;
+        self.context.memos.looked(&self.object.uid(), false);
+        Ok(Requeue::await_change())
+    }
+
     /// Close looks at first, rarer ones the longer nobody authorizes it.
     pub(super) fn pending_delay(&self, status: &RepoFanoutStatus) -> Duration {
         let since = k8s_controller::conditions::find(&status.conditions, ConditionType::ConnectionAvailable.as_str());
@@ -75,6 +83,9 @@ impl Pass<'_> {
         {
             connection.intent = None;
         }
+        if self.saw.applied {
+            before.applied_generation = self.object.current.metadata.generation;
+        }
         self.echo_requests(&mut before);
         let look = Look {
             generation: self.object.current.metadata.generation,
@@ -83,6 +94,7 @@ impl Pass<'_> {
             repository: &self.object.current.spec.repository,
             connection: self.saw.connection.as_ref(),
             progress,
+            drift: self.saw.drift.as_deref(),
             executions: self.saw.executions.as_deref(),
             failure: self.saw.failure.as_ref(),
         };

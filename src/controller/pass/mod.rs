@@ -22,8 +22,10 @@ use crate::model::execution::{Execution, ExecutionState, Failure};
 use crate::model::fanout::Fanout;
 use crate::model::observed::{BucketView, Observed, ObservedConnection};
 use crate::model::placement::Placement;
-use crate::model::{Refusal, Resource, names};
-use crate::plan::{Action, Facts, Step, plan};
+use crate::model::prefix::{self, Claim};
+use crate::model::{Refusal, Resource, Settings, names};
+use crate::plan::{Action, Facts, Plan, Step, adopt, plan};
+use crate::status::Notice;
 
 /// How long a connection that may have been made is looked for in the lists
 /// before another one is made.
@@ -65,6 +67,9 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         return Ok(Requeue::requeue(rest));
     }
     let mut pass = Pass { context, object: Object::new(context, object), now: Timestamp::now(), saw: Saw::default() };
+    if object.spec.suspend == Some(true) {
+        return pass.suspend().await;
+    }
     let stop = match pass.prepare().await {
         Ok(ready) => pass.work(ready).await.err(),
         Err(stop) => Some(stop),
@@ -92,10 +97,14 @@ struct Saw {
     delivered: Option<DeliveredStatus>,
     /// What has still to happen although nothing failed.
     pending: Option<(Reason, String)>,
+    /// What differs and is left so.
+    drift: Option<Vec<String>>,
     /// Whether everything was looked at, and the next look may be a quick one.
     full: bool,
     settled: bool,
     wait: Option<Duration>,
+    /// Whether AWS was made to match this generation, as far as an unauthorized connection allows.
+    applied: bool,
     /// Whether the pass came to its end.
     concluded: bool,
 }
@@ -118,6 +127,7 @@ impl Pass<'_> {
         let recorded = self.object.status().placement;
         let place = Placement::decide(&fanout, settings, identity, recorded.as_ref()).map_err(refused)?;
         fanout.check_place(&place.account, &place.region).map_err(refused)?;
+        self.refuse_overlap(&fanout)?;
         self.object.set_finalizer(true).await?;
         let cloud = self.context.regions.region(&place.region);
         self.saw.place = Some(place.clone());
@@ -177,7 +187,8 @@ impl Pass<'_> {
         let status = self.object.status();
         let arn = status.connection.as_ref().and_then(|c| c.arn.as_deref());
         let desired = Desired::new(fanout, place, arn);
-        let mut observed = observe::observe(cloud, &desired, &fanout.owner, names, &status).await?;
+        let adopts = fanout.adopt.contains(&Resource::Connection);
+        let mut observed = observe::observe(cloud, &desired, &fanout.owner, names, &status, adopts).await?;
         self.saw.connection = observed.connection.clone();
 
         let executions = match &observed.pipeline {
@@ -185,17 +196,24 @@ impl Pass<'_> {
             None => Vec::new(),
         };
         let runs = executions.iter().any(|e| e.state.is_running());
-        let spec_changed = status.observed_generation != self.object.current.metadata.generation;
+        let applied = status.applied_generation;
+        let spec_changed = applied != self.object.current.metadata.generation;
         self.saw.executions = observed.pipeline.is_some().then_some(executions);
 
+        let mut told = Vec::new();
         for _ in 0..ROUNDS {
             let arn = observed.connection.as_ref().map(|c| c.arn.as_str());
-            let desired = Desired::new(fanout, place, arn);
+            let mut desired = Desired::new(fanout, place, arn);
+            adopt(&mut desired, &observed, &fanout.adopt);
             let facts = Facts {
                 owner: &fanout.owner,
                 place,
                 hold_pipeline: runs && !spec_changed,
                 former_topic: status.topic_arn.as_deref(),
+                adopt: &fanout.adopt,
+                settled: (!spec_changed).then_some(&status.resources),
+                detect: fanout.detect_drift,
+                unrecorded: applied.is_none(),
             };
             let plan = plan(&desired, &observed, facts);
             self.record(&desired, &observed);
@@ -210,6 +228,7 @@ impl Pass<'_> {
                     "the pipeline is corrected once its running execution has ended".to_owned(),
                 ));
             }
+            self.tell(&plan, fanout.detect_drift, &mut told).await;
             if plan.steps.is_empty() {
                 break;
             }
@@ -226,11 +245,61 @@ impl Pass<'_> {
                 result?;
             }
         }
-        if observed.pipeline.is_none() {
+        self.saw.applied = self.saw.pending.is_none();
+        if observed.pipeline.is_none() && self.saw.drift.as_ref().is_none_or(Vec::is_empty) {
             let message = "pipeline and notification rule are made once the connection is AVAILABLE";
             self.saw.pending = Some((Reason::Provisioning, message.to_owned()));
         }
         Ok(observed)
+    }
+
+    /// Shows drift, and says what is corrected or taken over, before that is done.
+    async fn tell(&mut self, plan: &Plan, detect: bool, told: &mut Vec<String>) {
+        self.saw.drift = Some(if detect { plan.drift.clone() } else { Vec::new() });
+        let corrected = plan.drift.iter().filter(|_| !detect && !plan.held).map(|text| ("DriftCorrected", text));
+        let adopted = plan.adopted.iter().map(|text| ("Adopted", text));
+        for (reason, text) in corrected.chain(adopted) {
+            if !told.contains(text) {
+                told.push(text.clone());
+                let note = text.clone();
+                self.object.notify(Notice { warning: true, reason: reason.to_owned(), note }).await;
+            }
+        }
+    }
+
+    /// Of two objects that copy to the same keys the older one goes on.
+    fn refuse_overlap(&self, fanout: &Fanout) -> Result<(), Stop> {
+        let Settings { name_prefix, .. } = &self.context.settings;
+        let claim = |object: &RepoFanout, fanout: &Fanout| Claim {
+            bucket: prefix::bucket(fanout, name_prefix),
+            prefix: fanout.prefix.clone(),
+            since: (
+                object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default(),
+                object.metadata.uid.clone().unwrap_or_default(),
+            ),
+            owner: fanout.owner.clone(),
+        };
+        let ours = claim(&self.object.current, fanout);
+        let others: Vec<Claim> = self
+            .context
+            .objects()
+            .iter()
+            .filter_map(|object| Some(claim(object, &Fanout::parse(object, &self.context.settings).ok()?)))
+            .collect();
+        let Some(older) = ours.beaten_by(&others) else { return Ok(()) };
+        let whose = if older.owner.namespace == fanout.owner.namespace {
+            format!("RepoFanout {}/{}", older.owner.namespace, older.owner.name)
+        } else {
+            "an object of another namespace".to_owned()
+        };
+        Err(Stop::Refused(vec![Refusal::new(
+            Reason::Overlaps,
+            format!(
+                "{whose}, which is older, copies under prefix '{}' of bucket {} already; nothing is made here. Choose a destination.prefix \
+                 beside it",
+                older.prefix, ours.bucket
+            ),
+        )]))
     }
 
     /// Records what must be known before the first write to AWS: the placement, the

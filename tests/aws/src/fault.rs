@@ -1,7 +1,7 @@
 //! Faults between the operator and AWS.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What happens to a call.
@@ -48,6 +48,7 @@ pub struct Fault {
     when: When,
     effect: Effect,
     seen: AtomicU32,
+    struck: Arc<AtomicBool>,
 }
 
 impl Fault {
@@ -60,12 +61,18 @@ impl Fault {
             when,
             effect,
             seen: AtomicU32::new(0),
+            struck: Arc::default(),
         }
     }
 
     /// Of any call that writes.
     pub fn of_writes(account: &str, when: When, effect: Effect) -> Self {
         Self { writes_only: true, ..Self::new(account, "*", when, effect) }
+    }
+
+    /// Tells, now and later, whether it struck.
+    pub fn struck(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.struck)
     }
 
     fn strikes(&self, account: &str, operation: &str, write: bool) -> bool {
@@ -76,11 +83,15 @@ impl Fault {
             return false;
         }
         let count = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
-        match self.when {
+        let strikes = match self.when {
             When::Nth(n) => count == n,
             When::First(n) => count <= n,
             When::Always => true,
+        };
+        if strikes {
+            self.struck.store(true, Ordering::SeqCst);
         }
+        strikes
     }
 }
 

@@ -78,6 +78,11 @@ impl Operator {
         .await
     }
 
+    /// Whether it has ended, of its own or killed.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.ended().is_some()
+    }
+
     /// Its peak and present memory in KiB, as the kernel counts it (`VmHWM`, `VmRSS`).
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();

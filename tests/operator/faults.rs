@@ -1,0 +1,277 @@
+//! Killed, cut off or refused at every write to AWS, the operator converges: nothing
+//! is there twice, nothing is left over.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use serde_json::json;
+use support::aws::{Effect, Fault, When};
+
+use crate::case::{Case, LIMIT, condition};
+
+/// What an object goes through while the fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Life {
+    Create,
+    Update,
+    Delete,
+}
+
+/// A fault at the n-th write of a life.
+type Strike = fn(u32) -> Effect;
+
+fn kill_before(pid: u32) -> Effect {
+    Effect::KillBefore(pid)
+}
+
+fn kill_after(pid: u32) -> Effect {
+    Effect::KillAfter(pid)
+}
+
+fn lose_the_reply(_: u32) -> Effect {
+    Effect::CutAfter
+}
+
+/// As many points as there are, four at a time; tells how many struck.
+async fn at_every_write(life: Life, name: &str, strike: Strike) -> usize {
+    let mut tried = 0;
+    let mut first = 1;
+    loop {
+        let points = futures::stream::iter(first..first + 4).map(|n| survive(life, name, strike, n)).buffered(4);
+        let struck = points.filter(|struck| std::future::ready(*struck)).count().await;
+        tried += struck;
+        if struck < 4 {
+            eprintln!("{life:?}, {name}: {tried} points tried, all passed");
+            return tried;
+        }
+        first += 4;
+    }
+}
+
+/// One life with the fault at its n-th write; tells whether it came to that.
+async fn survive(life: Life, name: &str, strike: Strike, n: u32) -> bool {
+    let mut case = Case::new(&format!("{name}-{n}"), &["--leader-elect=false"]).await;
+    let (repository, commit) = case.repository().await;
+    let mut spec = json!({"repository": repository});
+    let struck: Arc<AtomicBool>;
+    if life == Life::Create {
+        struck = arm(&case, strike, n);
+        case.apply("docs", spec.clone()).await.unwrap();
+        live(&mut case, "delivered", &commit).await;
+    } else {
+        case.apply("docs", spec.clone()).await.unwrap();
+        case.authorize("docs").await;
+        case.wait_delivered("docs", &commit).await;
+        struck = arm(&case, strike, n);
+    }
+    match life {
+        Life::Create => {}
+        Life::Update => {
+            let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
+            spec["branch"] = json!("next");
+            spec["destination"] = json!({"prefix": "elsewhere"});
+            spec["notifications"] = json!({"detail": "FULL"});
+            spec["tags"] = json!({"team": "docs"});
+            case.apply("docs", spec).await.unwrap();
+            live(&mut case, "delivered", &next).await;
+        }
+        Life::Delete => {
+            case.delete("docs").await;
+            live(&mut case, "gone", "").await;
+        }
+    }
+    case.aws().clear_faults(&case.account);
+    whole(&case, life).await;
+    struck.load(Ordering::SeqCst)
+}
+
+fn arm(case: &Case, strike: Strike, n: u32) -> Arc<AtomicBool> {
+    let pid = case.operator.as_ref().expect("an operator").id();
+    let fault = Fault::of_writes(&case.account, When::Nth(n), strike(pid));
+    let struck = fault.struck();
+    case.aws().fault(fault);
+    struck
+}
+
+/// Starts the operator again whenever it was killed, authorizes what is PENDING, and
+/// waits until the object is where it is to be.
+async fn live(case: &mut Case, until: &str, commit: &str) {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
+            case.start();
+        }
+        let object = case.api().get_opt("docs").await.expect("the API server");
+        let Some(object) = object else {
+            assert_eq!(until, "gone");
+            return;
+        };
+        let status = object.status.unwrap_or_default();
+        let connection = status.connection.clone().unwrap_or_default();
+        if let (Some(arn), Some("PENDING")) = (&connection.arn, connection.status.as_deref()) {
+            // Of two that were made for a moment a person may click either; the spare one may be gone by then.
+            let _ = case.aws().authorize(arn);
+        }
+        let delivered = status.delivered.as_ref().and_then(|d| d.commit.as_ref()).is_some_and(|c| c.id == commit);
+        let settled = status.observed_generation == object.metadata.generation
+            && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
+            && condition(&status, "Provisioned").is_some_and(|c| c.0 == "True");
+        if until == "delivered" && delivered && settled {
+            return;
+        }
+        assert!(Instant::now() < end, "not {until}: {status:#?}\n{}", case.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Everything is there once, or not at all, and a further look writes nothing.
+async fn whole(case: &Case, life: Life) {
+    let aws = case.aws();
+    let connections = aws.connections(&case.account);
+    assert_eq!(connections.iter().map(|c| &*c.status).collect::<Vec<_>>(), ["AVAILABLE"], "{}", case.log());
+    let (pipelines, rules) = (aws.pipelines(&case.account), aws.rules(&case.account));
+    if life == Life::Delete {
+        assert!(pipelines.is_empty() && rules.is_empty(), "{pipelines:?} {rules:?}");
+        return;
+    }
+    assert_eq!((pipelines.len(), rules.len()), (1, 1));
+    let name = pipelines.keys().next().unwrap();
+    let runs = aws.executions(&case.account, name);
+    assert!(runs.iter().all(|(status, _)| status == "Succeeded" || status == "Cancelled"), "{runs:?}");
+    let status = case.status("docs").await;
+    assert!(case.file(&status, "README.md").await.is_some());
+    let recorded: Vec<&String> = status.resources.values().collect();
+    assert_eq!(recorded.len(), 7, "{recorded:?}");
+    let writes = case.writes();
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "after").await;
+    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("after")).await;
+    assert_eq!(case.writes(), writes, "a further look writes");
+}
+
+#[tokio::test]
+async fn killed_before_every_write_of_a_creation() {
+    assert!(at_every_write(Life::Create, "kill-b-create", kill_before).await >= 13);
+}
+
+#[tokio::test]
+async fn killed_after_every_write_of_a_creation() {
+    assert!(at_every_write(Life::Create, "kill-a-create", kill_after).await >= 13);
+}
+
+#[tokio::test]
+async fn every_reply_of_a_creation_lost_once() {
+    assert!(at_every_write(Life::Create, "lost-create", lose_the_reply).await >= 13);
+}
+
+#[tokio::test]
+async fn killed_before_every_write_of_a_change() {
+    assert!(at_every_write(Life::Update, "kill-b-update", kill_before).await >= 8);
+}
+
+#[tokio::test]
+async fn killed_after_every_write_of_a_change() {
+    assert!(at_every_write(Life::Update, "kill-a-update", kill_after).await >= 8);
+}
+
+#[tokio::test]
+async fn killed_before_every_write_of_a_deletion() {
+    assert!(at_every_write(Life::Delete, "kill-b-delete", kill_before).await >= 8);
+}
+
+#[tokio::test]
+async fn killed_after_every_write_of_a_deletion() {
+    assert!(at_every_write(Life::Delete, "kill-a-delete", kill_after).await >= 8);
+}
+
+/// Each operation of a creation fails for a while, longer than the SDK tries.
+#[tokio::test]
+async fn every_operation_of_a_creation_fails_for_a_while() {
+    let errors: [(u16, &str); 3] = [(500, "InternalError"), (503, "ServiceUnavailable"), (400, "ThrottlingException")];
+    let operations = [
+        "s3:HeadBucket",
+        "s3:CreateBucket",
+        "s3:PutBucketPolicy",
+        "s3:PutBucketLifecycleConfiguration",
+        "codestar-connections:ListConnections",
+        "codestar-connections:CreateConnection",
+        "codestar-connections:GetConnection",
+        "iam:GetRole",
+        "iam:CreateServiceLinkedRole",
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+        "sns:GetTopicAttributes",
+        "sns:CreateTopic",
+        "codepipeline:CreatePipeline",
+        "codepipeline:ListPipelineExecutions",
+        "codestar-notifications:CreateNotificationRule",
+    ];
+    let points = operations.iter().enumerate().map(|(n, operation)| (operation, errors[n % errors.len()]));
+    futures::stream::iter(points)
+        .map(|(operation, (status, code))| async move {
+            let slug: String = operation.chars().filter(char::is_ascii_lowercase).take(20).collect();
+            let mut case = Case::new(&format!("fails-{slug}"), &["--leader-elect=false"]).await;
+            let (repository, commit) = case.repository().await;
+            let effect = Effect::Fail { status, code: code.to_owned(), message: "for a while".to_owned() };
+            let fault = Fault::new(&case.account, operation, When::First(4), effect);
+            let struck = fault.struck();
+            case.aws().fault(fault);
+            case.apply("docs", json!({"repository": repository})).await.unwrap();
+            live(&mut case, "delivered", &commit).await;
+            assert!(struck.load(Ordering::SeqCst), "{operation} was never called");
+            whole(&case, Life::Create).await;
+        })
+        .buffer_unordered(4)
+        .collect::<Vec<()>>()
+        .await;
+}
+
+#[tokio::test]
+async fn two_operators_at_once_make_nothing_twice() {
+    let case = Case::new("two-first", &["--leader-elect=false"]).await;
+    let mut second = Case::without_operator("two-second", &["--leader-elect=false"]).await;
+    // A second process on the namespace and account of the first, as after a Lease that was lost late.
+    second.namespace.clone_from(&case.namespace);
+    second.account.clone_from(&case.account);
+    second.start();
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
+    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+    case.wait_delivered("docs", &next).await;
+    let aws = case.aws();
+    assert_eq!(aws.connections(&case.account).len(), 1);
+    assert_eq!((aws.pipelines(&case.account).len(), aws.rules(&case.account).len()), (1, 1));
+    // And they do not fight: once settled, neither writes.
+    case.wait("docs", "not settled", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
+    let (writes, version) = (case.writes(), crate::case::version(&case.get("docs").await));
+    let looks = || aws.calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count();
+    let before = looks();
+    support::until(LIMIT, || async {
+        if looks() - before >= 20 { Ok(()) } else { Err("too few looks".to_owned()) }
+    })
+    .await
+    .unwrap();
+    assert_eq!((case.writes(), crate::case::version(&case.get("docs").await)), (writes, version));
+}
+
+/// What AWS does not allow is told with the call, and heals once it is allowed.
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let case = Case::new("denied", &[]).await;
+    let (repository, commit) = case.repository().await;
+    let message = format!("User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic", case.account);
+    let effect = Effect::Fail { status: 403, code: "AuthorizationError".to_owned(), message };
+    case.aws().fault(Fault::new(&case.account, "sns:CreateTopic", When::Always, effect));
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    let status = case.wait_condition("docs", "Stalled", "True", "AccessDenied").await;
+    let told = crate::case::message(&status, "Stalled");
+    assert!(told.contains("may not call sns:CreateTopic") && !told.contains("assumed-role"), "{told}");
+    case.aws().clear_faults(&case.account);
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "allowed").await;
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+}
