@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::cloud::{Cloud, Result};
 use crate::model::Resource;
 use crate::model::desired::{Bucket, BucketUse, ConnectionUse, Desired, TopicUse};
-use crate::model::observed::{BucketView, Observed, ObservedBucket, ObservedRule};
+use crate::model::observed::{BucketView, Observed, ObservedBucket};
 use crate::model::owner::{CREATED_AT, INTENT};
 use crate::model::policy;
 use crate::plan::delta::{self, Delta, Field};
@@ -101,18 +101,8 @@ pub async fn apply(
         (Action::Create, Resource::NotificationRule) => {
             let rule = &desired.notification_rule;
             let arn = cloud.notification_rules.create(rule).await?;
-            let empty = ObservedRule {
-                arn,
-                name: rule.name.clone(),
-                enabled: true,
-                events: rule.events.clone(),
-                detail: rule.detail.clone(),
-                targets: Vec::new(),
-                created_at: context.now,
-                tags: rule.tags.clone(),
-            };
-            let targets = delta::targets(rule, &empty, None);
-            observed.notification_rule = Some(empty.updated(rule, targets));
+            // Its time by AWS's clock decides whether the first success was announced.
+            observed.notification_rule = cloud.notification_rules.observe(&arn).await?;
         }
         (Action::Update(changes), Resource::NotificationRule) => {
             let (rule, Some(found)) = (&desired.notification_rule, &observed.notification_rule) else { return Ok(()) };

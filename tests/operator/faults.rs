@@ -1,8 +1,8 @@
 //! Killed, cut off or refused at every write to AWS, the operator converges: nothing
 //! is there twice, nothing is left over.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -118,7 +118,10 @@ async fn live(case: &mut Case, until: &str, commit: &str) {
         let settled = status.observed_generation == object.metadata.generation
             && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
             && condition(&status, "Provisioned").is_some_and(|c| c.0 == "True");
-        if until == "delivered" && delivered && settled {
+        let names = case.aws().pipelines(&case.account);
+        let runs = names.keys().flat_map(|name| case.aws().executions(&case.account, name));
+        let ended = runs.into_iter().all(|(state, _)| state != "InProgress");
+        if until == "delivered" && delivered && settled && ended {
             return;
         }
         assert!(Instant::now() < end, "not {until}: {status:#?}\n{}", case.log());
@@ -248,13 +251,12 @@ async fn two_operators_at_once_make_nothing_twice() {
     // And they do not fight: once settled, neither writes.
     case.wait("docs", "not settled", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
     let (writes, version) = (case.writes(), crate::case::version(&case.get("docs").await));
-    let looks = || aws.calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count();
+    let looks =
+        || aws.calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count();
     let before = looks();
-    support::until(LIMIT, || async {
-        if looks() - before >= 20 { Ok(()) } else { Err("too few looks".to_owned()) }
-    })
-    .await
-    .unwrap();
+    support::until(LIMIT, || async { if looks() - before >= 20 { Ok(()) } else { Err("too few looks".to_owned()) } })
+        .await
+        .unwrap();
     assert_eq!((case.writes(), crate::case::version(&case.get("docs").await)), (writes, version));
 }
 
@@ -263,7 +265,8 @@ async fn two_operators_at_once_make_nothing_twice() {
 async fn a_missing_permission_is_named() {
     let case = Case::new("denied", &[]).await;
     let (repository, commit) = case.repository().await;
-    let message = format!("User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic", case.account);
+    let message =
+        format!("User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic", case.account);
     let effect = Effect::Fail { status: 403, code: "AuthorizationError".to_owned(), message };
     case.aws().fault(Fault::new(&case.account, "sns:CreateTopic", When::Always, effect));
     case.apply("docs", json!({"repository": repository})).await.unwrap();
