@@ -14,7 +14,7 @@ use repofanout::api::RepoFanout;
 use repofanout::api::status::RepoFanoutStatus;
 use serde_json::{Value, json};
 use support::aws::Aws;
-use support::{Operator, OperatorConfig, World, until};
+use support::{ApiProxy, Operator, OperatorConfig, World, until};
 
 pub const REGION: &str = "eu-west-1";
 /// Long enough for a slow machine; nothing here waits for time to pass.
@@ -59,6 +59,8 @@ pub struct Case {
     pub account: String,
     pub operator: Option<Operator>,
     flags: Vec<String>,
+    /// What the operator reaches the API server through, if not directly.
+    pub proxy: Option<ApiProxy>,
 }
 
 impl Case {
@@ -82,7 +84,7 @@ impl Case {
         let mut all =
             vec!["--cluster-id=tests".to_owned(), "--poll-interval=300ms".to_owned(), "--lease-duration=2s".to_owned()];
         all.extend(flags.iter().map(|f| (*f).to_owned()));
-        Self { client, namespace, account: format!("4444{number:08}"), operator: None, flags: all }
+        Self { client, namespace, account: format!("4444{number:08}"), operator: None, flags: all, proxy: None }
     }
 
     /// Starts the operator, with the flags of the case.
@@ -93,9 +95,16 @@ impl Case {
             region: REGION.to_owned(),
             namespace: self.namespace.clone(),
             flags: self.flags.clone(),
+            kubeconfig: self.proxy.as_ref().map(|p| p.kubeconfig.clone()),
         };
         let program = Path::new(env!("CARGO_BIN_EXE_repofanout"));
         self.operator = Some(Operator::start(world(), program, &config).expect("the operator"));
+    }
+
+    /// Starts the operator anew, behind a proxy in front of the API server.
+    pub async fn start_behind_proxy(&mut self) {
+        self.proxy = Some(world().api_proxy(&self.namespace).await.expect("a proxy"));
+        self.start();
     }
 
     /// Kills the operator and starts it with other flags.

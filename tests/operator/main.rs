@@ -14,5 +14,7 @@ mod ownership;
 mod permissions;
 mod process;
 mod quiet;
+mod safety;
 mod sharing;
 mod story;
+mod walk;

@@ -78,6 +78,7 @@ async fn without_the_crd_it_waits_and_then_serves() {
         region: "eu-west-1".to_owned(),
         namespace: "default".to_owned(),
         flags: vec!["--cluster-id=x".to_owned(), "--poll-interval=300ms".to_owned()],
+        kubeconfig: None,
     };
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_repofanout"));
     let operator = support::Operator::start(&world, program, &config).unwrap();

@@ -37,7 +37,9 @@ impl Pass<'_> {
         self.saw.delivered = delivered.clone();
 
         let mut cause = None;
-        if let (Some(pipeline), Some(observed), Some(target)) = (pipeline, observed, &target) {
+        // What is only shown is not acted on either.
+        let shown = self.saw.drift.as_ref().is_some_and(|drift| !drift.is_empty());
+        if let (Some(pipeline), Some(observed), Some(target), false) = (pipeline, observed, &target, shown) {
             let announces = fanout.events.iter().any(|e| e.ends_with("pipeline-execution-succeeded"));
             let target_delivered = delivered.as_ref().map(target_of);
             let verdict = delivery::verdict(&Delivery {

@@ -217,6 +217,11 @@ impl Aws {
         });
     }
 
+    /// Deletes a notification rule behind the operator's back.
+    pub fn delete_rule(&self, account: &str, arn: &str) {
+        self.world.with_account(account, |a| a.rules.remove(arn));
+    }
+
     /// Calls a service of the query protocol (IAM, SNS, SQS) as the account, uncounted.
     ///
     /// # Errors

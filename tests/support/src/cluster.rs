@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
+use crate::api_proxy::ApiProxy;
 use crate::cache::Tools;
 use crate::process::{Child, free_port};
 use crate::{Result, until};
@@ -18,6 +19,8 @@ pub struct Cluster {
     /// The kubeconfig's file.
     pub kubeconfig: PathBuf,
     kubectl: Vec<String>,
+    /// Empty of a cluster that exists.
+    server: String,
     processes: Vec<Child>,
 }
 
@@ -29,13 +32,15 @@ impl Cluster {
         let port = free_port()?;
         let kubeconfig = folder.join("kubeconfig");
         certificates(&folder)?;
-        write(&kubeconfig, &kubeconfig_text(port, &folder.join("ca.crt")))?;
+        let server = format!("https://127.0.0.1:{port}");
+        write(&kubeconfig, &self::kubeconfig(&server, Some(&folder.join("ca.crt")), TOKEN))?;
         write(&folder.join("tokens.csv"), &format!("{TOKEN},admin,admin,system:masters\n"))?;
 
         let (client, peer) = (free_port()?, free_port()?);
         let etcd = start(&tools.etcd, logs, "etcd", &etcd_flags(&folder, client, peer))?;
         let apiserver = start(&tools.apiserver, logs, "kube-apiserver", &apiserver_flags(&folder, port, client))?;
-        let mut cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), processes: vec![etcd, apiserver] };
+        let kubectl = tools.kubectl.clone();
+        let mut cluster = Self { kubeconfig, kubectl, server, processes: vec![etcd, apiserver] };
         cluster.ready(port).await.map_err(|e| format!("the API server does not serve, see {}: {e}", logs.display()))?;
         let flags = controller_manager_flags(&folder, &cluster.kubeconfig, free_port()?);
         cluster.processes.push(start(&tools.controller_manager, logs, "kube-controller-manager", &flags)?);
@@ -44,9 +49,15 @@ impl Cluster {
 
     /// A cluster that exists.
     pub async fn existing(tools: &Tools, kubeconfig: PathBuf) -> Result<Self> {
-        let cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), processes: Vec::new() };
+        let cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), server: String::new(), processes: Vec::new() };
         cluster.kubectl(&["get", "--raw", "/readyz"]).await?;
         Ok(cluster)
+    }
+
+    /// A proxy in front of it.
+    pub async fn proxy(&self, name: &str) -> Result<ApiProxy> {
+        let folder = self.kubeconfig.parent().ok_or("the kubeconfig has no folder")?;
+        ApiProxy::start(&self.server, &folder.join("ca.crt"), TOKEN, folder.join(format!("kubeconfig-{name}"))).await
     }
 
     /// Waits until the API server serves, or has ended.
@@ -183,14 +194,16 @@ fn certificates(folder: &Path) -> Result<()> {
     write(&folder.join("accounts.pub"), &accounts.public_key_pem())
 }
 
-fn kubeconfig_text(port: u16, ca: &Path) -> String {
+/// A kubeconfig for this server.
+pub fn kubeconfig(server: &str, ca: Option<&Path>, token: &str) -> String {
+    let mut cluster = serde_json::json!({"server": server});
+    if let Some(ca) = ca {
+        cluster["certificate-authority"] = serde_json::json!(ca);
+    }
     serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "tests",
-        "clusters": [{"name": "tests", "cluster": {
-            "server": format!("https://127.0.0.1:{port}"),
-            "certificate-authority": ca,
-        }}],
-        "users": [{"name": "admin", "user": {"token": TOKEN}}],
+        "clusters": [{"name": "tests", "cluster": cluster}],
+        "users": [{"name": "admin", "user": {"token": token}}],
         "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "admin"}}],
     })
     .to_string()

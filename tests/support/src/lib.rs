@@ -1,6 +1,7 @@
 //! The world for demo, tests and benchmarks: everything on free loopback ports, in
 //! processes that end with this one, and in a folder that goes with it.
 
+mod api_proxy;
 mod cache;
 mod cluster;
 mod ministack;
@@ -11,6 +12,7 @@ mod repositories;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use api_proxy::{API, ApiProxy};
 pub use aws_standin::{self as aws, Aws};
 pub use cache::aws_cli;
 pub use cluster::Cluster;
@@ -73,6 +75,14 @@ impl World {
             logs.display()
         ));
         Ok(Self { cluster, aws, repositories, logs, _ministack: ministack, _scratch: scratch })
+    }
+
+    /// A proxy in front of the API server, for the operator with this name.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn api_proxy(&self, name: &str) -> Result<ApiProxy> {
+        self.cluster.proxy(name).await
     }
 
     /// The CustomResourceDefinitions, as they are committed.

@@ -18,6 +18,8 @@ pub struct OperatorConfig {
     pub namespace: String,
     /// Further flags.
     pub flags: Vec<String>,
+    /// Its kubeconfig, if not the cluster's own.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// A running operator; killed when dropped.
@@ -36,7 +38,10 @@ impl Operator {
         let log = world.logs.join(format!("operator-{}.log", config.namespace));
         let mut command = Command::new(program);
         command.arg("run").args(&config.flags).current_dir("/");
-        command.env_clear().env("KUBECONFIG", &world.cluster.kubeconfig).env("PATH", "/usr/bin:/bin");
+        command
+            .env_clear()
+            .env("KUBECONFIG", config.kubeconfig.as_ref().unwrap_or(&world.cluster.kubeconfig))
+            .env("PATH", "/usr/bin:/bin");
         // The SDK's trust store must not be empty, also where nothing is encrypted.
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
             if let Some(value) = std::env::var_os(name) {

@@ -29,6 +29,7 @@ async fn measure() -> Result<()> {
         region: REGION.to_owned(),
         namespace: "default".to_owned(),
         flags: ["--cluster-id=bench", "--poll-interval=1s"].map(str::to_owned).into(),
+        kubeconfig: None,
     };
     let operator = Operator::start(&world, &program, &config)?;
     let bench = Bench { world: &world };

@@ -56,6 +56,7 @@ async fn show(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
         region: REGION.to_owned(),
         namespace: NAMESPACE.to_owned(),
         flags: ["--cluster-id=demo", "--poll-interval=1s"].map(str::to_owned).into(),
+        kubeconfig: None,
     };
     let operator = Operator::start(&world, &program, &config)?;
     let demo = Demo { world: &world };

@@ -36,6 +36,15 @@ enum Command {
     Bench,
     /// Writes the generated files: crds/.
     Generate,
+    /// Walks random specs with faults on the way, for as long as it is told.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Walks as a run before did, which printed it.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Asks a real AWS account, with the credentials in the environment, what no source verifies.
     VerifyAws {
         /// Makes and deletes a role, a bucket, two connections and a pipeline, all named `rf-verify-…`.
@@ -49,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo { keep, kubeconfig } => demo::run(keep, kubeconfig),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Bench => bench::run(),
+        Command::Soak { minutes, seed } => test::soak(minutes, seed),
         Command::VerifyAws { yes } => verify::run(yes),
         Command::Generate => test::generate(),
     };

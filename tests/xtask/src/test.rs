@@ -15,6 +15,15 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     cargo(&arguments, "tests")
 }
 
+/// The random walk of the tests, for longer and from another seed each time.
+pub fn soak(minutes: u64, seed: Option<u64>) -> Result<()> {
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let seed = seed.unwrap_or(clock).to_string();
+    let variables = [("REPOFANOUT_SOAK_MINUTES", minutes.to_string()), ("REPOFANOUT_SEED", seed)];
+    let arguments = ["test", "--package", "repofanout", "--test", "operator", "any_walk", "--", "--nocapture"];
+    cargo_with(&arguments, &variables, "the soak")
+}
+
 /// Writes the files that come from the program.
 pub fn generate() -> Result<()> {
     let crds = root().join("crds");
@@ -24,8 +33,17 @@ pub fn generate() -> Result<()> {
 }
 
 fn cargo(arguments: &[&str], what: &str) -> Result<()> {
+    cargo_with(arguments, &[], what)
+}
+
+fn cargo_with(arguments: &[&str], variables: &[(&str, String)], what: &str) -> Result<()> {
     println!("+ cargo {}", arguments.join(" "));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).current_dir(root()).status().map_err(|e| format!("cargo: {e}"))?;
+    let status = Command::new(cargo)
+        .args(arguments)
+        .envs(variables.iter().cloned())
+        .current_dir(root())
+        .status()
+        .map_err(|e| format!("cargo: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("{what} failed")) }
 }

@@ -1,0 +1,286 @@
+//! Drift, suspension, adoption, deletion words, overlapping prefixes.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use crate::case::{Case, REGION, base_name, condition, message};
+
+const RECONCILE: &str = "repofanout.dev/reconcile-requested-at";
+
+async fn look(case: &Case, value: &str) {
+    case.annotate("docs", RECONCILE, value).await;
+    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some(value)).await;
+}
+
+#[tokio::test]
+async fn drift_is_corrected_and_told_and_others_additions_survive() {
+    let case = Case::new("drift", &[]).await;
+    case.delivered("docs").await;
+    let status = case.status("docs").await;
+    let (base, topic) = (base_name(&status), status.topic_arn.clone().unwrap());
+    let bucket = status.delivered.as_ref().unwrap().bucket.clone();
+    // No drift: another's statement, a reformatted policy, another's tag.
+    let theirs = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Theirs","Effect":"Allow","Principal":{{"AWS":"*"}},"Action":["sns:Subscribe"],"Resource":"{topic}"}},
+        {{"Resource":["{topic}"],"Action":["SNS:Publish"],"Condition":{{"StringEquals":{{"AWS:SourceAccount":["{}"]}}}},"Principal":{{"Service":["codestar-notifications.amazonaws.com"]}},"Effect":"Allow","Sid":"RepoFanoutPublish"}}]}}"#,
+        case.account
+    );
+    let set = |policy: &str| {
+        [
+            ("Action", "SetTopicAttributes".to_owned()),
+            ("Version", "2010-03-31".to_owned()),
+            ("TopicArn", topic.clone()),
+            ("AttributeName", "Policy".to_owned()),
+            ("AttributeValue", policy.to_owned()),
+        ]
+    };
+    let send = |fields: [(&'static str, String); 5]| {
+        let (aws, account) = (case.aws(), case.account.clone());
+        async move {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, &**v)).collect();
+            aws.form(&account, REGION, "sns", &fields).await.unwrap()
+        }
+    };
+    send(set(&theirs)).await;
+    let tag = [
+        ("Action", "TagRole"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+        ("Tags.member.1.Key", "cost"),
+        ("Tags.member.1.Value", "7"),
+    ];
+    case.aws().form(&case.account, REGION, "iam", &tag).await.unwrap();
+    let writes = case.writes();
+    look(&case, "1").await;
+    assert_eq!(case.writes(), writes, "no drift, and yet it writes");
+
+    // Drift: our statement gone, the pipeline's branch changed, the bucket's policy deleted.
+    let only_theirs = theirs.split(",\n").next().unwrap().to_owned() + "]}";
+    send(set(&only_theirs)).await;
+    case.aws().edit_pipeline(&case.account, &base, |p| {
+        p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other");
+    });
+    case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}?policy"), "").await.unwrap();
+    look(&case, "2").await;
+    let mut corrected = case.writes().split_off(writes.len());
+    corrected.sort();
+    assert_eq!(corrected, ["codepipeline:UpdatePipeline", "s3:PutBucketPolicy", "sns:SetTopicAttributes"]);
+    let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
+    let attributes = case.aws().form(&case.account, REGION, "sns", &get).await.unwrap();
+    assert!(attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"), "{attributes}");
+    let events = case.events("docs").await;
+    let told: Vec<&String> = events.iter().filter(|(r, _)| r == "DriftCorrected").map(|(_, n)| n).collect();
+    assert!(told.iter().any(|n| n.contains("BranchName from 'other' to 'main'")), "{told:?}");
+
+    // The copy itself is gone: it is delivered anew.
+    let objects = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?list-type=2"), "").await.unwrap();
+    for key in objects.split("<Key>").skip(1).filter_map(|k| k.split("</Key>").next()) {
+        case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}/{key}"), "").await.unwrap();
+    }
+    case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "").await.unwrap();
+    case.annotate("docs", RECONCILE, "3").await;
+    case.wait("docs", "nothing was delivered anew", |s| {
+        s.delivered.as_ref().map(|d| &d.execution) != status.delivered.as_ref().map(|d| &d.execution)
+    })
+    .await;
+    assert_eq!(case.file(&case.status("docs").await, "README.md").await.as_deref(), Some("hello\n"));
+}
+
+#[tokio::test]
+async fn drift_under_detect_is_shown_by_field_and_left_so() {
+    let case = Case::new("detect", &[]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "drift": "Detect"})).await.unwrap();
+    case.authorize("docs").await;
+    let status = case.wait_delivered("docs", &commit).await;
+    assert_eq!(condition(&status, "Drifted").unwrap(), ("False".to_owned(), "NoDrift".to_owned()));
+    let base = base_name(&status);
+    case.aws().edit_pipeline(&case.account, &base, |p| {
+        p["stages"][1]["actions"][0]["configuration"]["ObjectKey"] = json!("x")
+    });
+    let rule = case.aws().rules(&case.account)[0].arn.clone();
+    case.aws().delete_rule(&case.account, &rule);
+    let writes = case.writes();
+    look(&case, "1").await;
+    let shown = case.status("docs").await;
+    assert_eq!(condition(&shown, "Drifted").unwrap(), ("True".to_owned(), "DriftDetected".to_owned()));
+    let told = message(&shown, "Drifted");
+    assert!(told.contains(&format!("ObjectKey from 'x' to '{repository}'")), "{told}");
+    assert!(told.contains("notification rule: somebody deleted it"), "{told}");
+    assert_eq!(condition(&shown, "Ready").unwrap().0, "True");
+    assert_eq!(case.writes(), writes);
+    // A change of the spec is no drift; and the word changed, the rest is corrected.
+    case.apply("docs", json!({"repository": repository, "drift": "Correct"})).await.unwrap();
+    case.wait("docs", "not corrected", |s| condition(s, "Drifted").is_some_and(|c| c.1 == "NoDrift")).await;
+    assert_eq!(case.aws().rules(&case.account).len(), 1);
+}
+
+#[tokio::test]
+async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
+    let case = Case::new("suspend", &[]).await;
+    let repository = case.delivered("docs").await;
+    case.apply("docs", json!({"repository": repository, "suspend": true, "branch": "next"})).await.unwrap();
+    let status = case.wait_condition("docs", "Provisioned", "Unknown", "Suspended").await;
+    let calls = case.aws().calls(&case.account).len();
+    // The pipeline goes on, and a release waits.
+    case.annotate("docs", "repofanout.dev/release-requested-at", "later").await;
+    let commit = case.push(&repository, "main", "README.md", "second\n").await;
+    support::until(crate::case::LIMIT, || async {
+        let done = case.aws().executions(&case.account, &base_name(&status));
+        if done.len() == 2 && done[1].0 == "Succeeded" { Ok(()) } else { Err(format!("{done:?}")) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(case.aws().calls(&case.account).len(), calls, "AWS was looked at");
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+    case.wait("docs", "the release was lost", |s| s.last_handled_release_at.as_deref() == Some("later")).await;
+    case.apply("docs", json!({"repository": repository, "suspend": true})).await.unwrap();
+    case.wait_condition("docs", "Provisioned", "Unknown", "Suspended").await;
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    assert!(case.aws().pipelines(&case.account).is_empty());
+}
+
+#[tokio::test]
+async fn deletion_keeps_and_deletes_what_it_is_told() {
+    let case = Case::new("words", &[]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "deletion": {"default": "Retain"}})).await.unwrap();
+    case.authorize("docs").await;
+    let status = case.wait_delivered("docs", &commit).await;
+    let base = base_name(&status);
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    assert_eq!((case.aws().pipelines(&case.account).len(), case.aws().rules(&case.account).len()), (1, 1));
+    assert!(case.aws().s3(&case.account, REGION, "GET", &format!("/{base}-artifacts?list-type=2"), "").await.is_ok());
+
+    // Found again by its name; then everything goes.
+    let spec = json!({"repository": repository, "deletion": {"default": "Delete"}});
+    case.apply("docs", spec).await.unwrap();
+    case.wait("docs", "not found again", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
+    assert_eq!(case.aws().executions(&case.account, &base).len(), 1, "nothing had to run again");
+    // More versions than one call deletes.
+    for n in 0..1_050 {
+        case.aws().s3(&case.account, REGION, "PUT", &format!("/{base}-destination/extra/{n}"), "x").await.unwrap();
+    }
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    assert!(case.aws().connections(&case.account).is_empty());
+    for bucket in ["artifacts", "destination"] {
+        assert!(
+            case.aws().s3(&case.account, REGION, "GET", &format!("/{base}-{bucket}?list-type=2"), "").await.is_err()
+        );
+    }
+}
+
+#[tokio::test]
+async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
+    let case = Case::new("prefix", &["--allow-existing=arn:aws:s3:::*"]).await;
+    let bucket = format!("files-{}", case.namespace);
+    let location = format!(
+        "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+    );
+    case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}"), &location).await.unwrap();
+    for key in ["docs-old/a", "other"] {
+        case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}/{key}"), "theirs").await.unwrap();
+    }
+    let (repository, commit) = case.repository().await;
+    let spec = |prefix: &str| {
+        json!({
+            "repository": repository, "destination": {"existingBucket": bucket, "prefix": prefix}, "deletion": {"destination": "Delete"},
+        })
+    };
+    case.apply("docs", spec("docs")).await.unwrap();
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+
+    // A younger object under the same prefix, or within it, is refused; beside it, it is not.
+    case.apply("younger", spec("docs/api")).await.unwrap();
+    let refused = case.wait_condition("younger", "Stalled", "True", "Overlaps").await;
+    assert!(message(&refused, "Stalled").contains(&format!("RepoFanout {}/docs", case.namespace)));
+    assert_eq!(case.aws().connections(&case.account).len(), 1, "nothing is made for it");
+    case.delete("younger").await;
+    case.wait_gone("younger").await;
+    let get = |key: &str| format!("/{bucket}/{key}");
+    assert!(case.aws().s3(&case.account, REGION, "GET", &get("docs/README.md"), "").await.is_ok());
+
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    assert!(case.aws().s3(&case.account, REGION, "GET", &get("docs/README.md"), "").await.is_err());
+    for key in ["docs-old/a", "other"] {
+        assert!(case.aws().s3(&case.account, REGION, "GET", &get(key), "").await.is_ok(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_adopted_is_taken_over_by_word_and_kept() {
+    let case = Case::new("adopt", &["--allow-names"]).await;
+    let bucket = format!("theirs-{}", case.namespace);
+    let location = format!(
+        "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+    );
+    case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}"), &location).await.unwrap();
+    let (repository, commit) = case.repository().await;
+    let mut spec = json!({"repository": repository, "artifacts": {"bucketName": bucket}});
+    case.apply("docs", spec.clone()).await.unwrap();
+    case.wait_condition("docs", "Stalled", "True", "NotOwned").await;
+    assert_eq!(case.writes(), Vec::<String>::new());
+    spec["adopt"] = json!(["Artifacts"]);
+    case.apply("docs", spec).await.unwrap();
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    let events = case.events("docs").await;
+    assert!(
+        events
+            .iter()
+            .any(|(r, n)| r == "Adopted" && n.starts_with("artifacts: ") && n.contains("policy.RepoFanoutTLSOnly")),
+        "{events:?}"
+    );
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    // Artifacts are deleted by default; what was adopted is not.
+    let tags = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?tagging"), "").await.unwrap();
+    assert!(tags.contains("repofanout.dev/adopted") && tags.contains("repofanout.dev/retained-at"), "{tags}");
+}
+
+#[tokio::test]
+async fn a_namespace_that_goes_away_takes_its_objects_along() {
+    let case = Case::new("terminating", &["--leader-elect=false"]).await;
+    case.delivered("docs").await;
+    let namespaces: Api<Namespace> = Api::all(case.client.clone());
+    namespaces.delete(&case.namespace, &DeleteParams::default()).await.unwrap();
+    support::until(crate::case::LIMIT, || async {
+        match namespaces.get_opt(&case.namespace).await.map_err(|e| e.to_string())? {
+            None => Ok(()),
+            Some(_) => Err("the namespace is still there".to_owned()),
+        }
+    })
+    .await
+    .unwrap();
+    assert!(case.aws().pipelines(&case.account).is_empty());
+}
+
+#[tokio::test]
+async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
+    let mut case = Case::new("missed", &[]).await;
+    let repository = case.delivered("docs").await;
+    let before = case.status("docs").await;
+    case.operator = None;
+    // The finalizer keeps the object until the operator has seen its end.
+    case.delete("docs").await;
+    case.start();
+    case.wait_gone("docs").await;
+    case.operator = None;
+    let commit = case.push(&repository, "main", "README.md", "again\n").await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("gone", json!({"repository": repository})).await.unwrap();
+    case.delete("gone").await;
+    case.wait_gone("gone").await;
+    case.start();
+    let after = case.wait_delivered("docs", &commit).await;
+    assert_eq!(after.connection.unwrap().arn, before.connection.unwrap().arn);
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+}

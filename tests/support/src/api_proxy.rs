@@ -1,0 +1,125 @@
+//! Between the operator and the API server: a proxy that can fail, delay, cut off or
+//! kill at the n-th call, as the AWS endpoint does on the other side.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_standin::fault::{Effect, Faults, kill};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpListener;
+
+use crate::Result;
+
+type Body = BoxBody<Bytes, hyper::Error>;
+type Cut = Box<dyn std::error::Error + Send + Sync>;
+
+/// The proxy; its faults are those of one operator, under the name `api`.
+pub struct ApiProxy {
+    /// A kubeconfig that leads through it.
+    pub kubeconfig: PathBuf,
+    /// Its faults, of operations such as `PUT repofanouts/status`.
+    pub faults: Arc<Faults>,
+}
+
+/// The name that faults of the proxy go by.
+pub const API: &str = "api";
+
+struct Shared {
+    upstream: String,
+    client: Client<HttpsConnector<HttpConnector>, Incoming>,
+    faults: Arc<Faults>,
+}
+
+impl ApiProxy {
+    /// Starts it on a free port, for as long as the runtime lives.
+    ///
+    /// # Errors
+    /// The CA cannot be read, or no port can be had.
+    pub async fn start(upstream: &str, ca: &Path, token: &str, kubeconfig: PathBuf) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(ca).map_err(|e| format!("{}: {e}", ca.display()))?;
+        roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let faults = Arc::<Faults>::default();
+        let shared = Arc::new(Shared {
+            upstream: upstream.to_owned(),
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            faults: Arc::clone(&faults),
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port: {e}"))?;
+        let address = listener.local_addr().map_err(|e| e.to_string())?;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| serve(Arc::clone(&shared), request));
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        let text = crate::cluster::kubeconfig(&format!("http://{address}"), None, token);
+        std::fs::write(&kubeconfig, text).map_err(|e| format!("{}: {e}", kubeconfig.display()))?;
+        Ok(Self { kubeconfig, faults })
+    }
+}
+
+async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::Result<Response<Body>, Cut> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let write = parts.method != Method::GET;
+    let effect = shared.faults.effect(API, &operation(&parts.method, &path), write);
+    match &effect {
+        Some(Effect::Fail { status, code, message }) => {
+            let text = serde_json::json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "reason": code, "message": message,
+            });
+            let body = Full::new(Bytes::from(text.to_string())).map_err(|never| match never {}).boxed();
+            return Ok(Response::builder().status(*status).header("content-type", "application/json").body(body)?);
+        }
+        Some(Effect::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(Effect::CutBefore) => return Err("cut before".into()),
+        Some(Effect::KillBefore(pid)) => {
+            kill(*pid);
+            return Err("killed before".into());
+        }
+        _ => {}
+    }
+    parts.uri = format!("{}{path}", shared.upstream).parse::<Uri>()?;
+    parts.headers.remove("host");
+    let answer = shared.client.request(Request::from_parts(parts, body)).await?;
+    match effect {
+        Some(Effect::CutAfter) => Err("cut after".into()),
+        Some(Effect::KillAfter(pid)) => {
+            kill(pid);
+            Err("killed after".into())
+        }
+        _ => Ok(answer.map(BodyExt::boxed)),
+    }
+}
+
+/// Such as `PUT repofanouts/status` of `/apis/GROUP/VERSION/namespaces/NS/repofanouts/NAME/status`.
+fn operation(method: &Method, path: &str) -> String {
+    let parts: Vec<&str> = path.split('?').next().unwrap_or_default().split('/').collect();
+    let at = parts.iter().position(|p| *p == "namespaces").map_or(4, |i| i + 2);
+    let resource = parts.get(at).copied().unwrap_or_default();
+    let sub = parts.get(at + 2).map(|s| format!("/{s}")).unwrap_or_default();
+    format!("{method} {resource}{sub}")
+}
