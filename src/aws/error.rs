@@ -69,6 +69,8 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
         | "PipelineVersionNotFoundException"
         | "ServerSideEncryptionConfigurationNotFoundError" => Class::NotFound,
         "InvalidStructureException" if message.contains("not authorized") => Class::IamPropagating,
+        // For half a minute after its last rule is gone.
+        "ValidationException" if message.contains("subscribed to one or more notification rules") => Class::Conflict,
         // Of a principal that was just made, resource policies say that it is invalid.
         "MalformedPolicyDocument" if message.contains("Invalid principal") => Class::IamPropagating,
         "ConfigurationException" if message.contains("managed rule") || message.contains("service-linked role") => {
@@ -144,6 +146,12 @@ mod tests {
                 "could not create the AWS CloudWatch Events managed rule",
                 400,
                 Class::ServiceLinkedRole,
+            ),
+            (
+                Some("ValidationException"),
+                "The target is subscribed to one or more notification rules",
+                400,
+                Class::Conflict,
             ),
             (Some("BucketNotEmpty"), "", 409, Class::Conflict),
             (Some("PipelineNameInUseException"), "", 400, Class::Conflict),

@@ -284,3 +284,63 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     assert_eq!(after.connection.unwrap().arn, before.connection.unwrap().arn);
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
+
+#[tokio::test]
+async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
+    let mut case = Case::new("rebuilt", &[]).await;
+    let repository = case.delivered("docs").await;
+    let before = case.get("docs").await;
+    // The cluster is lost: no operator sees the object go, and it comes back with another uid.
+    case.operator = None;
+    let writes = case.writes();
+    let patch = json!({"metadata": {"finalizers": null}});
+    case.api().patch("docs", &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.start();
+    let after = case.wait("docs", "not found again", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    assert_eq!(case.writes(), writes);
+    assert_eq!(after.resources, before.status.unwrap().resources);
+}
+
+#[tokio::test]
+async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
+    let case = Case::new("spare", &[]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    let pending = case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    let first = pending.connection.and_then(|c| c.arn).unwrap();
+    // A person clicked the other one.
+    let second = case.aws().duplicate_connection(&case.account, &first, "AVAILABLE").unwrap();
+    case.annotate("docs", RECONCILE, "1").await;
+    let status = case.wait_delivered("docs", &commit).await;
+    assert_eq!(status.connection.and_then(|c| c.arn).as_deref(), Some(&*second));
+    let left: Vec<String> = case.aws().connections(&case.account).into_iter().map(|c| c.arn).collect();
+    assert_eq!(left, [&*second]);
+    // An authorized spare is nobody's to delete.
+    case.aws().duplicate_connection(&case.account, &second, "AVAILABLE").unwrap();
+    look(&case, "2").await;
+    assert_eq!(case.aws().connections(&case.account).len(), 2);
+    assert_eq!(case.status("docs").await.connection.and_then(|c| c.arn).as_deref(), Some(&*second));
+}
+
+#[tokio::test]
+async fn a_correction_waits_for_a_running_execution() {
+    let case = Case::new("waits", &[]).await;
+    let repository = case.delivered("docs").await;
+    let base = base_name(&case.status("docs").await);
+    case.aws().hold_executions(&case.account, true);
+    let commit = case.push(&repository, "main", "README.md", "second\n").await;
+    case.wait("docs", "no execution runs", |s| s.last_execution.as_ref().is_some_and(|e| e.status == "InProgress"))
+        .await;
+    case.aws().edit_pipeline(&case.account, &base, |p| p["executionMode"] = json!("SUPERSEDED"));
+    look(&case, "1").await;
+    assert!(!case.writes().contains(&"codepipeline:UpdatePipeline".to_owned()));
+    case.aws().hold_executions(&case.account, false);
+    case.wait_delivered("docs", &commit).await;
+    case.wait("docs", "not corrected", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
+    assert_eq!(case.aws().pipelines(&case.account)[&base]["executionMode"], "QUEUED");
+    let runs: Vec<String> = case.aws().executions(&case.account, &base).into_iter().map(|(state, _)| state).collect();
+    assert_eq!(runs, ["Succeeded", "Succeeded"], "nothing was cancelled");
+}

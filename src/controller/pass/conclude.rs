@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::runtime::controller::Action as Requeue;
 use tracing::warn;
 
-use super::{PROPAGATION, Pass, Stop};
+use super::{Pass, Stop};
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
@@ -109,19 +109,16 @@ impl Pass<'_> {
         let memos = &self.context.memos;
         let uid = self.object.uid();
         let written = self.object.status().permissions_written_at;
-        match (error.class, status::progress(error, own)) {
-            (Class::IamPropagating, Progress::Waiting(_, message))
-                if written.is_none_or(|at| self.now > at + PROPAGATION) =>
-            {
-                let message = format!(
-                    "{message}; the role exists for minutes, so AWS means it: check its trust policy and the account's service control policies"
-                );
-                (Progress::Refused(vec![Refusal::new(Reason::AccessDenied, message)]), interval)
-            }
-            (Class::ServiceLinkedRole, progress) => (progress, memos.backoff(&uid).max(Duration::from_secs(5))),
-            (_, progress @ Progress::Refused(_)) => {
-                (progress, memos.backoff(&uid).max(Duration::from_secs(30)).min(interval))
-            }
+        let progress = status::progress(error, own);
+        if let (Some(advice), Progress::Waiting(_, message)) =
+            (status::overdue(error.class, written, self.now), &progress)
+        {
+            return (
+                Progress::Refused(vec![Refusal::new(Reason::AccessDenied, format!("{message}; {advice}"))]),
+                interval,
+            );
+        }
+        match (error.class, progress) {
             (Class::Transient | Class::Throttled, Progress::Waiting(reason, message)) => {
                 // A stumble while nothing had to change leaves the object as it was.
                 let ready =

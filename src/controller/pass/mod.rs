@@ -30,8 +30,6 @@ use crate::status::Notice;
 /// How long a connection that may have been made is looked for in the lists
 /// before another one is made.
 const SETTLE: SignedDuration = SignedDuration::from_secs(15);
-/// How long a new role may be unknown to CodePipeline before a person has to look.
-const PROPAGATION: SignedDuration = SignedDuration::from_secs(300);
 /// How often a plan is made anew within a pass: the connection's ARN makes the
 /// role possible, and the pipeline the rule.
 const ROUNDS: usize = 4;

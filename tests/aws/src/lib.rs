@@ -217,6 +217,25 @@ impl Aws {
         });
     }
 
+    /// Makes a connection beside another one, alike but for its ARN and status: what a
+    /// lost answer leaves behind. Tells its ARN.
+    pub fn duplicate_connection(&self, account: &str, arn: &str, status: &str) -> Option<String> {
+        self.world.with_account(account, |a| {
+            let like = a.connections.get(arn)?;
+            let copy = state::Connection {
+                name: like.name.clone(),
+                provider: like.provider.clone(),
+                host: like.host.clone(),
+                status: status.to_owned(),
+                tags: like.tags.clone(),
+            };
+            let (start, _) = arn.rsplit_once('/')?;
+            let copied = format!("{start}/{}", uuid::Uuid::new_v4());
+            a.connections.insert(copied.clone(), copy);
+            Some(copied)
+        })
+    }
+
     /// Deletes a notification rule behind the operator's back.
     pub fn delete_rule(&self, account: &str, arn: &str) {
         self.world.with_account(account, |a| a.rules.remove(arn));

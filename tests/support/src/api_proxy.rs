@@ -1,8 +1,10 @@
 //! Between the operator and the API server: a proxy that can fail, delay, cut off or
 //! kill at the n-th call, as the AWS endpoint does on the other side.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aws_standin::fault::{Effect, Faults, kill};
 use http_body_util::combinators::BoxBody;
@@ -31,6 +33,21 @@ pub struct ApiProxy {
     pub kubeconfig: PathBuf,
     /// Its faults, of operations such as `PUT repofanouts/status`.
     pub faults: Arc<Faults>,
+    past: Arc<Past>,
+}
+
+/// Answers to lists, as an API server gives them that lags behind.
+#[derive(Default)]
+struct Past {
+    lists: Mutex<HashMap<String, Bytes>>,
+    replays: AtomicBool,
+}
+
+impl ApiProxy {
+    /// From now on the next list of each kind is answered as it was answered last.
+    pub fn answer_from_the_past(&self) {
+        self.past.replays.store(true, Ordering::SeqCst);
+    }
 }
 
 /// The name that faults of the proxy go by.
@@ -40,6 +57,7 @@ struct Shared {
     upstream: String,
     client: Client<HttpsConnector<HttpConnector>, Incoming>,
     faults: Arc<Faults>,
+    past: Arc<Past>,
 }
 
 impl ApiProxy {
@@ -58,11 +76,12 @@ impl ApiProxy {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-        let faults = Arc::<Faults>::default();
+        let (faults, past) = (Arc::<Faults>::default(), Arc::<Past>::default());
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
             client: Client::builder(TokioExecutor::new()).build(connector),
             faults: Arc::clone(&faults),
+            past: Arc::clone(&past),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port: {e}"))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
@@ -77,7 +96,7 @@ impl ApiProxy {
         });
         let text = crate::cluster::kubeconfig(&format!("http://{address}"), None, token);
         std::fs::write(&kubeconfig, text).map_err(|e| format!("{}: {e}", kubeconfig.display()))?;
-        Ok(Self { kubeconfig, faults })
+        Ok(Self { kubeconfig, faults, past })
     }
 }
 
@@ -102,6 +121,15 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
         }
         _ => {}
     }
+    let list = parts.method == Method::GET && path.contains("/repofanouts?") && !path.contains("watch=true");
+    if list && shared.past.replays.load(Ordering::SeqCst) {
+        let answer = shared.past.lists.lock().expect("no panic while held").remove(&path);
+        if let Some(body) = answer {
+            let body = Full::new(body).map_err(|never| match never {}).boxed();
+            return Ok(Response::builder().header("content-type", "application/json").body(body)?);
+        }
+    }
+    parts.headers.remove("accept-encoding");
     parts.uri = format!("{}{path}", shared.upstream).parse::<Uri>()?;
     parts.headers.remove("host");
     let answer = shared.client.request(Request::from_parts(parts, body)).await?;
@@ -110,6 +138,12 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
         Some(Effect::KillAfter(pid)) => {
             kill(pid);
             Err("killed after".into())
+        }
+        _ if list => {
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            shared.past.lists.lock().expect("no panic while held").insert(path, body.clone());
+            Ok(Response::from_parts(head, Full::new(body).map_err(|never| match never {}).boxed()))
         }
         _ => Ok(answer.map(BodyExt::boxed)),
     }

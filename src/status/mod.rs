@@ -1,5 +1,8 @@
 //! What happened → status and events. Pure.
 
+mod notice;
+mod progress;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -10,27 +13,15 @@ use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::{
     CommitStatus, ConnectionStatus, DeliveredStatus, ExecutionStatus, FailureStatus, RepoFanoutStatus,
 };
-use crate::cloud::{Class, Error};
+use crate::model::arn;
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
 use crate::model::observed::ObservedConnection;
 use crate::model::placement::Placement;
-use crate::model::{Refusal, arn};
+pub use notice::{Notice, notices};
+pub use progress::{Progress, overdue, progress};
 
 /// The longest message of a condition; the API server allows 32,768 characters.
 const LONGEST_MESSAGE: usize = 1024;
-
-/// How far the resources are.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
-    /// Everything is as the spec says.
-    Settled,
-    /// Not looked at: as it was.
-    Unchanged,
-    /// Something has still to be made or changed, and will be.
-    Waiting(Reason, String),
-    /// Only a person can mend it.
-    Refused(Vec<Refusal>),
-}
 
 /// What one pass saw.
 #[derive(Clone, Debug)]
@@ -140,45 +131,6 @@ fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> Fa
         stage: failure.stage.clone(),
         code: failure.code.clone(),
         message: cap(&arn::filter(&failure.message, &own)),
-    }
-}
-
-/// What an error of the cloud means for the object.
-pub fn progress(error: &Error, own: &[&str]) -> Progress {
-    let said = format!("{} said: {}", error.call, arn::filter(&error.message, own));
-    let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
-    match error.class {
-        Class::Denied => refused(
-            Reason::AccessDenied,
-            format!(
-                "the operator may not call {}: {said}; allow it in the operator's policy and check its credentials",
-                error.call
-            ),
-        ),
-        Class::Invalid => refused(
-            Reason::InvalidSpec,
-            format!("AWS does not take what the spec asks for: {said}; change the spec accordingly"),
-        ),
-        Class::Quota => refused(
-            Reason::QuotaExceeded,
-            format!("a quota of the account is used up: {said}; delete what is not needed or have the quota raised"),
-        ),
-        Class::Throttled => {
-            Progress::Waiting(Reason::Throttled, format!("AWS asks for fewer calls, trying again later: {said}"))
-        }
-        Class::IamPropagating => Progress::Waiting(
-            Reason::IAMPropagating,
-            format!("the pipeline's role was just written and is not known everywhere yet: {said}"),
-        ),
-        Class::ServiceLinkedRole => Progress::Waiting(
-            Reason::ServiceLinkedRoleCreating,
-            format!(
-                "the account's first notification rule waits for its service-linked role, which takes AWS up to 15 minutes: {said}"
-            ),
-        ),
-        Class::NotFound | Class::Conflict | Class::Transient => {
-            Progress::Waiting(Reason::AWSUnavailable, format!("trying again: {said}"))
-        }
     }
 }
 
@@ -409,72 +361,20 @@ pub fn deleting(before: &RepoFanoutStatus, generation: Option<i64>, blocked: boo
     next
 }
 
-/// One Kubernetes event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether it is a `Warning`.
-    pub warning: bool,
-    /// Its reason.
-    pub reason: String,
-    /// Its note.
-    pub note: String,
-}
-
-/// The events of a transition; none where nothing changed for the reader.
-pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    let types = [
-        ConditionType::ConnectionAvailable,
-        ConditionType::Provisioned,
-        ConditionType::Drifted,
-        ConditionType::Stalled,
-    ];
-    for type_ in types {
-        // Of drift, what differs is the news.
-        let text = |c: &Condition| if type_ == ConditionType::Drifted { c.message.clone() } else { String::new() };
-        let key = |s: &RepoFanoutStatus| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
-        let (was, is) = (key(before), key(after));
-        let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
-        // Stalled repeats what Provisioned says; one event for both, and as a warning.
-        let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
-        let no_news = [Reason::Provisioning.as_str(), Reason::NoDrift.as_str()];
-        let waits = no_news.contains(&&*condition.reason);
-        if repeats || waits {
-            continue;
-        }
-        notices.push(Notice {
-            warning: matches!(type_, ConditionType::Stalled | ConditionType::Drifted)
-                || condition.reason == Reason::ConnectionError.as_str(),
-            reason: condition.reason.clone(),
-            note: condition.message.clone(),
-        });
-    }
-    let execution = |s: &RepoFanoutStatus| s.delivered.as_ref().map(|d| d.execution.clone());
-    if execution(after).is_some() && execution(before) != execution(after) {
-        let d = after.delivered.as_ref().expect("just checked");
-        let commit = d.commit.as_ref().map_or("a commit", |c| &*c.short_id);
-        notices.push(Notice {
-            warning: false,
-            reason: Reason::Delivered.as_str().to_owned(),
-            note: format!(
-                "delivered {commit} of {} branch {} to s3://{}/{}",
-                d.repository, d.branch, d.bucket, d.prefix
-            ),
-        });
-    }
-    let failed = |s: &RepoFanoutStatus| s.last_execution.as_ref().filter(|e| e.failure.is_some()).map(|e| e.id.clone());
-    if failed(after).is_some()
-        && failed(before) != failed(after)
-        && let Some(condition) = find(after, ConditionType::Delivered).filter(|c| c.status == "False")
-    {
-        notices.push(Notice { warning: true, reason: condition.reason.clone(), note: condition.message.clone() });
-    }
-    notices
-}
-
 fn cap(text: &str) -> String {
     match text.char_indices().nth(LONGEST_MESSAGE - 1) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_capped_by_characters() {
+        assert_eq!(cap(&"ü".repeat(3000)).chars().count(), LONGEST_MESSAGE);
+        assert_eq!(cap("short"), "short");
     }
 }

@@ -1,0 +1,70 @@
+//! The Kubernetes events of a transition.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::find;
+use crate::api::condition::{ConditionType, Reason};
+use crate::api::status::RepoFanoutStatus;
+
+/// One Kubernetes event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether it is a `Warning`.
+    pub warning: bool,
+    /// Its reason.
+    pub reason: String,
+    /// Its note.
+    pub note: String,
+}
+
+/// The events of a transition; none where nothing changed for the reader.
+pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let types = [
+        ConditionType::ConnectionAvailable,
+        ConditionType::Provisioned,
+        ConditionType::Drifted,
+        ConditionType::Stalled,
+    ];
+    for type_ in types {
+        // Of drift, what differs is the news.
+        let text = |c: &Condition| if type_ == ConditionType::Drifted { c.message.clone() } else { String::new() };
+        let key = |s: &RepoFanoutStatus| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
+        let (was, is) = (key(before), key(after));
+        let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
+        // Stalled repeats what Provisioned says; one event for both, and as a warning.
+        let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
+        let no_news = [Reason::Provisioning.as_str(), Reason::NoDrift.as_str()];
+        let waits = no_news.contains(&&*condition.reason);
+        if repeats || waits {
+            continue;
+        }
+        notices.push(Notice {
+            warning: matches!(type_, ConditionType::Stalled | ConditionType::Drifted)
+                || condition.reason == Reason::ConnectionError.as_str(),
+            reason: condition.reason.clone(),
+            note: condition.message.clone(),
+        });
+    }
+    let execution = |s: &RepoFanoutStatus| s.delivered.as_ref().map(|d| d.execution.clone());
+    if execution(after).is_some() && execution(before) != execution(after) {
+        let d = after.delivered.as_ref().expect("just checked");
+        let commit = d.commit.as_ref().map_or("a commit", |c| &*c.short_id);
+        notices.push(Notice {
+            warning: false,
+            reason: Reason::Delivered.as_str().to_owned(),
+            note: format!(
+                "delivered {commit} of {} branch {} to s3://{}/{}",
+                d.repository, d.branch, d.bucket, d.prefix
+            ),
+        });
+    }
+    let failed = |s: &RepoFanoutStatus| s.last_execution.as_ref().filter(|e| e.failure.is_some()).map(|e| e.id.clone());
+    if failed(after).is_some()
+        && failed(before) != failed(after)
+        && let Some(condition) = find(after, ConditionType::Delivered).filter(|c| c.status == "False")
+    {
+        notices.push(Notice { warning: true, reason: condition.reason.clone(), note: condition.message.clone() });
+    }
+    notices
+}
