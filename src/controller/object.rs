@@ -43,6 +43,11 @@ impl<'a> Object<'a> {
         self.current.annotations().get(key).map(String::as_str)
     }
 
+    /// The value of an annotation that asks for something, as status echoes it: empty if it does not stand.
+    pub fn requested(&self, key: &str) -> String {
+        self.annotation(key).unwrap_or_default().chars().take(256).collect()
+    }
+
     /// Puts our finalizer on it, or takes it off.
     pub async fn set_finalizer(&mut self, present: bool) -> Result<(), kube::Error> {
         let has = self.current.finalizers().iter().any(|f| f == FINALIZER);

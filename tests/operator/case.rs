@@ -239,6 +239,15 @@ impl Case {
         self.aws().s3(&self.account, REGION, "GET", &path, "").await.ok()
     }
 
+    /// A bucket of somebody else's in the account, without tags.
+    pub async fn bucket(&self, name: &str) {
+        let place = format!(
+            "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        self.aws().s3(&self.account, REGION, "PUT", &format!("/{name}"), &place).await.expect("a bucket");
+    }
+
     /// How often each operation that writes was called so far.
     pub fn writes(&self) -> Vec<String> {
         self.aws().calls(&self.account).into_iter().filter(|c| c.write).map(|c| c.operation).collect()

@@ -80,7 +80,11 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     let base = base_name(&status);
     assert_eq!(case.aws().executions(&case.account, &base).len(), 1);
 
-    for (value, runs) in [("one", 2), ("two", 3)] {
+    let long = "a very long value ".repeat(20);
+    let echo: String = long.chars().take(256).collect();
+    case.annotate("docs", KEY, &long).await;
+    case.wait("docs", "the value is not echoed", |s| s.last_handled_release_at.as_deref() == Some(&echo)).await;
+    for (value, runs) in [("one", 3), ("two", 4)] {
         case.annotate("docs", KEY, value).await;
         case.wait("docs", "the value is not echoed", |s| s.last_handled_release_at.as_deref() == Some(value)).await;
         assert_eq!(case.aws().executions(&case.account, &base).len(), runs);
@@ -94,7 +98,7 @@ async fn a_release_starts_one_execution_for_each_new_value() {
         s.last_handled_release_at.as_deref() == Some("two") && condition(s, "Ready").is_some_and(|c| c.0 == "True")
     })
     .await;
-    assert_eq!(case.aws().executions(&case.account, &base).len(), 3);
+    assert_eq!(case.aws().executions(&case.account, &base).len(), 4);
 }
 
 #[tokio::test]

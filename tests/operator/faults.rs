@@ -17,23 +17,38 @@ use crate::case::{Case, LIMIT, condition};
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Life {
     Create,
+    /// A creation that takes a bucket and a topic over.
+    Adopt,
     Update,
     Delete,
 }
 
-/// A fault at the n-th write of a life.
-type Strike = fn(u32) -> Effect;
+/// What happens at the n-th call: of which account, n, and the operator's process id.
+type Strike = fn(&str, u32, u32) -> Fault;
 
-fn kill_before(pid: u32) -> Effect {
-    Effect::KillBefore(pid)
+fn kill_before(whose: &str, n: u32, pid: u32) -> Fault {
+    Fault::of_writes(whose, When::Nth(n), Effect::KillBefore(pid))
 }
 
-fn kill_after(pid: u32) -> Effect {
-    Effect::KillAfter(pid)
+fn kill_after(whose: &str, n: u32, pid: u32) -> Fault {
+    Fault::of_writes(whose, When::Nth(n), Effect::KillAfter(pid))
 }
 
-fn lose_the_reply(_: u32) -> Effect {
-    Effect::CutAfter
+fn lose_the_reply(whose: &str, n: u32, _: u32) -> Fault {
+    Fault::of_writes(whose, When::Nth(n), Effect::CutAfter)
+}
+
+fn away() -> Effect {
+    Effect::Fail { status: 503, code: "ServiceUnavailable".to_owned(), message: "for a while".to_owned() }
+}
+
+/// Longer than the SDK tries.
+fn fail_for_a_while(whose: &str, n: u32, _: u32) -> Fault {
+    Fault::of_writes(whose, When::Run(n, 4), away())
+}
+
+fn fail_to_read_for_a_while(whose: &str, n: u32, _: u32) -> Fault {
+    Fault::of_reads(whose, When::Run(n, 4), away())
 }
 
 /// Between which two the fault strikes.
@@ -64,12 +79,21 @@ async fn at_every_write(side: Side, life: Life, name: &str, strike: Strike) -> u
 
 /// One life with the fault at its n-th write; tells whether it came to that.
 async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> bool {
-    let mut case = Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false"]).await;
+    let mut case = Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false", "--allow-names"]).await;
     case.start_behind_proxy().await;
     let (repository, commit) = case.repository().await;
     let mut spec = json!({"repository": repository});
+    if life == Life::Adopt {
+        let theirs = format!("theirs-{}", case.namespace);
+        case.bucket(&theirs).await;
+        let topic = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", &*theirs)];
+        case.aws().form(&case.account, crate::case::REGION, "sns", &topic).await.unwrap();
+        spec["artifacts"] = json!({"bucketName": theirs});
+        spec["notifications"] = json!({"topicName": theirs});
+        spec["adopt"] = json!(["Artifacts", "Topic"]);
+    }
     let struck: Arc<AtomicBool>;
-    if life == Life::Create {
+    if matches!(life, Life::Create | Life::Adopt) {
         struck = arm(side, &case, strike, n);
         case.apply("docs", spec.clone()).await.unwrap();
         live(&mut case, "delivered", &commit).await;
@@ -80,7 +104,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         struck = arm(side, &case, strike, n);
     }
     match life {
-        Life::Create => {}
+        Life::Create | Life::Adopt => {}
         Life::Update => {
             let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
             spec["branch"] = json!("next");
@@ -104,7 +128,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
 fn arm(side: Side, case: &Case, strike: Strike, n: u32) -> Arc<AtomicBool> {
     let pid = case.operator.as_ref().expect("an operator").id();
     let whose = if side == Side::Aws { &*case.account } else { API };
-    let fault = Fault::of_writes(whose, When::Nth(n), strike(pid));
+    let fault = strike(whose, n, pid);
     let struck = fault.struck();
     match side {
         Side::Aws => case.aws().fault(fault),
@@ -244,6 +268,34 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         live(&mut case, "delivered", &next).await;
         assert!(struck.load(Ordering::SeqCst));
         whole(&mut case, Life::Update).await;
+    }
+}
+
+#[tokio::test]
+async fn killed_after_every_write_of_an_adoption() {
+    assert!(at_every_write(Side::Aws, Life::Adopt, "kill-a-adopt", kill_after).await >= 13);
+}
+
+#[tokio::test]
+async fn failing_for_a_while_from_every_write_of_a_change_and_a_deletion() {
+    assert!(at_every_write(Side::Aws, Life::Update, "fail-update", fail_for_a_while).await >= 8);
+    assert!(at_every_write(Side::Aws, Life::Delete, "fail-delete", fail_for_a_while).await >= 8);
+}
+
+/// A sample, from a seed: `soak` strikes at all of them in time.
+#[tokio::test]
+async fn failing_for_a_while_at_a_sample_of_reads() {
+    for (life, name, sample) in [
+        (Life::Create, "read-create", [1, 5, 8, 12, 17, 23]),
+        (Life::Update, "read-update", [2, 3, 7, 11, 16, 22]),
+        (Life::Delete, "read-delete", [1, 4, 6, 9, 13, 15]),
+    ] {
+        let points = futures::stream::iter(sample)
+            .map(|n| survive(Side::Aws, life, name, fail_to_read_for_a_while, n))
+            .buffered(3);
+        let struck = points.filter(|struck| std::future::ready(*struck)).count().await;
+        let _ = writeln!(std::io::stderr(), "Aws, {life:?}, {name}: {struck} points tried, all passed");
+        assert_eq!(struck, 6);
     }
 }
 

@@ -180,10 +180,7 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
 async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     let case = Case::new("prefix", &["--allow-existing=arn:aws:s3:::*"]).await;
     let bucket = format!("files-{}", case.namespace);
-    let location = format!(
-        "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
-    );
-    case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}"), &location).await.unwrap();
+    case.bucket(&bucket).await;
     for key in ["docs-old/a", "other"] {
         case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}/{key}"), "theirs").await.unwrap();
     }
@@ -219,10 +216,7 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
 async fn what_is_adopted_is_taken_over_by_word_and_kept() {
     let case = Case::new("adopt", &["--allow-names"]).await;
     let bucket = format!("theirs-{}", case.namespace);
-    let location = format!(
-        "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
-    );
-    case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}"), &location).await.unwrap();
+    case.bucket(&bucket).await;
     let (repository, commit) = case.repository().await;
     let mut spec = json!({"repository": repository, "artifacts": {"bucketName": bucket}});
     case.apply("docs", spec.clone()).await.unwrap();

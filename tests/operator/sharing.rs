@@ -55,10 +55,7 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     let case = Case::without_operator("existing", &["--allow-existing=arn:aws:s3:::*,arn:aws:sns:*"]).await;
     let mut case = case;
     let bucket = format!("files-{}", case.namespace);
-    let location = format!(
-        "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
-    );
-    case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}"), &location).await.unwrap();
+    case.bucket(&bucket).await;
     let create = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", "theirs")];
     case.aws().form(&case.account, REGION, "sns", &create).await.unwrap();
     let topic = format!("arn:aws:sns:{REGION}:{}:theirs", case.account);

@@ -73,7 +73,8 @@ async fn step(case: &mut Case, dice: &mut Dice, repositories: &[String; 2], seed
     };
     if let Some(effect) = effect {
         let when = When::Nth(1 + dice.roll(6) as u32);
-        case.aws().fault(Fault::of_writes(&case.account, when, effect));
+        let of = if dice.roll(2) == 0 { Fault::of_writes } else { Fault::of_reads };
+        case.aws().fault(of(&case.account, when, effect));
     }
     case.apply("docs", spec.clone()).await.unwrap_or_else(|e| panic!("{told}: {e}"));
     let commit = case.push(&repository, &branch, "step.md", &format!("{number}\n")).await;

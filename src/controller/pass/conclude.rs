@@ -20,7 +20,7 @@ impl Pass<'_> {
     /// A value that stands at creation, or while the echo is lost, counts as done. So
     /// does a release while there is no pipeline: its creation runs it anyway.
     pub(super) fn echo_requests(&self, status: &mut RepoFanoutStatus) {
-        let value = |key| Some(self.object.annotation(key).unwrap_or_default().chars().take(256).collect::<String>());
+        let value = |key| Some(self.object.requested(key));
         if status.last_handled_release_at.is_none() || self.saw.concluded {
             status.last_handled_release_at = value(RELEASE_REQUESTED_AT);
         }
@@ -68,9 +68,7 @@ impl Pass<'_> {
             },
         };
         let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
-        if !matches!(progress, Progress::Unchanged) {
-            memos.looked(&uid, self.saw.concluded && self.saw.settled);
-        }
+        let looked = !matches!(progress, Progress::Unchanged);
         let mut before = self.object.status();
         if let Some(resources) = self.saw.resources.take() {
             before.placement = self.saw.place.as_ref().map(Placement::status);
@@ -99,7 +97,14 @@ impl Pass<'_> {
             failure: self.saw.failure.as_ref(),
         };
         let next = status::status(&before, &look);
+        if looked {
+            // Until the status is written, the next look is a full one.
+            memos.looked(&uid, false);
+        }
         self.object.set_status(next).await?;
+        if looked {
+            memos.looked(&uid, self.saw.concluded && self.saw.settled);
+        }
         memos.passed(&uid, self.object.resource_version(), delay);
         Ok(Requeue::requeue(delay))
     }

@@ -71,12 +71,14 @@ impl Pass<'_> {
     async fn start(&mut self, ready: &Ready, executions: &[Execution], cause: Option<Cause>) -> Result<(), Stop> {
         let uid = self.object.uid();
         let newest = executions.first().map_or("none", |e| &*e.id);
-        let requested = self.object.annotation(RELEASE_REQUESTED_AT).unwrap_or_default();
+        let requested = self.object.requested(RELEASE_REQUESTED_AT);
         let handled = self.object.status().last_handled_release_at;
         let released = !requested.is_empty() && handled.is_some_and(|handled| handled != requested);
         // The same token for the same cause: asked twice, CodePipeline starts one.
         let (token, why) = match (released, cause) {
-            (true, _) => (names::token(&[&uid, "release", requested]), format!("released by annotation ({requested})")),
+            (true, _) => {
+                (names::token(&[&uid, "release", &requested]), format!("released by annotation ({requested})"))
+            }
             (false, Some(cause)) => (names::token(&[&uid, cause.as_str(), newest]), cause.as_str().to_owned()),
             (false, None) => return Ok(()),
         };

@@ -19,7 +19,7 @@ use crate::controller::object::Object;
 use crate::controller::{Context, observe};
 use crate::model::desired::{Computed, ConnectionUse, Desired};
 use crate::model::execution::{Execution, ExecutionState, Failure};
-use crate::model::fanout::Fanout;
+use crate::model::fanout::{Fanout, Source};
 use crate::model::observed::{BucketView, Observed, ObservedConnection};
 use crate::model::placement::Placement;
 use crate::model::prefix::{self, Claim};
@@ -151,7 +151,7 @@ impl Pass<'_> {
     async fn quick_look(&mut self, ready: &Ready) -> Result<bool, Stop> {
         let status = self.object.status();
         let settled = self.context.memos.since_full_look(&self.object.uid());
-        let requested = self.object.annotation(RECONCILE_REQUESTED_AT).unwrap_or_default().to_owned();
+        let requested = self.object.requested(RECONCILE_REQUESTED_AT);
         let asked = status.last_handled_reconcile_at.is_some_and(|handled| handled != requested);
         let changed = status.observed_generation != self.object.current.metadata.generation;
         let (Some(since), Some(recorded)) = (settled, status.connection) else { return Ok(false) };
@@ -267,6 +267,10 @@ impl Pass<'_> {
 
     /// Of two objects that copy to the same keys the older one goes on.
     fn refuse_overlap(&self, fanout: &Fanout) -> Result<(), Stop> {
+        if fanout.destination == Source::Own(None) {
+            // Its name has a hash of its own: nobody else copies there.
+            return Ok(());
+        }
         let Settings { name_prefix, .. } = &self.context.settings;
         let claim = |object: &RepoFanout, fanout: &Fanout| Claim {
             bucket: prefix::bucket(fanout, name_prefix),

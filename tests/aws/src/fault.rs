@@ -35,6 +35,8 @@ pub enum When {
     Nth(u32),
     /// The first n.
     First(u32),
+    /// From the n-th on, so many.
+    Run(u32, u32),
     /// All.
     Always,
 }
@@ -44,7 +46,7 @@ pub enum When {
 pub struct Fault {
     account: String,
     operation: String,
-    writes_only: bool,
+    kind: Option<bool>,
     when: When,
     effect: Effect,
     seen: AtomicU32,
@@ -57,7 +59,7 @@ impl Fault {
         Self {
             account: account.to_owned(),
             operation: operation.to_owned(),
-            writes_only: false,
+            kind: None,
             when,
             effect,
             seen: AtomicU32::new(0),
@@ -67,7 +69,12 @@ impl Fault {
 
     /// Of any call that writes.
     pub fn of_writes(account: &str, when: When, effect: Effect) -> Self {
-        Self { writes_only: true, ..Self::new(account, "*", when, effect) }
+        Self { kind: Some(true), ..Self::new(account, "*", when, effect) }
+    }
+
+    /// Of any call that only reads.
+    pub fn of_reads(account: &str, when: When, effect: Effect) -> Self {
+        Self { kind: Some(false), ..Self::new(account, "*", when, effect) }
     }
 
     /// Tells, now and later, whether it struck.
@@ -78,7 +85,7 @@ impl Fault {
     fn strikes(&self, account: &str, operation: &str, write: bool) -> bool {
         let matches = self.account == account
             && (self.operation == "*" || self.operation == operation)
-            && (write || !self.writes_only);
+            && self.kind.is_none_or(|kind| kind == write);
         if !matches {
             return false;
         }
@@ -86,6 +93,7 @@ impl Fault {
         let strikes = match self.when {
             When::Nth(n) => count == n,
             When::First(n) => count <= n,
+            When::Run(n, many) => (n..n + many).contains(&count),
             When::Always => true,
         };
         if strikes {
