@@ -260,15 +260,28 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         case.apply("docs", json!({"repository": repository})).await.unwrap();
         case.authorize("docs").await;
         case.wait_delivered("docs", &commit).await;
-        let fault = Fault::new(API, "*", When::First(6), effect);
+        let fault = Fault::new(API, "*", When::First(3), effect);
         let struck = fault.struck();
-        case.proxy.as_ref().unwrap().faults.add(fault);
+        let proxy = case.proxy.as_ref().unwrap();
+        proxy.faults.add(fault);
+        // The watch ends, too, and is taken up again under the fault.
+        proxy.cut();
         let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
         case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
         live(&mut case, "delivered", &next).await;
         assert!(struck.load(Ordering::SeqCst));
         whole(&mut case, Life::Update).await;
     }
+}
+
+#[tokio::test]
+async fn failing_for_a_while_from_every_write_of_a_creation() {
+    assert!(at_every_write(Side::Aws, Life::Create, "fail-create", fail_for_a_while).await >= 13);
+}
+
+#[tokio::test]
+async fn killed_before_every_write_of_an_adoption() {
+    assert!(at_every_write(Side::Aws, Life::Adopt, "kill-b-adopt", kill_before).await >= 13);
 }
 
 #[tokio::test]

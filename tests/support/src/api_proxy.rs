@@ -21,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::Result;
 
@@ -34,6 +35,7 @@ pub struct ApiProxy {
     /// Its faults, of operations such as `PUT repofanouts/status`.
     pub faults: Arc<Faults>,
     past: Arc<Past>,
+    cut: watch::Sender<()>,
 }
 
 /// Answers to lists, as an API server gives them that lags behind.
@@ -44,6 +46,11 @@ struct Past {
 }
 
 impl ApiProxy {
+    /// Cuts all connections that stand now, watches among them.
+    pub fn cut(&self) {
+        self.cut.send_replace(());
+    }
+
     /// From now on the next list of each kind is answered as it was answered last.
     pub fn answer_from_the_past(&self) {
         self.past.replays.store(true, Ordering::SeqCst);
@@ -85,18 +92,23 @@ impl ApiProxy {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port: {e}"))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
+        let (cut, cuts) = watch::channel(());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&shared);
+                let (shared, mut cuts) = (Arc::clone(&shared), cuts.clone());
+                cuts.mark_unchanged();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| serve(Arc::clone(&shared), request));
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    tokio::select! {
+                        _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+                        Ok(()) = cuts.changed() => {}
+                    }
                 });
             }
         });
         let text = crate::cluster::kubeconfig(&format!("http://{address}"), None, token);
         std::fs::write(&kubeconfig, text).map_err(|e| format!("{}: {e}", kubeconfig.display()))?;
-        Ok(Self { kubeconfig, faults, past })
+        Ok(Self { kubeconfig, faults, past, cut })
     }
 }
 
