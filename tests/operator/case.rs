@@ -189,10 +189,22 @@ impl Case {
     }
 
     /// Waits for the object's own connection, and authorizes it as a person would.
+    ///
+    /// The first execution is held until the notification rule stands: one that ends
+    /// before is run once more, which is right, and a count that depends on time.
     pub async fn authorize(&self, name: &str) -> String {
         let status = self.wait_condition(name, "Ready", "False", "ConnectionPending").await;
+        let base = base_name(&status);
         let arn = status.connection.and_then(|c| c.arn).expect("an ARN");
+        self.aws().hold_executions(&self.account, true);
         self.aws().authorize(&arn).expect("a connection");
+        let watched = until(LIMIT, || async {
+            let rules = self.aws().rules(&self.account);
+            let found = rules.iter().any(|r| r.resource.ends_with(&base));
+            if found { Ok(()) } else { Err("no notification rule") }.map_err(str::to_owned)
+        });
+        watched.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
+        self.aws().hold_executions(&self.account, false);
         arn
     }
 

@@ -81,12 +81,11 @@ async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
     case.start();
     case.apply("docs", json!({"repository": repository})).await.unwrap();
     case.authorize("docs").await;
-    let waiting = case.wait("docs", "nothing waits for IAM", |s| {
-        s.conditions.iter().any(|c| c.type_ == "Provisioned" && c.reason == "IAMPropagating")
-            || condition(s, "Provisioned").is_some_and(|c| c.1 == "ServiceLinkedRoleCreating" || c.0 == "True")
-    });
-    waiting.await;
     let ready = case.wait_delivered("docs", &commit).await;
     assert_eq!(case.aws().rules(&case.account).len(), 1);
     assert_eq!(condition(&ready, "Stalled"), None);
+    let events = case.events("docs").await;
+    for reason in ["IAMPropagating", "ServiceLinkedRoleCreating"] {
+        assert!(events.iter().any(|(r, _)| r == reason), "nothing told of {reason}: {events:?}");
+    }
 }

@@ -10,6 +10,7 @@ mod deletion;
 mod failures;
 mod faults;
 mod generated;
+mod outages;
 mod ownership;
 mod permissions;
 mod process;

@@ -46,7 +46,7 @@ async fn story(name: &str, claims: Claims) {
     );
 
     // AVAILABLE: the pipeline runs once by itself, and what is in the repository is delivered.
-    case.aws().authorize(connection.arn.as_deref().unwrap()).unwrap();
+    assert_eq!(case.authorize("docs").await, connection.arn.clone().unwrap());
     let ready = case.wait_delivered("docs", &first).await;
     assert_eq!(condition(&ready, "Provisioned").unwrap(), ("True".to_owned(), "Provisioned".to_owned()));
     assert_eq!(condition(&ready, "Reconciling"), None);

@@ -79,6 +79,11 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
     let call = Call { account: caller.account.clone(), operation: name.clone(), write };
     world.calls.lock().expect("no panic while held").push(call);
 
+    if world.with_account(&caller.account, |a| a.throttles(&name)) {
+        let (status, code) = if caller.service == "s3" { (503, "SlowDown") } else { (400, "ThrottlingException") };
+        let failure = Failure { status, code: code.to_owned(), message: "Rate exceeded".to_owned() };
+        return Ok(failed(&caller.service, failure));
+    }
     let effect = world.faults.effect(&caller.account, &name, write);
     match &effect {
         Some(Effect::Fail { status, code, message }) => {

@@ -141,6 +141,11 @@ impl Aws {
         self.world.with_account(account, |a| a.assume_refusals = refusals);
     }
 
+    /// From now on each operation of the account takes so many calls a second, as AWS does.
+    pub fn throttle(&self, account: &str, per_second: Option<u32>) {
+        self.world.with_account(account, |a| a.rate = per_second);
+    }
+
     /// Adds a fault.
     pub fn fault(&self, fault: Fault) {
         self.world.faults.add(fault);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -87,6 +87,10 @@ pub struct Account {
     pub rule_refusals: u32,
     pub assume_refusals: u32,
     pub service_linked_role: bool,
+    /// How many calls a second each operation takes, if it throttles.
+    pub rate: Option<u32>,
+    /// Calls of an operation in the second that began then.
+    pub windows: HashMap<String, (Instant, u32)>,
     pub violations: Vec<String>,
 }
 
@@ -161,8 +165,23 @@ impl Default for Account {
             rule_refusals: 0,
             assume_refusals: 0,
             service_linked_role: false,
+            rate: None,
+            windows: HashMap::new(),
             violations: Vec::new(),
         }
+    }
+}
+
+impl Account {
+    /// Whether the operation has had its calls of this second.
+    pub fn throttles(&mut self, operation: &str) -> bool {
+        let Some(rate) = self.rate else { return false };
+        let (began, calls) = self.windows.entry(operation.to_owned()).or_insert((Instant::now(), 0));
+        if began.elapsed() >= Duration::from_secs(1) {
+            (*began, *calls) = (Instant::now(), 0);
+        }
+        *calls += 1;
+        *calls > rate
     }
 }
 

@@ -93,6 +93,28 @@ impl Cluster {
         self.kubectl_with(&["apply", "-f", "-"], Some(manifest)).await
     }
 
+    /// A field of a RepoFanout, by its JSON path.
+    ///
+    /// # Errors
+    /// kubectl failed; what it complained of.
+    pub async fn field(&self, namespace: &str, name: &str, path: &str) -> Result<String> {
+        self.kubectl(&["get", "rf", name, "-n", namespace, "-o", &format!("jsonpath={path}")]).await
+    }
+
+    /// Waits until a field of a RepoFanout has this value.
+    ///
+    /// # Errors
+    /// It has another one after a minute.
+    pub async fn wait_field(&self, namespace: &str, name: &str, path: &str, value: &str) -> Result<()> {
+        until(Duration::from_secs(60), || async {
+            match self.field(namespace, name, path).await? {
+                found if found == value => Ok(()),
+                found => Err(format!("{path} is '{found}' and not '{value}'")),
+            }
+        })
+        .await
+    }
+
     async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
         use tokio::io::AsyncWriteExt;
         let mut command = tokio::process::Command::new(&self.kubectl[0]);

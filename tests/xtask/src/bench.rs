@@ -113,17 +113,11 @@ impl Bench<'_> {
     }
 
     async fn get(&self, path: &str) -> Result<String> {
-        self.world.cluster.kubectl(&["get", "rf", "bench", "-o", &format!("jsonpath={path}")]).await
+        self.world.cluster.field("default", "bench", path).await
     }
 
     async fn wait(&self, path: &str, value: &str) -> Result<()> {
-        until(LIMIT, || async {
-            match self.get(path).await? {
-                found if found == value => Ok(()),
-                found => Err(format!("{path} is '{found}' and not '{value}'")),
-            }
-        })
-        .await
+        self.world.cluster.wait_field("default", "bench", path, value).await
     }
 
     /// Calls by operation since the n-th, and how many of them write.

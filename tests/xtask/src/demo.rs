@@ -122,17 +122,11 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     async fn get(&self, path: &str) -> Result<String> {
-        self.world.cluster.kubectl(&["get", "rf", "docs", "-n", NAMESPACE, "-o", &format!("jsonpath={path}")]).await
+        self.world.cluster.field(NAMESPACE, "docs", path).await
     }
 
     async fn wait(&self, path: &str, value: &str) -> Result<()> {
-        until(LIMIT, || async {
-            match self.get(path).await? {
-                found if found == value => Ok(()),
-                found => Err(format!("{path} is '{found}' and not '{value}'")),
-            }
-        })
-        .await
+        self.world.cluster.wait_field(NAMESPACE, "docs", path, value).await
     }
 
     async fn table(&self) -> Result<()> {

@@ -1,0 +1,201 @@
+//! AWS, the API server or the permissions are away for a while; two operators run at once.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+use support::API;
+use support::aws::{Effect, Fault, When};
+
+use crate::case::{Case, LIMIT, condition};
+use crate::faults::{Life, live, whole};
+
+/// The API server refuses, cuts off or forgets for a while; then it goes on.
+#[tokio::test]
+async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
+    let away = Effect::Fail { status: 503, code: "ServiceUnavailable".to_owned(), message: "away".to_owned() };
+    for (name, effect) in [("api-away", away), ("api-cut", Effect::CutBefore), ("api-lost", Effect::CutAfter)] {
+        let mut case = Case::without_operator(name, &["--leader-elect=false"]).await;
+        case.start_behind_proxy().await;
+        let (repository, commit) = case.repository().await;
+        case.apply("docs", json!({"repository": repository})).await.unwrap();
+        case.authorize("docs").await;
+        case.wait_delivered("docs", &commit).await;
+        let fault = Fault::new(API, "*", When::First(3), effect);
+        let struck = fault.struck();
+        let proxy = case.proxy.as_ref().unwrap();
+        proxy.faults.add(fault);
+        // The watch ends, too, and is taken up again under the fault.
+        proxy.cut();
+        let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
+        case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+        live(&mut case, "delivered", &next).await;
+        assert!(struck.load(Ordering::SeqCst));
+        whole(&mut case, Life::Update).await;
+    }
+}
+
+#[tokio::test]
+async fn two_operators_at_once_make_nothing_twice() {
+    let case = Case::new("two-first", &["--leader-elect=false"]).await;
+    let mut second = Case::without_operator("two-second", &["--leader-elect=false"]).await;
+    // A second process on the namespace and account of the first, as after a Lease that was lost late.
+    second.namespace.clone_from(&case.namespace);
+    second.account.clone_from(&case.account);
+    second.start();
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
+    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+    case.wait_delivered("docs", &next).await;
+    let aws = case.aws();
+    assert_eq!(aws.connections(&case.account).len(), 1);
+    assert_eq!((aws.pipelines(&case.account).len(), aws.rules(&case.account).len()), (1, 1));
+    // And they do not fight: once settled, neither writes.
+    case.wait("docs", "not settled", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
+    let (writes, version) = (case.writes(), crate::case::version(&case.get("docs").await));
+    let looks =
+        || aws.calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count();
+    let before = looks();
+    support::until(LIMIT, || async { if looks() - before >= 20 { Ok(()) } else { Err("too few looks".to_owned()) } })
+        .await
+        .unwrap();
+    assert_eq!((case.writes(), crate::case::version(&case.get("docs").await)), (writes, version));
+}
+
+/// What AWS does not allow is told with the call, and heals once it is allowed.
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let case = Case::new("denied", &[]).await;
+    let (repository, commit) = case.repository().await;
+    let message =
+        format!("User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic", case.account);
+    let effect = Effect::Fail { status: 403, code: "AuthorizationError".to_owned(), message };
+    case.aws().fault(Fault::new(&case.account, "sns:CreateTopic", When::Always, effect));
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    let status = case.wait_condition("docs", "Stalled", "True", "AccessDenied").await;
+    let told = crate::case::message(&status, "Stalled");
+    assert!(told.contains("may not call sns:CreateTopic") && !told.contains("assumed-role"), "{told}");
+    case.aws().clear_faults(&case.account);
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "allowed").await;
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+}
+
+#[tokio::test]
+async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
+    for (name, status, code) in [("expired", 400, "ExpiredToken"), ("down", 503, "ServiceUnavailable")] {
+        let mut case = Case::new(name, &["--leader-elect=false"]).await;
+        let (repository, commit) = case.repository().await;
+        let effect = Effect::Fail { status, code: code.to_owned(), message: "not now".to_owned() };
+        let fault = Fault::new(&case.account, "*", When::First(12), effect);
+        let struck = fault.struck();
+        // The operator asks STS first: it is up before AWS goes down.
+        case.apply("other", json!({"repository": repository})).await.unwrap();
+        case.wait_condition("other", "Ready", "False", "ConnectionPending").await;
+        case.delete("other").await;
+        case.wait_gone("other").await;
+        case.aws().fault(fault);
+        case.apply("docs", json!({"repository": repository})).await.unwrap();
+        live(&mut case, "delivered", &commit).await;
+        assert!(struck.load(Ordering::SeqCst));
+        whole(&mut case, Life::Create).await;
+    }
+}
+
+/// DeleteTarget is refused for a while after the rule is gone; a missing permission holds the end, and says so.
+#[tokio::test]
+async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
+    let case = Case::new("held", &[]).await;
+    case.delivered("docs").await;
+    let subscribed = "The target is subscribed to one or more notification rules".to_owned();
+    let refused = Effect::Fail { status: 400, code: "ValidationException".to_owned(), message: subscribed };
+    case.aws().fault(Fault::new(&case.account, "codestar-notifications:DeleteTarget", When::First(2), refused));
+    let denied = Effect::Fail { status: 403, code: "AccessDenied".to_owned(), message: "not authorized".to_owned() };
+    case.aws().fault(Fault::new(&case.account, "s3:DeleteBucket", When::Always, denied));
+    let connection = case.status("docs").await.connection.unwrap().arn.unwrap();
+    case.aws().set_connection(&connection, "ERROR").unwrap();
+    case.delete("docs").await;
+    let held = case.wait("docs", "nothing is said", |s| {
+        s.conditions.iter().any(|c| c.reason == "DeletionBlocked" && c.message.contains("s3:DeleteBucket"))
+    });
+    let held = held.await;
+    assert!(crate::case::message(&held, "Stalled").contains("repofanout.dev/abandon=docs"));
+    case.aws().clear_faults(&case.account);
+    case.wait_gone("docs").await;
+    let connections = case.aws().connections(&case.account);
+    assert_eq!(connections.len(), 1, "an authorization in ERROR is an authorization");
+    let events = case.events("docs").await;
+    assert!(events.iter().any(|(r, n)| r == "Retained" && n.contains(&connections[0].arn)), "{events:?}");
+}
+
+/// An operator that starts against an API server that lags: what it reads is old, and it harms nothing.
+#[tokio::test]
+async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
+    let mut case = Case::without_operator("past", &["--leader-elect=false"]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("gone", json!({"repository": repository})).await.unwrap();
+    // Its first list has both objects without a status.
+    case.start_behind_proxy().await;
+    case.wait_condition("gone", "Ready", "False", "ConnectionPending").await;
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    case.delete("gone").await;
+    case.wait_gone("gone").await;
+    let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
+    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+    case.wait_delivered("docs", &next).await;
+    let writes = case.writes();
+    // Restarted, it is told of the first list again: an old spec without a status, and an object that is gone.
+    case.proxy.as_ref().unwrap().answer_from_the_past();
+    case.start();
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
+    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    assert_eq!(case.writes(), writes, "it acted on the past");
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+}
+
+/// Each operation takes three calls a second: five objects get there all the same, and nothing twice.
+#[tokio::test]
+async fn a_throttled_account_serves_all_in_time() {
+    let case = Case::new("throttled", &["--allow-existing=arn:aws:*:connection/*"]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    let arn = case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    case.aws().throttle(&case.account, Some(3));
+    for n in 0..4 {
+        let spec = json!({"repository": repository, "connection": {"existingARN": arn}});
+        case.apply(&format!("more-{n}"), spec).await.unwrap();
+    }
+    for n in 0..4 {
+        case.wait_delivered(&format!("more-{n}"), &commit).await;
+    }
+    case.aws().throttle(&case.account, None);
+    let aws = case.aws();
+    assert_eq!(aws.connections(&case.account).len(), 1);
+    assert_eq!((aws.pipelines(&case.account).len(), aws.rules(&case.account).len()), (5, 5));
+}
+
+/// Killed between the start of an execution and its echo, it starts no second one.
+#[tokio::test]
+async fn a_release_is_started_once_also_by_an_operator_that_dies() {
+    let strikes: [fn(u32) -> Effect; 2] = [Effect::KillBefore, Effect::KillAfter];
+    for (n, strike) in strikes.into_iter().enumerate() {
+        let mut case = Case::new(&format!("release-dies-{n}"), &["--leader-elect=false"]).await;
+        let (repository, commit) = case.repository().await;
+        case.apply("docs", json!({"repository": repository})).await.unwrap();
+        case.authorize("docs").await;
+        let base = crate::case::base_name(&case.wait_delivered("docs", &commit).await);
+        let effect = strike(case.operator.as_ref().unwrap().id());
+        case.aws().fault(Fault::new(&case.account, "codepipeline:StartPipelineExecution", When::Nth(1), effect));
+        case.annotate("docs", "repofanout.dev/release-requested-at", "now").await;
+        case.operator.as_mut().unwrap().ended().await.unwrap();
+        case.start();
+        case.wait("docs", "not echoed", |s| s.last_handled_release_at.as_deref() == Some("now")).await;
+        live(&mut case, "delivered", &commit).await;
+        assert_eq!(case.aws().executions(&case.account, &base).len(), 2);
+    }
+}
