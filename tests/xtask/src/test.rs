@@ -10,9 +10,12 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         cargo(&["fmt", "--all", "--check"], "formatting: run `cargo fmt --all`")?;
         cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], "clippy")?;
     }
-    let mut arguments = vec!["test", "--workspace"];
-    arguments.extend(filter);
-    cargo(&arguments, "tests")
+    let mut pure = vec!["test", "--workspace", "--lib", "--bins"];
+    pure.extend(filter);
+    cargo(&pure, "pure tests")?;
+    let mut operator = vec!["test", "--package", "repofanout", "--test", "operator"];
+    operator.extend(filter);
+    cargo(&operator, "tests of the operator")
 }
 
 /// The random walk of the tests, for longer and from another seed each time.
