@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::object::Object;
 use super::{Context, observe};
 use crate::api::{ABANDON, FINALIZER, RepoFanout};
 use crate::cloud::{Class, Cloud, Error};
-use crate::model::desired::{Computed, Connection, ConnectionUse};
+use crate::model::desired::{self, Computed, Connection, ConnectionUse};
 use crate::model::observed::{BucketView, ConnectionState};
 use crate::model::owner::{Owner, RETAINED_AT, Tags};
 use crate::model::placement::Placement;
@@ -45,11 +45,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         held.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
         return release(context, held).await;
     }
-    let Some(ending) = Ending::of(context, &held) else {
-        info!("nothing was ever made for the object");
-        return release(context, held).await;
-    };
-    let (blocked, message, delay) = match ending {
+    let (blocked, message, delay) = match Ending::of(context, &held) {
         Err(message) => (true, message, Duration::from_secs(300)),
         Ok(ending) => match ending.run().await {
             Ok(Outcome::Done(kept)) => {
@@ -111,21 +107,20 @@ struct Ending {
 }
 
 impl Ending {
-    /// From what was recorded; else from what the names would be. Nothing if
-    /// nothing can have been made; an error if it is out of reach.
-    fn of(context: &Context, held: &Object<'_>) -> Option<Result<Self, String>> {
+    /// From what was recorded; else from what the names would be. An error if it is out of reach.
+    fn of(context: &Context, held: &Object<'_>) -> Result<Self, String> {
         let status = held.status();
         let spec = &held.current.spec;
         let owner = fanout::owner(&held.current, &context.settings);
         let place = match &status.placement {
             Some(recorded) if recorded.account != context.identity.account => {
-                return Some(Err(format!(
+                return Err(format!(
                     "the resources are in account {}, and the operator has credentials of account {}; give it the former ones back, \
                      or set the annotation {ABANDON}={} to leave them in AWS and end",
                     recorded.account,
                     context.identity.account,
                     held.current.name_any()
-                )));
+                ));
             }
             Some(recorded) => Placement::recorded(recorded),
             None => Placement {
@@ -142,8 +137,8 @@ impl Ending {
             name.or(chosen).unwrap_or_else(|| computed.to_owned())
         };
         let chosen_topic = spec.notifications.as_ref().and_then(|n| n.topic_name.as_ref());
-        let topic_arn = |name: &String| names.topic_arn.replace(&names.base, name);
-        Some(Ok(Self {
+        let topic_arn = |name: &String| desired::topic_arn(&place, name);
+        Ok(Self {
             cloud: context.regions.region(&place.region),
             artifacts: bucket(
                 Resource::Artifacts,
@@ -163,7 +158,7 @@ impl Ending {
             now: Timestamp::now(),
             owner,
             names,
-        }))
+        })
     }
 
     /// In the order in which nothing is left that reaches into what is gone.

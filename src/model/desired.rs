@@ -275,7 +275,8 @@ impl Computed {
     }
 }
 
-fn topic_arn(place: &Placement, name: &str) -> String {
+/// ARN that AWS makes of a topic's name.
+pub fn topic_arn(place: &Placement, name: &str) -> String {
     format!("arn:{}:sns:{}:{}:{name}", place.partition, place.region, place.account)
 }
 

@@ -155,23 +155,23 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
         || (look.progress == Progress::Unchanged && find(status, ConditionType::Stalled).is_some());
 
     if let Some(Verdict(state, reason, message)) = connection {
-        set(status, look, ConditionType::ConnectionAvailable, state, reason, &message);
+        set(status, look.generation, ConditionType::ConnectionAvailable, state, reason, &message);
     }
     if let Some(Verdict(state, reason, message)) = provisioned {
-        set(status, look, ConditionType::Provisioned, state, reason, &message);
+        set(status, look.generation, ConditionType::Provisioned, state, reason, &message);
     }
     if let Some(drift) = look.drift {
         let (state, reason, message) = match drift {
             [] => (False, Reason::NoDrift, "AWS is as the spec says".to_owned()),
             found => (True, Reason::DriftDetected, found.join("; ")),
         };
-        set(status, look, ConditionType::Drifted, state, reason, &message);
+        set(status, look.generation, ConditionType::Drifted, state, reason, &message);
     }
     if let Some(Verdict(state, reason, message)) = delivered {
-        set(status, look, ConditionType::Delivered, state, reason, &message);
+        set(status, look.generation, ConditionType::Delivered, state, reason, &message);
     }
     let Verdict(state, reason, message) = ready_verdict(status, refused);
-    set(status, look, ConditionType::Ready, state, reason, &message);
+    set(status, look.generation, ConditionType::Ready, state, reason, &message);
 
     // kstatus: abnormal conditions stand only while they hold.
     let stalled = refused;
@@ -179,7 +179,7 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
     let reconciling = !stalled && !failed && state != True;
     for (type_, holds) in [(ConditionType::Stalled, stalled), (ConditionType::Reconciling, reconciling)] {
         if holds {
-            set(status, look, type_, True, reason, &message);
+            set(status, look.generation, type_, True, reason, &message);
         } else {
             conditions::remove(&mut status.conditions, type_.as_str());
         }
@@ -191,14 +191,14 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
 
 fn set(
     status: &mut RepoFanoutStatus,
-    look: &Look<'_>,
+    generation: Option<i64>,
     type_: ConditionType,
     state: ConditionStatus,
     reason: Reason,
     message: &str,
 ) {
     let desired = DesiredCondition::new(type_.as_str(), state, reason.as_str(), cap(message));
-    let _ = conditions::set(&mut status.conditions, desired.observed_generation(look.generation));
+    let _ = conditions::set(&mut status.conditions, desired.observed_generation(generation));
 }
 
 fn find(status: &RepoFanoutStatus, type_: ConditionType) -> Option<&Condition> {
@@ -330,13 +330,7 @@ pub fn suspended(before: &RepoFanoutStatus, generation: Option<i64>) -> RepoFano
     let mut next = before.clone();
     next.observed_generation = generation;
     let message = "spec.suspend is true: the operator does not look at AWS; the pipeline goes on";
-    let desired = DesiredCondition::new(
-        ConditionType::Provisioned.as_str(),
-        ConditionStatus::Unknown,
-        Reason::Suspended.as_str(),
-        message,
-    );
-    let _ = conditions::set(&mut next.conditions, desired.observed_generation(generation));
+    set(&mut next, generation, ConditionType::Provisioned, ConditionStatus::Unknown, Reason::Suspended, message);
     conditions::remove(&mut next.conditions, ConditionType::Reconciling.as_str());
     next
 }
@@ -351,12 +345,8 @@ pub fn deleting(before: &RepoFanoutStatus, generation: Option<i64>, blocked: boo
     } else {
         (ConditionType::Reconciling, ConditionType::Stalled)
     };
-    let mut set = |type_: ConditionType, state| {
-        let desired = DesiredCondition::new(type_.as_str(), state, reason.as_str(), cap(message));
-        let _ = conditions::set(&mut next.conditions, desired.observed_generation(generation));
-    };
-    set(ConditionType::Ready, ConditionStatus::False);
-    set(holds, ConditionStatus::True);
+    set(&mut next, generation, ConditionType::Ready, ConditionStatus::False, reason, message);
+    set(&mut next, generation, holds, ConditionStatus::True, reason, message);
     conditions::remove(&mut next.conditions, other.as_str());
     next
 }
