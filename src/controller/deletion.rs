@@ -60,7 +60,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
                 warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, message = %error.message, "AWS");
                 let own: Vec<String> = held.status().resources.into_values().collect();
                 let own: Vec<&str> = own.iter().map(String::as_str).collect();
-                let said = format!("{} said: {}", error.call, arn::filter(&error.message, &own));
+                let said = status::said(&error, &own);
                 let name = object.name_any();
                 let blocked = matches!(error.class, Class::Denied | Class::Invalid | Class::Quota);
                 let message = if blocked {

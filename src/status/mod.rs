@@ -18,7 +18,7 @@ use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Failur
 use crate::model::observed::ObservedConnection;
 use crate::model::placement::Placement;
 pub use notice::{Notice, notices};
-pub use progress::{Progress, overdue, progress};
+pub use progress::{Progress, overdue, progress, said};
 
 /// The longest message of a condition; the API server allows 32,768 characters.
 const LONGEST_MESSAGE: usize = 1024;

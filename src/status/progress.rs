@@ -19,9 +19,14 @@ pub enum Progress {
     Refused(Vec<Refusal>),
 }
 
+/// The cloud's words, as the object's readers may see them.
+pub fn said(error: &Error, own: &[&str]) -> String {
+    format!("{} said: {}", error.call, arn::filter(&error.message, own))
+}
+
 /// What an error of the cloud means for the object.
 pub fn progress(error: &Error, own: &[&str]) -> Progress {
-    let said = format!("{} said: {}", error.call, arn::filter(&error.message, own));
+    let said = said(error, own);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
     match error.class {
         Class::Denied => refused(

@@ -20,8 +20,8 @@ impl Pass<'_> {
     pub(super) async fn deliver(&mut self, ready: &Ready, observed: Option<&Observed>) -> Result<(), Stop> {
         let Ready { fanout, names, cloud, .. } = ready;
         let pipeline = observed.and_then(|o| o.pipeline.as_ref());
-        if observed.is_some() && pipeline.is_some() {
-            // What was just written may have cancelled one.
+        if self.saw.wrote && pipeline.is_some() {
+            // What was just written may have started or cancelled one.
             self.saw.executions = Some(cloud.pipelines.executions(&names.base).await?);
         }
         let Some(executions) = self.saw.executions.clone() else { return Ok(()) };

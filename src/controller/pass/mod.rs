@@ -101,6 +101,8 @@ struct Saw {
     full: bool,
     settled: bool,
     wait: Option<Duration>,
+    /// Whether anything was written to AWS.
+    wrote: bool,
     /// Whether AWS was made to match this generation, as far as an unauthorized connection allows.
     applied: bool,
     /// Whether the pass came to its end.
@@ -234,6 +236,7 @@ impl Pass<'_> {
             for step in &plan.steps {
                 info!(resource = step.resource.as_str(), action = ?step.action, "step");
                 let context = apply::Context { intent: &intent, now: self.now, former_topic: facts.former_topic };
+                self.saw.wrote = true;
                 let result = apply(cloud, &desired, &mut observed, step, context).await;
                 self.record(&desired, &observed);
                 self.saw.connection = observed.connection.clone();
