@@ -37,25 +37,26 @@ pub async fn apply(
             observed.spare_connections.retain(|c| c.arn != *arn);
         }
         (Action::Create, Resource::Artifacts) => {
-            create_bucket(cloud, &desired.artifacts, &mut observed.artifacts, None).await?;
+            create_bucket(cloud, desired.artifacts.as_ref(), &mut observed.artifacts, None).await?;
         }
         (Action::Create, Resource::Destination) => {
-            create_bucket(cloud, &desired.destination, &mut observed.destination, Some(context.now)).await?;
+            create_bucket(cloud, desired.destination.as_ref(), &mut observed.destination, Some(context.now)).await?;
         }
         (Action::Update(delta), Resource::Artifacts) => {
-            update_bucket(cloud, &desired.artifacts, &mut observed.artifacts, delta).await?;
+            update_bucket(cloud, desired.artifacts.as_ref(), &mut observed.artifacts, delta).await?;
         }
         (Action::Update(delta), Resource::Destination) => {
-            update_bucket(cloud, &desired.destination, &mut observed.destination, delta).await?;
+            update_bucket(cloud, desired.destination.as_ref(), &mut observed.destination, delta).await?;
         }
         (Action::Create, Resource::Connection) => {
-            let ConnectionUse::Own(connection) = &desired.connection else { return Ok(()) };
+            let Some(ConnectionUse::Own(connection)) = &desired.connection else { return Ok(()) };
             let mut tags = connection.tags.clone();
             tags.insert(INTENT.to_owned(), context.intent.to_owned());
             observed.connection = Some(cloud.connections.create(connection, &tags).await?);
         }
         (Action::Update(delta), Resource::Connection) => {
-            let (ConnectionUse::Own(connection), Some(found)) = (&desired.connection, &mut observed.connection) else {
+            let (Some(ConnectionUse::Own(connection)), Some(found)) = (&desired.connection, &mut observed.connection)
+            else {
                 return Ok(());
             };
             cloud.connections.tag(&found.arn, &delta.tags()).await?;
@@ -75,11 +76,11 @@ pub async fn apply(
             observed.role = Some(found.updated(role));
         }
         (Action::Create, Resource::Topic) => {
-            let TopicUse::Own(topic) = &desired.topic else { return Ok(()) };
+            let Some(TopicUse::Own(topic)) = &desired.topic else { return Ok(()) };
             observed.topic = Some(cloud.topics.create(topic).await?);
         }
         (Action::Update(delta), Resource::Topic) => {
-            let (TopicUse::Own(topic), Some(found)) = (&desired.topic, &observed.topic) else { return Ok(()) };
+            let (Some(TopicUse::Own(topic)), Some(found)) = (&desired.topic, &observed.topic) else { return Ok(()) };
             let document = policy::merge(found.policy.as_ref(), &topic.statement);
             cloud.topics.update(topic, &document, delta).await?;
             observed.topic = Some(found.updated(topic));
@@ -99,13 +100,15 @@ pub async fn apply(
             };
         }
         (Action::Create, Resource::NotificationRule) => {
-            let rule = &desired.notification_rule;
+            let Some(rule) = &desired.notification_rule else { return Ok(()) };
             let arn = cloud.notification_rules.create(rule).await?;
             // Its time by AWS's clock decides whether the first success was announced.
             observed.notification_rule = cloud.notification_rules.observe(&arn).await?;
         }
         (Action::Update(changes), Resource::NotificationRule) => {
-            let (rule, Some(found)) = (&desired.notification_rule, &observed.notification_rule) else { return Ok(()) };
+            let (Some(rule), Some(found)) = (&desired.notification_rule, &observed.notification_rule) else {
+                return Ok(());
+            };
             let targets = delta::targets(rule, found, context.former_topic);
             cloud.notification_rules.update(&found.arn, rule, &targets, changes).await?;
             observed.notification_rule = Some(found.updated(rule, targets));
@@ -117,11 +120,11 @@ pub async fn apply(
 
 async fn create_bucket(
     cloud: &Cloud,
-    desired: &BucketUse,
+    desired: Option<&BucketUse>,
     view: &mut BucketView,
     stamp: Option<Timestamp>,
 ) -> Result<()> {
-    let BucketUse::Own(bucket) = desired else { return Ok(()) };
+    let Some(BucketUse::Own(bucket)) = desired else { return Ok(()) };
     let mut tags = bucket.tags.clone();
     tags.extend(stamp.map(|now| (CREATED_AT.to_owned(), now.to_string())));
     cloud.buckets.create(bucket, &tags).await?;
@@ -130,8 +133,8 @@ async fn create_bucket(
     Ok(())
 }
 
-async fn update_bucket(cloud: &Cloud, desired: &BucketUse, view: &mut BucketView, delta: &Delta) -> Result<()> {
-    let (BucketUse::Own(bucket), BucketView::Present(found)) = (desired, &view) else { return Ok(()) };
+async fn update_bucket(cloud: &Cloud, desired: Option<&BucketUse>, view: &mut BucketView, delta: &Delta) -> Result<()> {
+    let (Some(BucketUse::Own(bucket)), BucketView::Present(found)) = (desired, &view) else { return Ok(()) };
     cloud.buckets.update(bucket, delta).await?;
     *view = BucketView::Present(Box::new(found.updated(bucket)));
     Ok(())

@@ -82,9 +82,13 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_S3_PATH_STYLE")]
     pub s3_path_style: bool,
 
-    /// The one namespace whose objects are served. All if left out.
-    #[arg(long, env = "REPOFANOUT_WATCH_NAMESPACE")]
-    pub watch_namespace: Option<String>,
+    /// Refuses objects without a RepoFanoutClass.
+    #[arg(long, env = "REPOFANOUT_REQUIRE_CLASS")]
+    pub require_class: bool,
+
+    /// A namespace whose objects are served; may be repeated. All if left out.
+    #[arg(long = "watch-namespace", env = "REPOFANOUT_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
 
     /// How many objects are worked on at once.
     #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -94,7 +98,7 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
     pub poll_interval: Duration,
 
-    /// Name of this installation: of its Lease, and in its events.
+    /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the classes that it serves.
     #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = "repofanout")]
     pub controller_name: String,
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 use kube::{Api, Client, CustomResourceExt};
-use repofanout::api::{self, RepoFanout};
+use repofanout::api::{self, RepoFanout, RepoFanoutClass};
 use repofanout::aws::Aws;
 use repofanout::cli::{Cli, Command, Policy, Run};
 use repofanout::controller::{self, Context, Lease, Options, Pace};
@@ -75,7 +75,8 @@ async fn serve(run: Run) -> Result<(), String> {
         Some(id) => id,
         None => cluster_id(&client).await?,
     };
-    crd_established(&client).await?;
+    crd_established::<RepoFanoutClass>(&client).await?;
+    crd_established::<RepoFanout>(&client).await?;
     let aws = Aws::connect(run.region, run.s3_path_style).await?;
     info!(account = aws.identity().account, region = aws.home(), cluster_id, "connected to AWS");
 
@@ -91,11 +92,13 @@ async fn serve(run: Run) -> Result<(), String> {
         allow_names: run.allow_names,
         allow_existing: run.allow_existing,
         region: aws.home().to_owned(),
+        require_class: run.require_class,
+        controller: run.controller_name,
     };
     let pace = Pace { idle: run.poll_interval, close: run.poll_interval.min(Duration::from_secs(5)) };
     let identity = aws.identity().clone();
-    let context = Context::new(client, Arc::new(aws), identity, settings, pace, &run.controller_name);
-    let options = Options { watch_namespace: run.watch_namespace, concurrency: run.concurrency, lease };
+    let context = Context::new(client, Arc::new(aws), identity, settings, pace);
+    let options = Options { watch_namespaces: run.watch_namespaces, concurrency: run.concurrency, lease };
     controller::run(Arc::new(context), options, shutdown).await
 }
 
@@ -113,10 +116,10 @@ async fn cluster_id(client: &Client) -> Result<String, String> {
     namespace.metadata.uid.ok_or_else(|| "the namespace kube-system has no uid; give --cluster-id".to_owned())
 }
 
-/// Waits, visibly, until the API server knows RepoFanouts.
-async fn crd_established(client: &Client) -> Result<(), String> {
+/// Waits, visibly, until the API server knows the resource.
+async fn crd_established<K: CustomResourceExt>(client: &Client) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = RepoFanout::crd_name();
+    let name = K::crd_name();
     let missing =
         api.get_opt(name).await.map_err(|e| format!("the API server does not tell of {name}: {e}"))?.is_none();
     if missing {

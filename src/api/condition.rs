@@ -13,6 +13,8 @@ pub enum ConditionType {
     Delivered,
     /// Somebody changed something behind the operator's back, and `drift: Detect` leaves it so.
     Drifted,
+    /// Of a class: the account's quotas leave room for more fan-outs.
+    QuotaAvailable,
     /// kstatus: something is still to happen before the object is as it should be.
     Reconciling,
     /// kstatus: nothing will happen until a person does something.
@@ -28,6 +30,7 @@ impl ConditionType {
             Self::Provisioned => "Provisioned",
             Self::Delivered => "Delivered",
             Self::Drifted => "Drifted",
+            Self::QuotaAvailable => "QuotaAvailable",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }
@@ -91,6 +94,16 @@ reasons! {
     QuotaExceeded,
     /// A connection may have been made whose ARN is not known yet.
     ConnectionUnconfirmed,
+    /// The class does not exist, or has not made yet what it shares.
+    ClassNotReady,
+    /// Fan-outs still use the class that is to be deleted.
+    InUse,
+    /// The account's quotas leave room.
+    QuotaAvailable,
+    /// A quota of the account is nearly used up.
+    QuotaLow,
+    /// What is not used any more is being deleted.
+    CleaningUp,
     /// The resource in AWS belongs to somebody else.
     NotOwned,
     /// The operator's settings do not allow what the spec asks for.

@@ -29,6 +29,7 @@ use super::status::RepoFanoutStatus;
     printcolumn(name = "Commit", type_ = "string", json_path = ".status.delivered.commit.shortID"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Class", type_ = "string", json_path = ".status.placement.class", priority = 1),
     printcolumn(name = "Account", type_ = "string", json_path = ".status.placement.account", priority = 1),
     printcolumn(name = "Region", type_ = "string", json_path = ".status.placement.region", priority = 1),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".status.delivered.bucket", priority = 1),
@@ -65,6 +66,12 @@ pub struct RepoFanoutSpec {
     #[x_kube(validation = Rule::new("!self.contains('..') && !self.contains('//') && !self.contains('@{') && !self.startsWith('/') && !self.startsWith('-') && !self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')")
         .message("branch: write a branch name as git has it, without '..', '//' or '@{', not starting with '/' or '-', not ending with '/', '.' or '.lock'"))]
     pub branch: String,
+
+    /// The `RepoFanoutClass` whose account, region and shared resources it uses. The default class, or none, if left out: that is
+    /// decided once. Writing another one moves the fan-out: it delivers to the new place before the old one goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub class_name: Option<String>,
 
     /// Readable base of every AWS name, only where the operator's settings allow names. Made of namespace and name if left out. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,9 +19,18 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_generation: Option<i64>,
 
+    /// The generation of the class's spec that AWS was last made to match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_class_generation: Option<i64>,
+
     /// Where the resources live; decided once, before the first write to AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
+
+    /// What is not used any more: deleted, or kept as `spec.deletion` says, once the present place has been delivered to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub former: Vec<FormerStatus>,
 
     /// The connection to the repository's provider.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,9 +88,24 @@ pub struct PlacementStatus {
     /// The AWS region.
     #[schemars(length(max = 32))]
     pub region: String,
+    /// The `RepoFanoutClass`, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub class: Option<String>,
     /// What every generated name begins with.
     #[schemars(length(max = 63))]
     pub base_name: String,
+}
+
+/// What belonged to the object before its spec or its class changed.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerStatus {
+    /// Where it lives.
+    pub placement: PlacementStatus,
+    /// ARNs by resource.
+    #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
+    pub resources: BTreeMap<String, String>,
 }
 
 /// The connection to the repository's provider.

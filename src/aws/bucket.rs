@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{
-    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, CreateBucketConfiguration,
-    Delete, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
-    ObjectOwnership, OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
-    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, Tagging,
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketNamespace,
+    CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
+    ObjectIdentifier, ObjectOwnership, OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration,
+    ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    Tag, Tagging,
 };
 
+use super::error::classify;
 use super::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{self, Buckets, Class, Result};
 use crate::model::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
@@ -22,19 +24,31 @@ const PAGES: usize = 10;
 #[async_trait]
 impl Buckets for Clients {
     async fn observe(&self, name: &str, settings: bool) -> Result<BucketView> {
+        const CALL: &str = "s3:HeadBucket";
         let head = self.s3.head_bucket().bucket(name).expected_bucket_owner(&self.account).send();
-        match self.call("s3:HeadBucket", head).await {
+        self.limits.ready(&self.account, &self.region, CALL).await;
+        match head.await {
             Ok(head) => match head.bucket_region() {
                 Some(region) if region != self.region => return Ok(BucketView::Elsewhere(region.to_owned())),
                 _ => {}
             },
-            Err(e) => {
-                return match (e.class, e.message.as_str()) {
-                    (Class::NotFound, _) => Ok(BucketView::Missing),
-                    (Class::Denied, _) => Ok(BucketView::Forbidden),
-                    // S3 answers 301, and 400 where the region is of another signing version.
-                    (Class::Invalid, _) => Ok(BucketView::Elsewhere("another than the operator asked in".to_owned())),
-                    _ => Err(e),
+            Err(error) => {
+                // Answers to HEAD have no words: what went wrong is told by status and header alone.
+                let answer = error.raw_response();
+                let status = answer.map(|a| a.status().as_u16());
+                let region = answer.and_then(|a| a.headers().get("x-amz-bucket-region")).map(str::to_owned);
+                let error = classify(CALL, error);
+                return match (error.class, status, region) {
+                    (Class::NotFound, ..) => Ok(BucketView::Missing),
+                    (Class::Denied, ..) => Ok(BucketView::Forbidden),
+                    (_, Some(301 | 400), Some(region)) if region != self.region => Ok(BucketView::Elsewhere(region)),
+                    (_, Some(301), _) => Ok(BucketView::Elsewhere("another than the operator asked in".to_owned())),
+                    (_, Some(400), _) => Err(cloud::Error {
+                        class: Class::Denied,
+                        message: "HTTP status 400, as a rule because credentials have expired".to_owned(),
+                        ..error
+                    }),
+                    _ => Err(error),
                 };
             }
         }
@@ -45,15 +59,17 @@ impl Buckets for Clients {
             self.tags(name),
             self.public_access_blocked(name),
             self.owner_enforced(name),
-            self.encrypted(name),
+            self.encryption(name),
             self.policy(name),
             self.lifecycle_rules(name),
         );
+        let encryption = encryption?;
         Ok(BucketView::Present(Box::new(ObservedBucket {
             tags: tags?,
             public_access_blocked: public?,
             owner_enforced: ownership?,
-            encrypted: encryption?,
+            encrypted: encryption.0,
+            kms_key: encryption.1,
             policy: policy?,
             lifecycle: lifecycle?.iter().find(|r| r.id() == Some(LIFECYCLE_RULE)).and_then(read_lifecycle),
         })))
@@ -73,10 +89,14 @@ impl Buckets for Clients {
             .s3
             .create_bucket()
             .bucket(&desired.name)
+            .set_bucket_namespace(desired.account_regional.then_some(BucketNamespace::AccountRegional))
             .create_bucket_configuration(configuration.build())
             .object_ownership(ObjectOwnership::BucketOwnerEnforced)
             .send();
         self.call(CALL, create).await?;
+        if desired.kms_key.is_some() {
+            self.put_encryption(desired).await?;
+        }
         // A bucket that was just made has neither policy nor rules.
         self.put_statement(desired, None).await?;
         self.put_lifecycle(desired, Vec::new()).await
@@ -108,15 +128,7 @@ impl Buckets for Clients {
             self.call(CALL, put.ownership_controls(controls).send()).await?;
         }
         if delta.has(Field::Encryption) {
-            const CALL: &str = "s3:PutEncryptionConfiguration";
-            let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
-            let rule = ServerSideEncryptionRule::builder()
-                .apply_server_side_encryption_by_default(default.map_err(unbuildable(CALL))?)
-                .build();
-            let configuration =
-                ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(unbuildable(CALL))?;
-            let put = self.s3.put_bucket_encryption().bucket(name).expected_bucket_owner(&self.account);
-            self.call(CALL, put.server_side_encryption_configuration(configuration).send()).await?;
+            self.put_encryption(desired).await?;
         }
         if delta.has(Field::Policy) {
             let present = self.policy(name).await?;
@@ -217,11 +229,14 @@ impl Clients {
         Ok(controls.is_some_and(|c| c.rules.iter().any(|r| r.object_ownership == ObjectOwnership::BucketOwnerEnforced)))
     }
 
-    async fn encrypted(&self, name: &str) -> Result<bool> {
+    /// Whether it is encrypted, and by which KMS key.
+    async fn encryption(&self, name: &str) -> Result<(bool, Option<String>)> {
         let get = self.s3.get_bucket_encryption().bucket(name).expected_bucket_owner(&self.account).send();
         let answer = found(self.call("s3:GetEncryptionConfiguration", get).await)?;
         let configuration = answer.and_then(|a| a.server_side_encryption_configuration);
-        Ok(configuration.is_some_and(|c| c.rules.iter().any(|r| r.apply_server_side_encryption_by_default.is_some())))
+        let rules = configuration.map(|c| c.rules).unwrap_or_default();
+        let default = rules.into_iter().find_map(|r| r.apply_server_side_encryption_by_default);
+        Ok((default.is_some(), default.and_then(|d| d.kms_master_key_id)))
     }
 
     async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>> {
@@ -234,6 +249,25 @@ impl Clients {
     async fn lifecycle_rules(&self, name: &str) -> Result<Vec<LifecycleRule>> {
         let get = self.s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(&self.account).send();
         Ok(found(self.call("s3:GetLifecycleConfiguration", get).await)?.and_then(|a| a.rules).unwrap_or_default())
+    }
+
+    /// Encrypts by the bucket's key, or by Amazon S3's own.
+    async fn put_encryption(&self, desired: &Bucket) -> Result<()> {
+        const CALL: &str = "s3:PutEncryptionConfiguration";
+        let algorithm =
+            if desired.kms_key.is_some() { ServerSideEncryption::AwsKms } else { ServerSideEncryption::Aes256 };
+        let default = ServerSideEncryptionByDefault::builder()
+            .sse_algorithm(algorithm)
+            .set_kms_master_key_id(desired.kms_key.clone());
+        let rule = ServerSideEncryptionRule::builder()
+            .apply_server_side_encryption_by_default(default.build().map_err(unbuildable(CALL))?)
+            // One key for a bucket's day instead of one for each object.
+            .set_bucket_key_enabled(desired.kms_key.as_ref().map(|_| true))
+            .build();
+        let configuration =
+            ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(unbuildable(CALL))?;
+        let put = self.s3.put_bucket_encryption().bucket(&desired.name).expected_bucket_owner(&self.account);
+        self.call(CALL, put.server_side_encryption_configuration(configuration).send()).await.map(|_| ())
     }
 
     /// Puts our statement beside those of the others.

@@ -4,9 +4,9 @@
 use async_trait::async_trait;
 use aws_sdk_codestarconnections::config;
 use aws_sdk_codestarconnections::config::retry::RetryConfig;
-use aws_sdk_codestarconnections::types::{Connection, ConnectionStatus, ProviderType, Tag};
+use aws_sdk_codestarconnections::types::{Connection, ProviderType, Tag};
 
-use super::{Clients, found, gone};
+use super::{Clients, found, gone, length};
 use crate::cloud::{Connections, Result};
 use crate::model::desired;
 use crate::model::observed::{ConnectionState, ObservedConnection};
@@ -35,6 +35,12 @@ impl Connections for Clients {
             named.push(connection);
         }
         Ok(named)
+    }
+
+    async fn count(&self) -> Result<i32> {
+        let pages = self.connections.list_connections().max_results(100).into_paginator().send().try_collect();
+        let pages = self.call("codestar-connections:ListConnections", pages).await?;
+        Ok(length(pages.iter().map(|p| p.connections().len())))
     }
 
     async fn create(&self, desired: &desired::Connection, tags: &Tags) -> Result<ObservedConnection> {
@@ -75,11 +81,7 @@ fn read(connection: &Connection) -> ObservedConnection {
     ObservedConnection {
         arn: connection.connection_arn().unwrap_or_default().to_owned(),
         name: connection.connection_name().unwrap_or_default().to_owned(),
-        state: match connection.connection_status() {
-            Some(ConnectionStatus::Available) => ConnectionState::Available,
-            Some(ConnectionStatus::Pending) => ConnectionState::Pending,
-            _ => ConnectionState::Error,
-        },
+        state: ConnectionState::parse(connection.connection_status().map_or("", |s| s.as_str())),
         provider: connection.provider_type().map_or("", |p| p.as_str()).to_owned(),
         tags: Tags::new(),
     }

@@ -1,5 +1,6 @@
 //! SDK errors → [`Class`]; the only place that knows AWS's error codes.
 
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -13,6 +14,9 @@ pub fn classify<E>(call: &'static str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
+    if let Some(refused) = not_assumed(&error) {
+        return refused;
+    }
     let status = error.raw_response().map(|r| r.status().as_u16());
     let request_id = error.raw_response().and_then(|r| {
         ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| r.headers().get(*h)).map(str::to_owned)
@@ -29,6 +33,24 @@ where
     });
     let class = class(code.as_deref(), &message, status);
     Error { class, call, code, message, request_id }
+}
+
+/// What STS said, where a call was never sent because the role of its account was not to be had.
+fn not_assumed(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(said) = error.downcast_ref::<SdkError<AssumeRoleError>>()
+            && let Some(service) = said.as_service_error()
+        {
+            let code = service.code().map(str::to_owned);
+            let message = service.message().unwrap_or("no message").to_owned();
+            let status = said.raw_response().map(|r| r.status().as_u16());
+            let class = class(code.as_deref(), &message, status);
+            return Some(Error { class, call: "sts:AssumeRole", code, message, request_id: None });
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// All causes in one line.

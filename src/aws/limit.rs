@@ -1,4 +1,4 @@
-//! A budget of calls per region and API, which all workers share.
+//! A budget of calls per account, region and API, which all workers share.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
-type Keyed = RateLimiter<(String, &'static str), DefaultKeyedStateStore<(String, &'static str)>, DefaultClock>;
+type Key = (String, String, &'static str);
+type Keyed = RateLimiter<Key, DefaultKeyedStateStore<Key>, DefaultClock>;
 
 /// The budgets, by how many calls a second an API bears.
 pub struct Limits {
@@ -31,13 +32,13 @@ impl Limits {
     /// SNS documents 10 a second for its tag calls; CodePipeline, the connections,
     /// the notifications and IAM publish none and throttle early.
     /// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
-    pub async fn ready(&self, region: &str, call: &'static str) {
+    pub async fn ready(&self, account: &str, region: &str, call: &'static str) {
         let narrow = match call.split_once(':') {
             Some(("s3", _)) => false,
             Some(("sns", operation)) => operation.contains("Tag"),
             _ => true,
         };
         let limiter = if narrow { &self.narrow } else { &self.wide };
-        limiter.until_key_ready(&(region.to_owned(), call)).await;
+        limiter.until_key_ready(&(account.to_owned(), region.to_owned(), call)).await;
     }
 }

@@ -20,17 +20,21 @@ mod role;
 mod topic;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::SharedCredentialsProvider;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 
-use crate::cloud::{self, Cloud, Regions};
-use crate::model::Identity;
+use crate::cloud::{self, Cloud, Clouds};
 use crate::model::arn::Arn;
+use crate::model::{AssumeRole, Identity};
 
 /// The operator's way to AWS: credentials by the SDK's default chain.
 pub struct Aws {
@@ -38,7 +42,7 @@ pub struct Aws {
     path_style: bool,
     identity: Identity,
     limits: Arc<limit::Limits>,
-    regions: Mutex<HashMap<String, Cloud>>,
+    clouds: Mutex<HashMap<(Option<AssumeRole>, String), Cloud>>,
 }
 
 /// What all adapters of one region share.
@@ -88,7 +92,7 @@ impl Aws {
             account: caller.account().unwrap_or_default().to_owned(),
             partition: Arn::parse(arn).map_or("aws", |a| a.partition).to_owned(),
         };
-        Ok(Self { config, path_style, identity, limits: Arc::default(), regions: Mutex::default() })
+        Ok(Self { config, path_style, identity, limits: Arc::default(), clouds: Mutex::default() })
     }
 
     /// Whose credentials they are.
@@ -102,19 +106,32 @@ impl Aws {
     }
 }
 
-impl Regions for Aws {
-    fn region(&self, region: &str) -> Cloud {
-        let mut regions = self.regions.lock().expect("no panic while held");
-        regions.entry(region.to_owned()).or_insert_with(|| self.cloud(region)).clone()
+#[async_trait]
+impl Clouds for Aws {
+    async fn cloud(&self, access: Option<&AssumeRole>, region: &str) -> Cloud {
+        let key = (access.cloned(), region.to_owned());
+        let mut clouds = self.clouds.lock().await;
+        if let Some(cloud) = clouds.get(&key) {
+            return cloud.clone();
+        }
+        let cloud = self.connect_to(access, region).await;
+        clouds.insert(key, cloud.clone());
+        cloud
     }
 }
 
 impl Aws {
-    fn cloud(&self, region: &str) -> Cloud {
-        let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
+    async fn connect_to(&self, access: Option<&AssumeRole>, region: &str) -> Cloud {
+        let mut builder = self.config.to_builder().region(Region::new(region.to_owned()));
+        let mut account = self.identity.account.clone();
+        if let Some(role) = access {
+            account = role.identity().account;
+            builder = builder.credentials_provider(self.assume(role, region).await);
+        }
+        let config = builder.build();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.path_style).build();
         let clients = Arc::new(Clients {
-            account: self.identity.account.clone(),
+            account,
             region: region.to_owned(),
             s3: aws_sdk_s3::Client::from_conf(s3),
             iam: aws_sdk_iam::Client::new(&config),
@@ -134,6 +151,24 @@ impl Aws {
             notification_rules: clients,
         }
     }
+
+    /// Credentials of the role, chained from the operator's own; the SDK asks for new ones before they expire. The region's own
+    /// endpoint of STS is asked, so that other partitions work.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html>
+    async fn assume(&self, role: &AssumeRole, region: &str) -> SharedCredentialsProvider {
+        let tags = role.session_tags.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let mut builder = AssumeRoleProvider::builder(&role.role_arn)
+            .configure(&self.config)
+            .region(Region::new(region.to_owned()))
+            .session_name("repofanout");
+        if !role.session_tags.is_empty() {
+            builder = builder.tags(tags);
+        }
+        if let Some(id) = &role.external_id {
+            builder = builder.external_id(id);
+        }
+        SharedCredentialsProvider::new(builder.build().await)
+    }
 }
 
 impl Clients {
@@ -146,7 +181,7 @@ impl Clients {
     where
         E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        self.limits.ready(&self.region, call).await;
+        self.limits.ready(&self.account, &self.region, call).await;
         sent.await.map_err(|e| error::classify(call, e))
     }
 }
@@ -179,6 +214,11 @@ fn incomplete(call: &'static str, what: &str) -> cloud::Error {
 /// A part of a request that cannot be made; always a bug or a spec that validation let through.
 fn unbuildable(call: &'static str) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {
     move |e| cloud::Error { class: cloud::Class::Invalid, call, code: None, message: e.to_string(), request_id: None }
+}
+
+/// How many things all pages hold together.
+fn length(pages: impl Iterator<Item = usize>) -> i32 {
+    i32::try_from(pages.sum::<usize>()).unwrap_or(i32::MAX)
 }
 
 fn timestamp(time: Option<&DateTime>) -> Timestamp {

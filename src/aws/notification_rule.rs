@@ -5,7 +5,7 @@ use aws_sdk_codestarnotifications::types::{
     DetailType, ListNotificationRulesFilter, ListNotificationRulesFilterName, NotificationRuleStatus, Target,
 };
 
-use super::{Clients, found, gone, timestamp, unbuildable};
+use super::{Clients, found, gone, length, timestamp, unbuildable};
 use crate::cloud::{NotificationRules, Result};
 use crate::model::desired::NotificationRule;
 use crate::model::observed::{ObservedRule, RuleTarget};
@@ -52,6 +52,12 @@ impl NotificationRules for Clients {
             rules.extend(NotificationRules::observe(self, arn).await?);
         }
         Ok(rules)
+    }
+
+    async fn count(&self) -> Result<i32> {
+        let pages = self.notifications.list_notification_rules().max_results(100).into_paginator().send().try_collect();
+        let pages = self.call("codestar-notifications:ListNotificationRules", pages).await?;
+        Ok(length(pages.iter().map(|p| p.notification_rules().len())))
     }
 
     async fn create(&self, desired: &NotificationRule) -> Result<String> {

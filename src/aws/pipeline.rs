@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use aws_sdk_codepipeline::types::{
     ActionCategory, ActionDeclaration, ActionExecutionFilter, ActionExecutionStatus, ActionOwner, ActionTypeId,
-    ArtifactStore, ArtifactStoreType, ExecutionMode, InputArtifact, OutputArtifact, PipelineDeclaration,
-    PipelineExecutionSummary, PipelineType, StageDeclaration, Tag,
+    ArtifactStore, ArtifactStoreType, EncryptionKey, EncryptionKeyType, ExecutionMode, InputArtifact, OutputArtifact,
+    PipelineDeclaration, PipelineExecutionSummary, PipelineType, StageDeclaration, Tag,
 };
 use aws_smithy_types::error::operation::BuildError;
 
-use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
+use super::{Clients, found, gone, incomplete, length, timestamp, unbuildable};
 use crate::cloud::{Pipelines, Result};
 use crate::model::desired::{Action, Declaration, Pipeline, Stage};
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
@@ -76,6 +76,12 @@ impl Pipelines for Clients {
         gone(self.call("codepipeline:DeletePipeline", self.codepipeline.delete_pipeline().name(name).send()).await)
     }
 
+    async fn count(&self) -> Result<i32> {
+        let pages = self.codepipeline.list_pipelines().max_results(1000).into_paginator().send().try_collect();
+        let pages = self.call("codepipeline:ListPipelines", pages).await?;
+        Ok(length(pages.iter().map(|p| p.pipelines().len())))
+    }
+
     async fn executions(&self, name: &str) -> Result<Vec<Execution>> {
         let list = self.codepipeline.list_pipeline_executions().pipeline_name(name).max_results(EXECUTIONS).send();
         let answer = found(self.call("codepipeline:ListPipelineExecutions", list).await)?;
@@ -120,7 +126,15 @@ impl Pipelines for Clients {
 
 fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclaration, BuildError> {
     let declaration = &pipeline.declaration;
-    let store = ArtifactStore::builder().r#type(ArtifactStoreType::S3).location(&declaration.artifacts).build()?;
+    let key = declaration
+        .artifacts_key
+        .as_ref()
+        .map(|key| EncryptionKey::builder().id(key).r#type(EncryptionKeyType::Kms).build());
+    let store = ArtifactStore::builder()
+        .r#type(ArtifactStoreType::S3)
+        .location(&declaration.artifacts)
+        .set_encryption_key(key.transpose()?)
+        .build()?;
     let stages: std::result::Result<Vec<_>, BuildError> = declaration.stages.iter().map(write_stage).collect();
     PipelineDeclaration::builder()
         .name(&pipeline.name)
@@ -161,6 +175,7 @@ fn read(pipeline: &PipelineDeclaration) -> Declaration {
     Declaration {
         role_arn: pipeline.role_arn().to_owned(),
         artifacts: pipeline.artifact_store().map_or("", |s| s.location()).to_owned(),
+        artifacts_key: pipeline.artifact_store().and_then(|s| s.encryption_key()).map(|k| k.id().to_owned()),
         // CodePipeline leaves out what it takes for granted.
         pipeline_type: pipeline.pipeline_type().map_or("V1", |t| t.as_str()).to_owned(),
         execution_mode: pipeline.execution_mode().map_or("SUPERSEDED", |m| m.as_str()).to_owned(),

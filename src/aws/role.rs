@@ -1,7 +1,7 @@
 //! IAM roles.
 
 use async_trait::async_trait;
-use aws_sdk_iam::types::Tag;
+use aws_sdk_iam::types::{SummaryKeyType, Tag};
 use percent_encoding::percent_decode_str;
 
 use super::{Clients, found, gone, incomplete, json};
@@ -31,6 +31,7 @@ impl Roles for Clients {
                 role.assume_role_policy_document().ok_or_else(|| incomplete(CALL, "a trust policy"))?,
             )?,
             policy: policy.map(|p| document(POLICY, p.policy_document())).transpose()?,
+            boundary: role.permissions_boundary().and_then(|b| b.permissions_boundary_arn()).map(str::to_owned),
             tags: role.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
         }))
     }
@@ -43,6 +44,7 @@ impl Roles for Clients {
             .role_name(&desired.name)
             .path(ROLE_PATH)
             .assume_role_policy_document(desired.trust.to_string())
+            .set_permissions_boundary(desired.boundary.clone())
             .description("Runs a pipeline of the RepoFanout operator")
             .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?))
             .send();
@@ -52,6 +54,7 @@ impl Roles for Clients {
             arn: role.arn,
             trust: desired.trust.clone(),
             policy: Some(desired.policy.clone()),
+            boundary: desired.boundary.clone(),
             tags: desired.tags.clone(),
         })
     }
@@ -62,6 +65,11 @@ impl Roles for Clients {
             let update =
                 self.iam.update_assume_role_policy().role_name(name).policy_document(desired.trust.to_string());
             self.call("iam:UpdateAssumeRolePolicy", update.send()).await?;
+        }
+        if delta.has(Field::Boundary) {
+            let put = self.iam.put_role_permissions_boundary().role_name(name);
+            let put = put.set_permissions_boundary(desired.boundary.clone());
+            self.call("iam:PutRolePermissionsBoundary", put.send()).await?;
         }
         if delta.has(Field::Policy) {
             self.put_inline_policy(desired).await?;
@@ -83,6 +91,12 @@ impl Roles for Clients {
         gone(self.call("iam:DeleteRolePolicy", delete).await)?;
         let delete = self.iam.delete_role().role_name(name).send();
         gone(self.call("iam:DeleteRole", delete).await)
+    }
+
+    async fn count(&self) -> Result<i32> {
+        const CALL: &str = "iam:GetAccountSummary";
+        let summary = self.call(CALL, self.iam.get_account_summary().send()).await?.summary_map.unwrap_or_default();
+        summary.get(&SummaryKeyType::Roles).copied().ok_or_else(|| incomplete(CALL, "the number of roles"))
     }
 
     async fn service_linked_role(&self) -> Result<bool> {

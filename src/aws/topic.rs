@@ -29,6 +29,7 @@ impl Topics for Clients {
         };
         Ok(Some(ObservedTopic {
             policy: attributes.get("Policy").map(|text| json(CALL, text)).transpose()?,
+            kms_key: attributes.get("KmsMasterKeyId").filter(|key| !key.is_empty()).cloned(),
             subscriptions: count("SubscriptionsConfirmed") + count("SubscriptionsPending"),
             tags,
         }))
@@ -42,16 +43,28 @@ impl Topics for Clients {
             .create_topic()
             .name(&desired.name)
             .attributes("Policy", document.to_string())
-            .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?))
-            .send();
-        self.call(CALL, create).await?;
-        Ok(ObservedTopic { policy: Some(document), subscriptions: 0, tags: desired.tags.clone() })
+            .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?));
+        let create = match &desired.kms_key {
+            Some(key) => create.attributes("KmsMasterKeyId", key),
+            None => create,
+        };
+        self.call(CALL, create.send()).await?;
+        Ok(ObservedTopic {
+            policy: Some(document),
+            kms_key: desired.kms_key.clone(),
+            subscriptions: 0,
+            tags: desired.tags.clone(),
+        })
     }
 
     async fn update(&self, desired: &Topic, policy: &Value, delta: &Delta) -> Result<()> {
         if delta.has(Field::Policy) {
             let set = self.sns.set_topic_attributes().topic_arn(&desired.arn).attribute_name("Policy");
             self.call("sns:SetTopicAttributes", set.attribute_value(policy.to_string()).send()).await?;
+        }
+        if delta.has(Field::Encryption) {
+            let set = self.sns.set_topic_attributes().topic_arn(&desired.arn).attribute_name("KmsMasterKeyId");
+            self.call("sns:SetTopicAttributes", set.set_attribute_value(desired.kms_key.clone()).send()).await?;
         }
         if delta.has(Field::Tags) {
             Topics::tag(self, &desired.arn, &delta.tags()).await?;

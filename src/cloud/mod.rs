@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::model::desired;
 use crate::model::execution::{Execution, Failure, Target};
 use crate::model::observed::{
     BucketView, ObservedConnection, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
 };
 use crate::model::owner::Tags;
+use crate::model::{AssumeRole, desired};
 use crate::plan::delta::Delta;
 
 /// What went wrong, as far as it decides what happens next.
@@ -84,6 +84,8 @@ pub trait Connections: Send + Sync {
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, arn: &str) -> Result<()>;
+    /// How many connections account and region have, everybody's.
+    async fn count(&self) -> Result<i32>;
 }
 
 /// IAM roles.
@@ -103,6 +105,8 @@ pub trait Roles: Send + Sync {
     async fn service_linked_role(&self) -> Result<bool>;
     /// Makes the service-linked role; one that is there is fine.
     async fn create_service_linked_role(&self) -> Result<()>;
+    /// How many roles the account has, everybody's.
+    async fn count(&self) -> Result<i32>;
 }
 
 /// SNS topics.
@@ -141,6 +145,8 @@ pub trait Pipelines: Send + Sync {
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>>;
     /// Starts an execution, once for the same token.
     async fn start(&self, name: &str, token: &str) -> Result<()>;
+    /// How many pipelines account and region have, everybody's.
+    async fn count(&self) -> Result<i32>;
 }
 
 /// Notification rules.
@@ -166,6 +172,8 @@ pub trait NotificationRules: Send + Sync {
     async fn delete(&self, arn: &str) -> Result<()>;
     /// Deletes the service's own record of a topic that no rule reaches any more.
     async fn delete_target(&self, topic_arn: &str) -> Result<()>;
+    /// How many rules account and region have, everybody's.
+    async fn count(&self) -> Result<i32>;
 }
 
 /// One account and region of a cloud.
@@ -185,9 +193,9 @@ pub struct Cloud {
     pub notification_rules: Arc<dyn NotificationRules>,
 }
 
-/// Gives the cloud of a region, under the operator's identity.
+/// Gives the cloud of an account and region.
 #[async_trait]
-pub trait Regions: Send + Sync {
-    /// The cloud of this region; clients are made once and shared.
-    fn region(&self, region: &str) -> Cloud;
+pub trait Clouds: Send + Sync {
+    /// The cloud that the role reaches, or the operator's own identity; clients and credentials are made once and shared.
+    async fn cloud(&self, access: Option<&AssumeRole>, region: &str) -> Cloud;
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::classes::ClassKey;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 /// Longest delay after repeated failures.
@@ -19,6 +20,13 @@ struct Memo {
     resource_version: Option<String>,
     due: Option<Instant>,
     full_look: Option<Instant>,
+    /// The class as it was at the last pass, and at the last full look.
+    seen: Option<ClassKey>,
+    planned: Option<ClassKey>,
+    replan: Option<(ClassKey, Instant)>,
+    /// The class itself, as its fan-outs were last told of it.
+    seen_class: Option<ClassKey>,
+    counted: Option<Instant>,
     backoff: Option<ExponentialBackoff>,
 }
 
@@ -29,9 +37,10 @@ impl Memos {
 
     /// How long until the next look, if nothing happened since the last pass but
     /// that pass's own writes.
-    pub fn quiet_for(&self, uid: &str, resource_version: Option<&str>) -> Option<Duration> {
+    pub fn quiet_for(&self, uid: &str, resource_version: Option<&str>, class: Option<ClassKey>) -> Option<Duration> {
         self.with(uid, |memo| {
             let same = memo.resource_version.is_some() && memo.resource_version.as_deref() == resource_version;
+            let same = same && memo.seen == class;
             memo.due.filter(|_| same)?.checked_duration_since(Instant::now())
         })
     }
@@ -41,17 +50,39 @@ impl Memos {
         self.with(uid, |memo| memo.full_look.map(|at| at.elapsed()))
     }
 
-    /// Remembers the end of a pass: the object as it left it, and when to look again.
-    pub fn passed(&self, uid: &str, resource_version: Option<String>, next: Duration) {
+    /// How long until everything is looked at because the class changed; nothing if it did not. What the class has made counts at
+    /// once, a change of its spec after `spread`, so that a thousand objects do not follow it all at once.
+    pub fn replan_in(&self, uid: &str, class: Option<ClassKey>, spread: Duration) -> Option<Duration> {
         self.with(uid, |memo| {
+            let (planned, class) = (memo.planned?, class?);
+            if planned == class {
+                return None;
+            }
+            if planned.made != class.made {
+                return Some(Duration::ZERO);
+            }
+            let at = match memo.replan {
+                Some((key, at)) if key == class => at,
+                _ => Instant::now() + spread,
+            };
+            memo.replan = Some((class, at));
+            Some(at.saturating_duration_since(Instant::now()))
+        })
+    }
+
+    /// Remembers the end of a pass: object and class as it left them, and when to look again.
+    pub fn passed(&self, uid: &str, resource_version: Option<String>, class: Option<ClassKey>, next: Duration) {
+        self.with(uid, |memo| {
+            memo.seen = class;
             memo.resource_version = resource_version;
             memo.due = Some(Instant::now() + next);
         });
     }
 
     /// Remembers that everything was looked at and is settled, or that it has to be looked at again.
-    pub fn looked(&self, uid: &str, settled: bool) {
+    pub fn looked(&self, uid: &str, settled: bool, class: Option<ClassKey>) {
         self.with(uid, |memo| {
+            memo.planned = class;
             memo.full_look = settled.then(Instant::now);
             if settled {
                 memo.backoff = None;
@@ -72,6 +103,21 @@ impl Memos {
             });
             backoff.next().unwrap_or(LONGEST).min(LONGEST)
         })
+    }
+
+    /// Whether a class is another than when this was last asked.
+    pub fn class_changed(&self, uid: &str, class: ClassKey) -> bool {
+        self.with(uid, |memo| memo.seen_class.replace(class) != Some(class))
+    }
+
+    /// How much of the time is left in which the fan-outs of a class were counted already.
+    pub fn counted_within(&self, uid: &str, time: Duration) -> Option<Duration> {
+        self.with(uid, |memo| time.checked_sub(memo.counted?.elapsed()))
+    }
+
+    /// Remembers when the fan-outs of a class were counted.
+    pub fn counted(&self, uid: &str, at: Instant) {
+        self.with(uid, |memo| memo.counted = Some(at));
     }
 
     /// Forgets an object that is gone.

@@ -1,31 +1,40 @@
 //! Watches, queue, leader election, events: wiring only.
 
+mod claims;
+mod class;
+mod classes;
+mod converge;
 mod deletion;
+mod ending;
 mod memo;
 mod object;
 mod observe;
 mod pass;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::{join, join_all, select};
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_controller::LeaderElection;
 use k8s_controller::events::EventRecorder;
-use kube::core::DeserializeGuard;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::Reporter;
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::watch;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::api::RepoFanout;
-use crate::cloud::Regions;
-use crate::model::{Identity, Settings};
+use crate::api::{RepoFanout, RepoFanoutClass};
+use crate::cloud::Clouds;
+use crate::model::{Identity, Settings, fanout};
 use memo::Memos;
 
-type Guarded = DeserializeGuard<RepoFanout>;
+type Guarded<K> = DeserializeGuard<K>;
 
 /// How often AWS is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +49,8 @@ pub struct Pace {
 pub struct Context {
     /// The cluster.
     pub client: Client,
-    /// AWS, by region.
-    pub regions: Arc<dyn Regions>,
+    /// AWS, by account and region.
+    pub clouds: Arc<dyn Clouds>,
     /// Whose credentials the operator has.
     pub identity: Identity,
     /// What holds for every object.
@@ -50,37 +59,64 @@ pub struct Context {
     pub pace: Pace,
     events: EventRecorder,
     memos: Memos,
-    store: OnceLock<Store<Guarded>>,
+    claims: claims::Index,
+    fanouts: Mutex<Vec<Store<Guarded<RepoFanout>>>>,
+    classes: OnceLock<Store<Guarded<RepoFanoutClass>>>,
+    namespaces: OnceLock<Store<PartialObjectMeta<Namespace>>>,
+    wake_fanouts: watch::Sender<()>,
+    wake_classes: watch::Sender<()>,
 }
 
 impl Context {
-    /// A context that reports events as `controller_name`.
-    pub fn new(
-        client: Client,
-        regions: Arc<dyn Regions>,
-        identity: Identity,
-        settings: Settings,
-        pace: Pace,
-        controller_name: &str,
-    ) -> Self {
-        let reporter = Reporter { controller: format!("repofanout.dev/{controller_name}"), instance: None };
+    /// A context that reports events under the settings' controller name.
+    pub fn new(client: Client, clouds: Arc<dyn Clouds>, identity: Identity, settings: Settings, pace: Pace) -> Self {
+        let reporter = Reporter { controller: format!("repofanout.dev/{}", settings.controller), instance: None };
         let events = EventRecorder::new(client.clone(), reporter);
-        let (memos, store) = (Memos::default(), OnceLock::new());
-        Self { client, regions, identity, settings, pace, events, memos, store }
+        Self {
+            client,
+            clouds,
+            identity,
+            settings,
+            pace,
+            events,
+            memos: Memos::default(),
+            claims: claims::Index::default(),
+            fanouts: Mutex::default(),
+            classes: OnceLock::new(),
+            namespaces: OnceLock::new(),
+            wake_fanouts: watch::Sender::new(()),
+            wake_classes: watch::Sender::new(()),
+        }
     }
 
-    /// All objects that are served, as far as this version can read them.
-    fn objects(&self) -> Vec<RepoFanout> {
-        let all = self.store.get().map(Store::state).unwrap_or_default();
-        all.iter().filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect()
+    /// All objects that are served.
+    fn guarded(&self) -> Vec<Arc<Guarded<RepoFanout>>> {
+        let stores = self.fanouts.lock().expect("no panic while held");
+        stores.iter().flat_map(Store::state).collect()
+    }
+
+    /// Forgets an object that is gone.
+    fn forget(&self, object: &RepoFanout) {
+        self.memos.forget(&object.uid().unwrap_or_default());
+        self.unclaim(&fanout::owner(object, &self.settings));
+    }
+
+    /// Has every fan-out ask itself whether its class changed.
+    fn wake_fanouts(&self) {
+        self.wake_fanouts.send_replace(());
+    }
+
+    /// Has every class ask itself who uses it.
+    fn wake_classes(&self) {
+        self.wake_classes.send_replace(());
     }
 }
 
 /// How the controller runs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The one namespace whose objects are served; all if none.
-    pub watch_namespace: Option<String>,
+    /// The namespaces whose objects are served; all if none.
+    pub watch_namespaces: Vec<String>,
     /// How many objects are worked on at once.
     pub concurrency: u16,
     /// Who holds the Lease, and where; no election if none.
@@ -147,23 +183,77 @@ pub async fn run(
 }
 
 async fn serve(context: Arc<Context>, options: &Options, stopped: impl Future<Output = ()> + Send + Sync + 'static) {
-    let api: Api<Guarded> = match &options.watch_namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
-    };
-    info!("serving RepoFanouts");
-    let controller = Controller::new(api, watcher::Config::default());
-    context.store.get_or_init(|| controller.store());
-    controller
-        .with_config(Config::default().concurrency(options.concurrency))
-        .graceful_shutdown_on(stopped)
-        .run(reconcile, on_error, context)
+    let stopped = stopped.shared();
+    let config = Config::default().concurrency(options.concurrency);
+    let classes =
+        Controller::new(Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()), watcher::Config::default());
+    let known = context.classes.get_or_init(|| classes.store()).clone();
+    let classes = classes
+        .with_config(config.clone())
+        .reconcile_all_on(wakes(&context.wake_classes))
+        .graceful_shutdown_on(stopped.clone())
+        .run(reconcile_class, on_class_error, Arc::clone(&context))
         .for_each(|result| async move {
             if let Err(error) = result {
                 log_failure(&error);
             }
-        })
-        .await;
+        });
+    let fanouts = async {
+        // Without its class an object would be placed elsewhere: classes are known first.
+        let _ = known.wait_until_ready().await;
+        info!("serving RepoFanouts");
+        let apis: Vec<Api<Guarded<RepoFanout>>> = match &*options.watch_namespaces {
+            [] => vec![Api::all(context.client.clone())],
+            some => some.iter().map(|namespace| Api::namespaced(context.client.clone(), namespace)).collect(),
+        };
+        let controllers = apis.into_iter().map(|api| {
+            let controller = Controller::new(api, watcher::Config::default());
+            context.fanouts.lock().expect("no panic while held").push(controller.store());
+            controller
+                .with_config(config.clone())
+                .reconcile_all_on(wakes(&context.wake_fanouts))
+                .graceful_shutdown_on(stopped.clone())
+                .run(reconcile, on_error, Arc::clone(&context))
+                .for_each(|result| async move {
+                    if let Err(error) = result {
+                        log_failure(&error);
+                    }
+                })
+        });
+        join_all(controllers.collect::<Vec<_>>()).await;
+    };
+    let passes = join(classes, fanouts);
+    futures::pin_mut!(passes);
+    select(passes, Box::pin(follow_namespaces(&context))).await;
+}
+
+/// Keeps the labels of all namespaces, and has fan-outs look at them again where they change.
+async fn follow_namespaces(context: &Context) {
+    let (reader, writer) = reflector::store();
+    context.namespaces.get_or_init(|| reader);
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
+    let mut labels = HashMap::new();
+    let changes = watcher(api, watcher::Config::default()).default_backoff().reflect(writer).touched_objects();
+    futures::pin_mut!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(namespace) => {
+                let now = namespace.labels().clone();
+                if labels.insert(namespace.name_any(), now.clone()).is_none_or(|before| before != now) {
+                    context.wake_fanouts();
+                }
+            }
+            Err(error) => warn!(%error, "the watch of namespaces was cut; it is taken up again"),
+        }
+    }
+}
+
+/// One item for each time, or several, that it was sent.
+fn wakes(sender: &watch::Sender<()>) -> impl Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(sender.subscribe(), |mut receiver| async move {
+        receiver.changed().await.ok()?;
+        Some(((), receiver))
+    })
 }
 
 fn log_failure(error: &kube::runtime::controller::Error<kube::Error, watcher::Error>) {
@@ -180,7 +270,7 @@ fn log_failure(error: &kube::runtime::controller::Error<kube::Error, watcher::Er
     }
 }
 
-async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, kube::Error> {
+async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     let span = info_span!("reconcile", object = %ObjectRef::from_obj(&*object), uid);
     async move {
@@ -197,14 +287,38 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
     .await
 }
 
-fn on_error(object: Arc<Guarded>, error: &kube::Error, context: Arc<Context>) -> Action {
+async fn reconcile_class(object: Arc<Guarded<RepoFanoutClass>>, context: Arc<Context>) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
+    let span = info_span!("reconcile", object = %ObjectRef::from_obj(&*object), uid);
+    async move {
+        match &object.0 {
+            Ok(class) if !context.serves(class) => Ok(Action::await_change()),
+            Ok(class) => class::run(&context, class).await,
+            Err(invalid) => {
+                warn!(error = %invalid.error, "this version cannot read the class; it is left alone until it changes");
+                Ok(Action::await_change())
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+fn on_class_error(object: Arc<Guarded<RepoFanoutClass>>, error: &kube::Error, context: Arc<Context>) -> Action {
+    retry(&object.uid().unwrap_or_default(), error, &context)
+}
+
+fn on_error(object: Arc<Guarded<RepoFanout>>, error: &kube::Error, context: Arc<Context>) -> Action {
+    retry(&object.uid().unwrap_or_default(), error, &context)
+}
+
+fn retry(uid: &str, error: &kube::Error, context: &Context) -> Action {
     match error {
         // What was read is older than what is there: the watch brings the newer one.
         kube::Error::Api(status) if status.is_conflict() => {
             Action::requeue(context.pace.close.min(Duration::from_secs(1)))
         }
         kube::Error::Api(status) if status.is_not_found() => Action::await_change(),
-        _ => Action::requeue(context.memos.backoff(&uid)),
+        _ => Action::requeue(context.memos.backoff(uid)),
     }
 }

@@ -1,31 +1,76 @@
 //! One object in the API server: its finalizer, its status, its events.
 
+use std::fmt::Debug;
+
 use k8s_controller::events::Event;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::core::object::HasStatus;
 use kube::runtime::events::EventType;
-use kube::{Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::Context;
+use crate::api::class::RepoFanoutClassStatus;
 use crate::api::status::RepoFanoutStatus;
-use crate::api::{FINALIZER, RepoFanout};
-use crate::status::Notice;
+use crate::api::{FINALIZER, RepoFanout, RepoFanoutClass};
+use crate::status::{self, Notice};
+
+/// A custom resource of ours.
+pub trait Custom:
+    Resource<DynamicType = ()>
+    + HasStatus<Status: Clone + Default + PartialEq>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+{
+    /// The API that serves it.
+    fn api(&self, client: Client) -> Api<Self>;
+    /// The events of a transition.
+    fn notices(before: &Self::Status, after: &Self::Status) -> Vec<Notice>;
+}
+
+impl Custom for RepoFanout {
+    fn api(&self, client: Client) -> Api<Self> {
+        namespaced(self, client)
+    }
+
+    fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
+        status::notices(before, after)
+    }
+}
+
+impl Custom for RepoFanoutClass {
+    fn api(&self, client: Client) -> Api<Self> {
+        Api::all(client)
+    }
+
+    fn notices(before: &RepoFanoutClassStatus, after: &RepoFanoutClassStatus) -> Vec<Notice> {
+        status::transitions(&before.conditions, &after.conditions)
+    }
+}
+
+fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(object: &K, client: Client) -> Api<K> {
+    Api::namespaced(client, &object.namespace().unwrap_or_default())
+}
 
 /// An object and the version of it that our writes build on: each write is a
 /// compare-and-swap, so that what was read from a stale cache changes nothing.
-pub struct Object<'a> {
+pub struct Object<'a, K> {
     context: &'a Context,
-    api: Api<RepoFanout>,
+    api: Api<K>,
     /// The object as the API server last told it.
-    pub current: RepoFanout,
+    pub current: K,
 }
 
-impl<'a> Object<'a> {
+impl<'a, K: Custom> Object<'a, K> {
     /// The object as it was read.
-    pub fn new(context: &'a Context, object: &RepoFanout) -> Self {
-        let namespace = object.namespace().unwrap_or_default();
-        Self { context, api: Api::namespaced(context.client.clone(), &namespace), current: object.clone() }
+    pub fn new(context: &'a Context, object: &K) -> Self {
+        Self { context, api: object.api(context.client.clone()), current: object.clone() }
     }
 
     /// The object's uid.
@@ -34,8 +79,8 @@ impl<'a> Object<'a> {
     }
 
     /// The status as last written.
-    pub fn status(&self) -> RepoFanoutStatus {
-        self.current.status.clone().unwrap_or_default()
+    pub fn status(&self) -> K::Status {
+        self.current.status().cloned().unwrap_or_default()
     }
 
     /// The value of an annotation.
@@ -62,19 +107,19 @@ impl<'a> Object<'a> {
         let patch = json!({"metadata": {"resourceVersion": self.current.resource_version(), "finalizers": finalizers}});
         let name = self.current.name_any();
         let patched = self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        self.current.metadata = patched.metadata;
+        *self.current.meta_mut() = patched.meta().clone();
         Ok(())
     }
 
     /// Writes the status, if it differs from the last one, and tells of transitions.
-    pub async fn set_status(&mut self, next: RepoFanoutStatus) -> Result<(), kube::Error> {
+    pub async fn set_status(&mut self, next: K::Status) -> Result<(), kube::Error> {
         let before = self.status();
         if next == before {
             return Ok(());
         }
-        let notices = crate::status::notices(&before, &next);
+        let notices = K::notices(&before, &next);
         let mut object = self.current.clone();
-        object.status = Some(next);
+        *object.status_mut() = Some(next);
         let name = object.name_any();
         self.current = self.api.replace_status(&name, &PostParams::default(), &object).await?;
         for notice in notices {

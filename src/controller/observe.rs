@@ -1,35 +1,58 @@
 //! The look at AWS that a pass rests on.
 
-use crate::api::status::RepoFanoutStatus;
+use std::collections::BTreeMap;
+
 use crate::cloud::{Cloud, Result};
 use crate::model::Resource;
-use crate::model::desired::{BucketUse, Computed, ConnectionUse, Desired, TopicUse};
+use crate::model::desired::{BucketUse, ConnectionUse, Desired, NotificationRule, TopicUse};
 use crate::model::observed::{BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule};
 use crate::model::owner::Owner;
 
-/// Looks at everything, all at once.
+/// Looks at all that is desired, all at once; `status` are the ARNs by resource as recorded.
 pub async fn observe(
     cloud: &Cloud,
     desired: &Desired,
     owner: &Owner,
-    names: &Computed,
-    status: &RepoFanoutStatus,
+    status: &BTreeMap<String, String>,
     adopt: bool,
 ) -> Result<Observed> {
-    let recorded = |resource: Resource| status.resources.get(resource.as_str()).map(String::as_str);
+    let recorded = |resource: Resource| status.get(resource.as_str()).map(String::as_str);
+    let role = async {
+        match &desired.role_name {
+            Some(name) => cloud.roles.observe(name).await,
+            None => Ok(None),
+        }
+    };
+    let topic = async {
+        match &desired.topic {
+            Some(topic) => cloud.topics.observe(topic.arn(), matches!(topic, TopicUse::Own(_))).await,
+            None => Ok(None),
+        }
+    };
+    let pipeline = async {
+        match &desired.notification_rule {
+            Some(rule) => cloud.pipelines.observe(&rule.name, &rule.pipeline_arn).await,
+            None => Ok(None),
+        }
+    };
     let (artifacts, destination, connection, role, topic, pipeline) = tokio::try_join!(
-        bucket(cloud, &desired.artifacts),
-        bucket(cloud, &desired.destination),
-        connection(cloud, &desired.connection, owner, recorded(Resource::Connection), adopt),
-        cloud.roles.observe(&names.base),
-        cloud.topics.observe(desired.topic.arn(), matches!(desired.topic, TopicUse::Own(_))),
-        cloud.pipelines.observe(&names.base, &names.pipeline_arn),
+        bucket(cloud, desired.artifacts.as_ref()),
+        bucket(cloud, desired.destination.as_ref()),
+        connection(cloud, desired.connection.as_ref(), owner, recorded(Resource::Connection), adopt),
+        role,
+        topic,
+        pipeline,
     )?;
-    // A rule outlives its pipeline; without either there is nothing to ask for.
-    let rule_arn = recorded(Resource::NotificationRule);
-    let notification_rule =
-        if pipeline.is_some() || rule_arn.is_some() { rule(cloud, owner, names, rule_arn).await? } else { None };
-    let service_linked_role = notification_rule.is_some() || cloud.roles.service_linked_role().await?;
+    let (notification_rule, service_linked_role) = match &desired.notification_rule {
+        None => (None, true),
+        Some(wanted) => {
+            // A rule outlives its pipeline; without either there is nothing to ask for.
+            let arn = recorded(Resource::NotificationRule);
+            let found = if pipeline.is_some() || arn.is_some() { rule(cloud, owner, wanted, arn).await? } else { None };
+            let there = found.is_some() || cloud.roles.service_linked_role().await?;
+            (found, there)
+        }
+    };
     let (connection, spare_connections) = connection;
     Ok(Observed {
         artifacts,
@@ -44,15 +67,18 @@ pub async fn observe(
     })
 }
 
-async fn bucket(cloud: &Cloud, desired: &BucketUse) -> Result<BucketView> {
-    cloud.buckets.observe(desired.name(), matches!(desired, BucketUse::Own(_))).await
+async fn bucket(cloud: &Cloud, desired: Option<&BucketUse>) -> Result<BucketView> {
+    match desired {
+        Some(bucket) => cloud.buckets.observe(bucket.name(), matches!(bucket, BucketUse::Own(_))).await,
+        None => Ok(BucketView::Missing),
+    }
 }
 
 /// The rule by its recorded ARN, or else by the pipeline that it watches.
 pub async fn rule(
     cloud: &Cloud,
     owner: &Owner,
-    names: &Computed,
+    wanted: &NotificationRule,
     recorded: Option<&str>,
 ) -> Result<Option<ObservedRule>> {
     if let Some(arn) = recorded
@@ -60,22 +86,23 @@ pub async fn rule(
     {
         return Ok(Some(found));
     }
-    let rules = cloud.notification_rules.watching(&names.pipeline_arn).await?;
+    let rules = cloud.notification_rules.watching(&wanted.pipeline_arn).await?;
     let (ours, others): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| owner.owns(&r.tags));
-    Ok(ours.into_iter().next().or_else(|| others.into_iter().find(|r| r.name == names.base)))
+    Ok(ours.into_iter().next().or_else(|| others.into_iter().find(|r| r.name == wanted.name)))
 }
 
 /// The connection in use, and the spares beside it.
 pub async fn connection(
     cloud: &Cloud,
-    desired: &ConnectionUse,
+    desired: Option<&ConnectionUse>,
     owner: &Owner,
     recorded: Option<&str>,
     adopt: bool,
 ) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
     let desired = match desired {
-        ConnectionUse::Existing(arn) => return Ok((cloud.connections.observe(arn).await?, Vec::new())),
-        ConnectionUse::Own(desired) => desired,
+        None => return Ok((None, Vec::new())),
+        Some(ConnectionUse::Existing(arn)) => return Ok((cloud.connections.observe(arn).await?, Vec::new())),
+        Some(ConnectionUse::Own(desired)) => desired,
     };
     let named = cloud.connections.named(&desired.name).await?;
     Ok(choose(named, owner, recorded, adopt))

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::arn::{self, Arn};
+use super::class::Overridable;
 use super::owner::{Owner, Tags};
-use super::{Refusal, Resource, Settings};
+use super::placement::Placement;
+use super::prefix::Parts;
+use super::terms::Terms;
+use super::{AssumeRole, Refusal, Resource, Settings};
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 
@@ -22,8 +25,20 @@ pub struct Fanout {
     pub branch: String,
     /// Readable base of its names.
     pub name: Option<String>,
-    /// Its region, if it names one.
-    pub region: Option<String>,
+    /// Its class.
+    pub class: Option<String>,
+    /// The role by which its account is reached, unless the operator's own identity is enough.
+    pub access: Option<AssumeRole>,
+    /// Its region.
+    pub region: String,
+    /// What its generated names begin with.
+    pub name_prefix: String,
+    /// ARN of the policy that bounds its role.
+    pub permissions_boundary: Option<String>,
+    /// ARN of the key of its own buckets and topic, and of a shared bucket.
+    pub kms_key: Option<String>,
+    /// ARN of the role that it shares; its own if none.
+    pub shared_role: Option<String>,
     /// Its connection.
     pub connection: ConnectionSource,
     /// Its destination bucket.
@@ -63,6 +78,8 @@ pub enum Source {
     Own(Option<String>),
     /// Used and looked at: a bucket's name or a topic's ARN.
     Existing(String),
+    /// Its class's: a bucket's name or a topic's ARN.
+    Shared(String),
 }
 
 /// Where the connection comes from.
@@ -74,6 +91,15 @@ pub enum ConnectionSource {
     Host(String),
     /// The one with this ARN.
     Existing(String),
+    /// Its class's, with this name.
+    Shared(String),
+}
+
+impl ConnectionSource {
+    /// An own connection to a provider.
+    pub fn provider(field: &str, provider: String) -> Result<Self, Refusal> {
+        known(field, provider, &PROVIDERS).map(Self::Provider)
+    }
 }
 
 /// Every generated event type id begins so.
@@ -93,39 +119,60 @@ pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
 
 impl Fanout {
     /// What the object asks for, or why it cannot have it.
-    pub fn parse(object: &RepoFanout, settings: &Settings) -> Result<Self, Refusal> {
+    pub fn parse(object: &RepoFanout, terms: &Terms<'_>) -> Result<Self, Refusal> {
         let spec = &object.spec;
-        let connection = spec.connection.clone().unwrap_or_default();
+        let Terms { settings, class, .. } = *terms;
         let destination = spec.destination.clone().unwrap_or_default();
         let artifacts = spec.artifacts.clone().unwrap_or_default();
         let pipeline = spec.pipeline.clone().unwrap_or_default();
         let notifications = spec.notifications.clone().unwrap_or_default();
+        let owner = owner(object, settings);
+        terms.admit(&owner.namespace, spec)?;
+        let parts = Parts {
+            namespace: &owner.namespace,
+            name: &owner.name,
+            repository: &spec.repository,
+            branch: &spec.branch,
+        };
+        if let (Some(class), Some(_), None) =
+            (class.filter(|c| c.artifacts.is_some()), artifacts.retention_days, &artifacts.bucket_name)
+        {
+            return Err(invalid(format!(
+                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says how long it keeps; leave it out",
+                class.name
+            )));
+        }
+        let source = terms.bucket(
+            "destination",
+            Overridable::Destination,
+            destination.bucket_name,
+            destination.existing_bucket,
+        )?;
 
-        let fanout = Self {
-            owner: owner(object, settings),
+        let mut fanout = Self {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             repository: spec.repository.clone(),
             branch: spec.branch.clone(),
-            name: chosen(settings, "name", spec.name.clone())?,
-            region: spec.region.clone(),
-            connection: match (connection.provider, connection.host_arn, connection.existing_arn) {
-                (None, None, None) => ConnectionSource::Provider("GitHub".to_owned()),
-                (Some(provider), None, None) => {
-                    ConnectionSource::Provider(known("connection.provider", provider, &PROVIDERS)?)
-                }
-                (None, Some(host), None) => {
-                    existing(settings, "connection.hostARN", &host)?;
-                    ConnectionSource::Host(host)
-                }
-                (None, None, Some(arn)) => {
-                    existing(settings, "connection.existingARN", &arn)?;
-                    ConnectionSource::Existing(arn)
-                }
-                _ => return Err(invalid("connection: write only one of provider, hostARN and existingARN")),
-            },
-            destination: bucket(settings, "destination", destination.bucket_name, destination.existing_bucket)?,
-            prefix: destination.prefix.unwrap_or_else(|| spec.repository.clone()),
-            artifacts: bucket(settings, "artifacts", artifacts.bucket_name, artifacts.existing_bucket)?,
+            name: terms.chosen("name", spec.name.clone())?,
+            class: class.map(|c| c.name.clone()),
+            access: class.and_then(|c| c.access.clone()),
+            region: class.map_or_else(
+                || spec.region.clone().unwrap_or_else(|| settings.region.clone()),
+                |c| c.place.region.clone(),
+            ),
+            name_prefix: class.map_or_else(|| settings.name_prefix.clone(), |c| c.name_prefix.clone()),
+            permissions_boundary: class.and_then(|c| c.permissions_boundary.clone()),
+            kms_key: class.and_then(|c| c.kms_key.clone()),
+            shared_role: None,
+            connection: terms.connection(spec)?,
+            prefix: terms.prefix(&parts, destination.prefix, &source)?,
+            destination: source,
+            artifacts: terms.bucket(
+                "artifacts",
+                Overridable::Artifacts,
+                artifacts.bucket_name,
+                artifacts.existing_bucket,
+            )?,
             retention_days: artifacts.retention_days.unwrap_or(30),
             pipeline_type: known("pipeline.type", pipeline.type_.unwrap_or_else(|| "V2".into()), &["V1", "V2"])?,
             execution_mode: String::new(),
@@ -141,23 +188,25 @@ impl Fanout {
                 notifications.detail.unwrap_or_else(|| "BASIC".into()),
                 &["BASIC", "FULL"],
             )?,
-            topic: match (notifications.topic_name, notifications.existing_topic_arn) {
-                (name, None) => Source::Own(chosen(settings, "notifications.topicName", name)?),
-                (None, Some(arn)) => {
-                    existing(settings, "notifications.existingTopicARN", &arn)?;
-                    Source::Existing(arn)
-                }
-                _ => return Err(invalid("notifications: write only one of topicName and existingTopicARN")),
-            },
+            topic: terms.topic(notifications.topic_name, notifications.existing_topic_arn)?,
             interval: interval(spec.interval.as_deref())?,
-            tags: spec.tags.clone().unwrap_or_default(),
+            tags: terms.tags(spec),
             adopt: adopt(spec.adopt.as_deref().unwrap_or_default())?,
             detect_drift: known(
                 "drift",
                 spec.drift.clone().unwrap_or_else(|| "Correct".into()),
                 &["Correct", "Detect"],
             )? == "Detect",
+            owner,
         };
+        let shares = |source: &Source| matches!(source, Source::Shared(_));
+        if shares(&fanout.artifacts)
+            && shares(&fanout.destination)
+            && matches!(fanout.connection, ConnectionSource::Shared(_))
+        {
+            // The class's role covers what the class shares, and nothing else.
+            fanout.shared_role = class.and_then(|c| c.role_arn());
+        }
         // A V1 pipeline supersedes; queueing is V2's.
         let mode = match (&*fanout.pipeline_type, pipeline.execution_mode) {
             ("V1", None) => "SUPERSEDED".to_owned(),
@@ -198,41 +247,42 @@ impl Fanout {
     }
 
     /// Refuses ARNs that cannot work in this account and region.
-    pub fn check_place(&self, account: &str, region: &str) -> Result<(), Refusal> {
-        let check = |field: &str, arn: &str, why: &str| match Arn::parse(arn) {
-            Some(parts) if parts.region != region => {
-                Err(invalid(format!("{field}: {arn} lies in region {}, the pipeline in {region}; {why}", parts.region)))
-            }
-            Some(parts) if parts.account != account => Err(invalid(format!(
-                "{field}: {arn} lies in account {}, the pipeline in {account}; {why}",
-                parts.account
-            ))),
-            _ => Ok(()),
-        };
+    pub fn check_place(&self, place: &Placement) -> Result<(), Refusal> {
         match &self.connection {
             ConnectionSource::Existing(arn) => {
-                check("connection.existingARN", arn, "name a connection of that region and account")?;
+                place.check_arn("connection.existingARN", arn, "name a connection of that region and account")?;
             }
-            ConnectionSource::Host(arn) => check("connection.hostARN", arn, "name a host of that region and account")?,
-            ConnectionSource::Provider(_) => {}
+            ConnectionSource::Host(arn) => {
+                place.check_arn("connection.hostARN", arn, "name a host of that region and account")?;
+            }
+            ConnectionSource::Provider(_) | ConnectionSource::Shared(_) => {}
         }
         match &self.topic {
-            Source::Existing(arn) => check(
+            Source::Existing(arn) => place.check_arn(
                 "notifications.existingTopicARN",
                 arn,
                 "a notification rule reaches topics of its own region and account only",
             ),
-            Source::Own(_) => Ok(()),
+            Source::Own(_) | Source::Shared(_) => Ok(()),
+        }
+    }
+
+    /// Name of the bucket that the source names; `generated` where it names none.
+    pub fn bucket<'a>(source: &'a Source, generated: &'a str) -> &'a str {
+        match source {
+            Source::Own(None) => generated,
+            Source::Own(Some(name)) | Source::Existing(name) | Source::Shared(name) => name,
         }
     }
 }
 
-fn invalid(message: impl Into<String>) -> Refusal {
+/// A spec that makes no sense.
+pub fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidSpec, message)
 }
 
 /// A value of an enumeration; one that a newer version knows is refused, not guessed at.
-fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal> {
+pub fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal> {
     if values.contains(&&*value) {
         return Ok(value);
     }
@@ -240,42 +290,6 @@ fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal>
         "{field}: this version of the operator does not know '{value}'; write one of {}",
         values.join(", ")
     )))
-}
-
-fn chosen(settings: &Settings, field: &str, name: Option<String>) -> Result<Option<String>, Refusal> {
-    match name {
-        Some(name) if !settings.allow_names => Err(Refusal::new(
-            Reason::NotAllowed,
-            format!(
-                "{field}: '{name}' is a chosen name, and the operator runs without --allow-names; leave {field} out, or have that setting changed"
-            ),
-        )),
-        name => Ok(name),
-    }
-}
-
-fn existing(settings: &Settings, field: &str, arn: &str) -> Result<(), Refusal> {
-    if arn::allowed(&settings.allow_existing, arn) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        Reason::NotAllowed,
-        format!(
-            "{field}: {arn} is not covered by the operator's --allow-existing; have a pattern added that covers it, or leave {field} out"
-        ),
-    ))
-}
-
-fn bucket(settings: &Settings, field: &str, own: Option<String>, shared: Option<String>) -> Result<Source, Refusal> {
-    match (own, shared) {
-        (own, None) => Ok(Source::Own(chosen(settings, &format!("{field}.bucketName"), own)?)),
-        (None, Some(name)) => {
-            // S3's ARNs name no account and the partition does not matter to who may be named.
-            existing(settings, &format!("{field}.existingBucket"), &arn::bucket("aws", &name))?;
-            Ok(Source::Existing(name))
-        }
-        _ => Err(invalid(format!("{field}: write only one of bucketName and existingBucket"))),
-    }
 }
 
 fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
@@ -292,7 +306,8 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
     names.iter().map(of).collect()
 }
 
-fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
+/// How often everything is looked at.
+pub fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
     let Some(text) = text else { return Ok(Duration::from_secs(600)) };
     let bad = || invalid(format!("interval: '{text}' is no duration from 1m to 168h; write one such as 10m"));
     let span: jiff::SignedDuration = text.parse().map_err(|_| bad())?;
@@ -302,18 +317,14 @@ fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::*;
 
     fn settings() -> Settings {
-        Settings {
-            cluster_id: "c".into(),
-            name_prefix: "rf-".into(),
-            allow_names: false,
-            allow_existing: vec![],
-            region: "eu-west-1".into(),
-        }
+        Settings::example()
     }
 
     fn object(spec: Value) -> RepoFanout {
@@ -325,7 +336,7 @@ mod tests {
     }
 
     fn parse(spec: Value, settings: &Settings) -> Result<Fanout, Refusal> {
-        Fanout::parse(&object(spec), settings)
+        Fanout::parse(&object(spec), &Terms { settings, class: None, labels: &BTreeMap::new() })
     }
 
     #[test]
@@ -402,8 +413,15 @@ mod tests {
         let topic = "arn:aws:sns:us-east-1:111122223333:t";
         let open = Settings { allow_existing: vec!["*".into()], ..settings() };
         let f = parse(json!({"repository": "a/b", "notifications": {"existingTopicARN": topic}}), &open).unwrap();
-        let refusal = f.check_place("111122223333", "eu-west-1").unwrap_err();
+        let place = |region: &str| Placement {
+            account: "111122223333".into(),
+            partition: "aws".into(),
+            region: region.into(),
+            class: None,
+            base_name: "b".into(),
+        };
+        let refusal = f.check_place(&place("eu-west-1")).unwrap_err();
         assert!(refusal.message.contains("us-east-1") && refusal.message.contains("eu-west-1"), "{refusal}");
-        assert!(f.check_place("111122223333", "us-east-1").is_ok());
+        assert!(f.check_place(&place("us-east-1")).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 //! documents, desired and observed resources. Pure: no client, no clock.
 
 pub mod arn;
+pub mod class;
 pub mod desired;
 pub mod execution;
 pub mod fanout;
@@ -13,7 +14,9 @@ pub mod placement;
 pub mod policy;
 pub mod prefix;
 pub mod retention;
+pub mod terms;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::api::condition::Reason;
@@ -31,6 +34,26 @@ pub struct Settings {
     pub allow_existing: Vec<String>,
     /// The region of objects that name none.
     pub region: String,
+    /// Whether an object without a class is refused.
+    pub require_class: bool,
+    /// Which classes are ours: their `spec.controller`.
+    pub controller: String,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Those of an operator without flags.
+    pub fn example() -> Self {
+        Self {
+            cluster_id: "c".into(),
+            name_prefix: "rf-".into(),
+            allow_names: false,
+            allow_existing: vec![],
+            region: "eu-west-1".into(),
+            require_class: false,
+            controller: "repofanout".into(),
+        }
+    }
 }
 
 /// Whose credentials the operator has, as STS tells it.
@@ -40,6 +63,28 @@ pub struct Identity {
     pub account: String,
     /// The AWS partition, such as `aws`.
     pub partition: String,
+}
+
+/// A role by which another account is reached, chained from the operator's identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssumeRole {
+    /// ARN of the role.
+    pub role_arn: String,
+    /// What the role's trust policy asks for.
+    pub external_id: Option<String>,
+    /// Tags of the session.
+    pub session_tags: BTreeMap<String, String>,
+}
+
+impl AssumeRole {
+    /// Whose resources it reaches: the role's ARN says so.
+    pub fn identity(&self) -> Identity {
+        let parts = arn::Arn::parse(&self.role_arn);
+        Identity {
+            account: parts.map(|p| p.account.to_owned()).unwrap_or_default(),
+            partition: parts.map(|p| p.partition.to_owned()).unwrap_or_default(),
+        }
+    }
 }
 
 /// The resources of a fan-out, one word each everywhere.

@@ -66,6 +66,8 @@ pub struct ObservedBucket {
     pub owner_enforced: bool,
     /// Whether new objects are encrypted, in whatever way.
     pub encrypted: bool,
+    /// ARN or id of the KMS key that encrypts them.
+    pub kms_key: Option<String>,
     /// Its policy.
     pub policy: Option<Value>,
     /// Our lifecycle rule.
@@ -76,7 +78,15 @@ impl ObservedBucket {
     /// What AWS makes of a bucket that it has just made: nothing public, no ACLs, encrypted.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/create-bucket-faq.html>
     pub fn created(tags: Tags) -> Self {
-        Self { tags, public_access_blocked: true, owner_enforced: true, encrypted: true, policy: None, lifecycle: None }
+        Self {
+            tags,
+            public_access_blocked: true,
+            owner_enforced: true,
+            encrypted: true,
+            kms_key: None,
+            policy: None,
+            lifecycle: None,
+        }
     }
 
     /// As it is once it is what was desired.
@@ -87,6 +97,7 @@ impl ObservedBucket {
             public_access_blocked: true,
             owner_enforced: true,
             encrypted: true,
+            kms_key: desired.kms_key.clone().or_else(|| self.kms_key.clone()),
             policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
             lifecycle: Some(desired.lifecycle),
         }
@@ -106,6 +117,15 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
+    /// From AWS's word; one that is not known is no authorization.
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "AVAILABLE" => Self::Available,
+            "PENDING" => Self::Pending,
+            _ => Self::Error,
+        }
+    }
+
     /// AWS's word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -147,6 +167,8 @@ pub struct ObservedRole {
     pub trust: Value,
     /// Our inline policy.
     pub policy: Option<Value>,
+    /// ARN of the policy that bounds it.
+    pub boundary: Option<String>,
     /// All its tags.
     pub tags: Tags,
 }
@@ -155,7 +177,13 @@ impl ObservedRole {
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &Role) -> Self {
         let tags = retagged(&self.tags, &desired.tags);
-        Self { arn: self.arn.clone(), trust: desired.trust.clone(), policy: Some(desired.policy.clone()), tags }
+        Self {
+            arn: self.arn.clone(),
+            trust: desired.trust.clone(),
+            policy: Some(desired.policy.clone()),
+            boundary: desired.boundary.clone(),
+            tags,
+        }
     }
 }
 
@@ -164,6 +192,8 @@ impl ObservedRole {
 pub struct ObservedTopic {
     /// Its policy.
     pub policy: Option<Value>,
+    /// ARN or id of the KMS key that encrypts it.
+    pub kms_key: Option<String>,
     /// How many subscriptions it has, confirmed or pending.
     pub subscriptions: i64,
     /// All its tags.
@@ -176,6 +206,7 @@ impl ObservedTopic {
         let tags = retagged(&self.tags, &desired.tags);
         Self {
             policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
+            kms_key: desired.kms_key.clone().or_else(|| self.kms_key.clone()),
             subscriptions: self.subscriptions,
             tags,
         }

@@ -27,9 +27,9 @@ pub const RETAINED_AT: &str = "repofanout.dev/retained-at";
 pub struct Owner {
     /// The operator's `clusterID`.
     pub cluster: String,
-    /// `RepoFanout`.
+    /// `RepoFanout` or `RepoFanoutClass`.
     pub kind: String,
-    /// The object's namespace.
+    /// The object's namespace; empty for a class.
     pub namespace: String,
     /// The object's name.
     pub name: String,
@@ -40,6 +40,7 @@ impl Owner {
     pub fn tags(&self) -> Tags {
         [(CLUSTER, &self.cluster), (KIND, &self.kind), (NAMESPACE, &self.namespace), (NAME, &self.name)]
             .into_iter()
+            .filter(|(_, v)| !v.is_empty())
             .map(|(k, v)| (k.to_owned(), v.clone()))
             .collect()
     }
@@ -65,6 +66,7 @@ impl Owner {
             (Some(c), Some(_), Some(_), Some(_)) if c == self.cluster => {
                 "it belongs to an object of another namespace".to_owned()
             }
+            (Some(c), Some(kind), None, Some(name)) if c == self.cluster => format!("it belongs to {kind} {name}"),
             (Some(_), ..) => "it belongs to an object of another cluster".to_owned(),
             (None, ..) => "it carries no ownership tags of this operator".to_owned(),
         }

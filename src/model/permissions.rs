@@ -73,7 +73,7 @@ pub fn policy(scope: &Scope) -> Value {
             "Effect": "Allow",
             "Action": [
                 "iam:CreateRole", "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:GetRole", "iam:GetRolePolicy",
-                "iam:PutRolePolicy", "iam:TagRole", "iam:UpdateAssumeRolePolicy",
+                "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:TagRole", "iam:UpdateAssumeRolePolicy",
             ],
             "Resource": format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*"),
         }),
@@ -119,6 +119,13 @@ pub fn policy(scope: &Scope) -> Value {
                 "codestar-notifications:UpdateNotificationRule",
             ],
             "Resource": regional("codestar-notifications", "notificationrule/*"),
+        }),
+        json!({
+            // How much of the quotas is used, by everybody in the account.
+            "Sid": "Quotas",
+            "Effect": "Allow",
+            "Action": ["codepipeline:ListPipelines", "iam:GetAccountSummary"],
+            "Resource": "*",
         }),
         json!({
             "Sid": "ListNotificationRules",

@@ -1,7 +1,9 @@
 //! Where the resources of an object live: decided once, then kept.
 
-use super::fanout::Fanout;
-use super::{Identity, Refusal, Settings, names};
+use super::arn::Arn;
+use super::fanout::{Fanout, invalid};
+use super::owner::Owner;
+use super::{AssumeRole, Identity, Refusal, names};
 use crate::api::condition::Reason;
 use crate::api::status::PlacementStatus;
 
@@ -14,31 +16,45 @@ pub struct Placement {
     pub partition: String,
     /// The AWS region.
     pub region: String,
+    /// The class, if there is one.
+    pub class: Option<String>,
     /// What every generated name begins with.
     pub base_name: String,
 }
 
+/// Whose resources a role reaches, or the operator's own identity.
+fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
+    access.map_or_else(|| own.clone(), AssumeRole::identity)
+}
+
 impl Placement {
-    /// Decides it, and refuses if it was decided otherwise before.
-    pub fn decide(
-        fanout: &Fanout,
-        settings: &Settings,
-        identity: &Identity,
-        recorded: Option<&PlacementStatus>,
-    ) -> Result<Self, Refusal> {
-        let decided = Self {
-            account: identity.account.clone(),
-            partition: identity.partition.clone(),
-            region: fanout.region.clone().unwrap_or_else(|| settings.region.clone()),
-            base_name: names::base_name(&settings.name_prefix, fanout.name.as_deref(), &fanout.owner),
-        };
-        match recorded {
-            Some(recorded) => decided.compare(recorded).map(|()| decided),
-            None => Ok(decided),
+    /// Where an object's resources are to be.
+    pub fn decide(fanout: &Fanout, identity: &Identity) -> Self {
+        let Identity { account, partition } = identity_of(fanout.access.as_ref(), identity);
+        Self {
+            account,
+            partition,
+            region: fanout.region.clone(),
+            class: fanout.class.clone(),
+            base_name: names::base_name(&fanout.name_prefix, fanout.name.as_deref(), &fanout.owner),
         }
     }
 
-    fn compare(&self, recorded: &PlacementStatus) -> Result<(), Refusal> {
+    /// Where what a class shares is to be.
+    pub fn of_class(
+        owner: &Owner,
+        access: Option<&AssumeRole>,
+        identity: &Identity,
+        region: &str,
+        name_prefix: &str,
+    ) -> Self {
+        let Identity { account, partition } = identity_of(access, identity);
+        let base_name = names::class_name(name_prefix, owner);
+        Self { account, partition, region: region.to_owned(), class: None, base_name }
+    }
+
+    /// Refuses what would build a second set of resources elsewhere. Another class is no such thing: its author wrote it.
+    pub fn keep(&self, recorded: &PlacementStatus) -> Result<(), Refusal> {
         let differences: Vec<String> = [
             ("account", &recorded.account, &self.account),
             ("partition", &recorded.partition, &self.partition),
@@ -68,6 +84,7 @@ impl Placement {
             account: self.account.clone(),
             partition: self.partition.clone(),
             region: self.region.clone(),
+            class: self.class.clone(),
             base_name: self.base_name.clone(),
         }
     }
@@ -78,7 +95,23 @@ impl Placement {
             account: status.account.clone(),
             partition: status.partition.clone(),
             region: status.region.clone(),
+            class: status.class.clone(),
             base_name: status.base_name.clone(),
+        }
+    }
+
+    /// Refuses an ARN that cannot work from here.
+    pub fn check_arn(&self, field: &str, arn: &str, why: &str) -> Result<(), Refusal> {
+        match Arn::parse(arn) {
+            Some(parts) if parts.region != self.region => Err(invalid(format!(
+                "{field}: {arn} lies in region {}, the pipeline in {}; {why}",
+                parts.region, self.region
+            ))),
+            Some(parts) if parts.account != self.account => Err(invalid(format!(
+                "{field}: {arn} lies in account {}, the pipeline in {}; {why}",
+                parts.account, self.account
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -20,51 +20,61 @@ pub fn trust() -> Value {
     })
 }
 
-/// What a pipeline's role may do: its two actions, on its connection and its buckets.
+/// What a pipeline's role reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach<'a> {
+    /// ARNs of the connections.
+    pub connections: &'a [&'a str],
+    /// Name of the artifacts bucket.
+    pub artifacts: &'a str,
+    /// Name of the destination bucket.
+    pub destination: &'a str,
+    /// Where in the destination it writes; everywhere if none.
+    pub prefix: Option<&'a str>,
+    /// ARN of the key that encrypts the buckets.
+    pub kms_key: Option<&'a str>,
+}
+
+/// What a pipeline's role may do: its two actions, on its connections and its buckets.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html>
-pub fn role(
-    partition: &str,
-    account: &str,
-    connection: &str,
-    artifacts: &str,
-    destination: &str,
-    prefix: &str,
-) -> Value {
+pub fn role(partition: &str, account: &str, reach: &Reach<'_>) -> Value {
     let bucket = |name: &str| super::arn::bucket(partition, name);
     let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "Connection",
-                "Effect": "Allow",
-                // CodePipeline asks for both, whichever prefix the connection's ARN has.
-                "Action": ["codeconnections:UseConnection", "codestar-connections:UseConnection"],
-                "Resource": connection,
-            },
-            {
-                "Sid": "Buckets",
-                "Effect": "Allow",
-                "Action": ["s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"],
-                "Resource": [bucket(artifacts), bucket(destination)],
-                "Condition": same_account,
-            },
-            {
-                "Sid": "Artifacts",
-                "Effect": "Allow",
-                "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
-                "Resource": format!("{}/*", bucket(artifacts)),
-                "Condition": same_account,
-            },
-            {
-                "Sid": "Destination",
-                "Effect": "Allow",
-                "Action": ["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
-                "Resource": format!("{}/{prefix}/*", bucket(destination)),
-                "Condition": same_account,
-            },
-        ],
-    })
+    let below = reach.prefix.map_or("*".to_owned(), |prefix| format!("{prefix}/*"));
+    let mut statements = vec![
+        json!({
+            "Sid": "Connection",
+            "Effect": "Allow",
+            // CodePipeline asks for both, whichever prefix the connection's ARN has.
+            "Action": ["codeconnections:UseConnection", "codestar-connections:UseConnection"],
+            "Resource": reach.connections,
+        }),
+        json!({
+            "Sid": "Buckets",
+            "Effect": "Allow",
+            "Action": ["s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"],
+            "Resource": [bucket(reach.artifacts), bucket(reach.destination)],
+            "Condition": same_account,
+        }),
+        json!({
+            "Sid": "Artifacts",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
+            "Resource": format!("{}/*", bucket(reach.artifacts)),
+            "Condition": same_account,
+        }),
+        json!({
+            "Sid": "Destination",
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
+            "Resource": format!("{}/{below}", bucket(reach.destination)),
+            "Condition": same_account,
+        }),
+    ];
+    statements.extend(reach.kms_key.map(|key| {
+        json!({"Sid": "Key", "Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key})
+    }));
+    json!({"Version": "2012-10-17", "Statement": statements})
 }
 
 /// Lets notification rules of the account publish to the topic.

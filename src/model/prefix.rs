@@ -1,8 +1,66 @@
-//! Two objects must not copy to the same keys.
+//! Prefixes: how they are made, and that no two objects copy to the same keys.
 
-use super::fanout::{Fanout, Source};
-use super::names;
+use std::collections::{BTreeMap, HashMap};
+
 use super::owner::Owner;
+
+/// The prefix template of a class that names none.
+pub const TEMPLATE: &str = "{namespace}/{owner}/{repo}";
+
+/// What the placeholders of a template stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The object's namespace.
+    pub namespace: &'a str,
+    /// The object's name.
+    pub name: &'a str,
+    /// The repository, `owner/name`.
+    pub repository: &'a str,
+    /// The branch.
+    pub branch: &'a str,
+}
+
+impl Parts<'_> {
+    /// Stands in for any object, to see whether a template makes sense.
+    pub fn example() -> Parts<'static> {
+        Parts { namespace: "namespace", name: "name", repository: "owner/repo", branch: "main" }
+    }
+}
+
+/// What stands before the last slash of a repository's name.
+pub fn owner(repository: &str) -> &str {
+    repository.rsplit_once('/').map_or("", |(owner, _)| owner)
+}
+
+/// The template with its placeholders filled in; the unknown one where there is one.
+pub fn render(template: &str, parts: &Parts<'_>) -> Result<String, String> {
+    let repo = parts.repository.rsplit('/').next().unwrap_or_default();
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, tail)) = rest.split_once('{') {
+        let Some((key, after)) = tail.split_once('}') else { return Err(format!("{{{tail}")) };
+        out.push_str(before);
+        out.push_str(match key {
+            "namespace" => parts.namespace,
+            "name" => parts.name,
+            "owner" => owner(parts.repository),
+            "repo" => repo,
+            "branch" => parts.branch,
+            other => return Err(format!("{{{other}}}")),
+        });
+        rest = after;
+    }
+    if rest.contains('}') {
+        return Err(rest.to_owned());
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Whether the inner prefix lies below the outer one: `docs/api` below `docs`, but not `docs-old`.
+pub fn below(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+}
 
 /// Where an object copies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,30 +75,51 @@ pub struct Claim {
     pub owner: Owner,
 }
 
-/// The bucket's name, where the object chose one.
-pub fn bucket(fanout: &Fanout, name_prefix: &str) -> String {
-    match &fanout.destination {
-        Source::Existing(name) | Source::Own(Some(name)) => name.clone(),
-        Source::Own(None) => {
-            format!("{}-destination", names::base_name(name_prefix, fanout.name.as_deref(), &fanout.owner))
+/// All claims, so that one object's overlaps are found without a look at all others.
+#[derive(Debug, Default)]
+pub struct Claims {
+    by_owner: HashMap<(String, String), Claim>,
+    by_place: HashMap<String, BTreeMap<String, Vec<Claim>>>,
+}
+
+impl Claims {
+    /// Puts a claim in the place of the one that its owner had.
+    pub fn set(&mut self, claim: Claim) {
+        let key = (claim.owner.namespace.clone(), claim.owner.name.clone());
+        if self.by_owner.get(&key) == Some(&claim) {
+            return;
+        }
+        self.remove(&claim.owner);
+        self.by_place
+            .entry(claim.bucket.clone())
+            .or_default()
+            .entry(claim.prefix.clone())
+            .or_default()
+            .push(claim.clone());
+        self.by_owner.insert(key, claim);
+    }
+
+    /// Forgets the claim of an owner.
+    pub fn remove(&mut self, owner: &Owner) {
+        let Some(old) = self.by_owner.remove(&(owner.namespace.clone(), owner.name.clone())) else { return };
+        let Some(prefixes) = self.by_place.get_mut(&old.bucket) else { return };
+        if let Some(claims) = prefixes.get_mut(&old.prefix) {
+            claims.retain(|c| c.owner != *owner);
+            if claims.is_empty() {
+                prefixes.remove(&old.prefix);
+            }
         }
     }
-}
 
-impl Claim {
     /// The older claim on keys that this one covers too, if there is one.
-    pub fn beaten_by<'a>(&self, others: &'a [Claim]) -> Option<&'a Claim> {
-        others.iter().find(|o| {
-            o.owner != self.owner && o.bucket == self.bucket && overlap(&o.prefix, &self.prefix) && o.since < self.since
-        })
+    pub fn older(&self, claim: &Claim) -> Option<&Claim> {
+        let prefixes = self.by_place.get(&claim.bucket)?;
+        let parts: Vec<&str> = claim.prefix.split('/').collect();
+        let above = (1..=parts.len()).filter_map(|n| prefixes.get(&parts[..n].join("/"))).flatten();
+        let within = format!("{}/", claim.prefix);
+        let below = prefixes.range(within.clone()..).take_while(|(p, _)| p.starts_with(&within)).flat_map(|(_, c)| c);
+        above.chain(below).find(|other| other.owner != claim.owner && other.since < claim.since)
     }
-}
-
-/// Whether one prefix lies in the other: `docs` and `docs/api`, but not `docs` and `docs-old`.
-fn overlap(a: &str, b: &str) -> bool {
-    let within =
-        |inner: &str, outer: &str| inner == outer || inner.strip_prefix(outer).is_some_and(|r| r.starts_with('/'));
-    within(a, b) || within(b, a)
 }
 
 #[cfg(test)]
@@ -48,22 +127,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_parts_overlap() {
-        assert!(overlap("docs", "docs") && overlap("docs", "docs/api") && overlap("docs/api", "docs"));
-        assert!(!overlap("docs", "docs-old") && !overlap("docs/a", "docs/b"));
+    fn templates_are_filled_in() {
+        let parts = Parts { namespace: "team", name: "docs", repository: "group/sub/Repo", branch: "main" };
+        assert_eq!(render("{namespace}/{owner}/{repo}@{branch}", &parts).unwrap(), "team/group/sub/Repo@main");
+        assert_eq!(render("{team}/x", &parts).unwrap_err(), "{team}");
+        assert_eq!(render("{repo", &parts).unwrap_err(), "{repo");
+        assert!(render("repo}", &parts).is_err());
     }
 
     #[test]
-    fn the_older_claim_holds() {
+    fn of_overlapping_prefixes_the_older_claim_holds() {
         let claim = |name: &str, since: &str, prefix: &str| Claim {
             bucket: "b".into(),
             prefix: prefix.into(),
             since: (since.into(), name.into()),
             owner: Owner { cluster: "c".into(), kind: "k".into(), namespace: "n".into(), name: name.into() },
         };
-        let (older, younger) = (claim("x", "1", "docs"), claim("y", "2", "docs/api"));
-        let all = [older.clone(), younger.clone()];
-        assert_eq!(younger.beaten_by(&all), Some(&older));
-        assert_eq!(older.beaten_by(&all), None);
+        let mut claims = Claims::default();
+        let older = claim("x", "1", "docs/api");
+        claims.set(older.clone());
+        for prefix in ["docs/api", "docs/api/v1", "docs"] {
+            assert_eq!(claims.older(&claim("y", "2", prefix)), Some(&older), "{prefix}");
+        }
+        for prefix in ["docs-old", "docs/apis", "docs/a"] {
+            assert_eq!(claims.older(&claim("y", "2", prefix)), None, "{prefix}");
+        }
+        assert_eq!(claims.older(&claim("y", "0", "docs")), None, "the younger one holds nothing");
+        claims.set(claim("x", "1", "elsewhere"));
+        assert_eq!(claims.older(&claim("y", "2", "docs/api")), None, "a claim that moved holds its new place alone");
+        claims.remove(&older.owner);
+        assert_eq!(claims.older(&claim("y", "2", "elsewhere")), None);
     }
 }

@@ -16,7 +16,7 @@ pub enum Field {
     PublicAccessBlock,
     /// A bucket's object ownership.
     Ownership,
-    /// A bucket's default encryption.
+    /// A bucket's default encryption, a topic's key.
     Encryption,
     /// A bucket's, topic's or role's policy.
     Policy,
@@ -24,6 +24,8 @@ pub enum Field {
     Lifecycle,
     /// A role's trust policy.
     Trust,
+    /// A role's permissions boundary.
+    Boundary,
     /// A pipeline's structure.
     Declaration,
     /// A notification rule's settings.
@@ -68,6 +70,15 @@ impl Delta {
         }
     }
 
+    /// A key that the class asks for; where it asks for none, any will do.
+    fn key(&mut self, desired: Option<&String>, observed: Option<&String>) {
+        if let Some(key) = desired
+            && observed != Some(key)
+        {
+            self.note(Field::Encryption, "kmsKey", observed.map_or("none", String::as_str), key);
+        }
+    }
+
     fn with_tags(mut self, desired: &Tags, observed: &Tags) -> Self {
         for (key, value) in desired {
             let found = observed.get(key).map_or("", String::as_str);
@@ -109,6 +120,7 @@ pub fn bucket(desired: &Bucket, observed: &ObservedBucket) -> Delta {
     delta.differ(Field::PublicAccessBlock, "publicAccessBlock", &observed.public_access_blocked, &true);
     delta.differ(Field::Ownership, "ownerEnforced", &observed.owner_enforced, &true);
     delta.differ(Field::Encryption, "encrypted", &observed.encrypted, &true);
+    delta.key(desired.kms_key.as_ref(), observed.kms_key.as_ref());
     if !policy::contains(observed.policy.as_ref(), &desired.statement) {
         delta.note(Field::Policy, format!("policy.{}", policy::TLS_SID), "absent or changed", "present");
     }
@@ -129,6 +141,12 @@ pub fn role(desired: &Role, observed: &ObservedRole) -> Delta {
         let found = observed.policy.as_ref().map_or("none".to_owned(), ToString::to_string);
         delta.note(Field::Policy, "policy", found, &desired.policy);
     }
+    // A boundary that nobody asked us for may be another's rule of the account: it stays.
+    if let Some(boundary) = &desired.boundary
+        && observed.boundary.as_ref() != Some(boundary)
+    {
+        delta.note(Field::Boundary, "permissionsBoundary", observed.boundary.as_deref().unwrap_or("none"), boundary);
+    }
     delta.with_tags(&desired.tags, &observed.tags)
 }
 
@@ -138,6 +156,7 @@ pub fn topic(desired: &Topic, observed: &ObservedTopic) -> Delta {
     if !policy::contains(observed.policy.as_ref(), &desired.statement) {
         delta.note(Field::Policy, format!("policy.{}", policy::PUBLISH_SID), "absent or changed", "present");
     }
+    delta.key(desired.kms_key.as_ref(), observed.kms_key.as_ref());
     delta.with_tags(&desired.tags, &observed.tags)
 }
 
@@ -161,6 +180,7 @@ fn flatten(declaration: &Declaration) -> Vec<(String, String)> {
     let mut out = vec![
         ("roleArn".to_owned(), declaration.role_arn.clone()),
         ("artifactStore.location".to_owned(), declaration.artifacts.clone()),
+        ("artifactStore.encryptionKey".to_owned(), declaration.artifacts_key.clone().unwrap_or_default()),
         ("pipelineType".to_owned(), declaration.pipeline_type.clone()),
         ("executionMode".to_owned(), declaration.execution_mode.clone()),
         ("stages".to_owned(), declaration.stages.iter().map(|s| &*s.name).collect::<Vec<_>>().join(",")),

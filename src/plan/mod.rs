@@ -74,8 +74,14 @@ pub struct Facts<'a> {
 /// The next steps. Applying them and planning again ends in an empty plan.
 pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
     let mut plan = Plan::default();
-    plan.bucket(Resource::Artifacts, &desired.artifacts, &observed.artifacts, facts);
-    plan.bucket(Resource::Destination, &desired.destination, &observed.destination, facts);
+    for (resource, bucket, view) in [
+        (Resource::Artifacts, &desired.artifacts, &observed.artifacts),
+        (Resource::Destination, &desired.destination, &observed.destination),
+    ] {
+        if let Some(bucket) = bucket {
+            plan.bucket(resource, bucket, view, facts);
+        }
+    }
     plan.connection(desired, observed, facts);
     plan.topic(desired, observed, facts);
     plan.role(desired, observed, facts);
@@ -181,7 +187,8 @@ impl Plan {
     }
 
     fn connection(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        match (&desired.connection, &observed.connection) {
+        let Some(connection) = &desired.connection else { return };
+        match (connection, &observed.connection) {
             (ConnectionUse::Own(_), None) => self.create(Resource::Connection, facts),
             (ConnectionUse::Own(connection), Some(found)) => {
                 if self.owned(Resource::Connection, &found.arn, &found.tags, facts) {
@@ -200,7 +207,8 @@ impl Plan {
     }
 
     fn topic(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        match (&desired.topic, &observed.topic) {
+        let Some(topic) = &desired.topic else { return };
+        match (topic, &observed.topic) {
             (TopicUse::Own(_), None) => self.create(Resource::Topic, facts),
             (TopicUse::Own(topic), Some(found)) => {
                 if self.owned(Resource::Topic, &topic.arn, &found.tags, facts) {
@@ -268,13 +276,14 @@ impl Plan {
     }
 
     fn notification_rule(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        let Some(rule) = &desired.notification_rule else { return };
         match (&observed.notification_rule, &observed.pipeline) {
             (None, _) if !observed.service_linked_role => self.create(Resource::ServiceLinkedRole, facts),
             (None, Some(_)) => self.create(Resource::NotificationRule, facts),
             (None, None) => {}
             (Some(found), _) => {
                 if self.owned(Resource::NotificationRule, &found.arn, &found.tags, facts) {
-                    let delta = delta::notification_rule(&desired.notification_rule, found, facts.former_topic);
+                    let delta = delta::notification_rule(rule, found, facts.former_topic);
                     self.update(Resource::NotificationRule, delta, facts);
                 }
             }
@@ -292,18 +301,18 @@ pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resour
         (Resource::Artifacts, &mut desired.artifacts, &observed.artifacts),
         (Resource::Destination, &mut desired.destination, &observed.destination),
     ] {
-        if let (BucketUse::Own(bucket), BucketView::Present(found)) = (bucket, view)
+        if let (Some(BucketUse::Own(bucket)), BucketView::Present(found)) = (bucket, view)
             && marks(resource, Some(&found.tags))
         {
             mark(&mut bucket.tags);
         }
     }
-    if let ConnectionUse::Own(connection) = &mut desired.connection
+    if let Some(ConnectionUse::Own(connection)) = &mut desired.connection
         && marks(Resource::Connection, observed.connection.as_ref().map(|c| &c.tags))
     {
         mark(&mut connection.tags);
     }
-    if let TopicUse::Own(topic) = &mut desired.topic
+    if let Some(TopicUse::Own(topic)) = &mut desired.topic
         && marks(Resource::Topic, observed.topic.as_ref().map(|t| &t.tags))
     {
         mark(&mut topic.tags);
@@ -318,7 +327,9 @@ pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resour
     {
         mark(&mut pipeline.tags);
     }
-    if marks(Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| &r.tags)) {
-        mark(&mut desired.notification_rule.tags);
+    if let Some(rule) = &mut desired.notification_rule
+        && marks(Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| &r.tags))
+    {
+        mark(&mut rule.tags);
     }
 }

@@ -1,5 +1,6 @@
 //! What happened → status and events. Pure.
 
+mod class;
 mod notice;
 mod progress;
 
@@ -17,7 +18,8 @@ use crate::model::arn;
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
 use crate::model::observed::ObservedConnection;
 use crate::model::placement::Placement;
-pub use notice::{Notice, notices};
+pub use class::{ClassLook, class_status};
+pub use notice::{Notice, notices, transitions};
 pub use progress::{Progress, overdue, progress, said};
 
 /// The longest message of a condition; the API server allows 32,768 characters.
@@ -138,59 +140,41 @@ struct Verdict(ConditionStatus, Reason, String);
 
 fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
     use ConditionStatus::{False, True};
-    let connection = connection_verdict(status);
-    let provisioned = match &look.progress {
-        Progress::Settled => {
-            Some(Verdict(True, Reason::Provisioned, "everything in AWS is as the spec says".to_owned()))
-        }
-        Progress::Unchanged => None,
-        Progress::Waiting(reason, message) => Some(Verdict(False, *reason, message.clone())),
-        Progress::Refused(refusals) => {
-            let text: Vec<&str> = refusals.iter().map(|r| &*r.message).collect();
-            Some(Verdict(False, refusals[0].reason, text.join("; ")))
-        }
-    };
+    let connection = status.connection.as_ref().and_then(connection_verdict);
+    let provisioned = provisioned_verdict(&look.progress);
     let delivered = delivered_verdict(status, look);
     let refused = matches!(look.progress, Progress::Refused(_))
-        || (look.progress == Progress::Unchanged && find(status, ConditionType::Stalled).is_some());
+        || (look.progress == Progress::Unchanged && find(&status.conditions, ConditionType::Stalled).is_some());
 
     if let Some(Verdict(state, reason, message)) = connection {
-        set(status, look.generation, ConditionType::ConnectionAvailable, state, reason, &message);
+        set(&mut status.conditions, look.generation, ConditionType::ConnectionAvailable, state, reason, &message);
     }
     if let Some(Verdict(state, reason, message)) = provisioned {
-        set(status, look.generation, ConditionType::Provisioned, state, reason, &message);
+        set(&mut status.conditions, look.generation, ConditionType::Provisioned, state, reason, &message);
     }
     if let Some(drift) = look.drift {
         let (state, reason, message) = match drift {
             [] => (False, Reason::NoDrift, "AWS is as the spec says".to_owned()),
             found => (True, Reason::DriftDetected, found.join("; ")),
         };
-        set(status, look.generation, ConditionType::Drifted, state, reason, &message);
+        set(&mut status.conditions, look.generation, ConditionType::Drifted, state, reason, &message);
     }
     if let Some(Verdict(state, reason, message)) = delivered {
-        set(status, look.generation, ConditionType::Delivered, state, reason, &message);
+        set(&mut status.conditions, look.generation, ConditionType::Delivered, state, reason, &message);
     }
     let Verdict(state, reason, message) = ready_verdict(status, refused);
-    set(status, look.generation, ConditionType::Ready, state, reason, &message);
+    set(&mut status.conditions, look.generation, ConditionType::Ready, state, reason, &message);
 
-    // kstatus: abnormal conditions stand only while they hold.
-    let stalled = refused;
     let failed = matches!(reason, Reason::DeliveryFailed | Reason::RepositoryNotAccessible);
-    let reconciling = !stalled && !failed && state != True;
-    for (type_, holds) in [(ConditionType::Stalled, stalled), (ConditionType::Reconciling, reconciling)] {
-        if holds {
-            set(status, look.generation, type_, True, reason, &message);
-        } else {
-            conditions::remove(&mut status.conditions, type_.as_str());
-        }
-    }
+    let reconciling = !refused && !failed && state != True;
+    kstatus(&mut status.conditions, look.generation, (refused, reconciling), reason, &message);
     if look.concluded {
         status.observed_generation = look.generation;
     }
 }
 
 fn set(
-    status: &mut RepoFanoutStatus,
+    conditions: &mut Vec<Condition>,
     generation: Option<i64>,
     type_: ConditionType,
     state: ConditionStatus,
@@ -198,19 +182,51 @@ fn set(
     message: &str,
 ) {
     let desired = DesiredCondition::new(type_.as_str(), state, reason.as_str(), cap(message));
-    let _ = conditions::set(&mut status.conditions, desired.observed_generation(generation));
+    let _ = conditions::set(conditions, desired.observed_generation(generation));
 }
 
-fn find(status: &RepoFanoutStatus, type_: ConditionType) -> Option<&Condition> {
-    conditions::find(&status.conditions, type_.as_str())
+/// kstatus: abnormal conditions stand only while they hold.
+fn kstatus(
+    conditions: &mut Vec<Condition>,
+    generation: Option<i64>,
+    (stalled, reconciling): (bool, bool),
+    reason: Reason,
+    message: &str,
+) {
+    for (type_, holds) in [(ConditionType::Stalled, stalled), (ConditionType::Reconciling, reconciling)] {
+        if holds {
+            set(conditions, generation, type_, ConditionStatus::True, reason, message);
+        } else {
+            conditions::remove(conditions, type_.as_str());
+        }
+    }
 }
 
-fn is_true(status: &RepoFanoutStatus, type_: ConditionType) -> bool {
-    find(status, type_).is_some_and(|c| c.status == "True")
+fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions::find(conditions, type_.as_str())
 }
 
-fn connection_verdict(status: &RepoFanoutStatus) -> Option<Verdict> {
-    let connection = status.connection.as_ref()?;
+fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
+    find(conditions, type_).is_some_and(|c| c.status == "True")
+}
+
+fn provisioned_verdict(progress: &Progress) -> Option<Verdict> {
+    match progress {
+        Progress::Settled => Some(Verdict(
+            ConditionStatus::True,
+            Reason::Provisioned,
+            "everything in AWS is as the spec says".to_owned(),
+        )),
+        Progress::Unchanged => None,
+        Progress::Waiting(reason, message) => Some(Verdict(ConditionStatus::False, *reason, message.clone())),
+        Progress::Refused(refusals) => {
+            let text: Vec<&str> = refusals.iter().map(|r| &*r.message).collect();
+            Some(Verdict(ConditionStatus::False, refusals[0].reason, text.join("; ")))
+        }
+    }
+}
+
+fn connection_verdict(connection: &ConnectionStatus) -> Option<Verdict> {
     let url = connection.authorize_url.as_deref().unwrap_or_default();
     let verdict = match connection.status.as_deref()? {
         "AVAILABLE" => Verdict(
@@ -273,7 +289,7 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
         }
         // Failed, and a newer one runs or was cancelled: not over yet.
         (Some(ExecutionState::Failed), _) => {
-            let before = find(status, ConditionType::Delivered)?;
+            let before = find(&status.conditions, ConditionType::Delivered)?;
             if before.status == "False" {
                 return None;
             }
@@ -300,7 +316,7 @@ fn not_yet(message: &str) -> Verdict {
 
 /// The first of the conditions, in the order of cause and effect, that keeps a push from arriving.
 fn ready_verdict(status: &RepoFanoutStatus, refused: bool) -> Verdict {
-    let blocking = |type_| find(status, type_).filter(|c| c.status != "True");
+    let blocking = |type_| find(&status.conditions, type_).filter(|c| c.status != "True");
     let provisioned = blocking(ConditionType::Provisioned);
     let first = provisioned
         .filter(|_| refused)
@@ -313,8 +329,9 @@ fn ready_verdict(status: &RepoFanoutStatus, refused: bool) -> Verdict {
             reason(&c.reason),
             c.message.clone(),
         ),
-        None if is_true(status, ConditionType::Delivered) => {
-            let message = find(status, ConditionType::Delivered).map(|c| c.message.clone()).unwrap_or_default();
+        None if is_true(&status.conditions, ConditionType::Delivered) => {
+            let message =
+                find(&status.conditions, ConditionType::Delivered).map(|c| c.message.clone()).unwrap_or_default();
             Verdict(ConditionStatus::True, Reason::Delivered, message)
         }
         None => not_yet("no execution has succeeded yet"),
@@ -330,25 +347,28 @@ pub fn suspended(before: &RepoFanoutStatus, generation: Option<i64>) -> RepoFano
     let mut next = before.clone();
     next.observed_generation = generation;
     let message = "spec.suspend is true: the operator does not look at AWS; the pipeline goes on";
-    set(&mut next, generation, ConditionType::Provisioned, ConditionStatus::Unknown, Reason::Suspended, message);
+    set(
+        &mut next.conditions,
+        generation,
+        ConditionType::Provisioned,
+        ConditionStatus::Unknown,
+        Reason::Suspended,
+        message,
+    );
     conditions::remove(&mut next.conditions, ConditionType::Reconciling.as_str());
     next
 }
 
-/// The status of an object that is being deleted.
-pub fn deleting(before: &RepoFanoutStatus, generation: Option<i64>, blocked: bool, message: &str) -> RepoFanoutStatus {
-    let mut next = before.clone();
-    next.observed_generation = generation;
-    let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
-    let (holds, other) = if blocked {
-        (ConditionType::Stalled, ConditionType::Reconciling)
-    } else {
+/// The conditions of an object that is being deleted.
+pub fn deleting(conditions: &mut Vec<Condition>, generation: Option<i64>, reason: Reason, message: &str) {
+    let (holds, other) = if reason == Reason::Deleting {
         (ConditionType::Reconciling, ConditionType::Stalled)
+    } else {
+        (ConditionType::Stalled, ConditionType::Reconciling)
     };
-    set(&mut next, generation, ConditionType::Ready, ConditionStatus::False, reason, message);
-    set(&mut next, generation, holds, ConditionStatus::True, reason, message);
-    conditions::remove(&mut next.conditions, other.as_str());
-    next
+    set(conditions, generation, ConditionType::Ready, ConditionStatus::False, reason, message);
+    set(conditions, generation, holds, ConditionStatus::True, reason, message);
+    conditions::remove(conditions, other.as_str());
 }
 
 fn cap(text: &str) -> String {

@@ -17,35 +17,42 @@ pub struct Notice {
     pub note: String,
 }
 
-/// The events of a transition; none where nothing changed for the reader.
-pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
+/// The events of a change of conditions; none where nothing changed for the reader.
+pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
     let mut notices = Vec::new();
     let types = [
         ConditionType::ConnectionAvailable,
         ConditionType::Provisioned,
         ConditionType::Drifted,
+        ConditionType::QuotaAvailable,
         ConditionType::Stalled,
     ];
     for type_ in types {
         // Of drift, what differs is the news.
         let text = |c: &Condition| if type_ == ConditionType::Drifted { c.message.clone() } else { String::new() };
-        let key = |s: &RepoFanoutStatus| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
+        let key = |s: &[Condition]| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
         let (was, is) = (key(before), key(after));
         let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
         // Stalled repeats what Provisioned says; one event for both, and as a warning.
         let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
-        let no_news = [Reason::Provisioning.as_str(), Reason::NoDrift.as_str()];
+        let no_news = [Reason::Provisioning, Reason::NoDrift, Reason::QuotaAvailable].map(Reason::as_str);
         let waits = no_news.contains(&&*condition.reason);
         if repeats || waits {
             continue;
         }
         notices.push(Notice {
             warning: matches!(type_, ConditionType::Stalled | ConditionType::Drifted)
-                || condition.reason == Reason::ConnectionError.as_str(),
+                || [Reason::ConnectionError, Reason::QuotaLow].map(Reason::as_str).contains(&&*condition.reason),
             reason: condition.reason.clone(),
             note: condition.message.clone(),
         });
     }
+    notices
+}
+
+/// The events of a fan-out's transition.
+pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
+    let mut notices = transitions(&before.conditions, &after.conditions);
     let execution = |s: &RepoFanoutStatus| s.delivered.as_ref().map(|d| d.execution.clone());
     if execution(after).is_some() && execution(before) != execution(after) {
         let d = after.delivered.as_ref().expect("just checked");
@@ -62,7 +69,7 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
     let failed = |s: &RepoFanoutStatus| s.last_execution.as_ref().filter(|e| e.failure.is_some()).map(|e| e.id.clone());
     if failed(after).is_some()
         && failed(before) != failed(after)
-        && let Some(condition) = find(after, ConditionType::Delivered).filter(|c| c.status == "False")
+        && let Some(condition) = find(&after.conditions, ConditionType::Delivered).filter(|c| c.status == "False")
     {
         notices.push(Notice { warning: true, reason: condition.reason.clone(), note: condition.message.clone() });
     }

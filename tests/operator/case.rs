@@ -30,9 +30,8 @@ pub fn world() -> &'static World {
             let runtime = runtime.expect("a runtime");
             let started = runtime.block_on(async {
                 let world = World::start(|line| eprintln!("{line}")).await?;
+                world.install_crds().await?;
                 world.cluster.apply(&newer_crd()).await?;
-                let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd/repofanouts.repofanout.dev"];
-                world.cluster.kubectl(&wait).await?;
                 Ok::<_, String>(world)
             });
             send.send(started).expect("somebody waits");

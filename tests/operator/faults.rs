@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use serde_json::json;
-use support::{API, until};
 use support::aws::{Effect, Fault, When};
+use support::{API, until};
 
 use crate::case::{Case, LIMIT, condition};
 

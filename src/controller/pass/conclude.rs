@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::controller::Action as Requeue;
 use tracing::warn;
 
@@ -10,11 +12,23 @@ use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
 use crate::cloud::{Class, Error};
-use crate::model::Refusal;
+use crate::controller::Context;
 use crate::model::desired::Computed;
 use crate::model::observed::ConnectionState;
 use crate::model::placement::Placement;
+use crate::model::{Refusal, Resource};
 use crate::status::{self, Look, Progress};
+
+impl Context {
+    /// Close looks at a connection that waits for a person at first, rarer ones the longer nobody authorizes it.
+    pub fn pending_delay(&self, conditions: &[Condition], now: Timestamp) -> Duration {
+        let since = k8s_controller::conditions::find(conditions, ConditionType::ConnectionAvailable.as_str());
+        let age = since.map_or(Duration::ZERO, |c| {
+            Duration::try_from(now.duration_since(c.last_transition_time.0)).unwrap_or_default()
+        });
+        (age / 20).clamp(self.pace.close, self.pace.idle.max(self.pace.close) * 5)
+    }
+}
 
 impl Pass<'_> {
     /// A value that stands at creation, or while the echo is lost, counts as done. So
@@ -33,17 +47,8 @@ impl Pass<'_> {
     pub(super) async fn suspend(mut self) -> Result<Requeue, kube::Error> {
         let next = status::suspended(&self.object.status(), self.object.current.metadata.generation);
         self.object.set_status(next).await?;
-        self.context.memos.looked(&self.object.uid(), false);
+        self.context.memos.looked(&self.object.uid(), false, self.key);
         Ok(Requeue::await_change())
-    }
-
-    /// Close looks at first, rarer ones the longer nobody authorizes it.
-    pub(super) fn pending_delay(&self, status: &RepoFanoutStatus) -> Duration {
-        let since = k8s_controller::conditions::find(&status.conditions, ConditionType::ConnectionAvailable.as_str());
-        let age = since.map_or(Duration::ZERO, |c| {
-            Duration::try_from(self.now.duration_since(c.last_transition_time.0)).unwrap_or_default()
-        });
-        (age / 20).clamp(self.context.pace.close, self.context.pace.idle.max(self.context.pace.close) * 5)
     }
 
     /// Writes the status, and says when to look again.
@@ -55,7 +60,7 @@ impl Pass<'_> {
         let interval = self.saw.interval.unwrap_or(Duration::from_secs(600));
         let (progress, delay) = match stop {
             Some(Stop::Kube(error)) => {
-                memos.looked(&uid, false);
+                memos.looked(&uid, false, self.key);
                 return Err(error);
             }
             Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
@@ -83,7 +88,9 @@ impl Pass<'_> {
         }
         if self.saw.applied {
             before.applied_generation = self.object.current.metadata.generation;
+            before.applied_class_generation = self.key.map(|key| key.generation);
         }
+        before.former = self.saw.former.take().unwrap_or(before.former);
         self.echo_requests(&mut before);
         let look = Look {
             generation: self.object.current.metadata.generation,
@@ -99,13 +106,13 @@ impl Pass<'_> {
         let next = status::status(&before, &look);
         if looked {
             // Until the status is written, the next look is a full one.
-            memos.looked(&uid, false);
+            memos.looked(&uid, false, self.key);
         }
         self.object.set_status(next).await?;
         if looked {
-            memos.looked(&uid, self.saw.concluded && self.saw.settled);
+            memos.looked(&uid, self.saw.concluded && self.saw.settled, self.key);
         }
-        memos.passed(&uid, self.object.resource_version(), delay);
+        memos.passed(&uid, self.object.resource_version(), self.key, delay);
         Ok(Requeue::requeue(delay))
     }
 
@@ -146,9 +153,16 @@ impl Pass<'_> {
         let usual = match (runs, available) {
             (true, _) => pace.close,
             (false, true) => pace.idle,
-            (false, false) => self.pending_delay(&self.object.status()),
+            // The class looks at its connections, and wakes its fan-outs.
+            (false, false) if self.shares_connection() => interval,
+            (false, false) => self.context.pending_delay(&self.object.status().conditions, self.now),
         };
         self.saw.wait.map_or(usual, |wait| wait.min(usual)).min(interval)
+    }
+
+    fn shares_connection(&self) -> bool {
+        let own = self.object.status().resources.contains_key(Resource::Connection.as_str());
+        self.class.is_some() && !own
     }
 
     /// The ARNs that this object's messages may name.
@@ -159,6 +173,8 @@ impl Pass<'_> {
             let names = Computed::new(place);
             own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
         }
+        let class = self.class.as_ref().and_then(|class| class.status.as_ref());
+        own.extend(class.iter().flat_map(|status| status.resources.values().cloned()));
         own
     }
 }

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::{Pass, Ready, Stop};
 use crate::api::RELEASE_REQUESTED_AT;
 use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
-use crate::model::desired::Desired;
 use crate::model::execution::{Execution, ExecutionState, Failure, Target};
 use crate::model::names;
 use crate::model::observed::{BucketView, Observed};
@@ -31,7 +30,7 @@ impl Pass<'_> {
         let updated_at = pipeline.map(|p| p.updated_at);
         let target = match pipeline.and_then(|p| p.declaration.target()) {
             Some(target) => Some(target),
-            None => Desired::new(fanout, &ready.place, Some("")).target(),
+            None => ready.desire(Some("")).target(),
         };
         let delivered = self.delivered(ready, &status, &executions, target.as_ref(), updated_at).await?;
         self.saw.delivered = delivered.clone();
@@ -49,8 +48,8 @@ impl Pass<'_> {
                 pipeline_version: pipeline.version,
                 pipeline_updated_at: pipeline.updated_at,
                 announced_since: observed.notification_rule.as_ref().filter(|_| announces).map(|r| r.created_at),
-                bucket_created_at: created_at(&observed.destination),
-                permissions_written_at: status.permissions_written_at,
+                bucket_created_at: created_at(&observed.destination).or(ready.shared.destination_created_at),
+                permissions_written_at: status.permissions_written_at.max(ready.shared.permissions_written_at),
                 failure: self.saw.failure.as_ref(),
                 now: self.now,
             });
@@ -132,7 +131,7 @@ impl Pass<'_> {
     }
 }
 
-fn target_of(delivered: &DeliveredStatus) -> Target {
+pub(super) fn target_of(delivered: &DeliveredStatus) -> Target {
     Target {
         repository: delivered.repository.clone(),
         branch: delivered.branch.clone(),
@@ -141,7 +140,8 @@ fn target_of(delivered: &DeliveredStatus) -> Target {
     }
 }
 
-fn created_at(view: &BucketView) -> Option<Timestamp> {
+/// When the bucket was made, by its tag.
+pub fn created_at(view: &BucketView) -> Option<Timestamp> {
     let BucketView::Present(bucket) = view else { return None };
     bucket.tags.get(CREATED_AT)?.parse().ok()
 }

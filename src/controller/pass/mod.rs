@@ -2,73 +2,62 @@
 
 mod conclude;
 mod deliver;
+mod former;
+
+pub use deliver::created_at;
+pub use former::wanted;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
-use tracing::info;
 
 use crate::api::condition::Reason;
-use crate::api::status::{ConnectionIntent, DeliveredStatus};
-use crate::api::{RECONCILE_REQUESTED_AT, RepoFanout};
-use crate::apply::{self, apply};
-use crate::cloud::{Class, Cloud, Error};
+use crate::api::status::{DeliveredStatus, FormerStatus, PlacementStatus};
+use crate::api::{RECONCILE_REQUESTED_AT, RepoFanout, RepoFanoutClass};
+use crate::cloud::{Cloud, Error};
+use crate::controller::claims::since;
+use crate::controller::classes::{ClassKey, Resolved, Shared};
+use crate::controller::converge::{Ledger, Stop, converge, intent, surely_not_made};
 use crate::controller::object::Object;
 use crate::controller::{Context, observe};
-use crate::model::desired::{Computed, ConnectionUse, Desired};
+use crate::model::desired::{Computed, Desired};
 use crate::model::execution::{Execution, ExecutionState, Failure};
-use crate::model::fanout::{Fanout, Source};
+use crate::model::fanout::{self, Fanout, Source};
 use crate::model::observed::{BucketView, Observed, ObservedConnection};
 use crate::model::placement::Placement;
-use crate::model::prefix::{self, Claim};
-use crate::model::{Refusal, Resource, Settings, names};
-use crate::plan::{Action, Facts, Plan, Step, adopt, plan};
+use crate::model::prefix::Claim;
+use crate::model::{Refusal, Resource};
+use crate::plan::{Action, Facts, Plan, Step};
 use crate::status::Notice;
-
-/// How long a connection that may have been made is looked for in the lists
-/// before another one is made.
-const SETTLE: SignedDuration = SignedDuration::from_secs(15);
-/// How often a plan is made anew within a pass: the connection's ARN makes the
-/// role possible, and the pipeline the rule.
-const ROUNDS: usize = 4;
-
-/// Why a pass ended before its end.
-enum Stop {
-    /// The API server.
-    Kube(kube::Error),
-    /// The cloud.
-    Cloud(Error),
-    /// Something to wait for.
-    Wait(Reason, String, Duration),
-    /// Something for a person.
-    Refused(Vec<Refusal>),
-}
-
-impl From<kube::Error> for Stop {
-    fn from(error: kube::Error) -> Self {
-        Self::Kube(error)
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Cloud(error)
-    }
-}
 
 /// Makes AWS what the object says, as far as that goes now, and tells so on its status.
 pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube::Error> {
     let uid = object.metadata.uid.clone().unwrap_or_default();
-    if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref()) {
+    let resolved = context.resolve(object);
+    let (class, refusal) = match resolved {
+        Ok(Resolved::Others) => return Ok(Requeue::await_change()),
+        Ok(Resolved::Ours(class)) => (Some(class), None),
+        Ok(Resolved::None) => (None, None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    let key = class.as_ref().map(|class| context.class_key(class, object));
+    if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), key) {
         return Ok(Requeue::requeue(rest));
     }
-    let mut pass = Pass { context, object: Object::new(context, object), now: Timestamp::now(), saw: Saw::default() };
+    let now = Timestamp::now();
+    let mut pass = Pass { context, object: Object::new(context, object), class, key, now, saw: Saw::default() };
     if object.spec.suspend == Some(true) {
         return pass.suspend().await;
     }
-    let stop = match pass.prepare().await {
+    let ready = match refusal {
+        Some(refusal) => Err(refusal.into()),
+        None => pass.prepare().await,
+    };
+    let stop = match ready {
         Ok(ready) => pass.work(ready).await.err(),
         Err(stop) => Some(stop),
     };
@@ -77,7 +66,9 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
 
 struct Pass<'a> {
     context: &'a Context,
-    object: Object<'a>,
+    object: Object<'a, RepoFanout>,
+    class: Option<Arc<RepoFanoutClass>>,
+    key: Option<ClassKey>,
     now: Timestamp,
     saw: Saw,
 }
@@ -107,6 +98,10 @@ struct Saw {
     applied: bool,
     /// Whether the pass came to its end.
     concluded: bool,
+    /// What was said of drift and adoption.
+    told: Vec<String>,
+    /// What was recorded and is not used any more.
+    former: Option<Vec<FormerStatus>>,
 }
 
 /// What a pass works with.
@@ -115,23 +110,94 @@ struct Ready {
     place: Placement,
     names: Computed,
     cloud: Cloud,
+    shared: Shared,
+}
+
+impl Ready {
+    /// What is to be in AWS, given the ARN of the connection.
+    fn desire(&self, connection_arn: Option<&str>) -> Desired {
+        Desired::new(&self.fanout, &self.place, connection_arn)
+    }
 }
 
 impl Pass<'_> {
     /// Validates, decides the placement, takes hold of the object.
     async fn prepare(&mut self) -> Result<Ready, Stop> {
-        let Context { settings, identity, .. } = self.context;
-        let refused = |refusal| Stop::Refused(vec![refusal]);
-        let fanout = Fanout::parse(&self.object.current, settings).map_err(refused)?;
+        let Context { identity, clouds, .. } = self.context;
+        let class = self.class.as_ref().map(|class| self.context.parse_class(class)).transpose()?;
+        let fanout = self.context.fanout(&self.object.current, class.as_ref())?;
         self.saw.interval = Some(fanout.interval);
+        let place = Placement::decide(&fanout, identity);
         let recorded = self.object.status().placement;
-        let place = Placement::decide(&fanout, settings, identity, recorded.as_ref()).map_err(refused)?;
-        fanout.check_place(&place.account, &place.region).map_err(refused)?;
-        self.refuse_overlap(&fanout)?;
+        if let Some(recorded) = recorded.as_ref().filter(|r| r.class == place.class) {
+            place.keep(recorded)?;
+        }
+        fanout.check_place(&place)?;
+        let shared = match (&self.class, &class) {
+            (Some(object), Some(class)) => Shared::of(object, class, &fanout)
+                .map_err(|message| Stop::Wait(Reason::ClassNotReady, message, fanout.interval))?,
+            _ => Shared::default(),
+        };
+        self.refuse_overlap(&fanout, &place)?;
+        let cloud = clouds.cloud(fanout.access.as_ref(), &place.region).await;
+        if recorded.is_none() {
+            self.refuse_second_place(&place).await?;
+        }
         self.object.set_finalizer(true).await?;
-        let cloud = self.context.regions.region(&place.region);
+        if let Some(recorded) = recorded.filter(|r| r.class != place.class) {
+            self.depart(recorded, &place).await?;
+        }
         self.saw.place = Some(place.clone());
-        Ok(Ready { names: Computed::new(&place), fanout, place, cloud })
+        Ok(Ready { names: Computed::new(&place), fanout, place, cloud, shared })
+    }
+
+    /// An object that is placed for the first time, by a default class or by none, may have lost its status: what it has elsewhere
+    /// is not built a second time.
+    async fn refuse_second_place(&self, place: &Placement) -> Result<(), Stop> {
+        let object = &self.object.current;
+        if object.spec.class_name.is_some() {
+            return Ok(());
+        }
+        let owner = fanout::owner(object, &self.context.settings);
+        for other in self.context.places(object, place) {
+            let Ok(cloud) = self.context.cloud_of(&other).await else { continue };
+            let names = Computed::new(&Placement::recorded(&other));
+            // A place that cannot be looked into must not keep new objects from others.
+            let Ok(Some(pipeline)) = cloud.pipelines.observe(&names.base, &names.pipeline_arn).await else { continue };
+            if owner.owns(&pipeline.tags) {
+                let class =
+                    other.class.as_ref().map_or("no class".to_owned(), |name| format!("RepoFanoutClass {name}"));
+                return Err(Refusal::new(
+                    Reason::PlacementChanged,
+                    format!(
+                        "the resources were made elsewhere: under {class}, in account {}, region {}; nothing is built a second time. Write \
+                         the class that is meant as className",
+                        other.account, other.region
+                    ),
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The spec names another class: what was made so far is used until the new place has been delivered to.
+    async fn depart(&mut self, from: PlacementStatus, to: &Placement) -> Result<(), Stop> {
+        let mut next = self.object.status();
+        next.former.push(FormerStatus { placement: from, resources: std::mem::take(&mut next.resources) });
+        next.placement = Some(to.status());
+        next.connection = None;
+        next.applied_generation = None;
+        next.applied_class_generation = None;
+        next.permissions_written_at = None;
+        let note = format!(
+            "moving to {}: what was made before is used until the new place has been delivered to",
+            to.class.as_ref().map_or("no class".to_owned(), |name| format!("RepoFanoutClass {name}"))
+        );
+        self.object.set_status(next).await?;
+        self.object.notify(Notice { warning: false, reason: "ClassChanged".to_owned(), note }).await;
+        self.context.wake_classes();
+        Ok(())
     }
 
     async fn work(&mut self, ready: Ready) -> Result<(), Stop> {
@@ -141,6 +207,7 @@ impl Pass<'_> {
             self.saw.settled = true;
             let observed = self.full_look(&ready).await?;
             self.deliver(&ready, Some(&observed)).await?;
+            self.clean_up(&ready).await?;
         } else {
             self.deliver(&ready, None).await?;
         }
@@ -152,7 +219,8 @@ impl Pass<'_> {
     /// Answers `false` if everything has to be looked at.
     async fn quick_look(&mut self, ready: &Ready) -> Result<bool, Stop> {
         let status = self.object.status();
-        let settled = self.context.memos.since_full_look(&self.object.uid());
+        let uid = self.object.uid();
+        let settled = self.context.memos.since_full_look(&uid);
         let requested = self.object.requested(RECONCILE_REQUESTED_AT);
         let asked = status.last_handled_reconcile_at.is_some_and(|handled| handled != requested);
         let changed = status.observed_generation != self.object.current.metadata.generation;
@@ -161,8 +229,15 @@ impl Pass<'_> {
         if since >= ready.fanout.interval || asked || changed {
             return Ok(false);
         }
-        let connection = ready.cloud.connections.observe(&arn).await?;
-        let same = connection.as_ref().is_some_and(|c| c.state.as_str() == was);
+        match self.context.memos.replan_in(&uid, self.key, self.spread()) {
+            Some(Duration::ZERO) => return Ok(false),
+            rest => self.saw.wait = rest,
+        }
+        let connection = match &ready.shared.connection {
+            Some(shared) => Some(shared.clone()),
+            None => ready.cloud.connections.observe(&arn).await?,
+        };
+        let same = connection.as_ref().is_some_and(|c| c.arn == arn && c.state.as_str() == was);
         if !same {
             return Ok(false);
         }
@@ -181,14 +256,27 @@ impl Pass<'_> {
         Ok(true)
     }
 
+    /// When this object follows a change of its class: ten objects a second, each at its own time.
+    fn spread(&self) -> Duration {
+        let status = self.class.as_ref().and_then(|class| class.status.as_ref());
+        let fanouts = status.and_then(|s| s.fanouts).unwrap_or_default().max(1).unsigned_abs();
+        let mut hasher = DefaultHasher::new();
+        self.object.uid().hash(&mut hasher);
+        Duration::from_millis(hasher.finish() % (u64::from(fanouts) * 100))
+    }
+
     /// Looks at everything and makes it what it is to be.
     async fn full_look(&mut self, ready: &Ready) -> Result<Observed, Stop> {
-        let Ready { fanout, place, names, cloud } = ready;
+        let Ready { fanout, place, names, cloud, shared } = ready;
         let status = self.object.status();
-        let arn = status.connection.as_ref().and_then(|c| c.arn.as_deref());
-        let desired = Desired::new(fanout, place, arn);
+        let known = shared.connection.as_ref().map(|c| c.arn.as_str());
+        let arn = known.or_else(|| status.connection.as_ref().and_then(|c| c.arn.as_deref()));
+        let desired = ready.desire(arn);
         let adopts = fanout.adopt.contains(&Resource::Connection);
-        let mut observed = observe::observe(cloud, &desired, &fanout.owner, names, &status, adopts).await?;
+        let mut observed = observe::observe(cloud, &desired, &fanout.owner, &status.resources, adopts).await?;
+        if let Some(shared) = &shared.connection {
+            observed.connection = Some(shared.clone());
+        }
         self.saw.connection = observed.connection.clone();
 
         let executions = match &observed.pipeline {
@@ -196,168 +284,62 @@ impl Pass<'_> {
             None => Vec::new(),
         };
         let runs = executions.iter().any(|e| e.state.is_running());
-        let applied = status.applied_generation;
-        let spec_changed = applied != self.object.current.metadata.generation;
+        let spec_changed = status.applied_generation != self.object.current.metadata.generation;
+        let changed = spec_changed || status.applied_class_generation != self.key.map(|k| k.generation);
         self.saw.executions = observed.pipeline.is_some().then_some(executions);
 
-        let mut told = Vec::new();
-        for _ in 0..ROUNDS {
-            let arn = observed.connection.as_ref().map(|c| c.arn.as_str());
-            let mut desired = Desired::new(fanout, place, arn);
-            adopt(&mut desired, &observed, &fanout.adopt);
-            let facts = Facts {
-                owner: &fanout.owner,
-                place,
-                hold_pipeline: runs && !spec_changed,
-                former_topic: status.topic_arn.as_deref(),
-                adopt: &fanout.adopt,
-                settled: (!spec_changed).then_some(&status.resources),
-                detect: fanout.detect_drift,
-                unrecorded: applied.is_none(),
-            };
-            let plan = plan(&desired, &observed, facts);
-            self.record(&desired, &observed);
-            if !plan.refusals.is_empty() {
-                return Err(Stop::Refused(plan.refusals));
-            }
-            if plan.held {
-                self.saw.settled = false;
-                self.saw.wait = Some(self.context.pace.close);
-                self.saw.pending = Some((
-                    Reason::Provisioning,
-                    "the pipeline is corrected once its running execution has ended".to_owned(),
-                ));
-            }
-            self.tell(&plan, fanout.detect_drift, &mut told).await;
-            if plan.steps.is_empty() {
-                break;
-            }
-            let intent = self.write_ahead(place, &plan.steps, &desired).await?;
-            for step in &plan.steps {
-                info!(resource = step.resource.as_str(), action = ?step.action, "step");
-                let context = apply::Context { intent: &intent, now: self.now, former_topic: facts.former_topic };
-                self.saw.wrote = true;
-                let result = apply(cloud, &desired, &mut observed, step, context).await;
-                self.record(&desired, &observed);
-                self.saw.connection = observed.connection.clone();
-                if step.resource == Resource::Connection && step.action == Action::Create {
-                    self.connection_created(&result, &observed).await?;
-                }
-                result?;
-            }
-        }
+        let facts = Facts {
+            owner: &fanout.owner,
+            place,
+            hold_pipeline: runs && !spec_changed,
+            former_topic: status.topic_arn.as_deref(),
+            adopt: &fanout.adopt,
+            settled: (!changed).then_some(&status.resources),
+            detect: fanout.detect_drift,
+            unrecorded: status.applied_generation.is_none(),
+        };
+        converge(cloud, |arn| ready.desire(arn), &mut observed, facts, self.now, self).await?;
         self.saw.applied = self.saw.pending.is_none();
         if observed.pipeline.is_none() && self.saw.drift.as_ref().is_none_or(Vec::is_empty) {
             let message = "pipeline and notification rule are made once the connection is AVAILABLE";
             self.saw.pending = Some((Reason::Provisioning, message.to_owned()));
         }
+        let arn = observed.connection.as_ref().map(|c| c.arn.as_str());
+        self.leave(&ready.desire(arn), &status);
         Ok(observed)
     }
 
-    /// Shows drift, and says what is corrected or taken over, before that is done.
-    async fn tell(&mut self, plan: &Plan, detect: bool, told: &mut Vec<String>) {
-        self.saw.drift = Some(if detect { plan.drift.clone() } else { Vec::new() });
-        let corrected = plan.drift.iter().filter(|_| !detect && !plan.held).map(|text| ("DriftCorrected", text));
-        let adopted = plan.adopted.iter().map(|text| ("Adopted", text));
-        for (reason, text) in corrected.chain(adopted) {
-            if !told.contains(text) {
-                told.push(text.clone());
-                let note = text.clone();
-                self.object.notify(Notice { warning: true, reason: reason.to_owned(), note }).await;
-            }
-        }
-    }
-
     /// Of two objects that copy to the same keys the older one goes on.
-    fn refuse_overlap(&self, fanout: &Fanout) -> Result<(), Stop> {
+    fn refuse_overlap(&self, fanout: &Fanout, place: &Placement) -> Result<(), Stop> {
         if fanout.destination == Source::Own(None) {
             // Its name has a hash of its own: nobody else copies there.
+            self.context.unclaim(&fanout.owner);
             return Ok(());
         }
-        let Settings { name_prefix, .. } = &self.context.settings;
-        let claim = |object: &RepoFanout, fanout: &Fanout| Claim {
-            bucket: prefix::bucket(fanout, name_prefix),
+        let names = Computed::new(place);
+        let ours = Claim {
+            bucket: Fanout::bucket(&fanout.destination, &names.destination).to_owned(),
             prefix: fanout.prefix.clone(),
-            since: (
-                object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default(),
-                object.metadata.uid.clone().unwrap_or_default(),
-            ),
+            since: since(&self.object.current),
             owner: fanout.owner.clone(),
         };
-        let ours = claim(&self.object.current, fanout);
-        let others: Vec<Claim> = self
-            .context
-            .objects()
-            .iter()
-            .filter_map(|object| Some(claim(object, &Fanout::parse(object, &self.context.settings).ok()?)))
-            .collect();
-        let Some(older) = ours.beaten_by(&others) else { return Ok(()) };
+        let Some(older) = self.context.claim(ours.clone()) else { return Ok(()) };
         let whose = if older.owner.namespace == fanout.owner.namespace {
-            format!("RepoFanout {}/{}", older.owner.namespace, older.owner.name)
+            format!(
+                "RepoFanout {}/{}, which is older, copies under prefix '{}'",
+                older.owner.namespace, older.owner.name, older.prefix
+            )
         } else {
-            "an object of another namespace".to_owned()
+            "an object of another namespace, which is older, copies under that prefix".to_owned()
         };
-        Err(Stop::Refused(vec![Refusal::new(
+        Err(Refusal::new(
             Reason::Overlaps,
             format!(
-                "{whose}, which is older, copies under prefix '{}' of bucket {} already; nothing is made here. Choose a destination.prefix \
-                 beside it",
-                older.prefix, ours.bucket
+                "{whose} of bucket {} already; nothing is made here. Choose a destination.prefix beside it",
+                ours.bucket
             ),
-        )]))
-    }
-
-    /// Records what must be known before the first write to AWS: the placement, the
-    /// word on a connection, the time of new permissions.
-    async fn write_ahead(&mut self, place: &Placement, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
-        let mut next = self.object.status();
-        next.placement = Some(place.status());
-        self.echo_requests(&mut next);
-        let mut intent = String::new();
-        let creates = |resource| steps.iter().any(|s| s.resource == resource && s.action == Action::Create);
-        if creates(Resource::Connection) && matches!(desired.connection, ConnectionUse::Own(_)) {
-            let mut connection = next.connection.take().unwrap_or_default();
-            if let Some(given) = &connection.intent
-                && self.now < given.at + SETTLE
-            {
-                let rest = (given.at + SETTLE).duration_since(self.now);
-                return Err(Stop::Wait(
-                    Reason::ConnectionUnconfirmed,
-                    format!(
-                        "a connection may have been made at {}, and AWS does not list it yet; another one is made if it does not appear",
-                        given.at
-                    ),
-                    Duration::try_from(rest).unwrap_or_default(),
-                ));
-            }
-            let at = self.now.to_string();
-            intent = names::token(&[&self.object.uid(), &at]);
-            connection.intent = Some(ConnectionIntent { id: intent.clone(), at: self.now });
-            next.connection = Some(connection);
-        }
-        if steps.iter().any(|s| s.resource == Resource::Role) {
-            next.permissions_written_at = Some(self.now);
-        }
-        self.object.set_status(next).await?;
-        Ok(intent)
-    }
-
-    /// Records the ARN at once; takes the word back only where AWS has surely made nothing.
-    async fn connection_created(&mut self, result: &Result<(), Error>, observed: &Observed) -> Result<(), Stop> {
-        let mut next = self.object.status();
-        let mut connection = next.connection.take().unwrap_or_default();
-        match (result, &observed.connection) {
-            (Ok(()), Some(made)) => {
-                connection.arn = Some(made.arn.clone());
-                connection.status = Some(made.state.as_str().to_owned());
-                connection.intent = None;
-                next.resources.insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
-            }
-            (Err(e), _) if e.class != Class::Transient && e.class != Class::Conflict => connection.intent = None,
-            _ => return Ok(()),
-        }
-        next.connection = Some(connection);
-        Ok(self.object.set_status(next).await?)
+        )
+        .into())
     }
 
     fn record(&mut self, desired: &Desired, observed: &Observed) {
@@ -368,20 +350,23 @@ impl Pass<'_> {
             (Resource::Artifacts, &desired.artifacts, &observed.artifacts),
             (Resource::Destination, &desired.destination, &observed.destination),
         ] {
-            if matches!(view, BucketView::Present(_)) {
+            if let (Some(bucket), BucketView::Present(_)) = (bucket, view) {
                 insert(resource, &crate::model::arn::bucket(partition, bucket.name()));
             }
         }
-        if let Some(connection) = &observed.connection {
+        if let (Some(connection), Some(_)) = (&observed.connection, &desired.connection) {
             insert(Resource::Connection, &connection.arn);
         }
         if let Some(role) = &observed.role {
             insert(Resource::Role, &role.arn);
         }
-        if observed.topic.is_some() {
-            insert(Resource::Topic, desired.topic.arn());
-            self.saw.topic = Some(desired.topic.arn().to_owned());
+        if let (Some(_), Some(topic)) = (&observed.topic, &desired.topic) {
+            insert(Resource::Topic, topic.arn());
         }
+        self.saw.topic = match (&desired.topic, &desired.notification_rule) {
+            (Some(_), _) if observed.topic.is_none() => None,
+            (_, rule) => rule.as_ref().map(|r| r.topic_arn.clone()),
+        };
         if let (Some(_), Some(pipeline)) = (&observed.pipeline, &desired.pipeline) {
             insert(Resource::Pipeline, &pipeline.arn);
         }
@@ -389,5 +374,83 @@ impl Pass<'_> {
             insert(Resource::NotificationRule, &rule.arn);
         }
         self.saw.resources = Some(resources);
+    }
+}
+
+impl Ledger for Pass<'_> {
+    /// Shows drift, and says what is corrected or taken over, before that is done.
+    async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
+        self.record(desired, observed);
+        if !plan.refusals.is_empty() {
+            return;
+        }
+        if plan.held {
+            self.saw.settled = false;
+            self.saw.wait = Some(self.context.pace.close);
+            self.saw.pending = Some((
+                Reason::Provisioning,
+                "the pipeline is corrected once its running execution has ended".to_owned(),
+            ));
+        }
+        let detect = self.object.current.spec.drift.as_deref() == Some("Detect");
+        self.saw.drift = Some(if detect { plan.drift.clone() } else { Vec::new() });
+        let corrected = plan.drift.iter().filter(|_| !detect && !plan.held).map(|text| ("DriftCorrected", text));
+        let adopted = plan.adopted.iter().map(|text| ("Adopted", text));
+        for (reason, text) in corrected.chain(adopted) {
+            if !self.saw.told.contains(text) {
+                self.saw.told.push(text.clone());
+                let note = text.clone();
+                self.object.notify(Notice { warning: true, reason: reason.to_owned(), note }).await;
+            }
+        }
+    }
+
+    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+        self.saw.wrote = true;
+        let mut next = self.object.status();
+        if next.placement.is_none() {
+            self.context.wake_classes();
+        }
+        next.placement = self.saw.place.as_ref().map(Placement::status);
+        self.echo_requests(&mut next);
+        let given = next.connection.as_ref().and_then(|c| c.intent.as_ref());
+        let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
+        if let Some(intent) = &intent {
+            next.connection.get_or_insert_default().intent = Some(intent.clone());
+        }
+        if steps.iter().any(|s| s.resource == Resource::Role) {
+            next.permissions_written_at = Some(self.now);
+        }
+        self.object.set_status(next).await?;
+        Ok(intent.map(|i| i.id).unwrap_or_default())
+    }
+
+    /// Records the connection's ARN at once; takes the word back only where AWS has surely made nothing.
+    async fn wrote(
+        &mut self,
+        step: &Step,
+        result: &Result<(), Error>,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<(), Stop> {
+        self.record(desired, observed);
+        self.saw.connection = observed.connection.clone();
+        if step.resource != Resource::Connection || step.action != Action::Create {
+            return Ok(());
+        }
+        let mut next = self.object.status();
+        let mut connection = next.connection.take().unwrap_or_default();
+        match (result, &observed.connection) {
+            (Ok(()), Some(made)) => {
+                connection.arn = Some(made.arn.clone());
+                connection.status = Some(made.state.as_str().to_owned());
+                connection.intent = None;
+                next.resources.insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
+            }
+            (Err(e), _) if surely_not_made(e) => connection.intent = None,
+            _ => return Ok(()),
+        }
+        next.connection = Some(connection);
+        Ok(self.object.set_status(next).await?)
     }
 }

@@ -92,7 +92,8 @@ impl World {
     pub async fn install_crds(&self) -> Result<()> {
         let folder = root().join("crds");
         self.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()]).await?;
-        let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd/repofanouts.repofanout.dev"];
+        let names = ["crd/repofanouts.repofanout.dev", "crd/repofanoutclasses.repofanout.dev"];
+        let wait = ["wait", "--for=condition=Established", "--timeout=30s", names[0], names[1]];
         self.cluster.kubectl(&wait).await.map(|_| ())
     }
 }

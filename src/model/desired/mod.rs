@@ -1,14 +1,15 @@
-//! What is to be in AWS for a fan-out. Infallible: all doubt ends in [`super::fanout`].
+//! What is to be in AWS for a fan-out or a class.
+
+mod make;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::execution::Target;
-use super::fanout::{ConnectionSource, Fanout, Source};
-use super::owner::{self, Tags};
+use super::names;
+use super::owner::Tags;
 use super::placement::Placement;
-use super::{names, policy};
 
 /// IAM path of every role that the operator makes.
 pub const ROLE_PATH: &str = "/repofanout/";
@@ -17,23 +18,26 @@ pub const ROLE_POLICY: &str = "repofanout";
 /// Id of our rule in a bucket's lifecycle configuration.
 pub const LIFECYCLE_RULE: &str = "repofanout";
 
-/// All own resources of a fan-out; what exists and is only used is absent.
-#[derive(Clone, Debug)]
+/// What an object has to see to, and nothing of what it shares: for a fan-out all that its class does not offer, for a class what
+/// it shares itself.
+#[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// Where CodePipeline keeps its artifacts.
-    pub artifacts: BucketUse,
+    pub artifacts: Option<BucketUse>,
     /// Where the files go.
-    pub destination: BucketUse,
+    pub destination: Option<BucketUse>,
     /// The connection.
-    pub connection: ConnectionUse,
-    /// The pipeline's role, once the connection's ARN is known.
+    pub connection: Option<ConnectionUse>,
+    /// Name of the role, also while its policy has to wait.
+    pub role_name: Option<String>,
+    /// The role, once the connection's ARN is known.
     pub role: Option<Role>,
     /// The topic.
-    pub topic: TopicUse,
+    pub topic: Option<TopicUse>,
     /// The pipeline, once the connection's ARN is known.
     pub pipeline: Option<Pipeline>,
     /// The notification rule.
-    pub notification_rule: NotificationRule,
+    pub notification_rule: Option<NotificationRule>,
 }
 
 /// A bucket of its own, or the name of one that exists.
@@ -92,6 +96,10 @@ pub struct Bucket {
     pub statement: Value,
     /// Our rule in its lifecycle configuration.
     pub lifecycle: Lifecycle,
+    /// ARN of the KMS key that encrypts it; in whatever way if none.
+    pub kms_key: Option<String>,
+    /// Whether its name lies in the account's own namespace of S3.
+    pub account_regional: bool,
     /// Our tags.
     pub tags: Tags,
 }
@@ -127,6 +135,8 @@ pub struct Role {
     pub trust: Value,
     /// Its inline policy.
     pub policy: Value,
+    /// ARN of the policy that bounds it.
+    pub boundary: Option<String>,
     /// Our tags.
     pub tags: Tags,
 }
@@ -140,6 +150,8 @@ pub struct Topic {
     pub arn: String,
     /// Our statement in its policy.
     pub statement: Value,
+    /// ARN of the KMS key that encrypts it.
+    pub kms_key: Option<String>,
     /// Our tags.
     pub tags: Tags,
 }
@@ -165,6 +177,8 @@ pub struct Declaration {
     pub role_arn: String,
     /// Its artifacts bucket.
     pub artifacts: String,
+    /// ARN of the KMS key of its artifacts.
+    pub artifacts_key: Option<String>,
     /// `V1` or `V2`.
     pub pipeline_type: String,
     /// `QUEUED`, `SUPERSEDED` or `PARALLEL`.
@@ -238,9 +252,23 @@ pub struct NotificationRule {
     pub token: String,
 }
 
+impl NotificationRule {
+    /// Stands for whatever rule watches the pipeline.
+    pub fn watching(pipeline: &str, pipeline_arn: &str) -> Self {
+        Self {
+            name: pipeline.to_owned(),
+            pipeline_arn: pipeline_arn.to_owned(),
+            topic_arn: String::new(),
+            events: BTreeSet::new(),
+            detail: String::new(),
+            tags: Tags::new(),
+            token: String::new(),
+        }
+    }
+}
+
 const SOURCE_PROVIDER: &str = "CodeStarSourceConnection";
 const DEPLOY_PROVIDER: &str = "S3";
-const ARTIFACT: &str = "SourceArtifact";
 
 /// Names and ARNs that follow from the placement alone: what deletion needs,
 /// also where the spec makes no sense.
@@ -263,10 +291,20 @@ pub struct Computed {
 impl Computed {
     /// The names and ARNs of this placement.
     pub fn new(place: &Placement) -> Self {
-        let Placement { account, partition, region, base_name: base } = place;
+        Self::suffixed(place, "")
+    }
+
+    /// Those of what a class shares: its buckets' names lie in the account's own namespace of S3 where the region has it.
+    pub fn of_class(place: &Placement) -> Self {
+        let suffix = names::account_regional_suffix(&place.partition, &place.account, &place.region);
+        Self::suffixed(place, &suffix.unwrap_or_default())
+    }
+
+    fn suffixed(place: &Placement, suffix: &str) -> Self {
+        let Placement { account, partition, region, base_name: base, .. } = place;
         Self {
-            artifacts: format!("{base}-artifacts"),
-            destination: format!("{base}-destination"),
+            artifacts: format!("{base}-artifacts{suffix}"),
+            destination: format!("{base}-destination{suffix}"),
             base: base.clone(),
             role_arn: format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{base}"),
             pipeline_arn: format!("arn:{partition}:codepipeline:{region}:{account}:{base}"),
@@ -278,139 +316,4 @@ impl Computed {
 /// ARN that AWS makes of a topic's name.
 pub fn topic_arn(place: &Placement, name: &str) -> String {
     format!("arn:{}:sns:{}:{}:{name}", place.partition, place.region, place.account)
-}
-
-impl Desired {
-    /// What is to be, given the ARN of its own connection where that is known.
-    pub fn new(fanout: &Fanout, place: &Placement, connection_arn: Option<&str>) -> Self {
-        let names = Computed::new(place);
-        let mut tags = fanout.tags.clone();
-        tags.extend(fanout.owner.tags());
-
-        let artifacts = bucket(&fanout.artifacts, &names.artifacts, place, &tags, Some(fanout.retention_days));
-        let destination = bucket(&fanout.destination, &names.destination, place, &tags, None);
-        let connection = match &fanout.connection {
-            ConnectionSource::Existing(arn) => ConnectionUse::Existing(arn.clone()),
-            own => ConnectionUse::Own(Connection {
-                name: names.base.clone(),
-                provider: if let ConnectionSource::Provider(p) = own { Some(p.clone()) } else { None },
-                host_arn: if let ConnectionSource::Host(arn) = own { Some(arn.clone()) } else { None },
-                tags: tags.clone(),
-            }),
-        };
-        let topic = match &fanout.topic {
-            Source::Existing(arn) => TopicUse::Existing(arn.clone()),
-            Source::Own(name) => {
-                let name = name.clone().unwrap_or_else(|| names.base.clone());
-                let arn = topic_arn(place, &name);
-                TopicUse::Own(Topic { statement: policy::publish(&arn, &place.account), name, arn, tags: tags.clone() })
-            }
-        };
-        let connection_arn = match &connection {
-            ConnectionUse::Existing(arn) => Some(arn.as_str()),
-            ConnectionUse::Own(_) => connection_arn,
-        };
-        let role = connection_arn.map(|arn| {
-            let mut tags = tags.clone();
-            tags.insert(owner::REGION.to_owned(), place.region.clone());
-            Role {
-                name: names.base.clone(),
-                trust: policy::trust(),
-                policy: policy::role(
-                    &place.partition,
-                    &place.account,
-                    arn,
-                    artifacts.name(),
-                    destination.name(),
-                    &fanout.prefix,
-                ),
-                tags,
-            }
-        });
-        let pipeline = connection_arn.map(|arn| Pipeline {
-            name: names.base.clone(),
-            arn: names.pipeline_arn.clone(),
-            declaration: declaration(fanout, &names.role_arn, arn, artifacts.name(), destination.name()),
-            tags: tags.clone(),
-        });
-        let notification_rule = NotificationRule {
-            name: names.base.clone(),
-            pipeline_arn: names.pipeline_arn.clone(),
-            topic_arn: topic.arn().to_owned(),
-            events: fanout.events.clone(),
-            detail: fanout.detail.clone(),
-            token: rule_token(fanout, topic.arn()),
-            tags,
-        };
-        Self { artifacts, destination, connection, role, topic, pipeline, notification_rule }
-    }
-
-    /// What the pipeline is to copy from where to where.
-    pub fn target(&self) -> Option<Target> {
-        self.pipeline.as_ref()?.declaration.target()
-    }
-}
-
-/// AWS refuses a token that comes back with other parameters, so it covers all of them.
-fn rule_token(fanout: &Fanout, topic: &str) -> String {
-    let mut parts = vec![&*fanout.uid, topic, &*fanout.detail];
-    parts.extend(fanout.events.iter().map(String::as_str));
-    parts.extend(fanout.tags.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]));
-    names::token(&parts)
-}
-
-fn bucket(source: &Source, generated: &str, place: &Placement, tags: &Tags, expiration_days: Option<i32>) -> BucketUse {
-    match source {
-        Source::Existing(name) => BucketUse::Existing(name.clone()),
-        Source::Own(name) => {
-            let name = name.clone().unwrap_or_else(|| generated.to_owned());
-            BucketUse::Own(Bucket {
-                statement: policy::tls_only(&place.partition, &name),
-                name,
-                lifecycle: Lifecycle { expiration_days, abort_days: 7 },
-                tags: tags.clone(),
-            })
-        }
-    }
-}
-
-fn declaration(fanout: &Fanout, role_arn: &str, connection: &str, artifacts: &str, destination: &str) -> Declaration {
-    let config = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let action = |name: &str, provider: &str, configuration, inputs, outputs| Action {
-        name: name.to_owned(),
-        category: name.to_owned(),
-        owner: "AWS".to_owned(),
-        provider: provider.to_owned(),
-        version: "1".to_owned(),
-        configuration,
-        inputs,
-        outputs,
-    };
-    let detect = if fanout.detect_changes { "true" } else { "false" };
-    let source = action(
-        "Source",
-        SOURCE_PROVIDER,
-        config(&[
-            ("ConnectionArn", connection),
-            ("FullRepositoryId", &fanout.repository),
-            ("BranchName", &fanout.branch),
-            ("DetectChanges", detect),
-        ]),
-        vec![],
-        vec![ARTIFACT.to_owned()],
-    );
-    let deploy = action(
-        "Deploy",
-        DEPLOY_PROVIDER,
-        config(&[("BucketName", destination), ("Extract", "true"), ("ObjectKey", &fanout.prefix)]),
-        vec![ARTIFACT.to_owned()],
-        vec![],
-    );
-    Declaration {
-        role_arn: role_arn.to_owned(),
-        artifacts: artifacts.to_owned(),
-        pipeline_type: fanout.pipeline_type.clone(),
-        execution_mode: fanout.execution_mode.clone(),
-        stages: [source, deploy].map(|a| Stage { name: a.name.clone(), actions: vec![a] }).into(),
-    }
 }

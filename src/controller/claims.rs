@@ -1,0 +1,100 @@
+//! Who copies where: an index over all objects, so that none has to look at all others.
+
+use std::sync::Mutex;
+
+use kube::ResourceExt;
+
+use super::Context;
+use super::classes::Resolved;
+use crate::api::RepoFanout;
+use crate::api::status::PlacementStatus;
+use crate::model::desired::Computed;
+use crate::model::fanout::{self, Fanout};
+use crate::model::names;
+use crate::model::owner::Owner;
+use crate::model::placement::Placement;
+use crate::model::prefix::{Claim, Claims};
+
+/// The index; made from all objects when it is first asked.
+#[derive(Default)]
+pub struct Index(Mutex<Option<Claims>>);
+
+/// What makes a claim older than another: creation time, then uid.
+pub fn since(object: &RepoFanout) -> (String, String) {
+    let created = object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string());
+    (created.unwrap_or_default(), object.uid().unwrap_or_default())
+}
+
+impl Context {
+    /// Puts the claim in, and answers an older one on the same keys.
+    pub fn claim(&self, claim: Claim) -> Option<Claim> {
+        self.with_claims(|claims| {
+            claims.set(claim.clone());
+            claims.older(&claim).cloned()
+        })
+    }
+
+    /// Takes the owner's claim out.
+    pub fn unclaim(&self, owner: &Owner) {
+        self.with_claims(|claims| claims.remove(owner));
+    }
+
+    fn with_claims<T>(&self, f: impl FnOnce(&mut Claims) -> T) -> T {
+        let mut index = self.claims.0.lock().expect("no panic while held");
+        let claims = index.get_or_insert_with(|| {
+            let mut claims = Claims::default();
+            self.guarded()
+                .iter()
+                .filter_map(|g| g.0.as_ref().ok())
+                .filter_map(|o| self.claim_of(o))
+                .for_each(|c| claims.set(c));
+            claims
+        });
+        f(claims)
+    }
+
+    /// Where an object copies to, as its spec says; else where it last did.
+    fn claim_of(&self, object: &RepoFanout) -> Option<Claim> {
+        let owner = fanout::owner(object, &self.settings);
+        let class = match self.resolve(object).ok()? {
+            Resolved::Ours(class) => Some(self.parse_class(&class).ok()?),
+            Resolved::None => None,
+            Resolved::Others => return None,
+        };
+        let (bucket, prefix) = match self.fanout(object, class.as_ref()) {
+            Ok(fanout) => {
+                let names = Computed::new(&Placement::decide(&fanout, &self.identity));
+                (Fanout::bucket(&fanout.destination, &names.destination).to_owned(), fanout.prefix)
+            }
+            Err(_) => {
+                let delivered = object.status.as_ref()?.delivered.as_ref()?;
+                (delivered.bucket.clone(), delivered.prefix.clone())
+            }
+        };
+        Some(Claim { bucket, prefix, since: since(object), owner })
+    }
+
+    /// Where else an object without a placement could have been placed: in no class, or in another one.
+    pub fn places(&self, object: &RepoFanout, chosen: &Placement) -> Vec<PlacementStatus> {
+        let owner = fanout::owner(object, &self.settings);
+        let base = |prefix: &str| names::base_name(prefix, object.spec.name.as_deref(), &owner);
+        let own = &self.settings;
+        let mut places = vec![PlacementStatus {
+            account: self.identity.account.clone(),
+            partition: self.identity.partition.clone(),
+            region: object.spec.region.clone().unwrap_or_else(|| own.region.clone()),
+            class: None,
+            base_name: base(&own.name_prefix),
+        }];
+        for class in self.classes().iter().filter_map(|class| self.parse_class(class).ok()) {
+            let base_name = base(&class.name_prefix);
+            let status = class.place.status();
+            places.push(PlacementStatus { class: Some(class.name), base_name, ..status });
+        }
+        let here = |p: &PlacementStatus| {
+            (&p.account, &p.region, &p.base_name) == (&chosen.account, &chosen.region, &chosen.base_name)
+        };
+        places.retain(|p| !here(p));
+        places
+    }
+}

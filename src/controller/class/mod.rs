@@ -1,0 +1,464 @@
+//! One pass over a class: what it shares is made, its connections are watched, and its fan-outs are told.
+
+mod deletion;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action as Requeue;
+use tracing::warn;
+
+use super::Context;
+use super::classes::ClassKey;
+use super::converge::{Ledger, Stop, converge, intent, surely_not_made};
+use super::ending::Outcome;
+use super::object::Object;
+use super::observe;
+use super::pass::{created_at, wanted};
+use crate::api::RepoFanoutClass;
+use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
+use crate::api::condition::{ConditionType, Reason};
+use crate::api::status::{ConnectionStatus, FormerStatus};
+use crate::cloud::{Class as ErrorClass, Cloud, Error};
+use crate::model::Resource;
+use crate::model::class::Class;
+use crate::model::desired::Desired;
+use crate::model::observed::{BucketView, ConnectionState, Observed};
+use crate::plan::{Action, Facts, Plan, Step};
+use crate::status::{self, ClassLook, Notice, Progress};
+
+/// How often the number of fan-outs is written at most.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+/// What AWS allows by default. Connections: an account and region; pipelines: an account and region; rules: an account, not to be
+/// raised; roles: an account.
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/limits-connections.html>,
+/// <https://docs.aws.amazon.com/general/latest/gr/codepipeline.html>
+const QUOTAS: [(&str, i32); 4] =
+    [("connections", 250), ("notification_rules", 1000), ("pipelines", 1000), ("roles", 1000)];
+
+/// Makes AWS what the class says, and tells so on its status.
+pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
+    let uid = object.uid().unwrap_or_default();
+    if context.memos.class_changed(&uid, ClassKey::of(object, &BTreeMap::new())) {
+        context.wake_fanouts();
+    }
+    if object.metadata.deletion_timestamp.is_some() {
+        return deletion::run(context, object).await;
+    }
+    let quiet = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None);
+    let mut pass = Pass {
+        context,
+        object: Object::new(context, object),
+        now: Timestamp::now(),
+        connection: None,
+        class: None,
+        saw: Saw::default(),
+    };
+    if let Some(rest) = quiet {
+        return pass.count(rest).await;
+    }
+    let stop = match pass.prepare().await {
+        Ok((class, cloud)) => {
+            pass.class = Some(class.clone());
+            pass.work(&class, &cloud).await.err()
+        }
+        Err(stop) => Some(stop),
+    };
+    pass.finish(stop).await
+}
+
+struct Pass<'a> {
+    context: &'a Context,
+    object: Object<'a, RepoFanoutClass>,
+    now: Timestamp,
+    /// Name of the connection that is being made what it is to be.
+    connection: Option<String>,
+    class: Option<Class>,
+    saw: Saw,
+}
+
+/// What the pass saw, for the status: also of a pass that stopped on its way.
+#[derive(Default)]
+struct Saw {
+    connections: Option<BTreeMap<String, ConnectionStatus>>,
+    resources: Option<BTreeMap<String, String>>,
+    destination_created_at: Option<Timestamp>,
+    quotas: Option<BTreeMap<String, QuotaStatus>>,
+    former: Option<Vec<FormerStatus>>,
+    interval: Option<Duration>,
+    pending: Option<(Reason, String)>,
+    wait: Option<Duration>,
+    full: bool,
+    concluded: bool,
+    told: BTreeSet<String>,
+}
+
+impl Pass<'_> {
+    async fn prepare(&mut self) -> Result<(Class, Cloud), Stop> {
+        let Context { settings, identity, clouds, .. } = self.context;
+        let class = Class::parse(&self.object.current, settings, identity)?;
+        self.saw.interval = Some(class.interval);
+        if let Some(recorded) = &self.object.status().placement {
+            class.place.keep(recorded)?;
+        }
+        self.object.set_finalizer(true).await?;
+        let cloud = clouds.cloud(class.access.as_ref(), &class.place.region).await;
+        Ok((class, cloud))
+    }
+
+    async fn work(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
+        if !self.quick_look(class, cloud).await? {
+            self.saw.full = true;
+            self.connections(class, cloud).await?;
+            self.shared(class, cloud).await?;
+            self.quotas(cloud).await?;
+            self.clean_up(class, cloud).await?;
+        }
+        self.saw.concluded = true;
+        Ok(())
+    }
+
+    /// Looks at the connections alone, where nothing else is due. Answers `false` if everything has to be looked at.
+    async fn quick_look(&mut self, class: &Class, cloud: &Cloud) -> Result<bool, Stop> {
+        let status = self.object.status();
+        let Some(since) = self.context.memos.since_full_look(&self.object.uid()) else { return Ok(false) };
+        let changed = status.applied_generation != self.object.current.metadata.generation;
+        if changed || since >= class.interval || !status.former.is_empty() {
+            return Ok(false);
+        }
+        let mut connections = status.connections.clone();
+        for connection in connections.values_mut() {
+            let Some(arn) = &connection.arn else { return Ok(false) };
+            let Some(found) = cloud.connections.observe(arn).await? else { return Ok(false) };
+            connection.status = Some(found.state.as_str().to_owned());
+        }
+        self.saw.connections = Some(connections);
+        Ok(true)
+    }
+
+    /// Each connection by itself: one that cannot be made keeps no other from being made.
+    async fn connections(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
+        let mut first = None;
+        for (name, (_, source)) in &class.connections {
+            self.connection = Some(name.clone());
+            let desired = Desired::of_class_connection(class, name, source);
+            if let Err(stop) = self.one_connection(class, cloud, name, &desired).await {
+                match stop {
+                    Stop::Kube(error) => return Err(Stop::Kube(error)),
+                    other => first = first.or(Some(other)),
+                }
+            }
+        }
+        self.connection = None;
+        first.map_or(Ok(()), Err)
+    }
+
+    async fn one_connection(
+        &mut self,
+        class: &Class,
+        cloud: &Cloud,
+        name: &str,
+        desired: &Desired,
+    ) -> Result<(), Stop> {
+        let known = self.object.status().connections.get(name).and_then(|c| c.arn.clone());
+        let recorded: BTreeMap<String, String> =
+            known.into_iter().map(|arn| (Resource::Connection.as_str().to_owned(), arn)).collect();
+        let mut observed = observe::observe(cloud, desired, &class.owner, &recorded, false).await?;
+        let none = BTreeSet::new();
+        let facts = self.facts(class, &recorded, &none);
+        converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
+        if let Some(found) = &observed.connection {
+            let all = self.saw.connections.get_or_insert_with(|| self.object.status().connections);
+            all.insert(
+                name.to_owned(),
+                ConnectionStatus {
+                    arn: Some(found.arn.clone()),
+                    status: Some(found.state.as_str().to_owned()),
+                    authorize_url: Some(class.place.authorize_url(&found.arn)),
+                    intent: None,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn facts<'b>(
+        &self,
+        class: &'b Class,
+        recorded: &'b BTreeMap<String, String>,
+        none: &'b BTreeSet<Resource>,
+    ) -> Facts<'b> {
+        let applied = self.object.status().applied_generation;
+        let changed = applied != self.object.current.metadata.generation;
+        Facts {
+            owner: &class.owner,
+            place: &class.place,
+            hold_pipeline: false,
+            former_topic: None,
+            adopt: none,
+            settled: (!changed).then_some(recorded),
+            detect: false,
+            unrecorded: applied.is_none(),
+        }
+    }
+
+    /// Buckets, topic, and the role that covers them and all connections.
+    async fn shared(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
+        let status = self.object.status();
+        let known = self.saw.connections.clone().unwrap_or_else(|| status.connections.clone());
+        let arns: Vec<&str> = class.connections.keys().filter_map(|n| known.get(n)?.arn.as_deref()).collect();
+        let desired = Desired::of_class(class, &arns);
+        let none = BTreeSet::new();
+        let mut observed = observe::observe(cloud, &desired, &class.owner, &status.resources, false).await?;
+        let facts = self.facts(class, &status.resources, &none);
+        converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
+        self.saw.destination_created_at = created_at(&observed.destination);
+        let wanted = wanted(&desired, &class.place.partition);
+        let used = self.saw.resources.clone().unwrap_or_default();
+        let mut left = status.resources.clone();
+        left.retain(|resource, arn| {
+            let still = wanted.iter().any(|(r, a)| r.as_str() == *resource && a.as_ref().is_none_or(|a| a == arn));
+            !still && !used.values().any(|u| u == arn)
+        });
+        if !left.is_empty() {
+            let former = self.saw.former.get_or_insert_with(|| status.former.clone());
+            former.push(FormerStatus { placement: class.place.status(), resources: left });
+        }
+        Ok(())
+    }
+
+    async fn quotas(&mut self, cloud: &Cloud) -> Result<(), Stop> {
+        let (connections, rules, pipelines, roles) = tokio::try_join!(
+            cloud.connections.count(),
+            cloud.notification_rules.count(),
+            cloud.pipelines.count(),
+            cloud.roles.count(),
+        )?;
+        let used = [connections, rules, pipelines, roles];
+        let quotas = QUOTAS
+            .iter()
+            .zip(used)
+            .map(|((name, limit), used)| ((*name).to_owned(), QuotaStatus { used, limit: *limit }));
+        self.saw.quotas = Some(quotas.collect());
+        Ok(())
+    }
+
+    /// What the class shared before goes once every fan-out has followed the change.
+    async fn clean_up(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
+        let mut known = self.saw.connections.clone().unwrap_or_else(|| self.object.status().connections);
+        let mut former = self.saw.former.clone().unwrap_or_else(|| self.object.status().former);
+        let gone: Vec<String> = known.keys().filter(|name| !class.connections.contains_key(*name)).cloned().collect();
+        if gone.is_empty() && former.is_empty() {
+            return Ok(());
+        }
+        let behind = self.context.behind(&class.name, self.object.current.metadata.generation);
+        if behind > 0 {
+            self.saw.wait = Some(self.context.pace.close);
+            self.saw.former = Some(former);
+            return Ok(());
+        }
+        let mut next = self.object.status();
+        next.former.clone_from(&former);
+        next.resources = self.saw.resources.clone().unwrap_or(next.resources);
+        self.object.set_status(next).await?;
+        let mut endings = Vec::new();
+        for name in &gone {
+            endings.push(deletion::connections_ending(
+                self.context,
+                &self.object.current,
+                cloud,
+                &[(name, &known[name])],
+            ));
+            known.remove(name);
+        }
+        for old in std::mem::take(&mut former) {
+            endings.push(deletion::former_ending(self.context, &self.object.current, cloud, &old.resources));
+        }
+        for ending in endings {
+            match ending.run().await? {
+                Outcome::Done(kept) if kept.is_empty() => {}
+                Outcome::Done(kept) => {
+                    let note = format!("not shared any more, and kept in AWS: {}", kept.join(", "));
+                    self.object.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
+                }
+                Outcome::Progress(message) => {
+                    self.saw.pending = Some((Reason::CleaningUp, message));
+                    self.saw.wait = Some(Duration::ZERO);
+                    return Ok(());
+                }
+            }
+        }
+        self.saw.connections = Some(known);
+        self.saw.former = Some(former);
+        Ok(())
+    }
+
+    /// Writes how many fan-outs there are, at most once a minute, and rests.
+    async fn count(mut self, rest: Duration) -> Result<Requeue, kube::Error> {
+        let mut next = self.object.status();
+        let users = self.users();
+        let uid = self.object.uid();
+        if next.fanouts == Some(users) {
+            return Ok(Requeue::requeue(rest));
+        }
+        if let Some(wait) = self.context.memos.counted_within(&uid, COUNT_EVERY) {
+            return Ok(Requeue::requeue(rest.min(wait)));
+        }
+        next.fanouts = Some(users);
+        self.object.set_status(next).await?;
+        self.context.memos.counted(&uid, Instant::now());
+        self.context.memos.passed(&uid, self.object.resource_version(), None, rest);
+        Ok(Requeue::requeue(rest))
+    }
+
+    fn users(&self) -> i32 {
+        i32::try_from(self.context.users(&self.object.current.name_any()).len()).unwrap_or(i32::MAX)
+    }
+
+    async fn finish(mut self, stop: Option<Stop>) -> Result<Requeue, kube::Error> {
+        let uid = self.object.uid();
+        let memos = &self.context.memos;
+        let interval = self.saw.interval.unwrap_or(Duration::from_secs(600));
+        let generation = self.object.current.metadata.generation;
+        let mut next = self.object.status();
+        let (progress, delay) = match stop {
+            Some(Stop::Kube(error)) => {
+                memos.looked(&uid, false, None);
+                return Err(error);
+            }
+            Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
+            Some(Stop::Refused(refusals)) => (Progress::Refused(refusals), interval),
+            Some(Stop::Cloud(error)) => {
+                warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, class = ?error.class, message = %error.message, "AWS");
+                let stumbled = matches!(error.class, ErrorClass::Transient | ErrorClass::Throttled);
+                let was = k8s_controller::conditions::find(&next.conditions, ConditionType::Ready.as_str());
+                let ready = was.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
+                // A stumble while nothing had to change leaves the object as it was. A class's readers may see all of its account.
+                let progress = if stumbled && ready { Progress::Unchanged } else { status::progress(&error, &["arn"]) };
+                (progress, memos.backoff(&uid))
+            }
+            None if !self.saw.full => (Progress::Unchanged, self.next_look(&next)),
+            None => match self.saw.pending.take() {
+                Some((reason, message)) => (Progress::Waiting(reason, message), self.next_look(&next)),
+                None => (Progress::Settled, self.next_look(&next)),
+            },
+        };
+        let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
+        let full = self.saw.full;
+        if let Some(class) = &self.class {
+            next.placement = Some(class.place.status());
+        }
+        next.connections = self.saw.connections.take().unwrap_or(next.connections);
+        next.resources = self.saw.resources.take().unwrap_or(next.resources);
+        next.former = self.saw.former.take().unwrap_or(next.former);
+        if self.saw.concluded && full {
+            next.applied_generation = generation;
+            next.destination_created_at = self.saw.destination_created_at;
+        }
+        next.fanouts = next.fanouts.or(Some(self.users()));
+        let look = ClassLook { generation, concluded, progress, quotas: self.saw.quotas.take() };
+        let next = status::class_status(&next, look);
+        if full {
+            memos.looked(&uid, false, None);
+        }
+        self.object.set_status(next).await?;
+        if full {
+            memos.looked(&uid, self.saw.concluded, None);
+        }
+        memos.passed(&uid, self.object.resource_version(), None, delay);
+        Ok(Requeue::requeue(delay))
+    }
+
+    /// Close looks at a connection that waits for a person, rarer ones the longer it does.
+    fn next_look(&self, status: &RepoFanoutClassStatus) -> Duration {
+        let pace = self.context.pace;
+        let now = self.saw.connections.as_ref().unwrap_or(&status.connections);
+        let waits = now.values().any(|c| c.status.as_deref() != Some(ConnectionState::Available.as_str()));
+        let usual = if waits { self.context.pending_delay(&status.conditions, self.now) } else { pace.idle };
+        self.saw.wait.map_or(usual, |wait| wait.min(usual)).min(self.saw.interval.unwrap_or(usual))
+    }
+}
+
+impl Ledger for Pass<'_> {
+    async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
+        if self.connection.is_none() {
+            let partition = self.class.as_ref().map_or("aws", |class| &*class.place.partition);
+            self.saw.resources = Some(recorded(desired, observed, partition));
+        }
+        for text in &plan.drift {
+            if plan.refusals.is_empty() && self.saw.told.insert(text.clone()) {
+                let note = text.clone();
+                self.object.notify(Notice { warning: true, reason: "DriftCorrected".to_owned(), note }).await;
+            }
+        }
+    }
+
+    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+        let mut next = self.object.status();
+        next.placement = self.class.as_ref().map(|class| class.place.status());
+        let given = self.connection.as_ref().and_then(|name| next.connections.get(name)?.intent.as_ref());
+        let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
+        if let (Some(intent), Some(name)) = (&intent, &self.connection) {
+            next.connections.entry(name.clone()).or_default().intent = Some(intent.clone());
+        }
+        if steps.iter().any(|s| s.resource == Resource::Role) {
+            next.permissions_written_at = Some(self.now);
+        }
+        self.object.set_status(next).await?;
+        Ok(intent.map(|i| i.id).unwrap_or_default())
+    }
+
+    /// Records a connection's ARN at once; takes the word back only where AWS has surely made nothing.
+    async fn wrote(
+        &mut self,
+        step: &Step,
+        result: &Result<(), Error>,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<(), Stop> {
+        let Some(name) = self.connection.clone() else {
+            let partition = self.class.as_ref().map_or("aws", |class| &*class.place.partition);
+            self.saw.resources = Some(recorded(desired, observed, partition));
+            return Ok(());
+        };
+        if step.action != Action::Create {
+            return Ok(());
+        }
+        let mut next = self.object.status();
+        let connection = next.connections.entry(name.clone()).or_default();
+        match (result, &observed.connection) {
+            (Ok(()), Some(made)) => {
+                connection.arn = Some(made.arn.clone());
+                connection.status = Some(made.state.as_str().to_owned());
+                connection.authorize_url = self.class.as_ref().map(|class| class.place.authorize_url(&made.arn));
+                connection.intent = None;
+            }
+            (Err(e), _) if surely_not_made(e) => connection.intent = None,
+            _ => return Ok(()),
+        }
+        Ok(self.object.set_status(next).await?)
+    }
+}
+
+/// ARNs of what is shared and there, by resource.
+fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> BTreeMap<String, String> {
+    let mut resources = BTreeMap::new();
+    let mut insert = |resource: Resource, arn: String| resources.insert(resource.as_str().to_owned(), arn);
+    for (resource, bucket, view) in [
+        (Resource::Artifacts, &desired.artifacts, &observed.artifacts),
+        (Resource::Destination, &desired.destination, &observed.destination),
+    ] {
+        if let (Some(bucket), BucketView::Present(_)) = (bucket, view) {
+            insert(resource, crate::model::arn::bucket(partition, bucket.name()));
+        }
+    }
+    if let Some(role) = &observed.role {
+        insert(Resource::Role, role.arn.clone());
+    }
+    if let (Some(topic), Some(_)) = (&desired.topic, &observed.topic) {
+        insert(Resource::Topic, topic.arn().to_owned());
+    }
+    resources
+}

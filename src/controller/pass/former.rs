@@ -1,0 +1,107 @@
+//! What an object used before its spec or its class changed: it goes once the present place has been delivered to.
+
+use super::{Pass, Ready, Stop};
+use crate::api::condition::Reason;
+use crate::api::status::{FormerStatus, RepoFanoutStatus};
+use crate::controller::deletion::{Held, end_former, list};
+use crate::controller::ending::Outcome;
+use crate::model::Resource;
+use crate::model::arn;
+use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::model::execution::ExecutionState;
+use crate::status::Notice;
+
+impl Pass<'_> {
+    /// Notes what was recorded as used and is not wanted any more.
+    pub(super) fn leave(&mut self, desired: &Desired, before: &RepoFanoutStatus) {
+        let (Some(used), Some(placement)) = (&self.saw.resources, &before.placement) else { return };
+        let wanted = wanted(desired, &placement.partition);
+        let mut left = before.resources.clone();
+        left.retain(|resource, arn| {
+            let still = wanted.iter().any(|(r, a)| r.as_str() == *resource && a.as_ref().is_none_or(|a| a == arn));
+            !still && !used.values().any(|u| u == arn)
+        });
+        if !left.is_empty() {
+            let mut former = before.former.clone();
+            former.push(FormerStatus { placement: placement.clone(), resources: left });
+            self.saw.former = Some(former);
+        }
+    }
+
+    /// Ends what is not used any more, if the present place has been delivered to.
+    pub(super) async fn clean_up(&mut self, ready: &Ready) -> Result<(), Stop> {
+        let mut former = self.saw.former.clone().unwrap_or_else(|| self.object.status().former);
+        if former.is_empty() || !self.delivered_here(ready) {
+            return Ok(());
+        }
+        // What is used now is compared with what is recorded: it has to be.
+        self.record_former(&former).await?;
+        while let Some(first) = former.first().cloned() {
+            match end_former(self.context, &self.object, &first).await {
+                Ok(Outcome::Done(kept)) => {
+                    former.remove(0);
+                    if !kept.is_empty() {
+                        let note = format!("not used any more, and kept in AWS: {}", list(kept));
+                        self.object.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
+                    }
+                    self.context.wake_classes();
+                }
+                Ok(Outcome::Progress(message)) => {
+                    self.saw.pending = Some((Reason::CleaningUp, message));
+                    self.saw.wait = Some(std::time::Duration::ZERO);
+                    self.saw.settled = false;
+                    break;
+                }
+                Err(Held::Cloud(error)) => {
+                    self.saw.former = Some(former);
+                    return Err(error.into());
+                }
+                Err(Held::OutOfReach(message)) => {
+                    let message = format!("what was used before cannot be reached: {message}");
+                    self.saw.pending = Some((Reason::CleaningUp, message));
+                    break;
+                }
+            }
+        }
+        self.saw.former = Some(former);
+        Ok(())
+    }
+
+    /// Records what is used and what is not, before anything of it goes.
+    async fn record_former(&mut self, former: &[FormerStatus]) -> Result<(), Stop> {
+        let mut next = self.object.status();
+        next.former = former.to_vec();
+        next.resources = self.saw.resources.clone().unwrap_or(next.resources);
+        Ok(self.object.set_status(next).await?)
+    }
+
+    /// Whether the newest execution of the present pipeline has copied to the present place.
+    fn delivered_here(&self, ready: &Ready) -> bool {
+        let wanted = ready.desire(Some("")).target();
+        let delivered = self.saw.delivered.as_ref().map(super::deliver::target_of);
+        let newest = self.saw.executions.as_ref().and_then(|all| all.first());
+        self.saw.pending.is_none()
+            && delivered.is_some()
+            && delivered == wanted
+            && newest.is_some_and(|e| e.state == ExecutionState::Succeeded)
+    }
+}
+
+/// What an object has to see to, with its ARN where that can be told beforehand.
+pub fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)> {
+    let bucket = |bucket: &Option<BucketUse>| bucket.as_ref().map(|b| Some(arn::bucket(partition, b.name())));
+    let connection = desired.connection.as_ref().map(|c| match c {
+        ConnectionUse::Own(_) => None,
+        ConnectionUse::Existing(arn) => Some(arn.clone()),
+    });
+    let all = [
+        (Resource::Artifacts, bucket(&desired.artifacts)),
+        (Resource::Destination, bucket(&desired.destination)),
+        (Resource::Connection, connection),
+        (Resource::Role, desired.role_name.as_ref().map(|_| None)),
+        (Resource::Topic, desired.topic.as_ref().map(|t: &TopicUse| Some(t.arn().to_owned()))),
+        (Resource::Pipeline, desired.notification_rule.as_ref().map(|_| None)),
+        (Resource::NotificationRule, desired.notification_rule.as_ref().map(|_| None)),
+    ];
+    all.into_iter().filter_map(|(resource, wanted)| Some((resource, wanted?))).collect()
+}
