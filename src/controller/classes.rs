@@ -1,6 +1,6 @@
 //! Which class an object uses, and what the class has for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -185,7 +185,11 @@ impl Context {
     /// How many objects use the class, and the first of their names; those that this version cannot read may use it.
     pub fn users(&self, class: &str) -> Vec<String> {
         let mut users = Vec::new();
-        for guarded in self.guarded() {
+        let all = self.guarded();
+        let mut released = self.released.lock().expect("no panic while held");
+        let known: HashSet<String> = all.iter().filter_map(|g| g.uid()).collect();
+        released.retain(|uid| known.contains(uid));
+        for guarded in all.iter().filter(|g| g.uid().is_none_or(|uid| !released.contains(&uid))) {
             let uses = match &guarded.0 {
                 Ok(object) => {
                     let status = object.status.as_ref();

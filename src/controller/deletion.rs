@@ -85,8 +85,8 @@ pub fn held_up(error: &Error, own: &[String], name: &str) -> (bool, String) {
 }
 
 async fn release(context: &Context, mut held: Object<'_, RepoFanout>) -> Result<Requeue, kube::Error> {
-    context.forget(&held.current);
     held.set_finalizer(false).await?;
+    context.forget(&held.current);
     context.wake_classes();
     Ok(Requeue::await_change())
 }

@@ -11,7 +11,7 @@ mod object;
 mod observe;
 mod pass;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Context {
     fanouts: Mutex<Vec<Store<Guarded<RepoFanout>>>>,
     classes: OnceLock<Store<Guarded<RepoFanoutClass>>>,
     namespaces: OnceLock<Store<PartialObjectMeta<Namespace>>>,
+    /// Uids of objects whose finalizer is off, and that the caches may still tell of.
+    released: Mutex<HashSet<String>>,
     wake_fanouts: watch::Sender<()>,
     wake_classes: watch::Sender<()>,
 }
@@ -84,6 +86,7 @@ impl Context {
             fanouts: Mutex::default(),
             classes: OnceLock::new(),
             namespaces: OnceLock::new(),
+            released: Mutex::default(),
             wake_fanouts: watch::Sender::new(()),
             wake_classes: watch::Sender::new(()),
         }
@@ -97,7 +100,9 @@ impl Context {
 
     /// Forgets an object that is gone.
     fn forget(&self, object: &RepoFanout) {
-        self.memos.forget(&object.uid().unwrap_or_default());
+        let uid = object.uid().unwrap_or_default();
+        self.memos.forget(&uid);
+        self.released.lock().expect("no panic while held").insert(uid);
         self.unclaim(&fanout::owner(object, &self.settings));
     }
 

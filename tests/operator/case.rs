@@ -10,8 +10,9 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
-use repofanout::api::RepoFanout;
+use repofanout::api::class::RepoFanoutClassStatus;
 use repofanout::api::status::RepoFanoutStatus;
+use repofanout::api::{RepoFanout, RepoFanoutClass};
 use serde_json::{Value, json};
 use support::aws::Aws;
 use support::{ApiProxy, Operator, OperatorConfig, World, until};
@@ -86,6 +87,39 @@ impl Case {
         Self { client, namespace, account: format!("4444{number:08}"), operator: None, flags: all, proxy: None }
     }
 
+    /// A namespace and an account, and an operator that serves classes of its own: those with the namespace as `controller`.
+    pub async fn with_classes(name: &str, flags: &[&str]) -> Self {
+        let mut case = Self::without_operator(name, flags).await;
+        case.flags.push(format!("--controller-name={}", case.namespace));
+        case.start();
+        case
+    }
+
+    /// One more namespace that the operator serves; it is started anew for that.
+    pub async fn namespace(&mut self, suffix: &str, labels: Value) -> String {
+        let name = format!("{}-{suffix}", self.namespace);
+        let object: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace");
+        Api::all(self.client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
+        if !self.flags.iter().any(|f| f.starts_with("--watch-namespace")) {
+            self.flags.push(format!("--watch-namespace={}", self.namespace));
+        }
+        self.restart_with(&[&format!("--watch-namespace={name}")]);
+        name
+    }
+
+    /// The same case, as seen from another namespace of its own.
+    pub fn at(&self, namespace: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+            account: self.account.clone(),
+            operator: None,
+            flags: self.flags.clone(),
+            proxy: None,
+        }
+    }
+
     /// Starts the operator, with the flags of the case.
     pub fn start(&mut self) {
         self.operator = None;
@@ -124,6 +158,78 @@ impl Case {
 
     pub fn api(&self) -> Api<RepoFanout> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn classes(&self) -> Api<RepoFanoutClass> {
+        Api::all(self.client.clone())
+    }
+
+    /// Name of a class of this case.
+    pub fn class_name(&self, suffix: &str) -> String {
+        format!("{}-{suffix}", self.namespace)
+    }
+
+    /// Creates a class of this case's operator, or changes its spec; tells what the API server complains of.
+    pub async fn apply_class(&self, name: &str, mut spec: Value, default: bool) -> Result<RepoFanoutClass, String> {
+        spec["controller"] = json!(self.flags.iter().find_map(|f| f.strip_prefix("--controller-name=")));
+        let object = json!({
+            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass",
+            "metadata": {"name": name, "annotations": {"repofanout.dev/is-default-class": default.to_string()}}, "spec": spec,
+        });
+        let params = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::apply("test").force()
+        };
+        self.classes().patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| e.to_string())
+    }
+
+    pub async fn class_status(&self, name: &str) -> RepoFanoutClassStatus {
+        self.classes().get(name).await.expect("the class").status.unwrap_or_default()
+    }
+
+    /// Waits until the class's status satisfies; fails with the status.
+    pub async fn wait_class(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&RepoFanoutClassStatus) -> bool,
+    ) -> RepoFanoutClassStatus {
+        let asked = until(LIMIT, || async {
+            let class = self.classes().get(name).await.map_err(|e| e.to_string())?;
+            let current = class.metadata.generation;
+            let status = class.status.unwrap_or_default();
+            if status.observed_generation == current && holds(&status) {
+                return Ok(status);
+            }
+            Err(format!("{what}; the status is {}", serde_json::to_string_pretty(&status).unwrap_or_default()))
+        });
+        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
+    }
+
+    /// Waits for the class's connection, and authorizes it as a person would.
+    pub async fn authorize_class(&self, name: &str, connection: &str) -> String {
+        let status = self
+            .wait_class(name, "no connection", |s| {
+                s.connections.get(connection).is_some_and(|c| c.status.as_deref() == Some("PENDING"))
+            })
+            .await;
+        let arn = status.connections[connection].arn.clone().expect("an ARN");
+        self.aws().authorize(&arn).expect("a connection");
+        arn
+    }
+
+    pub async fn delete_class(&self, name: &str) {
+        self.classes().delete(name, &DeleteParams::default()).await.expect("a deletion");
+    }
+
+    pub async fn wait_class_gone(&self, name: &str) {
+        let asked = until(LIMIT, || async {
+            match self.classes().get_opt(name).await.map_err(|e| e.to_string())? {
+                None => Ok(()),
+                Some(class) => Err(format!("it is still there: {:?}", class.status.unwrap_or_default().conditions)),
+            }
+        });
+        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
     }
 
     /// Creates a `RepoFanout`, or changes its spec; tells what the API server complains of.
@@ -289,6 +395,12 @@ impl Drop for Case {
             assert!(violations.is_empty(), "requests that AWS would not take: {violations:?}");
         }
     }
+}
+
+/// Status and reason of a class's condition.
+pub fn class_condition(status: &RepoFanoutClassStatus, type_: &str) -> Option<(String, String)> {
+    let condition = status.conditions.iter().find(|c| c.type_ == type_)?;
+    Some((condition.status.clone(), condition.reason.clone()))
 }
 
 /// Status and reason of a condition.

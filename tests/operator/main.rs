@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod case;
 mod changes;
+mod classes;
 mod deletion;
 mod failures;
 mod faults;

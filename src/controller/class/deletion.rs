@@ -44,9 +44,10 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     let users = context.users(&name);
     let (reason, message, delay) = if !users.is_empty() {
         let more = if users.len() > NAMED { format!(" and {} more", users.len() - NAMED) } else { String::new() };
+        let who =
+            if users.len() == 1 { "1 fan-out uses it".to_owned() } else { format!("{} fan-outs use it", users.len()) };
         let message = format!(
-            "{} fan-outs use it: {}{more}; delete them, or move them by spec.className, and the class goes by itself",
-            users.len(),
+            "{who}: {}{more}; delete them, or move them by spec.className, and the class goes by itself",
             users.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
         );
         (Reason::InUse, message, Duration::from_secs(300))
@@ -74,7 +75,9 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     next.observed_generation = object.metadata.generation;
     status::deleting(&mut next.conditions, object.metadata.generation, reason, &message);
     held.set_status(next).await?;
-    context.memos.passed(&uid, held.resource_version(), None, delay);
+    // The last user's end is not to be waited out.
+    let rest = if reason == Reason::InUse { Duration::ZERO } else { delay };
+    context.memos.passed(&uid, held.resource_version(), None, rest);
     Ok(Requeue::requeue(delay))
 }
 

@@ -113,7 +113,7 @@ impl Pass<'_> {
             self.saw.full = true;
             self.connections(class, cloud).await?;
             self.shared(class, cloud).await?;
-            self.quotas(cloud).await?;
+            self.quotas(cloud).await;
             self.clean_up(class, cloud).await?;
         }
         self.saw.concluded = true;
@@ -229,20 +229,24 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn quotas(&mut self, cloud: &Cloud) -> Result<(), Stop> {
-        let (connections, rules, pipelines, roles) = tokio::try_join!(
+    /// What cannot be counted is not told; it keeps nobody from working.
+    async fn quotas(&mut self, cloud: &Cloud) {
+        let counted = tokio::try_join!(
             cloud.connections.count(),
             cloud.notification_rules.count(),
             cloud.pipelines.count(),
             cloud.roles.count(),
-        )?;
-        let used = [connections, rules, pipelines, roles];
-        let quotas = QUOTAS
-            .iter()
-            .zip(used)
-            .map(|((name, limit), used)| ((*name).to_owned(), QuotaStatus { used, limit: *limit }));
-        self.saw.quotas = Some(quotas.collect());
-        Ok(())
+        );
+        match counted {
+            Ok((connections, rules, pipelines, roles)) => {
+                let used = [connections, rules, pipelines, roles];
+                let quotas = QUOTAS.iter().zip(used);
+                let quotas =
+                    quotas.map(|((name, limit), used)| ((*name).to_owned(), QuotaStatus { used, limit: *limit }));
+                self.saw.quotas = Some(quotas.collect());
+            }
+            Err(error) => warn!(%error, "the use of quotas is not known"),
+        }
     }
 
     /// What the class shared before goes once every fan-out has followed the change.

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::fault::{self, Effect};
 use crate::reply::{Answer, Failure, Reply, json_answer};
 use crate::state::World;
-use crate::{connections, engine, notifications, pipelines};
+use crate::{connections, engine, notifications, pipelines, sts};
 
 /// One call, as it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +57,15 @@ pub async fn listen(world: Arc<World>) -> Result<SocketAddr, String> {
 }
 
 async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, Cut> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     if let Some(command) = parts.uri.path().strip_prefix("/_control/") {
         return Ok(control(&world, command, parts.uri.query().unwrap_or_default()));
     }
-    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let caller = caller(header("authorization"));
+    let headers = parts.headers.clone();
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let authorization = header("authorization").to_owned();
+    let (key, caller) = caller(&authorization);
     let target = header("x-amz-target").rsplit('.').next().unwrap_or_default().to_owned();
     let query = parts.uri.query().unwrap_or_default();
     let operation = match caller.service.as_str() {
@@ -84,6 +86,14 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         let failure = Failure { status, code: code.to_owned(), message: "Rate exceeded".to_owned() };
         return Ok(failed(&caller.service, failure));
     }
+    if sts::expired(&world, &key) {
+        let message = "The security token included in the request is expired".to_owned();
+        return Ok(failed(&caller.service, Failure { status: 403, code: "ExpiredToken".to_owned(), message }));
+    }
+    // The software behind knows accounts by their numbers alone.
+    if let Ok(known) = authorization.replacen(&key, &caller.account, 1).parse() {
+        parts.headers.insert("authorization", known);
+    }
     let effect = world.faults.effect(&caller.account, &name, write);
     match &effect {
         Some(Effect::Fail { status, code, message }) => {
@@ -102,6 +112,10 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         service @ ("codepipeline" | "codestar-connections" | "codestar-notifications") => {
             json_answer(local(&world, &caller, service, &operation, &body).await)
         }
+        "sts" if operation == "AssumeRole" => match sts::assume_role(&world, &caller, &body).await {
+            Ok(answer) => answer,
+            Err(failure) => failed("sts", failure),
+        },
         "iam" => match pipelines::service_linked_role(&world, &caller, &operation, &body) {
             Some(answer) => answer,
             None => forward(&world, parts, body).await?,
@@ -186,13 +200,14 @@ fn failed(service: &str, failure: Failure) -> Answer {
         .expect("a response")
 }
 
-/// From `AWS4-HMAC-SHA256 Credential=ACCOUNT/DATE/REGION/SERVICE/aws4_request, …`.
-fn caller(authorization: &str) -> Caller {
+/// Access key and caller, from `AWS4-HMAC-SHA256 Credential=ACCOUNT/DATE/REGION/SERVICE/aws4_request, …`.
+fn caller(authorization: &str) -> (String, Caller) {
     let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
     let mut parts = scope.split([',', ' ']).next().unwrap_or_default().split('/');
     let mut next = || parts.next().unwrap_or_default().to_owned();
-    let (account, _date, region, service) = (next(), next(), next(), next());
-    Caller { account, region, service }
+    let (key, _date, region, service) = (next(), next(), next(), next());
+    let account = sts::account(&key).to_owned();
+    (key, Caller { account, region, service })
 }
 
 fn form_action(body: &Bytes) -> String {

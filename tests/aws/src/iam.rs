@@ -9,7 +9,7 @@ use wildmatch::WildMatch;
 
 /// What is asked.
 pub struct Request<'a> {
-    /// Service principal, where a resource or trust policy is asked.
+    /// Service principal or ARN of an account, where a resource or trust policy is asked.
     pub principal: Option<&'a str>,
     /// Such as `s3:PutObject`.
     pub action: &'a str,
@@ -67,11 +67,11 @@ fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
     {
         return Ok(false);
     }
-    if let Some(service) = request.principal {
+    if let Some(principal_of) = request.principal {
         let principal = &statement["Principal"];
         let named = principal == &Value::from("*")
-            || list(&principal["Service"]).iter().any(|p| p == service)
-            || list(&principal["AWS"]).iter().any(|p| p == "*");
+            || list(&principal["Service"]).iter().any(|p| p == principal_of)
+            || list(&principal["AWS"]).iter().any(|p| p == "*" || p == principal_of);
         if !named {
             return Ok(false);
         }

@@ -16,6 +16,7 @@ mod notifications;
 mod pipelines;
 mod reply;
 mod state;
+mod sts;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -144,6 +145,11 @@ impl Aws {
     /// From now on each operation of the account takes so many calls a second, as AWS does.
     pub fn throttle(&self, account: &str, per_second: Option<u32>) {
         self.world.with_account(account, |a| a.rate = per_second);
+    }
+
+    /// From now on sessions of roles of the account last so long.
+    pub fn shorten_sessions(&self, account: &str, lasts: std::time::Duration) {
+        self.world.with_account(account, |a| a.session = lasts);
     }
 
     /// Adds a fault.

@@ -36,6 +36,17 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                 _ => Ok(json!({})),
             }
         }),
+        "ListPipelines" => world.with_account(&caller.account, |account| {
+            let here = account.pipelines.iter().filter(|((region, _), _)| *region == caller.region);
+            let all = here.map(|((_, name), p)| {
+                let newest = p.versions.last();
+                json!({
+                    "name": name, "version": p.versions.len(), "created": p.created, "updated": p.updated,
+                    "pipelineType": newest.map(|n| &n["pipelineType"]), "executionMode": newest.map(|n| &n["executionMode"]),
+                })
+            });
+            Ok(json!({"pipelines": all.collect::<Vec<_>>()}))
+        }),
         _ => read(world, caller, operation, input),
     }
 }

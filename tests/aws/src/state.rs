@@ -73,6 +73,8 @@ pub struct World {
     pub upstream: Upstream,
     pub faults: Faults,
     pub calls: Mutex<Vec<Call>>,
+    /// Temporary access keys, and until when they hold.
+    pub sessions: Mutex<HashMap<String, Instant>>,
     accounts: Mutex<HashMap<String, Account>>,
 }
 
@@ -87,6 +89,8 @@ pub struct Account {
     pub rule_refusals: u32,
     pub assume_refusals: u32,
     pub service_linked_role: bool,
+    /// How long a session of a role of the account lasts.
+    pub session: Duration,
     /// How many calls a second each operation takes, if it throttles.
     pub rate: Option<u32>,
     /// Calls of an operation in the second that began then.
@@ -165,6 +169,7 @@ impl Default for Account {
             rule_refusals: 0,
             assume_refusals: 0,
             service_linked_role: false,
+            session: Duration::from_secs(3600),
             rate: None,
             windows: HashMap::new(),
             violations: Vec::new(),
@@ -193,12 +198,18 @@ impl World {
             judge,
             faults: Faults::default(),
             calls: Mutex::default(),
+            sessions: Mutex::default(),
             accounts: Mutex::default(),
         }
     }
 
     pub fn with_account<T>(&self, account: &str, f: impl FnOnce(&mut Account) -> T) -> T {
         f(self.accounts.lock().expect("no panic while held").entry(account.to_owned()).or_default())
+    }
+
+    /// A number that no session had before.
+    pub fn next_session(&self) -> usize {
+        self.sessions.lock().expect("no panic while held").len()
     }
 
     pub fn account_ids(&self) -> Vec<String> {

@@ -50,7 +50,7 @@ impl Operator {
         }
         command.env("AWS_ENDPOINT_URL", format!("http://{}", world.aws.address)).env("AWS_REGION", &config.region);
         command.env("AWS_ACCESS_KEY_ID", &config.account).env("AWS_SECRET_ACCESS_KEY", "secret");
-        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("NO_COLOR", "1");
         command.env("REPOFANOUT_WATCH_NAMESPACES", &config.namespace).env("POD_NAMESPACE", &config.namespace);
         command.env("REPOFANOUT_LOG", "info,repofanout=debug");
         Ok(Self { child: Child::start(command, &log)?, log })
