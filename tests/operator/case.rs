@@ -81,9 +81,11 @@ impl Case {
         let namespace = format!("{name}-{number}");
         let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a namespace");
         Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
-        let mut all =
-            vec!["--cluster-id=tests".to_owned(), "--poll-interval=300ms".to_owned(), "--lease-duration=2s".to_owned()];
+        let mut all = vec!["--cluster-id=tests".to_owned(), "--lease-duration=2s".to_owned()];
         all.extend(flags.iter().map(|f| (*f).to_owned()));
+        if !all.iter().any(|f| f.starts_with("--poll-interval")) {
+            all.push("--poll-interval=300ms".to_owned());
+        }
         Self { client, namespace, account: format!("4444{number:08}"), operator: None, flags: all, proxy: None }
     }
 
@@ -183,10 +185,6 @@ impl Case {
         self.classes().patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| e.to_string())
     }
 
-    pub async fn class_status(&self, name: &str) -> RepoFanoutClassStatus {
-        self.classes().get(name).await.expect("the class").status.unwrap_or_default()
-    }
-
     /// Waits until the class's status satisfies; fails with the status.
     pub async fn wait_class(
         &self,
@@ -204,6 +202,35 @@ impl Case {
             Err(format!("{what}; the status is {}", serde_json::to_string_pretty(&status).unwrap_or_default()))
         });
         asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
+    }
+
+    /// A class of the case that is ready: applied, and its connection to `acme` authorized.
+    pub async fn ready_class(&self, name: &str, spec: Value) -> RepoFanoutClassStatus {
+        self.apply_class(name, spec, false).await.expect("accepted");
+        self.authorize_class(name, "acme").await;
+        self.wait_class(name, "not ready", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True")).await
+    }
+
+    /// A role of another account that lets this case's account in, with an external id; tells its ARN.
+    pub async fn trusting_role(&self, account: &str, external_id: &str) -> String {
+        let trust = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", self.account)},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": {"StringEquals": {"sts:ExternalId": external_id}},
+        }]});
+        let create = [
+            ("Action", "CreateRole"),
+            ("Version", "2010-05-08"),
+            ("RoleName", "fanout"),
+            ("AssumeRolePolicyDocument", &*trust.to_string()),
+        ];
+        self.aws().form(account, REGION, "iam", &create).await.expect("a role");
+        format!("arn:aws:iam::{account}:role/fanout")
+    }
+
+    /// Another account of this case.
+    pub fn other_account(&self, digit: u8) -> String {
+        format!("{digit}{}", &self.account[1..])
     }
 
     /// Waits for the class's connection, and authorizes it as a person would.

@@ -1,13 +1,19 @@
 //! Classes: one authorization, one pair of buckets and one role for many fan-outs, in whichever account.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures::StreamExt;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use repofanout::api::RepoFanout;
 use serde_json::{Value, json};
+use support::until;
 
-use crate::case::{Case, class_condition, condition};
+use crate::case::{Case, LIMIT, REGION, class_condition, condition, message};
 
-/// A class that shares everything, for whoever may be in the case's namespaces.
-fn shared(case: &Case) -> Value {
+/// A class that shares everything, for whoever is in the case's namespaces.
+pub fn shared(case: &Case) -> Value {
     json!({
         "artifacts": {}, "destination": {}, "pipelineRole": "Shared", "topic": "Shared",
         "connections": {"acme": {"owner": "acme"}},
@@ -24,23 +30,20 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     case.apply_class(&class, shared(&case), false).await.unwrap();
     let pending = case.wait_class(&class, "not PENDING", |s| s.connections.contains_key("acme")).await;
     assert_eq!(class_condition(&pending, "Ready"), Some(("False".into(), "ConnectionPending".into())));
-    case.authorize_class(&class, "acme").await;
-    let ready =
-        case.wait_class(&class, "not ready", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    let ready = case.ready_class(&class, shared(&case)).await;
     assert_eq!(ready.resources.keys().collect::<Vec<_>>(), ["artifacts", "destination", "role", "topic"]);
     assert!(ready.quotas["connections"].used >= 1 && ready.quotas["connections"].limit == 250);
 
     let before = case.writes().len();
     case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
     let status = case.wait_delivered("docs", &commit).await;
-    let writes: Vec<String> = case.writes().split_off(before);
-    assert!(!writes.iter().any(|w| w.starts_with("iam:Put") || w.starts_with("s3:")), "{writes:?}");
-    let expected = BTreeSet::from([
-        "codepipeline:CreatePipeline".to_owned(),
-        "codestar-notifications:CreateNotificationRule".to_owned(),
-        "iam:CreateServiceLinkedRole".to_owned(),
-    ]);
-    assert_eq!(writes.into_iter().collect::<BTreeSet<_>>(), expected);
+    let writes: BTreeSet<String> = case.writes().split_off(before).into_iter().collect();
+    let expected =
+        ["codepipeline:CreatePipeline", "codestar-notifications:CreateNotificationRule", "iam:CreateServiceLinkedRole"];
+    assert!(
+        writes.iter().all(|w| expected.contains(&&**w) || w == "codepipeline:StartPipelineExecution"),
+        "{writes:?}"
+    );
     assert_eq!(status.resources.keys().collect::<Vec<_>>(), ["notification_rule", "pipeline"]);
     let delivered = status.delivered.clone().unwrap();
     let namespace = &case.namespace;
@@ -48,18 +51,369 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     assert!(delivered.bucket.ends_with(&format!("-{}-eu-west-1-an", case.account)), "{}", delivered.bucket);
     assert_eq!(case.file(&status, "README.md").await.as_deref(), Some("hello\n"));
     assert_eq!(status.placement.unwrap().class.as_deref(), Some(&*class));
-    let counted = case.wait_class(&class, "not counted", |s| s.fanouts.is_some()).await;
-    assert!(counted.fanouts <= Some(1));
 
     // In use it waits, and says for whom.
     case.delete_class(&class).await;
-    let waits =
-        case.wait_class(&class, "does not wait", |s| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse"));
-    let told = waits.await.conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone();
+    let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
+    let waits = case.wait_class(&class, "does not wait", in_use).await;
+    let told = waits.conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone();
     assert!(told.contains(&format!("{namespace}/docs")), "{told}");
+    // It still serves, and takes no new ones.
+    case.apply("more", json!({"repository": repository, "branch": "next", "className": class})).await.unwrap();
+    case.wait_condition("more", "Stalled", "True", "NotAllowed").await;
+    case.delete("more").await;
+    let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
+    case.wait_delivered("docs", &next).await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     case.wait_class_gone(&class).await;
     assert_eq!(case.aws().connections(&case.account).len(), 1, "the authorization is kept");
     assert!(case.aws().pipelines(&case.account).is_empty());
+
+    // A class of the same name finds it again, without a click.
+    case.apply_class(&class, shared(&case), false).await.unwrap();
+    case.wait_class(&class, "not ready", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow_their_class() {
+    // A hundred objects looked at three times a second each would take all of the budget.
+    let mut case = Case::with_classes("hundred", &["--poll-interval=10s"]).await;
+    let class = case.class_name("org");
+    let mut spec = shared(&case);
+    spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
+    let (repository, first) = case.repository().await;
+    let mut namespaces = Vec::new();
+    for n in 0..5 {
+        namespaces.push(case.namespace(&n.to_string(), json!({})).await);
+    }
+    // All wait for the one click.
+    case.apply_class(&class, spec.clone(), false).await.unwrap();
+    let each = || (0..100).map(|n| (case.at(&namespaces[n % 5]), format!("docs-{n}")));
+    futures::stream::iter(each())
+        .for_each_concurrent(8, |(at, name)| {
+            let manifest = json!({"repository": repository, "className": class});
+            async move { drop(at.apply(&name, manifest).await.unwrap()) }
+        })
+        .await;
+    case.authorize_class(&class, "acme").await;
+    all_delivered(&case, &namespaces, &first).await;
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+    assert_eq!(case.aws().pipelines(&case.account).len(), 100);
+    let roles = case.writes().iter().filter(|w| *w == "iam:CreateRole").count();
+    let policies = case.writes().iter().filter(|w| *w == "iam:PutRolePolicy").count();
+    assert_eq!((roles, policies), (1, 1), "one role, one document, one writer");
+
+    // The class gives each its own role and a tag; pushes arrive all the while.
+    spec["pipelineRole"] = json!("Own");
+    spec["tags"] = json!({"cost-center": "42"});
+    case.apply_class(&class, spec, false).await.unwrap();
+    let during = case.push(&repository, "main", "DURING.md", "while it changes\n").await;
+    let follows = |o: &RepoFanout| {
+        let status = o.status.clone().unwrap_or_default();
+        status.applied_class_generation == Some(2) && status.resources.contains_key("role")
+    };
+    all(&case, &namespaces, "does not follow", follows).await;
+    all_delivered(&case, &namespaces, &during).await;
+    let settled =
+        case.wait_class(&class, "the shared role stays", |s| !s.resources.contains_key("role") && s.former.is_empty());
+    settled.await;
+    let roles: BTreeSet<String> = case
+        .aws()
+        .pipelines(&case.account)
+        .values()
+        .map(|p| p["roleArn"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(roles.len(), 100, "each has its own");
+    for (status, trigger) in
+        case.aws().pipelines(&case.account).keys().flat_map(|p| case.aws().executions(&case.account, p))
+    {
+        assert!(status == "Succeeded" || status == "Cancelled" || status == "Superseded", "{status} by {trigger}");
+    }
+}
+
+/// Waits until it holds for every object of the namespaces.
+async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&RepoFanout) -> bool) {
+    let asked = until(LIMIT * 2, || async {
+        for namespace in namespaces {
+            let objects = case.at(namespace).api().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+            if let Some(object) = objects.items.iter().find(|o| !holds(o)) {
+                let status = serde_json::to_string_pretty(&object.status).unwrap_or_default();
+                return Err(format!("{} {what}: {status}", object.name_any()));
+            }
+        }
+        Ok(())
+    });
+    asked.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+}
+
+async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
+    let delivered = |o: &RepoFanout| {
+        let status = o.status.clone().unwrap_or_default();
+        let found = status.delivered.as_ref().and_then(|d| d.commit.as_ref()).is_some_and(|c| c.id == commit);
+        found && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
+    };
+    all(case, namespaces, "has not delivered", delivered).await;
+}
+
+#[tokio::test]
+async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
+    let case = Case::with_classes("accounts", &[]).await;
+    let (repository, commit) = case.repository().await;
+    let (here, there) = (case.other_account(5), case.other_account(6));
+    let mut classes = Vec::new();
+    for (account, id) in [(&here, "id-here"), (&there, "id-there")] {
+        let role = case.trusting_role(account, id).await;
+        // Sessions that end soon: what is chained is refreshed.
+        case.aws().shorten_sessions(account, Duration::from_secs(15));
+        let mut spec = shared(&case);
+        spec["account"] = json!({"roleARN": role, "externalID": id, "sessionTags": {"by": "repofanout"}});
+        let name = case.class_name(id);
+        let ready = case.ready_class(&name, spec.clone()).await;
+        assert_eq!(&ready.placement.unwrap().account, account);
+        classes.push((name, spec));
+    }
+    // Not with the id of the other, nor without one.
+    for (n, id) in [Some("id-there"), None].into_iter().enumerate() {
+        let mut spec = classes[0].1.clone();
+        spec["account"] = json!({"roleARN": format!("arn:aws:iam::{here}:role/fanout")});
+        if let Some(id) = id {
+            spec["account"]["externalID"] = json!(id);
+        }
+        let name = case.class_name(&format!("wrong-{n}"));
+        case.apply_class(&name, spec, false).await.unwrap();
+        let refused = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "AccessDenied");
+        let status = case.wait_class(&name, "not refused", refused).await;
+        let told = &status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap().message;
+        assert!(told.contains("sts:AssumeRole"), "{told}");
+    }
+    for (n, (class, _)) in classes.iter().enumerate() {
+        case.apply(&format!("docs-{n}"), json!({"repository": repository, "className": class})).await.unwrap();
+    }
+    for n in 0..2 {
+        case.wait_delivered(&format!("docs-{n}"), &commit).await;
+    }
+    for account in [&here, &there] {
+        assert_eq!(case.aws().pipelines(account).len(), 1);
+    }
+    assert!(case.aws().connections(&case.account).is_empty(), "nothing is made in the operator's own account");
+    // Until after the first sessions ended.
+    let assumed = || {
+        let calls = case.aws().calls(&case.account);
+        calls.iter().filter(|c| c.operation == "sts:AssumeRole").count()
+    };
+    let before = assumed();
+    until(LIMIT, || async { if assumed() > before + 1 { Ok(()) } else { Err("not refreshed".to_owned()) } })
+        .await
+        .unwrap();
+    let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
+    for n in 0..2 {
+        case.wait_delivered(&format!("docs-{n}"), &next).await;
+    }
+    for account in [&here, &there] {
+        assert!(case.aws().violations(account).is_empty());
+        let expired = case.aws().calls(account).len();
+        assert!(expired > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_class_whose_status_is_wiped_finds_everything_again() {
+    let mut case = Case::with_classes("wiped", &[]).await;
+    let class = case.class_name("org");
+    case.ready_class(&class, shared(&case)).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+    let known = case.wait_class(&class, "", |_| true).await;
+    let writes = case.writes();
+    case.operator = None;
+    let wipe = Patch::Merge(json!({"status": null}));
+    case.classes().patch_status(&class, &PatchParams::default(), &wipe).await.unwrap();
+    case.api().patch_status("docs", &PatchParams::default(), &wipe).await.unwrap();
+    case.start();
+    let found = case
+        .wait_class(&class, "not found again", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True"))
+        .await;
+    assert_eq!((found.connections, found.resources), (known.connections, known.resources));
+    case.wait_delivered("docs", &commit).await;
+    assert_eq!(case.writes(), writes);
+}
+
+#[tokio::test]
+async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
+    let case = Case::with_classes("mended", &[]).await;
+    let class = case.class_name("org");
+    let mut spec = shared(&case);
+    spec["interval"] = json!("1m");
+    let ready = case.ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    let status = case.wait_delivered("docs", &commit).await;
+    let before = status.delivered.clone().unwrap();
+    // Somebody empties and deletes the shared bucket, and the topic's policy.
+    let bucket = &before.bucket;
+    let key = format!("/{bucket}/{}/README.md", before.prefix);
+    case.aws().s3(&case.account, REGION, "DELETE", &key, "").await.unwrap();
+    case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "").await.unwrap();
+    let topic = &ready.resources["topic"];
+    let delete = [("Action", "DeleteTopic"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
+    case.aws().form(&case.account, REGION, "sns", &delete).await.unwrap();
+    // A change of the class has it look now.
+    spec["tags"] = json!({"looked": "again"});
+    case.apply_class(&class, spec, false).await.unwrap();
+    let again = case
+        .wait("docs", "not delivered again", |s| s.delivered.as_ref().is_some_and(|d| d.execution != before.execution));
+    let again = again.await;
+    assert_eq!(case.file(&again, "README.md").await.as_deref(), Some("hello\n"));
+    let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
+    assert!(case.aws().form(&case.account, REGION, "sns", &get).await.unwrap().contains("RepoFanoutPublish"));
+}
+
+#[tokio::test]
+async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_it() {
+    let case = Case::with_classes("bounds", &[]).await;
+    let class = case.class_name("org");
+    let account = &case.account;
+    let boundary = format!("arn:aws:iam::{account}:policy/pipelines");
+    let key = format!("arn:aws:kms:{REGION}:{account}:key/1234");
+    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    let create = [
+        ("Action", "CreatePolicy"),
+        ("Version", "2010-05-08"),
+        ("PolicyName", "pipelines"),
+        ("PolicyDocument", document),
+    ];
+    case.aws().form(account, REGION, "iam", &create).await.unwrap();
+    let mut spec = shared(&case);
+    spec["pipelineRole"] = json!("Own");
+    spec["tags"] = json!({"cost-center": "42"});
+    case.ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.repository().await;
+    let manifest = json!({"repository": repository, "className": class});
+    case.apply("docs", manifest.clone()).await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+    // All of it, as a change of what is there.
+    spec["permissionsBoundaryARN"] = json!(boundary);
+    spec["kmsKeyARN"] = json!(key);
+    case.apply_class(&class, spec, false).await.unwrap();
+    let status = case.wait("docs", "does not follow", |s| s.applied_class_generation == Some(2)).await;
+    let base = status.placement.clone().unwrap().base_name;
+    let get = [("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", &*base)];
+    let role = case.aws().form(account, REGION, "iam", &get).await.unwrap();
+    assert!(role.contains(&boundary) && role.contains("cost-center"), "{role}");
+    let bucket = status.delivered.unwrap().bucket;
+    let encryption = case.aws().s3(account, REGION, "GET", &format!("/{bucket}?encryption"), "").await.unwrap();
+    assert!(encryption.contains("aws:kms") && encryption.contains(&key), "{encryption}");
+    let pipeline = &case.aws().pipelines(account)[&base];
+    assert_eq!(pipeline["artifactStore"]["encryptionKey"]["id"], json!(key));
+    let policy =
+        [("Action", "GetRolePolicy"), ("Version", "2010-05-08"), ("RoleName", &*base), ("PolicyName", "repofanout")];
+    let policy = case.aws().form(account, REGION, "iam", &policy).await.unwrap();
+    assert!(policy.contains("kms"), "{policy}");
+}
+
+#[tokio::test]
+async fn classes_namespaces_and_fan_outs_end_in_any_order() {
+    for order in ["class", "namespace", "fan-outs"] {
+        let mut case = Case::with_classes(&format!("order-{order}"), &[]).await;
+        let class = case.class_name("org");
+        let other = case.namespace("away", json!({})).await;
+        case.ready_class(&class, shared(&case)).await;
+        let (repository, commit) = case.repository().await;
+        let away = case.at(&other);
+        away.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+        away.wait_delivered("docs", &commit).await;
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(case.client.clone());
+        let delete = DeleteParams::default();
+        match order {
+            "class" => {
+                case.delete_class(&class).await;
+                away.delete("docs").await;
+            }
+            "namespace" => {
+                namespaces.delete(&other, &delete).await.unwrap();
+                case.delete_class(&class).await;
+            }
+            _ => {
+                away.delete("docs").await;
+                away.wait_gone("docs").await;
+                case.delete_class(&class).await;
+            }
+        }
+        away.wait_gone("docs").await;
+        case.wait_class_gone(&class).await;
+        assert!(case.aws().pipelines(&case.account).is_empty() && case.aws().rules(&case.account).is_empty());
+        let get = [("Action", "ListRoles"), ("Version", "2010-05-08"), ("PathPrefix", "/repofanout/")];
+        let roles = case.aws().form(&case.account, REGION, "iam", &get).await.unwrap();
+        assert!(!roles.contains("<RoleName>rf-"), "{order}: {roles}");
+    }
+}
+
+#[tokio::test]
+async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
+    let case = Case::without_operator("wrong-class", &["--controller-name=nobody"]).await;
+    let name = case.class_name("x");
+    for (spec, told) in [
+        (json!({"pipelineRole": "Shared"}), "pipelineRole: a Shared role covers shared buckets"),
+        (
+            json!({"pipelineRole": "Shared", "artifacts": {}, "destination": {}}),
+            "pipelineRole: a Shared role covers shared connections",
+        ),
+        (
+            json!({"connections": {"a": {"owner": "acme"}, "b": {"owner": "ACME"}}}),
+            "each owner may have one connection",
+        ),
+        (json!({"connections": {"A b": {"owner": "acme"}}}), "name each by at most 63"),
+        (json!({"destination": {"bucketName": "abc", "existingBucket": "abc"}}), "destination: write only one"),
+        (json!({"tags": {"repofanout.dev/name": "x"}}), "choose keys that do not begin with aws:"),
+        (json!({"account": {"roleARN": "arn:aws:iam::1:role/x"}}), "roleARN"),
+        (json!({"interval": "1s"}), "interval: write a duration"),
+        (json!({"allowedNamespace": {}}), "allowedNamespace"),
+    ] {
+        let refused = case.apply_class(&name, spec.clone(), false).await.expect_err(&spec.to_string());
+        assert!(refused.contains(told), "{spec}: {refused}");
+    }
+    let base = json!({"region": "eu-west-1", "namePrefix": "x-", "connections": {"a": {"owner": "acme"}}});
+    case.apply_class(&name, base.clone(), false).await.unwrap();
+    for (change, told) in [
+        (json!({"region": "eu-west-3"}), "region is immutable"),
+        (json!({"namePrefix": null}), "namePrefix is immutable"),
+        (json!({"connections": {"a": {"owner": "acme", "provider": "GitLab"}}}), "provider and hostARN are immutable"),
+    ] {
+        let mut spec = base.clone();
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        spec.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let refused = case.apply_class(&name, spec, false).await.expect_err(told);
+        assert!(refused.contains(told), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_to_it() {
+    let case = Case::with_classes("waits", &[]).await;
+    let class = case.class_name("late");
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    let status = case.wait_condition("docs", "Stalled", "True", "ClassNotReady").await;
+    assert!(message(&status, "Stalled").contains(&format!("there is no RepoFanoutClass {class}")));
+    case.ready_class(&class, shared(&case)).await;
+    case.wait_delivered("docs", &commit).await;
+
+    let theirs = case.class_name("theirs");
+    let object = json!({
+        "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass", "metadata": {"name": theirs},
+        "spec": {"controller": "another", "allowedNamespaces": {"names": ["*"]}, "allowedRepositories": ["*"]},
+    });
+    let params = PatchParams::apply("test");
+    case.classes().patch(&theirs, &params, &Patch::Apply(&object)).await.unwrap();
+    case.apply("other", json!({"repository": repository, "className": theirs})).await.unwrap();
+    // A further object of ours goes the whole way meanwhile: the other one was seen and left.
+    case.apply("more", json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/more", case.namespace)}}))
+        .await
+        .unwrap();
+    case.wait_delivered("more", &commit).await;
+    let other = case.get("other").await;
+    assert!(other.status.is_none() && other.finalizers().is_empty());
 }

@@ -129,6 +129,17 @@ impl Pass<'_> {
         self.saw.interval = Some(fanout.interval);
         let place = Placement::decide(&fanout, identity);
         let recorded = self.object.status().placement;
+        let ends = self.class.as_ref().is_some_and(|class| class.metadata.deletion_timestamp.is_some());
+        if ends && recorded.as_ref().is_none_or(|r| r.class != place.class) {
+            let name = place.class.as_deref().unwrap_or_default();
+            return Err(Refusal::new(
+                Reason::NotAllowed,
+                format!(
+                    "className: RepoFanoutClass {name} is being deleted and takes no new fan-outs; name another class"
+                ),
+            )
+            .into());
+        }
         if let Some(recorded) = recorded.as_ref().filter(|r| r.class == place.class) {
             place.keep(recorded)?;
         }
