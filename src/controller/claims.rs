@@ -19,10 +19,12 @@ use crate::model::prefix::{Claim, Claims};
 #[derive(Default)]
 pub struct Index(Mutex<Option<Claims>>);
 
-/// What makes a claim older than another: creation time, then uid.
+/// What makes a claim older than another: creation time; of two of the same second that of who has delivered; then uid.
 pub fn since(object: &RepoFanout) -> (String, String) {
     let created = object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string());
-    (created.unwrap_or_default(), object.uid().unwrap_or_default())
+    let delivered = object.status.as_ref().is_some_and(|s| s.delivered.is_some());
+    let rank = if delivered { "has delivered" } else { "has not delivered" };
+    (created.unwrap_or_default(), format!("{rank}/{}", object.uid().unwrap_or_default()))
 }
 
 impl Context {
@@ -79,18 +81,19 @@ impl Context {
         let owner = fanout::owner(object, &self.settings);
         let base = |prefix: &str| names::base_name(prefix, object.spec.name.as_deref(), &owner);
         let own = &self.settings;
-        let mut places = vec![PlacementStatus {
-            account: self.identity.account.clone(),
-            partition: self.identity.partition.clone(),
-            region: object.spec.region.clone().unwrap_or_else(|| own.region.clone()),
-            class: None,
-            base_name: base(&own.name_prefix),
-        }];
+        let mut places = Vec::new();
         for class in self.classes().iter().filter_map(|class| self.parse_class(class).ok()) {
             let base_name = base(&class.name_prefix);
             let status = class.place.status();
             places.push(PlacementStatus { class: Some(class.name), base_name, ..status });
         }
+        places.push(PlacementStatus {
+            account: self.identity.account.clone(),
+            partition: self.identity.partition.clone(),
+            region: object.spec.region.clone().unwrap_or_else(|| own.region.clone()),
+            class: None,
+            base_name: base(&own.name_prefix),
+        });
         let here = |p: &PlacementStatus| {
             (&p.account, &p.region, &p.base_name) == (&chosen.account, &chosen.region, &chosen.base_name)
         };

@@ -69,7 +69,7 @@ pub struct Claim {
     pub bucket: String,
     /// The prefix.
     pub prefix: String,
-    /// The older claim holds: creation time, then uid.
+    /// The older claim holds: creation time, then what tells two of the same second apart.
     pub since: (String, String),
     /// Whose it is.
     pub owner: Owner,

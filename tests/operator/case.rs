@@ -92,9 +92,14 @@ impl Case {
     /// A namespace and an account, and an operator that serves classes of its own: those with the namespace as `controller`.
     pub async fn with_classes(name: &str, flags: &[&str]) -> Self {
         let mut case = Self::without_operator(name, flags).await;
-        case.flags.push(format!("--controller-name={}", case.namespace));
+        case.own_classes();
         case.start();
         case
+    }
+
+    /// From its next start the operator serves classes of its own.
+    pub fn own_classes(&mut self) {
+        self.flags.push(format!("--controller-name={}", self.namespace));
     }
 
     /// One more namespace that the operator serves; it is started anew for that.

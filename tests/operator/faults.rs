@@ -11,7 +11,7 @@ use serde_json::json;
 use support::aws::{Effect, Fault, When};
 use support::{API, until};
 
-use crate::case::{Case, LIMIT, condition};
+use crate::case::{Case, LIMIT, class_condition, condition};
 
 /// What an object goes through while the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +21,10 @@ pub enum Life {
     Adopt,
     Update,
     Delete,
+    /// A class that shares everything, and a fan-out on it.
+    Class,
+    /// Out of things of its own into a class.
+    Move,
 }
 
 /// What happens at the n-th call: of which account, n, and the operator's process id.
@@ -80,7 +84,9 @@ async fn at_every_write(side: Side, life: Life, name: &str, strike: Strike) -> u
 /// One life with the fault at its n-th write; tells whether it came to that.
 async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> bool {
     let mut case = Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false", "--allow-names"]).await;
+    case.own_classes();
     case.start_behind_proxy().await;
+    let class = case.class_name("org");
     let (repository, commit) = case.repository().await;
     let mut spec = json!({"repository": repository});
     if life == Life::Adopt {
@@ -93,7 +99,13 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         spec["adopt"] = json!(["Artifacts", "Topic"]);
     }
     let struck: Arc<AtomicBool>;
-    if matches!(life, Life::Create | Life::Adopt) {
+    if life == Life::Class {
+        struck = arm(side, &case, strike, n);
+        case.apply_class(&class, crate::classes::shared(&case), false).await.unwrap();
+        spec["className"] = json!(class);
+        case.apply("docs", spec.clone()).await.unwrap();
+        live(&mut case, "delivered", &commit).await;
+    } else if matches!(life, Life::Create | Life::Adopt) {
         struck = arm(side, &case, strike, n);
         case.apply("docs", spec.clone()).await.unwrap();
         live(&mut case, "delivered", &commit).await;
@@ -101,10 +113,18 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         case.apply("docs", spec.clone()).await.unwrap();
         case.authorize("docs").await;
         case.wait_delivered("docs", &commit).await;
+        if life == Life::Move {
+            case.ready_class(&class, crate::classes::shared(&case)).await;
+        }
         struck = arm(side, &case, strike, n);
     }
     match life {
-        Life::Create | Life::Adopt => {}
+        Life::Create | Life::Adopt | Life::Class => {}
+        Life::Move => {
+            spec["className"] = json!(class);
+            case.apply("docs", spec).await.unwrap();
+            live(&mut case, "moved", &commit).await;
+        }
         Life::Update => {
             let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
             spec["branch"] = json!("next");
@@ -163,7 +183,9 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
         let names = case.aws().pipelines(&case.account);
         let runs = names.keys().flat_map(|name| case.aws().executions(&case.account, name));
         let ended = runs.into_iter().all(|(state, _)| state != "InProgress");
-        if until == "delivered" && delivered && settled && ended {
+        let bucket = status.delivered.as_ref().map(|d| d.bucket.clone()).unwrap_or_default();
+        let arrived = until == "delivered" || (until == "moved" && status.former.is_empty() && bucket.ends_with("-an"));
+        if arrived && delivered && settled && ended {
             return;
         }
         assert!(Instant::now() < end, "not {until}: {status:#?}\n{}", case.log());
@@ -175,7 +197,9 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
 pub async fn whole(case: &mut Case, life: Life) {
     let aws = case.aws();
     let connections = aws.connections(&case.account);
-    assert_eq!(connections.iter().map(|c| &*c.status).collect::<Vec<_>>(), ["AVAILABLE"], "{}", case.log());
+    // Who moves into a class leaves an authorization behind, and it is kept.
+    let wanted: &[&str] = if life == Life::Move { &["AVAILABLE", "AVAILABLE"] } else { &["AVAILABLE"] };
+    assert_eq!(connections.iter().map(|c| &*c.status).collect::<Vec<_>>(), wanted, "{}", case.log());
     let (pipelines, rules) = (aws.pipelines(&case.account), aws.rules(&case.account));
     if life == Life::Delete {
         assert!(pipelines.is_empty() && rules.is_empty(), "{pipelines:?} {rules:?}");
@@ -188,7 +212,17 @@ pub async fn whole(case: &mut Case, life: Life) {
     let status = case.status("docs").await;
     assert!(case.file(&status, "README.md").await.is_some());
     let recorded: Vec<&String> = status.resources.values().collect();
-    assert_eq!(recorded.len(), 7, "{recorded:?}");
+    let shares = matches!(life, Life::Class | Life::Move);
+    assert_eq!(recorded.len(), if shares { 2 } else { 7 }, "{recorded:?}");
+    if shares {
+        let class = case.class_name("org");
+        let whole = |s: &_| class_condition(s, "Ready").is_some_and(|c| c.0 == "True");
+        let status = case.wait_class(&class, "not ready", whole).await;
+        assert_eq!((status.resources.len(), status.connections.len()), (4, 1));
+        let list = [("Action", "ListRoles"), ("Version", "2010-05-08"), ("PathPrefix", "/repofanout/")];
+        let roles = case.aws().form(&case.account, crate::case::REGION, "iam", &list).await.unwrap();
+        assert_eq!(roles.matches("<RoleName>rf-").count(), 1, "{roles}");
+    }
     let writes = case.writes();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "after").await;
     let end = Instant::now() + LIMIT;
@@ -211,6 +245,26 @@ async fn killed_before_every_write_of_a_creation() {
 #[tokio::test]
 async fn killed_after_every_write_of_a_creation() {
     assert!(at_every_write(Side::Aws, Life::Create, "kill-a-create", kill_after).await >= 13);
+}
+
+#[tokio::test]
+async fn killed_before_every_write_of_a_class_and_its_first_fan_out() {
+    assert!(at_every_write(Side::Aws, Life::Class, "kill-b-class", kill_before).await >= 12);
+}
+
+#[tokio::test]
+async fn killed_after_every_write_of_a_class_and_its_first_fan_out() {
+    assert!(at_every_write(Side::Aws, Life::Class, "kill-a-class", kill_after).await >= 12);
+}
+
+#[tokio::test]
+async fn killed_before_every_write_of_a_move_into_a_class() {
+    assert!(at_every_write(Side::Aws, Life::Move, "kill-b-move", kill_before).await >= 8);
+}
+
+#[tokio::test]
+async fn killed_after_every_write_of_a_move_into_a_class() {
+    assert!(at_every_write(Side::Aws, Life::Move, "kill-a-move", kill_after).await >= 8);
 }
 
 #[tokio::test]

@@ -19,4 +19,5 @@ mod quiet;
 mod safety;
 mod sharing;
 mod story;
+mod tenancy;
 mod walk;

@@ -218,10 +218,10 @@ impl Pass<'_> {
             self.saw.settled = true;
             let observed = self.full_look(&ready).await?;
             self.deliver(&ready, Some(&observed)).await?;
-            self.clean_up(&ready).await?;
         } else {
             self.deliver(&ready, None).await?;
         }
+        self.clean_up(&ready).await?;
         self.saw.concluded = true;
         Ok(())
     }

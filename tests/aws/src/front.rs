@@ -76,7 +76,7 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         _ if !target.is_empty() => target,
         _ => form_action(&body),
     };
-    let write = !["Get", "List", "Head", "Describe", "Receive"].iter().any(|p| operation.starts_with(p));
+    let write = !["Get", "List", "Head", "Describe", "Receive", "Assume"].iter().any(|p| operation.starts_with(p));
     let name = format!("{}:{operation}", caller.service);
     let call = Call { account: caller.account.clone(), operation: name.clone(), write };
     world.calls.lock().expect("no panic while held").push(call);
