@@ -53,6 +53,10 @@ pub struct Policy {
     /// ARN patterns of existing AWS resources that objects may refer to.
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
+
+    /// ARN of a role in another account that a RepoFanoutClass names; may be repeated. That role needs the policy of its account.
+    #[arg(long = "assume-role")]
+    pub assume_roles: Vec<String>,
 }
 
 /// Settings of `run`.

@@ -55,8 +55,8 @@ fn crd(output: Option<std::path::PathBuf>) -> Result<(), String> {
 }
 
 fn scope(policy: Policy) -> Scope {
-    let Policy { account, region, partition, name_prefix, allow_existing } = policy;
-    Scope { partition, account, region, name_prefix, allow_existing }
+    let Policy { account, region, partition, name_prefix, allow_existing, assume_roles } = policy;
+    Scope { partition, account, region, name_prefix, allow_existing, assume_roles }
 }
 
 async fn serve(run: Run) -> Result<(), String> {

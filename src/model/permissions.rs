@@ -17,6 +17,8 @@ pub struct Scope {
     pub name_prefix: String,
     /// ARN patterns of existing things that objects may refer to.
     pub allow_existing: Vec<String>,
+    /// ARNs of the roles by which classes reach other accounts.
+    pub assume_roles: Vec<String>,
 }
 
 /// The policy.
@@ -135,6 +137,14 @@ pub fn policy(scope: &Scope) -> Value {
         }),
     ];
     statements.extend(existing(scope));
+    if !scope.assume_roles.is_empty() {
+        statements.push(json!({
+            "Sid": "Accounts",
+            "Effect": "Allow",
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Resource": scope.assume_roles,
+        }));
+    }
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 

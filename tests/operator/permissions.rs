@@ -6,6 +6,7 @@ use repofanout::model::permissions::{Scope, policy};
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION};
+use crate::classes::shared;
 
 /// IAM's action for an operation, where the names differ.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
@@ -29,7 +30,7 @@ fn action(operation: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
-    let case = Case::new("policy", &[]).await;
+    let case = Case::with_classes("policy", &[]).await;
     let repository = case.delivered("docs").await;
     // Everything that can be changed on something that runs is changed, and taken back by the operator.
     let base = case.status("docs").await.placement.unwrap().base_name;
@@ -83,6 +84,20 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.delete("pending").await;
     case.wait_gone("pending").await;
 
+    // A class counts the quotas, and bounds a role that is there.
+    let class = case.class_name("org");
+    let mut spec = shared(&case);
+    case.ready_class(&class, spec.clone()).await;
+    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    let create =
+        [("Action", "CreatePolicy"), ("Version", "2010-05-08"), ("PolicyName", "bound"), ("PolicyDocument", document)];
+    case.aws().form(&case.account, REGION, "iam", &create).await.unwrap();
+    spec["permissionsBoundaryARN"] = json!(format!("arn:aws:iam::{}:policy/bound", case.account));
+    case.apply_class(&class, spec, false).await.unwrap();
+    case.wait_class(&class, "not bound", |s| s.applied_generation == Some(2)).await;
+    case.delete_class(&class).await;
+    case.wait_class_gone(&class).await;
+
     let called: BTreeSet<String> = case.aws().calls(&case.account).iter().flat_map(|c| action(&c.operation)).collect();
     let scope = Scope {
         partition: "aws".into(),
@@ -90,6 +105,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         region: REGION.into(),
         name_prefix: "rf-".into(),
         allow_existing: vec![],
+        assume_roles: vec![],
     };
     let printed = policy(&scope);
     let statements = printed["Statement"].as_array().unwrap();
