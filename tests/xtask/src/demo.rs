@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use support::{Operator, OperatorConfig, Result, World, build, until};
 
-const ACCOUNT: &str = "111122223333";
-const REGION: &str = "eu-west-1";
+/// The account of the demos.
+pub const ACCOUNT: &str = "111122223333";
+/// The region of the demos.
+pub const REGION: &str = "eu-west-1";
 const NAMESPACE: &str = "team-docs";
 const REPOSITORY: &str = "acme/docs";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,22 +23,26 @@ spec:
 ";
 
 /// Runs it; with `keep` until Ctrl-C.
-pub fn run(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
+pub fn run(organization: bool, keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
         // Ctrl-C ends the demo where it is; what it started ends with it.
+        let story =
+            async { if organization { crate::organization::show().await } else { show(keep, kubeconfig).await } };
         tokio::select! {
-            result = show(keep, kubeconfig) => result,
+            result = story => result,
             _ = tokio::signal::ctrl_c() => Err("ended by Ctrl-C".to_owned()),
         }
     })
 }
 
-fn say(text: &str) {
+/// A headline.
+pub fn say(text: &str) {
     println!("\n\x1b[1m# {text}\x1b[0m");
 }
 
-fn note(text: &str) {
+/// An aside.
+pub fn note(text: &str) {
     eprintln!("  {text}");
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod organization;
 mod test;
 mod verify;
 
@@ -20,6 +21,9 @@ struct Cli {
 enum Command {
     /// Shows the main job: one manifest becomes a running fan-out.
     Demo {
+        /// Shows a class instead: ten repositories of an organization, one authorization.
+        #[arg(long, conflicts_with_all = ["keep", "kubeconfig"])]
+        organization: bool,
         /// Leaves the world running, to play with.
         #[arg(long)]
         keep: bool,
@@ -55,7 +59,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { keep, kubeconfig } => demo::run(keep, kubeconfig),
+        Command::Demo { organization, keep, kubeconfig } => demo::run(organization, keep, kubeconfig),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Bench => bench::run(),
         Command::Soak { minutes, seed } => test::soak(minutes, seed),
