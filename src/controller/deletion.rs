@@ -39,6 +39,8 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         held.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
         return release(context, held).await;
     }
+    // Told of the past, it would end what an object of the same name has made since.
+    held.confirm_status(held.status()).await?;
     let (blocked, message, delay) = match end(context, &held).await {
         Err(Held::OutOfReach(message)) => {
             let name = object.name_any();
@@ -130,7 +132,7 @@ pub async fn end_former(
     let mut left = former.resources.clone();
     left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
     let cloud = context.cloud_of(&former.placement).await.map_err(Held::OutOfReach)?;
-    former_ending(context, held, cloud, &left).run().await.map_err(Held::Cloud)
+    former_ending(context, held, cloud, &former.placement.base_name, &left).run().await.map_err(Held::Cloud)
 }
 
 /// By what was recorded alone: names are not guessed at where others may have them by now.
@@ -138,6 +140,7 @@ fn former_ending(
     context: &Context,
     held: &Object<'_, RepoFanout>,
     cloud: Cloud,
+    base_name: &str,
     resources: &BTreeMap<String, String>,
 ) -> Ending {
     let recorded = |resource: Resource| resources.get(resource.as_str()).cloned();
@@ -153,7 +156,7 @@ fn former_ending(
         topic: recorded(Resource::Topic),
         artifacts: last(Resource::Artifacts),
         destination: last(Resource::Destination),
-        connections: Vec::new(),
+        connections: recorded(Resource::Connection).map(|arn| (base_name.to_owned(), Some(arn))).into_iter().collect(),
         copied: None,
         now: Timestamp::now(),
     }

@@ -128,6 +128,17 @@ impl<'a, K: Custom> Object<'a, K> {
         Ok(())
     }
 
+    /// Writes the status, also if it is as it was: the API server refuses where the object is not as it was read. To be done before
+    /// AWS is written to, so that nothing is done for an object of the past.
+    pub async fn confirm_status(&mut self, next: K::Status) -> Result<(), kube::Error> {
+        if next != self.status() {
+            return self.set_status(next).await;
+        }
+        let name = self.current.name_any();
+        self.current = self.api.replace_status(&name, &PostParams::default(), &self.current).await?;
+        Ok(())
+    }
+
     /// Publishes an event; that it is refused, as in a namespace that is going away, is no error.
     pub async fn notify(&self, notice: Notice) {
         let Notice { warning, reason, note } = notice;

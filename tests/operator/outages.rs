@@ -147,14 +147,19 @@ async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
     let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
     case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
     case.wait_delivered("docs", &next).await;
+    // Of the same name, and another object: what the past says of the old one must not end what is the new one's.
+    case.apply("gone", json!({"repository": repository})).await.unwrap();
+    case.wait_condition("gone", "Ready", "False", "ConnectionPending").await;
     let writes = case.writes();
     // Restarted, it is told of the first list again: an old spec without a status, and an object that is gone.
     case.proxy.as_ref().unwrap().answer_from_the_past();
     case.start();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
     case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    case.annotate("gone", "repofanout.dev/reconcile-requested-at", "1").await;
+    case.wait("gone", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
     assert_eq!(case.writes(), writes, "it acted on the past");
-    assert_eq!(case.aws().connections(&case.account).len(), 1);
+    assert_eq!(case.aws().connections(&case.account).len(), 2);
 }
 
 /// Each operation takes three calls a second: five objects get there all the same, and nothing twice.

@@ -54,6 +54,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     } else if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None) {
         return Ok(Requeue::requeue(rest));
     } else {
+        held.confirm_status(held.status()).await?;
         match ending(context, object).await.run().await {
             Ok(Outcome::Done(kept)) => {
                 if !kept.is_empty() {

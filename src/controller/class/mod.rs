@@ -111,9 +111,11 @@ impl Pass<'_> {
     async fn work(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
         if !self.quick_look(class, cloud).await? {
             self.saw.full = true;
-            self.connections(class, cloud).await?;
+            // One connection that cannot be made keeps nothing else from being made.
+            let connections = self.connections(class, cloud).await;
             self.shared(class, cloud).await?;
             self.quotas(cloud).await;
+            connections?;
             self.clean_up(class, cloud).await?;
         }
         self.saw.concluded = true;
@@ -266,7 +268,7 @@ impl Pass<'_> {
         let mut next = self.object.status();
         next.former.clone_from(&former);
         next.resources = self.saw.resources.clone().unwrap_or(next.resources);
-        self.object.set_status(next).await?;
+        self.object.confirm_status(next).await?;
         let mut endings = Vec::new();
         for name in &gone {
             endings.push(deletion::connections_ending(
@@ -410,7 +412,7 @@ impl Ledger for Pass<'_> {
         if steps.iter().any(|s| s.resource == Resource::Role) {
             next.permissions_written_at = Some(self.now);
         }
-        self.object.set_status(next).await?;
+        self.object.confirm_status(next).await?;
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 

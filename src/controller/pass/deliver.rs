@@ -81,6 +81,7 @@ impl Pass<'_> {
             (false, Some(cause)) => (names::token(&[&uid, cause.as_str(), newest]), cause.as_str().to_owned()),
             (false, None) => return Ok(()),
         };
+        self.object.confirm_status(self.object.status()).await?;
         ready.cloud.pipelines.start(&ready.names.base, &token).await?;
         let note = format!("started an execution: {why}");
         self.object.notify(Notice { warning: false, reason: "ExecutionStarted".to_owned(), note }).await;

@@ -72,7 +72,7 @@ impl Pass<'_> {
         let mut next = self.object.status();
         next.former = former.to_vec();
         next.resources = self.saw.resources.clone().unwrap_or(next.resources);
-        Ok(self.object.set_status(next).await?)
+        Ok(self.object.confirm_status(next).await?)
     }
 
     /// Whether the newest execution of the present pipeline has copied to the present place.

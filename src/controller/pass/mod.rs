@@ -432,7 +432,7 @@ impl Ledger for Pass<'_> {
         if steps.iter().any(|s| s.resource == Resource::Role) {
             next.permissions_written_at = Some(self.now);
         }
-        self.object.set_status(next).await?;
+        self.object.confirm_status(next).await?;
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 
