@@ -10,6 +10,7 @@ mod memo;
 mod object;
 mod observe;
 mod pass;
+mod record;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};

@@ -16,7 +16,8 @@ use super::converge::{Ledger, Stop, converge, intent, surely_not_made};
 use super::ending::Outcome;
 use super::object::Object;
 use super::observe;
-use super::pass::{created_at, wanted};
+use super::pass::created_at;
+use super::record::{left, recorded};
 use crate::api::RepoFanoutClass;
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
@@ -25,7 +26,7 @@ use crate::cloud::{Class as ErrorClass, Cloud, Error};
 use crate::model::Resource;
 use crate::model::class::Class;
 use crate::model::desired::Desired;
-use crate::model::observed::{BucketView, ConnectionState, Observed};
+use crate::model::observed::{ConnectionState, Observed};
 use crate::plan::{Action, Facts, Plan, Step};
 use crate::status::{self, ClassLook, Notice, Progress};
 
@@ -217,13 +218,8 @@ impl Pass<'_> {
         let facts = self.facts(class, &status.resources, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
         self.saw.destination_created_at = created_at(&observed.destination);
-        let wanted = wanted(&desired, &class.place.partition);
         let used = self.saw.resources.clone().unwrap_or_default();
-        let mut left = status.resources.clone();
-        left.retain(|resource, arn| {
-            let still = wanted.iter().any(|(r, a)| r.as_str() == *resource && a.as_ref().is_none_or(|a| a == arn));
-            !still && !used.values().any(|u| u == arn)
-        });
+        let left = left(&status.resources, &used, &desired, &class.place.partition);
         if !left.is_empty() {
             let former = self.saw.former.get_or_insert_with(|| status.former.clone());
             former.push(FormerStatus { placement: class.place.status(), resources: left });
@@ -446,25 +442,4 @@ impl Ledger for Pass<'_> {
         }
         Ok(self.object.set_status(next).await?)
     }
-}
-
-/// ARNs of what is shared and there, by resource.
-fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> BTreeMap<String, String> {
-    let mut resources = BTreeMap::new();
-    let mut insert = |resource: Resource, arn: String| resources.insert(resource.as_str().to_owned(), arn);
-    for (resource, bucket, view) in [
-        (Resource::Artifacts, &desired.artifacts, &observed.artifacts),
-        (Resource::Destination, &desired.destination, &observed.destination),
-    ] {
-        if let (Some(bucket), BucketView::Present(_)) = (bucket, view) {
-            insert(resource, crate::model::arn::bucket(partition, bucket.name()));
-        }
-    }
-    if let Some(role) = &observed.role {
-        insert(Resource::Role, role.arn.clone());
-    }
-    if let (Some(topic), Some(_)) = (&desired.topic, &observed.topic) {
-        insert(Resource::Topic, topic.arn().to_owned());
-    }
-    resources
 }

@@ -5,9 +5,8 @@ use crate::api::condition::Reason;
 use crate::api::status::{FormerStatus, RepoFanoutStatus};
 use crate::controller::deletion::{Held, end_former, list};
 use crate::controller::ending::Outcome;
-use crate::model::Resource;
-use crate::model::arn;
-use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::controller::record::left;
+use crate::model::desired::Desired;
 use crate::model::execution::ExecutionState;
 use crate::status::Notice;
 
@@ -15,12 +14,7 @@ impl Pass<'_> {
     /// Notes what was recorded as used and is not wanted any more.
     pub(super) fn leave(&mut self, desired: &Desired, before: &RepoFanoutStatus) {
         let (Some(used), Some(placement)) = (&self.saw.resources, &before.placement) else { return };
-        let wanted = wanted(desired, &placement.partition);
-        let mut left = before.resources.clone();
-        left.retain(|resource, arn| {
-            let still = wanted.iter().any(|(r, a)| r.as_str() == *resource && a.as_ref().is_none_or(|a| a == arn));
-            !still && !used.values().any(|u| u == arn)
-        });
+        let left = left(&before.resources, used, desired, &placement.partition);
         if !left.is_empty() {
             let mut former = before.former.clone();
             former.push(FormerStatus { placement: placement.clone(), resources: left });
@@ -85,23 +79,4 @@ impl Pass<'_> {
             && delivered == wanted
             && newest.is_some_and(|e| e.state == ExecutionState::Succeeded)
     }
-}
-
-/// What an object has to see to, with its ARN where that can be told beforehand.
-pub fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)> {
-    let bucket = |bucket: &Option<BucketUse>| bucket.as_ref().map(|b| Some(arn::bucket(partition, b.name())));
-    let connection = desired.connection.as_ref().map(|c| match c {
-        ConnectionUse::Own(_) => None,
-        ConnectionUse::Existing(arn) => Some(arn.clone()),
-    });
-    let all = [
-        (Resource::Artifacts, bucket(&desired.artifacts)),
-        (Resource::Destination, bucket(&desired.destination)),
-        (Resource::Connection, connection),
-        (Resource::Role, desired.role_name.as_ref().map(|_| None)),
-        (Resource::Topic, desired.topic.as_ref().map(|t: &TopicUse| Some(t.arn().to_owned()))),
-        (Resource::Pipeline, desired.notification_rule.as_ref().map(|_| None)),
-        (Resource::NotificationRule, desired.notification_rule.as_ref().map(|_| None)),
-    ];
-    all.into_iter().filter_map(|(resource, wanted)| Some((resource, wanted?))).collect()
 }

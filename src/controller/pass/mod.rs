@@ -5,7 +5,6 @@ mod deliver;
 mod former;
 
 pub use deliver::created_at;
-pub use former::wanted;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,11 +22,12 @@ use crate::controller::claims::since;
 use crate::controller::classes::{ClassKey, Resolved, Shared};
 use crate::controller::converge::{Ledger, Stop, converge, intent, surely_not_made};
 use crate::controller::object::Object;
+use crate::controller::record::recorded;
 use crate::controller::{Context, observe};
 use crate::model::desired::{Computed, Desired};
 use crate::model::execution::{Execution, ExecutionState, Failure};
 use crate::model::fanout::{self, Fanout, Source};
-use crate::model::observed::{BucketView, Observed, ObservedConnection};
+use crate::model::observed::{Observed, ObservedConnection};
 use crate::model::placement::Placement;
 use crate::model::prefix::Claim;
 use crate::model::{Refusal, Resource};
@@ -354,37 +354,12 @@ impl Pass<'_> {
     }
 
     fn record(&mut self, desired: &Desired, observed: &Observed) {
-        let mut resources = BTreeMap::new();
-        let mut insert = |resource: Resource, arn: &str| resources.insert(resource.as_str().to_owned(), arn.to_owned());
         let partition = self.saw.place.as_ref().map_or("aws", |p| &*p.partition);
-        for (resource, bucket, view) in [
-            (Resource::Artifacts, &desired.artifacts, &observed.artifacts),
-            (Resource::Destination, &desired.destination, &observed.destination),
-        ] {
-            if let (Some(bucket), BucketView::Present(_)) = (bucket, view) {
-                insert(resource, &crate::model::arn::bucket(partition, bucket.name()));
-            }
-        }
-        if let (Some(connection), Some(_)) = (&observed.connection, &desired.connection) {
-            insert(Resource::Connection, &connection.arn);
-        }
-        if let Some(role) = &observed.role {
-            insert(Resource::Role, &role.arn);
-        }
-        if let (Some(_), Some(topic)) = (&observed.topic, &desired.topic) {
-            insert(Resource::Topic, topic.arn());
-        }
+        self.saw.resources = Some(recorded(desired, observed, partition));
         self.saw.topic = match (&desired.topic, &desired.notification_rule) {
             (Some(_), _) if observed.topic.is_none() => None,
             (_, rule) => rule.as_ref().map(|r| r.topic_arn.clone()),
         };
-        if let (Some(_), Some(pipeline)) = (&observed.pipeline, &desired.pipeline) {
-            insert(Resource::Pipeline, &pipeline.arn);
-        }
-        if let Some(rule) = &observed.notification_rule {
-            insert(Resource::NotificationRule, &rule.arn);
-        }
-        self.saw.resources = Some(resources);
     }
 }
 

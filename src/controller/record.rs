@@ -1,0 +1,62 @@
+//! What is recorded of an object's resources, and what of that it does not use any more.
+
+use std::collections::BTreeMap;
+
+use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::model::observed::{BucketView, Observed};
+use crate::model::{Resource, arn};
+
+/// ARNs by resource.
+pub type Resources = BTreeMap<String, String>;
+
+/// The ARNs of what the object has to see to, as far as it is there.
+pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Resources {
+    let bucket = |bucket: &Option<BucketUse>, view: &BucketView| match (bucket, view) {
+        (Some(bucket), BucketView::Present(_)) => Some(arn::bucket(partition, bucket.name())),
+        _ => None,
+    };
+    let connection = desired.connection.as_ref().and(observed.connection.as_ref());
+    let topic = observed.topic.as_ref().and(desired.topic.as_ref());
+    let pipeline = observed.pipeline.as_ref().and(desired.pipeline.as_ref());
+    let all = [
+        (Resource::Artifacts, bucket(&desired.artifacts, &observed.artifacts)),
+        (Resource::Destination, bucket(&desired.destination, &observed.destination)),
+        (Resource::Connection, connection.map(|c| c.arn.clone())),
+        (Resource::Role, observed.role.as_ref().map(|r| r.arn.clone())),
+        (Resource::Topic, topic.map(|t| t.arn().to_owned())),
+        (Resource::Pipeline, pipeline.map(|p| p.arn.clone())),
+        (Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| r.arn.clone())),
+    ];
+    all.into_iter().filter_map(|(resource, arn)| Some((resource.as_str().to_owned(), arn?))).collect()
+}
+
+/// What was recorded before, is not used now, and is not wanted either: what somebody deleted is made anew, and not left.
+pub fn left(before: &Resources, used: &Resources, desired: &Desired, partition: &str) -> Resources {
+    let wanted = wanted(desired, partition);
+    let mut left = before.clone();
+    left.retain(|resource, arn| {
+        let still = wanted.iter().any(|(r, a)| r.as_str() == *resource && a.as_ref().is_none_or(|a| a == arn));
+        !still && !used.values().any(|u| u == arn)
+    });
+    left
+}
+
+/// What an object has to see to, with its ARN where that can be told beforehand.
+fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)> {
+    let bucket = |bucket: &Option<BucketUse>| bucket.as_ref().map(|b| Some(arn::bucket(partition, b.name())));
+    let connection = desired.connection.as_ref().map(|c| match c {
+        ConnectionUse::Own(_) => None,
+        ConnectionUse::Existing(arn) => Some(arn.clone()),
+    });
+    let delivers = desired.notification_rule.as_ref().map(|_| None);
+    let all = [
+        (Resource::Artifacts, bucket(&desired.artifacts)),
+        (Resource::Destination, bucket(&desired.destination)),
+        (Resource::Connection, connection),
+        (Resource::Role, desired.role_name.as_ref().map(|_| None)),
+        (Resource::Topic, desired.topic.as_ref().map(|t: &TopicUse| Some(t.arn().to_owned()))),
+        (Resource::Pipeline, delivers.clone()),
+        (Resource::NotificationRule, delivers),
+    ];
+    all.into_iter().filter_map(|(resource, wanted)| Some((resource, wanted?))).collect()
+}
