@@ -18,8 +18,8 @@ pub struct Context<'a> {
     pub intent: &'a str,
     /// The time, for the tag of a bucket that is made now.
     pub now: Timestamp,
-    /// The topic that the rule reached so far.
-    pub former_topic: Option<&'a str>,
+    /// The topics that the rule reached so far.
+    pub former_topics: &'a [String],
 }
 
 /// Runs one step. A step whose resource has nothing desired or observed does nothing:
@@ -109,7 +109,7 @@ pub async fn apply(
             let (Some(rule), Some(found)) = (&desired.notification_rule, &observed.notification_rule) else {
                 return Ok(());
             };
-            let targets = delta::targets(rule, found, context.former_topic);
+            let targets = delta::targets(rule, found, context.former_topics);
             cloud.notification_rules.update(&found.arn, rule, &targets, changes).await?;
             observed.notification_rule = Some(found.updated(rule, targets));
         }

@@ -88,7 +88,7 @@ pub async fn converge(
         let intent = ledger.write_ahead(&plan.steps, &desired).await?;
         for step in &plan.steps {
             info!(resource = step.resource.as_str(), action = ?step.action, "step");
-            let context = apply::Context { intent: &intent, now, former_topic: facts.former_topic };
+            let context = apply::Context { intent: &intent, now, former_topics: facts.former_topics };
             let result = apply(cloud, &desired, observed, step, context).await;
             ledger.wrote(step, &result, &desired, observed).await?;
             result?;

@@ -199,7 +199,7 @@ fn flatten(declaration: &Declaration) -> Vec<(String, String)> {
 }
 
 /// The notification rule.
-pub fn notification_rule(desired: &NotificationRule, observed: &ObservedRule, former_topic: Option<&str>) -> Delta {
+pub fn notification_rule(desired: &NotificationRule, observed: &ObservedRule, former_topics: &[String]) -> Delta {
     let mut delta = Delta::default();
     let list = |e: &std::collections::BTreeSet<String>| e.iter().cloned().collect::<Vec<_>>().join(",");
     delta.differ(Field::Rule, "name", &observed.name, &desired.name);
@@ -207,17 +207,16 @@ pub fn notification_rule(desired: &NotificationRule, observed: &ObservedRule, fo
     delta.differ(Field::Rule, "detailType", &observed.detail, &desired.detail);
     delta.differ(Field::Rule, "eventTypeIds", &list(&observed.events), &list(&desired.events));
     let addresses = |t: &[RuleTarget]| t.iter().map(|t| t.address.clone()).collect::<Vec<_>>().join(",");
-    let targets = targets(desired, observed, former_topic);
+    let targets = targets(desired, observed, former_topics);
     delta.differ(Field::Rule, "targets", &addresses(&observed.targets), &addresses(&targets));
     delta.with_tags(&desired.tags, &observed.tags)
 }
 
 /// The rule's targets as they are to be: our topic, and what others added; not
-/// the topic that was ours before.
-pub fn targets(desired: &NotificationRule, observed: &ObservedRule, former_topic: Option<&str>) -> Vec<RuleTarget> {
-    let former = former_topic.filter(|t| *t != desired.topic_arn);
-    let mut targets: Vec<RuleTarget> =
-        observed.targets.iter().filter(|t| Some(t.address.as_str()) != former).cloned().collect();
+/// a topic that was ours before.
+pub fn targets(desired: &NotificationRule, observed: &ObservedRule, former_topics: &[String]) -> Vec<RuleTarget> {
+    let former = |address: &String| *address != desired.topic_arn && former_topics.contains(address);
+    let mut targets: Vec<RuleTarget> = observed.targets.iter().filter(|t| !former(&t.address)).cloned().collect();
     if !targets.iter().any(|t| t.address == desired.topic_arn) {
         targets.push(RuleTarget { kind: "SNS".to_owned(), address: desired.topic_arn.clone(), status: None });
     }

@@ -57,8 +57,8 @@ pub struct Facts<'a> {
     pub place: &'a Placement,
     /// Whether an execution runs that a person did not ask to give up by changing the spec.
     pub hold_pipeline: bool,
-    /// The topic that the rule reached so far, as recorded: its target goes when the topic changes.
-    pub former_topic: Option<&'a str>,
+    /// The topics that the rule reached so far, as recorded: their targets go when the topic changes.
+    pub former_topics: &'a [String],
     /// What may be taken over.
     pub adopt: &'a BTreeSet<Resource>,
     /// What is recorded as made, once the present spec was applied in full: a
@@ -283,7 +283,7 @@ impl Plan {
             (None, None) => {}
             (Some(found), _) => {
                 if self.owned(Resource::NotificationRule, &found.arn, &found.tags, facts) {
-                    let delta = delta::notification_rule(rule, found, facts.former_topic);
+                    let delta = delta::notification_rule(rule, found, facts.former_topics);
                     self.update(Resource::NotificationRule, delta, facts);
                 }
             }

@@ -294,7 +294,7 @@ async fn killed_after_every_write_of_a_deletion() {
 
 #[tokio::test]
 async fn killed_around_every_kubernetes_write() {
-    for (life, least) in [(Life::Create, 8), (Life::Update, 2), (Life::Delete, 2)] {
+    for (life, least) in [(Life::Create, 8), (Life::Update, 2), (Life::Delete, 2), (Life::Class, 12), (Life::Move, 4)] {
         for (name, strike) in [("api-kill-b", kill_before as Strike), ("api-kill-a", kill_after)] {
             let name = format!("{name}-{life:?}").to_lowercase();
             let tried = at_every_write(Side::Kubernetes, life, &name, strike).await;
@@ -306,6 +306,12 @@ async fn killed_around_every_kubernetes_write() {
 #[tokio::test]
 async fn failing_for_a_while_from_every_write_of_a_creation() {
     assert!(at_every_write(Side::Aws, Life::Create, "fail-create", fail_for_a_while).await >= 13);
+}
+
+#[tokio::test]
+async fn failing_for_a_while_from_every_write_of_a_class_and_of_a_move_into_it() {
+    assert!(at_every_write(Side::Aws, Life::Class, "fail-class", fail_for_a_while).await >= 12);
+    assert!(at_every_write(Side::Aws, Life::Move, "fail-move", fail_for_a_while).await >= 8);
 }
 
 #[tokio::test]

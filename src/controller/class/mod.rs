@@ -17,7 +17,7 @@ use super::ending::Outcome;
 use super::object::Object;
 use super::observe;
 use super::pass::created_at;
-use super::record::{left, recorded};
+use super::record::{Resources, left, recorded};
 use crate::api::RepoFanoutClass;
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
@@ -87,6 +87,9 @@ struct Saw {
     resources: Option<BTreeMap<String, String>>,
     destination_created_at: Option<Timestamp>,
     quotas: Option<BTreeMap<String, QuotaStatus>>,
+    /// What was recorded and is not wanted any more.
+    left: Resources,
+    /// What is left of that, and of what was left before.
     former: Option<Vec<FormerStatus>>,
     interval: Option<Duration>,
     pending: Option<(Reason, String)>,
@@ -199,7 +202,7 @@ impl Pass<'_> {
             owner: &class.owner,
             place: &class.place,
             hold_pipeline: false,
-            former_topic: None,
+            former_topics: &[],
             adopt: none,
             settled: (!changed).then_some(recorded),
             detect: false,
@@ -218,13 +221,25 @@ impl Pass<'_> {
         let facts = self.facts(class, &status.resources, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
         self.saw.destination_created_at = created_at(&observed.destination);
-        let used = self.saw.resources.clone().unwrap_or_default();
-        let left = left(&status.resources, &used, &desired, &class.place.partition);
-        if !left.is_empty() {
-            let former = self.saw.former.get_or_insert_with(|| status.former.clone());
-            former.push(FormerStatus { placement: class.place.status(), resources: left });
-        }
         Ok(())
+    }
+
+    /// Records what is shared and there, and what was and is not wanted any more.
+    fn record(&mut self, desired: &Desired, observed: &Observed) {
+        let Some(class) = &self.class else { return };
+        let before = self.object.status().resources;
+        let used = recorded(desired, observed, &class.place.partition);
+        self.saw.left = left(&before, &used, desired, &class.place.partition);
+        self.saw.resources = Some(used);
+    }
+
+    /// What is not shared any more, with what this pass found.
+    fn former(&self) -> Vec<FormerStatus> {
+        let mut former = self.object.status().former;
+        if let Some(class) = self.class.as_ref().filter(|_| !self.saw.left.is_empty()) {
+            former.push(FormerStatus { placement: class.place.status(), resources: self.saw.left.clone() });
+        }
+        former
     }
 
     /// What cannot be counted is not told; it keeps nobody from working.
@@ -250,7 +265,7 @@ impl Pass<'_> {
     /// What the class shared before goes once every fan-out has followed the change.
     async fn clean_up(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
         let mut known = self.saw.connections.clone().unwrap_or_else(|| self.object.status().connections);
-        let mut former = self.saw.former.clone().unwrap_or_else(|| self.object.status().former);
+        let mut former = self.former();
         let gone: Vec<String> = known.keys().filter(|name| !class.connections.contains_key(*name)).cloned().collect();
         if gone.is_empty() && former.is_empty() {
             return Ok(());
@@ -258,7 +273,6 @@ impl Pass<'_> {
         let behind = self.context.behind(&class.name, self.object.current.metadata.generation);
         if behind > 0 {
             self.saw.wait = Some(self.context.pace.close);
-            self.saw.former = Some(former);
             return Ok(());
         }
         let mut next = self.object.status();
@@ -354,7 +368,7 @@ impl Pass<'_> {
         }
         next.connections = self.saw.connections.take().unwrap_or(next.connections);
         next.resources = self.saw.resources.take().unwrap_or(next.resources);
-        next.former = self.saw.former.take().unwrap_or(next.former);
+        next.former = self.saw.former.take().unwrap_or_else(|| self.former());
         if self.saw.concluded && full {
             next.applied_generation = generation;
             next.destination_created_at = self.saw.destination_created_at;
@@ -386,8 +400,7 @@ impl Pass<'_> {
 impl Ledger for Pass<'_> {
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
         if self.connection.is_none() {
-            let partition = self.class.as_ref().map_or("aws", |class| &*class.place.partition);
-            self.saw.resources = Some(recorded(desired, observed, partition));
+            self.record(desired, observed);
         }
         for text in &plan.drift {
             if plan.refusals.is_empty() && self.saw.told.insert(text.clone()) {
@@ -421,8 +434,7 @@ impl Ledger for Pass<'_> {
         observed: &Observed,
     ) -> Result<(), Stop> {
         let Some(name) = self.connection.clone() else {
-            let partition = self.class.as_ref().map_or("aws", |class| &*class.place.partition);
-            self.saw.resources = Some(recorded(desired, observed, partition));
+            self.record(desired, observed);
             return Ok(());
         };
         if step.action != Action::Create {

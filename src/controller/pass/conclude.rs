@@ -74,6 +74,7 @@ impl Pass<'_> {
         };
         let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
         let looked = !matches!(progress, Progress::Unchanged);
+        let former = self.saw.former.take().unwrap_or_else(|| self.former());
         let mut before = self.object.status();
         if let Some(resources) = self.saw.resources.take() {
             before.placement = self.saw.place.as_ref().map(Placement::status);
@@ -90,7 +91,7 @@ impl Pass<'_> {
             before.applied_generation = self.object.current.metadata.generation;
             before.applied_class_generation = self.key.map(|key| key.generation);
         }
-        before.former = self.saw.former.take().unwrap_or(before.former);
+        before.former = former;
         self.echo_requests(&mut before);
         let look = Look {
             generation: self.object.current.metadata.generation,

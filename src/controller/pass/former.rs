@@ -2,29 +2,26 @@
 
 use super::{Pass, Ready, Stop};
 use crate::api::condition::Reason;
-use crate::api::status::{FormerStatus, RepoFanoutStatus};
+use crate::api::status::FormerStatus;
 use crate::controller::deletion::{Held, end_former, list};
 use crate::controller::ending::Outcome;
-use crate::controller::record::left;
-use crate::model::desired::Desired;
 use crate::model::execution::ExecutionState;
 use crate::status::Notice;
 
 impl Pass<'_> {
-    /// Notes what was recorded as used and is not wanted any more.
-    pub(super) fn leave(&mut self, desired: &Desired, before: &RepoFanoutStatus) {
-        let (Some(used), Some(placement)) = (&self.saw.resources, &before.placement) else { return };
-        let left = left(&before.resources, used, desired, &placement.partition);
-        if !left.is_empty() {
-            let mut former = before.former.clone();
-            former.push(FormerStatus { placement: placement.clone(), resources: left });
-            self.saw.former = Some(former);
+    /// What is not used any more, with what this pass found.
+    pub(super) fn former(&self) -> Vec<FormerStatus> {
+        let status = self.object.status();
+        let mut former = status.former;
+        if let Some(placement) = status.placement.filter(|_| !self.saw.left.is_empty()) {
+            former.push(FormerStatus { placement, resources: self.saw.left.clone() });
         }
+        former
     }
 
     /// Ends what is not used any more, if the present place has been delivered to.
     pub(super) async fn clean_up(&mut self, ready: &Ready) -> Result<(), Stop> {
-        let mut former = self.saw.former.clone().unwrap_or_else(|| self.object.status().former);
+        let mut former = self.former();
         if former.is_empty() || !self.delivered_here(ready) {
             return Ok(());
         }

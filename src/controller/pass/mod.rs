@@ -22,7 +22,7 @@ use crate::controller::claims::since;
 use crate::controller::classes::{ClassKey, Resolved, Shared};
 use crate::controller::converge::{Ledger, Stop, converge, intent, surely_not_made};
 use crate::controller::object::Object;
-use crate::controller::record::recorded;
+use crate::controller::record::{Resources, left, recorded};
 use crate::controller::{Context, observe};
 use crate::model::desired::{Computed, Desired};
 use crate::model::execution::{Execution, ExecutionState, Failure};
@@ -100,7 +100,9 @@ struct Saw {
     concluded: bool,
     /// What was said of drift and adoption.
     told: Vec<String>,
-    /// What was recorded and is not used any more.
+    /// What was recorded and is not wanted any more.
+    left: Resources,
+    /// What is left of that, and of what was left before.
     former: Option<Vec<FormerStatus>>,
 }
 
@@ -299,11 +301,13 @@ impl Pass<'_> {
         let changed = spec_changed || status.applied_class_generation != self.key.map(|k| k.generation);
         self.saw.executions = observed.pipeline.is_some().then_some(executions);
 
+        let former = status.former.iter().filter_map(|f| f.resources.get(Resource::Topic.as_str()));
+        let topics: Vec<String> = former.chain(&status.topic_arn).cloned().collect();
         let facts = Facts {
             owner: &fanout.owner,
             place,
             hold_pipeline: runs && !spec_changed,
-            former_topic: status.topic_arn.as_deref(),
+            former_topics: &topics,
             adopt: &fanout.adopt,
             settled: (!changed).then_some(&status.resources),
             detect: fanout.detect_drift,
@@ -315,8 +319,6 @@ impl Pass<'_> {
             let message = "pipeline and notification rule are made once the connection is AVAILABLE";
             self.saw.pending = Some((Reason::Provisioning, message.to_owned()));
         }
-        let arn = observed.connection.as_ref().map(|c| c.arn.as_str());
-        self.leave(&ready.desire(arn), &status);
         Ok(observed)
     }
 
@@ -355,7 +357,9 @@ impl Pass<'_> {
 
     fn record(&mut self, desired: &Desired, observed: &Observed) {
         let partition = self.saw.place.as_ref().map_or("aws", |p| &*p.partition);
-        self.saw.resources = Some(recorded(desired, observed, partition));
+        let used = recorded(desired, observed, partition);
+        self.saw.left = left(&self.object.status().resources, &used, desired, partition);
+        self.saw.resources = Some(used);
         self.saw.topic = match (&desired.topic, &desired.notification_rule) {
             (Some(_), _) if observed.topic.is_none() => None,
             (_, rule) => rule.as_ref().map(|r| r.topic_arn.clone()),
