@@ -136,7 +136,7 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
 
 /// Waits until it holds for every object of the namespaces.
 async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&RepoFanout) -> bool) {
-    let asked = until(LIMIT * 2, || async {
+    let asked = until(LIMIT * 4, || async {
         for namespace in namespaces {
             let objects = case.at(namespace).api().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
             if let Some(object) = objects.items.iter().find(|o| !holds(o)) {
