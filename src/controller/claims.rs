@@ -8,8 +8,9 @@ use super::Context;
 use super::classes::Resolved;
 use crate::api::RepoFanout;
 use crate::api::status::PlacementStatus;
+use crate::model::class::Class;
 use crate::model::desired::Computed;
-use crate::model::fanout::{self, Fanout};
+use crate::model::fanout;
 use crate::model::names;
 use crate::model::owner::Owner;
 use crate::model::placement::Placement;
@@ -66,7 +67,7 @@ impl Context {
         let (bucket, prefix) = match self.fanout(object, class.as_ref()) {
             Ok(fanout) => {
                 let names = Computed::new(&Placement::decide(&fanout, &self.identity));
-                (Fanout::bucket(&fanout.destination, &names.destination).to_owned(), fanout.prefix)
+                (fanout.destination.name(&names.destination).to_owned(), fanout.prefix)
             }
             Err(_) => {
                 let delivered = object.status.as_ref()?.delivered.as_ref()?;
@@ -78,26 +79,30 @@ impl Context {
 
     /// Where else an object without a placement could have been placed: in no class, or in another one.
     pub fn places(&self, object: &RepoFanout, chosen: &Placement) -> Vec<PlacementStatus> {
-        let owner = fanout::owner(object, &self.settings);
-        let base = |prefix: &str| names::base_name(prefix, object.spec.name.as_deref(), &owner);
-        let own = &self.settings;
-        let mut places = Vec::new();
-        for class in self.classes().iter().filter_map(|class| self.parse_class(class).ok()) {
-            let base_name = base(&class.name_prefix);
-            let status = class.place.status();
-            places.push(PlacementStatus { class: Some(class.name), base_name, ..status });
-        }
-        places.push(PlacementStatus {
-            account: self.identity.account.clone(),
-            partition: self.identity.partition.clone(),
-            region: object.spec.region.clone().unwrap_or_else(|| own.region.clone()),
-            class: None,
-            base_name: base(&own.name_prefix),
-        });
+        let classes = self.classes().into_iter().filter_map(|class| self.parse_class(&class).ok());
+        let mut places: Vec<_> = classes.map(|class| self.place_in(object, Some(&class))).collect();
+        places.push(self.place_in(object, None));
         let here = |p: &PlacementStatus| {
             (&p.account, &p.region, &p.base_name) == (&chosen.account, &chosen.region, &chosen.base_name)
         };
         places.retain(|p| !here(p));
         places
+    }
+
+    /// Where the object would be in this class, or in none; known also where its spec makes no sense.
+    pub fn place_in(&self, object: &RepoFanout, class: Option<&Class>) -> PlacementStatus {
+        let prefix = class.map_or(&self.settings.name_prefix, |c| &c.name_prefix);
+        let owner = fanout::owner(object, &self.settings);
+        let base_name = names::base_name(prefix, object.spec.name.as_deref(), &owner);
+        match class {
+            Some(class) => PlacementStatus { class: Some(class.name.clone()), base_name, ..class.place.status() },
+            None => PlacementStatus {
+                account: self.identity.account.clone(),
+                partition: self.identity.partition.clone(),
+                region: object.spec.region.clone().unwrap_or_else(|| self.settings.region.clone()),
+                class: None,
+                base_name,
+            },
+        }
     }
 }

@@ -131,8 +131,8 @@ impl Context {
     /// What an object asks for, under the terms of its class.
     pub fn fanout(&self, object: &RepoFanout, class: Option<&Class>) -> Result<Fanout, Refusal> {
         let labels = match class {
-            Some(class) if class.selects_namespaces() => self.labels(&object.namespace().unwrap_or_default()),
-            _ => BTreeMap::new(),
+            Some(_) => self.labels(&object.namespace().unwrap_or_default()),
+            None => BTreeMap::new(),
         };
         Fanout::parse(object, &Terms { settings: &self.settings, class, labels: &labels })
     }

@@ -1,26 +1,23 @@
 //! The end of a fan-out: what is its own and not to be kept is deleted, then the finalizer goes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
-use tracing::warn;
 
-use super::Context;
 use super::ending::{Ending, Outcome};
 use super::object::Object;
+use super::{Context, log_error};
 use crate::api::condition::Reason;
 use crate::api::status::{FormerStatus, PlacementStatus};
 use crate::api::{ABANDON, FINALIZER, RepoFanout};
-use crate::cloud::{Class, Cloud, Error};
+use crate::cloud::{Class, Error};
 use crate::model::desired::{self, Computed};
 use crate::model::fanout;
 use crate::model::placement::Placement;
 use crate::model::retention::Retention;
-use crate::model::{Resource, arn, names};
-use crate::status::{self, Notice};
+use crate::model::{Resource, arn, covers};
+use crate::status;
 
 /// Deletes what belongs to the object, and says on it what holds that up.
 pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube::Error> {
@@ -33,10 +30,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         return Ok(Requeue::requeue(rest));
     }
     let mut held = Object::new(context, object);
-    if held.annotation(ABANDON) == Some(&*object.name_any()) {
-        warn!(left = ?held.status().resources, "abandoned: these resources stay in AWS");
-        let note = format!("abandoned by annotation; left in AWS: {}", list(held.status().resources.into_values()));
-        held.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
+    if held.abandoned(&held.status().resources).await {
         return release(context, held).await;
     }
     // Told of the past, it would end what an object of the same name has made since.
@@ -50,16 +44,14 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
             (true, message, Duration::from_secs(300))
         }
         Ok(Outcome::Done(kept)) => {
-            if !kept.is_empty() {
-                let note = format!("kept in AWS, and found again by an object of the same name: {}", list(kept));
-                held.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
-            }
+            held.retained("kept in AWS, and found again by an object of the same name", kept).await;
             return release(context, held).await;
         }
         Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
         Err(Held::Cloud(error)) => {
-            warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, message = %error.message, "AWS");
+            log_error(&error);
             let own: Vec<String> = held.status().resources.into_values().collect();
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
             let (blocked, message) = held_up(&error, &own, &object.name_any());
             (blocked, message, context.memos.backoff(&uid))
         }
@@ -74,9 +66,8 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
 }
 
 /// What an error of the cloud means for a deletion, and whether a person has to do something.
-pub fn held_up(error: &Error, own: &[String], name: &str) -> (bool, String) {
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    let said = status::said(error, &own);
+pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
+    let said = status::said(error, own);
     match error.class {
         Class::Denied | Class::Invalid | Class::Quota => (
             true,
@@ -91,11 +82,6 @@ async fn release(context: &Context, mut held: Object<'_, RepoFanout>) -> Result<
     context.forget(&held.current);
     context.wake_classes();
     Ok(Requeue::await_change())
-}
-
-/// Some names in one line.
-pub fn list(names: impl IntoIterator<Item = String>) -> String {
-    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// What keeps an end from coming.
@@ -132,34 +118,11 @@ pub async fn end_former(
     let mut left = former.resources.clone();
     left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
     let cloud = context.cloud_of(&former.placement).await.map_err(Held::OutOfReach)?;
-    former_ending(context, held, cloud, &former.placement.base_name, &left).run().await.map_err(Held::Cloud)
-}
-
-/// By what was recorded alone: names are not guessed at where others may have them by now.
-fn former_ending(
-    context: &Context,
-    held: &Object<'_, RepoFanout>,
-    cloud: Cloud,
-    base_name: &str,
-    resources: &BTreeMap<String, String>,
-) -> Ending {
-    let recorded = |resource: Resource| resources.get(resource.as_str()).cloned();
-    let last = |resource| recorded(resource).and_then(|arn| arn.rsplit([':', '/']).next().map(str::to_owned));
-    let pipeline = recorded(Resource::Pipeline);
-    Ending {
-        cloud,
-        owner: fanout::owner(&held.current, &context.settings),
-        retention: Retention(held.current.spec.deletion.clone().unwrap_or_default()),
-        pipeline: pipeline.and_then(|arn| Some((last(Resource::Pipeline)?, arn))),
-        rule: recorded(Resource::NotificationRule),
-        role: last(Resource::Role),
-        topic: recorded(Resource::Topic),
-        artifacts: last(Resource::Artifacts),
-        destination: last(Resource::Destination),
-        connections: recorded(Resource::Connection).map(|arn| (base_name.to_owned(), Some(arn))).into_iter().collect(),
-        copied: None,
-        now: Timestamp::now(),
-    }
+    let owner = fanout::owner(&held.current, &context.settings);
+    let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_ref(), &left);
+    let connection = left.get(Resource::Connection.as_str()).cloned();
+    ending.connections.extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
+    ending.run().await.map_err(Held::Cloud)
 }
 
 /// From what was recorded; else from what the names would be. An error if it is out of reach.
@@ -181,8 +144,8 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
     };
     let chosen_topic = spec.notifications.as_ref().and_then(|n| n.topic_name.as_ref());
     let topic_arn = |name: &String| desired::topic_arn(&place, name);
+    let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_ref(), &status.resources);
     Ok(Ending {
-        cloud,
         artifacts: bucket(
             Resource::Artifacts,
             spec.artifacts.as_ref().and_then(|a| a.bucket_name.clone()),
@@ -195,13 +158,10 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
         ),
         topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).or_else(|| Some(names.topic_arn.clone())),
         connections: vec![(names.base.clone(), recorded(Resource::Connection))],
-        rule: recorded(Resource::NotificationRule),
-        retention: Retention(spec.deletion.clone().unwrap_or_default()),
         copied: copied(context, held),
-        now: Timestamp::now(),
         pipeline: Some((names.base.clone(), names.pipeline_arn)),
         role: Some(names.base),
-        owner,
+        ..recorded_alone
     })
 }
 
@@ -211,20 +171,7 @@ fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
         Ok(super::classes::Resolved::Ours(class)) => context.parse_class(&class).ok(),
         _ => None,
     };
-    let owner = fanout::owner(object, &context.settings);
-    let own = &context.settings;
-    let prefix = class.as_ref().map_or(&own.name_prefix, |c| &c.name_prefix);
-    let identity = &context.identity;
-    PlacementStatus {
-        account: class.as_ref().map_or(&identity.account, |c| &c.place.account).clone(),
-        partition: class.as_ref().map_or(&identity.partition, |c| &c.place.partition).clone(),
-        region: match &class {
-            Some(class) => class.place.region.clone(),
-            None => object.spec.region.clone().unwrap_or_else(|| own.region.clone()),
-        },
-        base_name: names::base_name(prefix, object.spec.name.as_deref(), &owner),
-        class: class.map(|c| c.name),
-    }
+    context.place_in(object, class.as_ref())
 }
 
 /// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks for that, and class or
@@ -241,7 +188,7 @@ fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, S
     let bucket = match existing {
         Some(bucket) => {
             let patterns = class.as_ref().map_or(&context.settings.allow_existing, |c| &c.allow_existing);
-            arn::allowed(patterns, &arn::bucket("aws", &bucket)).then_some(bucket)?
+            covers(patterns, &arn::bucket("aws", &bucket)).then_some(bucket)?
         }
         None => class?.destination_bucket()?,
     };

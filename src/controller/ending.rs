@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 
 use super::observe;
+use super::record::Resources;
+use crate::api::repofanout::DeletionSpec;
 use crate::cloud::{Cloud, Error};
+use crate::model::Resource;
 use crate::model::arn;
 use crate::model::desired::{Connection, ConnectionUse, NotificationRule};
 use crate::model::observed::{BucketView, ConnectionState};
@@ -47,6 +50,26 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Of what was recorded alone: names are not guessed at where others may have them by now.
+    pub fn of(cloud: Cloud, owner: Owner, deletion: Option<&DeletionSpec>, resources: &Resources) -> Self {
+        let recorded = |resource: Resource| resources.get(resource.as_str()).cloned();
+        let last = |resource| recorded(resource).and_then(|arn| arn.rsplit([':', '/']).next().map(str::to_owned));
+        Self {
+            cloud,
+            owner,
+            retention: Retention(deletion.cloned().unwrap_or_default()),
+            pipeline: recorded(Resource::Pipeline).and_then(|arn| Some((last(Resource::Pipeline)?, arn))),
+            rule: recorded(Resource::NotificationRule),
+            role: last(Resource::Role),
+            topic: recorded(Resource::Topic),
+            artifacts: last(Resource::Artifacts),
+            destination: last(Resource::Destination),
+            connections: Vec::new(),
+            copied: None,
+            now: Timestamp::now(),
+        }
+    }
+
     /// In the order in which nothing is left that reaches into what is gone.
     pub async fn run(&self) -> Result<Outcome, Error> {
         let mut kept = Vec::new();

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::api::{RepoFanout, RepoFanoutClass};
-use crate::cloud::Clouds;
+use crate::cloud::{Clouds, Error};
 use crate::model::{Identity, Settings, fanout};
 use memo::Memos;
 
@@ -260,6 +260,12 @@ fn wakes(sender: &watch::Sender<()>) -> impl Stream<Item = ()> + Send + 'static 
         receiver.changed().await.ok()?;
         Some(((), receiver))
     })
+}
+
+/// The full text of what AWS said is for the log alone: it may name what belongs to others.
+fn log_error(error: &Error) {
+    let Error { call, code, request_id, class, message, .. } = error;
+    warn!(call, ?code, ?request_id, ?class, %message, "AWS");
 }
 
 fn log_failure(error: &kube::runtime::controller::Error<kube::Error, watcher::Error>) {

@@ -14,9 +14,10 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::Context;
+use super::record::Resources;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::status::RepoFanoutStatus;
-use crate::api::{FINALIZER, RepoFanout, RepoFanoutClass};
+use crate::api::{ABANDON, FINALIZER, RepoFanout, RepoFanoutClass};
 use crate::status::{self, Notice};
 
 /// A custom resource of ours.
@@ -152,6 +153,26 @@ impl<'a, K: Custom> Object<'a, K> {
         };
         if let Err(error) = self.context.events.publish(&self.current, &event).await {
             warn!(%error, "the event was not taken");
+        }
+    }
+
+    /// Whether its author lets go of what it has in AWS; it is told then what stays there.
+    pub async fn abandoned(&self, left: &Resources) -> bool {
+        if self.annotation(ABANDON) != Some(&*self.current.name_any()) {
+            return false;
+        }
+        let left: Vec<&str> = left.values().map(String::as_str).collect();
+        warn!(?left, "abandoned: these resources stay in AWS");
+        let note = format!("abandoned by annotation; left in AWS: {}", left.join(", "));
+        self.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
+        true
+    }
+
+    /// Tells what was kept, if anything was, and why.
+    pub async fn retained(&self, why: &str, kept: Vec<String>) {
+        if !kept.is_empty() {
+            let note = format!("{why}: {}", kept.join(", "));
+            self.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
         }
     }
 

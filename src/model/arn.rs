@@ -1,7 +1,5 @@
 //! Amazon Resource Names: their parts, and the patterns that settings hold.
 
-use wildmatch::WildMatch;
-
 /// The parts of an ARN, borrowed.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +32,6 @@ impl<'a> Arn<'a> {
 /// ARN of a bucket.
 pub fn bucket(partition: &str, name: &str) -> String {
     format!("arn:{partition}:s3:::{name}")
-}
-
-/// Whether one of the patterns (`*`, `?`) covers the ARN.
-pub fn allowed(patterns: &[String], arn: &str) -> bool {
-    patterns.iter().any(|p| WildMatch::new(p).matches(arn))
 }
 
 /// `text` without the ARNs that are not among `own`: AWS's messages may name
@@ -76,13 +69,5 @@ mod tests {
             filter(&text, &[own]),
             format!("User: (another ARN) may not PassRole on {own}. See (another ARN), now")
         );
-    }
-
-    #[test]
-    fn patterns_cover_whole_arns_only() {
-        let patterns = ["arn:aws:s3:::team-*".to_owned()];
-        assert!(allowed(&patterns, "arn:aws:s3:::team-a"));
-        assert!(!allowed(&patterns, "arn:aws:s3:::other"));
-        assert!(!allowed(&[], "arn:aws:s3:::team-a"));
     }
 }

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use wildmatch::WildMatch;
 
 use super::desired::{self, Computed};
 use super::fanout::{ConnectionSource, Source, interval, known};
 use super::owner::{Owner, Tags};
 use super::placement::Placement;
-use super::{AssumeRole, Identity, Refusal, Settings, names, prefix};
+use super::{AssumeRole, Identity, Refusal, Settings, covers, names, prefix};
 use crate::api::class::{ClassConnectionSpec, RepoFanoutClass};
 use crate::api::condition::Reason;
 
@@ -118,20 +117,26 @@ pub fn access(class: &RepoFanoutClass) -> Option<AssumeRole> {
     })
 }
 
+/// What generated names of the class and its fan-outs begin with.
+pub fn name_prefix<'a>(class: &'a RepoFanoutClass, settings: &'a Settings) -> &'a str {
+    class.spec.name_prefix.as_ref().unwrap_or(&settings.name_prefix)
+}
+
+/// Where what the class shares is to be; known also where its spec makes no sense.
+pub fn placement(class: &RepoFanoutClass, settings: &Settings, identity: &Identity) -> Placement {
+    let region = class.spec.region.as_ref().unwrap_or(&settings.region);
+    let prefix = name_prefix(class, settings);
+    Placement::of_class(&owner(class, settings), access(class).as_ref(), identity, region, prefix)
+}
+
 impl Class {
     /// What the class says, or why it cannot be so.
     pub fn parse(class: &RepoFanoutClass, settings: &Settings, identity: &Identity) -> Result<Self, Refusal> {
         let spec = &class.spec;
         let access = access(class);
         let owner = owner(class, settings);
-        let name_prefix = spec.name_prefix.clone().unwrap_or_else(|| settings.name_prefix.clone());
-        let place = Placement::of_class(
-            &owner,
-            access.as_ref(),
-            identity,
-            spec.region.as_ref().unwrap_or(&settings.region),
-            &name_prefix,
-        );
+        let name_prefix = name_prefix(class, settings).to_owned();
+        let place = placement(class, settings, identity);
         let artifacts = spec.artifacts.clone();
         let destination = spec.destination.clone();
         let template = destination.as_ref().and_then(|d| d.prefix_template.clone());
@@ -203,11 +208,6 @@ impl Class {
         covers(&self.namespaces, namespace) || self.selector.as_ref().is_some_and(|s| selects(s, labels))
     }
 
-    /// Whether namespaces are allowed by their labels.
-    pub fn selects_namespaces(&self) -> bool {
-        self.selector.is_some()
-    }
-
     /// The connection that serves the repository: its owner's, or else that of all.
     pub fn connection_for(&self, repository: &str) -> Option<&str> {
         let owner = prefix::owner(repository);
@@ -222,12 +222,12 @@ impl Class {
 
     /// Name of the shared artifacts bucket.
     pub fn artifacts_bucket(&self) -> Option<String> {
-        Some(name_of(self.artifacts.as_ref()?, &self.computed().artifacts))
+        Some(self.artifacts.as_ref()?.name(&self.computed().artifacts).to_owned())
     }
 
     /// Name of the shared destination bucket.
     pub fn destination_bucket(&self) -> Option<String> {
-        Some(name_of(self.destination.as_ref()?, &self.computed().destination))
+        Some(self.destination.as_ref()?.name(&self.computed().destination).to_owned())
     }
 
     /// Name of one of its own connections in AWS.
@@ -243,13 +243,6 @@ impl Class {
     /// ARN of the shared role.
     pub fn role_arn(&self) -> Option<String> {
         self.shared_role.then(|| self.computed().role_arn)
-    }
-}
-
-fn name_of(source: &Source, generated: &str) -> String {
-    match source {
-        Source::Own(None) => generated.to_owned(),
-        Source::Own(Some(name)) | Source::Existing(name) | Source::Shared(name) => name.clone(),
     }
 }
 
@@ -284,11 +277,6 @@ fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
         })
     };
     words.iter().map(of).collect()
-}
-
-/// Whether one of the patterns (`*`, `?`) covers the text.
-pub fn covers(patterns: &[String], text: &str) -> bool {
-    patterns.iter().any(|p| WildMatch::new(p).matches(text))
 }
 
 /// Kubernetes's rules for label selectors; an operator that is not known selects nothing.

@@ -82,6 +82,16 @@ pub enum Source {
     Shared(String),
 }
 
+impl Source {
+    /// The name that it names; `generated` where it names none.
+    pub fn name<'a>(&'a self, generated: &'a str) -> &'a str {
+        match self {
+            Self::Own(None) => generated,
+            Self::Own(Some(name)) | Self::Existing(name) | Self::Shared(name) => name,
+        }
+    }
+}
+
 /// Where the connection comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionSource {
@@ -264,14 +274,6 @@ impl Fanout {
                 "a notification rule reaches topics of its own region and account only",
             ),
             Source::Own(_) | Source::Shared(_) => Ok(()),
-        }
-    }
-
-    /// Name of the bucket that the source names; `generated` where it names none.
-    pub fn bucket<'a>(source: &'a Source, generated: &'a str) -> &'a str {
-        match source {
-            Source::Own(None) => generated,
-            Source::Own(Some(name)) | Source::Existing(name) | Source::Shared(name) => name,
         }
     }
 }

@@ -19,6 +19,8 @@ pub mod terms;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use wildmatch::WildMatch;
+
 use crate::api::condition::Reason;
 
 /// What the operator's command line and environment settle for every object.
@@ -144,5 +146,23 @@ impl Refusal {
     /// A refusal with this reason and message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
+    }
+}
+
+/// Whether one of the patterns (`*`, `?`) covers the text.
+pub fn covers(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|p| WildMatch::new(p).matches(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_whole_arns_only() {
+        let patterns = ["arn:aws:s3:::team-*".to_owned()];
+        assert!(covers(&patterns, "arn:aws:s3:::team-a"));
+        assert!(!covers(&patterns, "arn:aws:s3:::other"));
+        assert!(!covers(&[], "arn:aws:s3:::team-a"));
     }
 }

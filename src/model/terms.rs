@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::class::{Class, Overridable, covers};
+use super::class::{Class, Overridable};
 use super::fanout::{ConnectionSource, Source, invalid};
 use super::owner::Tags;
-use super::{Refusal, Settings, arn, prefix};
+use super::{Refusal, Settings, arn, covers, prefix};
 use crate::api::RepoFanoutSpec;
 use crate::api::condition::Reason;
 
@@ -87,7 +87,7 @@ impl<'a> Terms<'a> {
             Some(class) => (&class.allow_existing, format!("allowExisting of RepoFanoutClass {}", class.name)),
             None => (&self.settings.allow_existing, "the operator's --allow-existing".to_owned()),
         };
-        if arn::allowed(patterns, arn) {
+        if covers(patterns, arn) {
             return Ok(());
         }
         Err(not_allowed(format!(

@@ -410,6 +410,16 @@ impl Case {
         of.map(|e| (e.reason.clone().unwrap_or_default(), e.note.unwrap_or_default())).collect()
     }
 
+    /// Waits for an event of the object: it follows the status that it tells of.
+    pub async fn wait_event(&self, name: &str, reason: &str, text: &str) {
+        let told = async || {
+            let events = self.events(name).await;
+            let found = events.iter().any(|(r, note)| r == reason && note.contains(text));
+            found.then_some(()).ok_or_else(|| format!("no event {reason} with '{text}': {events:?}"))
+        };
+        until(LIMIT, told).await.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+    }
+
     /// The last lines of the operator's log, for a failed test.
     pub fn log(&self) -> String {
         let path = world().logs.join(format!("operator-{}.log", self.namespace));

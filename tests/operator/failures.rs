@@ -25,7 +25,7 @@ async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_a
     case.wait_delivered("docs", &commit).await;
     let runs: Vec<(String, String)> = case.aws().executions(&case.account, &base);
     assert_eq!(runs.last().unwrap(), &("Succeeded".to_owned(), "StartPipelineExecution".to_owned()));
-    assert!(case.events("docs").await.iter().any(|(reason, _)| reason == "DeliveryFailed"));
+    case.wait_event("docs", "DeliveryFailed", "").await;
 }
 
 #[tokio::test]
@@ -84,8 +84,7 @@ async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
     let ready = case.wait_delivered("docs", &commit).await;
     assert_eq!(case.aws().rules(&case.account).len(), 1);
     assert_eq!(condition(&ready, "Stalled"), None);
-    let events = case.events("docs").await;
     for reason in ["IAMPropagating", "ServiceLinkedRoleCreating"] {
-        assert!(events.iter().any(|(r, _)| r == reason), "nothing told of {reason}: {events:?}");
+        case.wait_event("docs", reason, "").await;
     }
 }

@@ -126,8 +126,7 @@ async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
     case.wait_gone("docs").await;
     let connections = case.aws().connections(&case.account);
     assert_eq!(connections.len(), 1, "an authorization in ERROR is an authorization");
-    let events = case.events("docs").await;
-    assert!(events.iter().any(|(r, n)| r == "Retained" && n.contains(&connections[0].arn)), "{events:?}");
+    case.wait_event("docs", "Retained", &connections[0].arn).await;
 }
 
 /// An operator that starts against an API server that lags: what it reads is old, and it harms nothing.

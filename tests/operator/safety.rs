@@ -70,9 +70,7 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
     let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
     let attributes = case.aws().form(&case.account, REGION, "sns", &get).await.unwrap();
     assert!(attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"), "{attributes}");
-    let events = case.events("docs").await;
-    let told: Vec<&String> = events.iter().filter(|(r, _)| r == "DriftCorrected").map(|(_, n)| n).collect();
-    assert!(told.iter().any(|n| n.contains("BranchName from 'other' to 'main'")), "{told:?}");
+    case.wait_event("docs", "DriftCorrected", "BranchName from 'other' to 'main'").await;
 
     // The copy itself is gone: it is delivered anew.
     let objects = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?list-type=2"), "").await.unwrap();
@@ -226,13 +224,7 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
     case.apply("docs", spec).await.unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
-    let events = case.events("docs").await;
-    assert!(
-        events
-            .iter()
-            .any(|(r, n)| r == "Adopted" && n.starts_with("artifacts: ") && n.contains("policy.RepoFanoutTLSOnly")),
-        "{events:?}"
-    );
+    case.wait_event("docs", "Adopted", "policy.RepoFanoutTLSOnly").await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     // Artifacts are deleted by default; what was adopted is not.

@@ -39,11 +39,7 @@ async fn story(name: &str, claims: Claims) {
     let made: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
     assert_eq!(made, ["artifacts", "connection", "destination", "role", "topic"]);
     assert!(case.aws().pipelines(&case.account).is_empty());
-    let pending_events = case.events("docs").await;
-    assert!(
-        pending_events.iter().any(|(reason, note)| reason == "ConnectionPending" && note.contains(&url)),
-        "{pending_events:?}"
-    );
+    case.wait_event("docs", "ConnectionPending", &url).await;
 
     // AVAILABLE: the pipeline runs once by itself, and what is in the repository is delivered.
     assert_eq!(case.authorize("docs").await, connection.arn.clone().unwrap());
@@ -104,6 +100,7 @@ async fn story(name: &str, claims: Claims) {
     let runs = case.aws().executions(&case.account, &base);
     assert_eq!(runs.iter().map(|(_, trigger)| &**trigger).collect::<Vec<_>>(), ["CreatePipeline", "Webhook"]);
     // Events tell transitions, and each once.
+    case.wait_event("docs", "Delivered", &second[..7]).await;
     let events = case.events("docs").await;
     for reason in ["ConnectionPending", "ConnectionAvailable"] {
         assert_eq!(events.iter().filter(|(r, _)| r == reason).count(), 1, "{reason}: {events:?}");

@@ -117,6 +117,7 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     case.apply("docs", json!({"repository": repository, "className": class, "branch": "main"})).await.unwrap();
     let status = case.wait_condition("docs", "Stalled", "True", "Overlaps").await;
     let told = serde_json::to_string(&status).unwrap();
+    case.wait_event("docs", "Overlaps", "").await;
     let events = format!("{:?}", case.events("docs").await);
     for text in [&told, &events] {
         assert!(!text.contains(&other) && !text.contains("hidden"), "{text}");
@@ -287,6 +288,5 @@ async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_ow
     let head = async |arn: &str| case.aws().s3(&case.account, REGION, "HEAD", &bucket(arn), "").await.is_ok();
     assert!(!head(&own.resources["artifacts"]).await && head(&own.resources["destination"]).await);
     assert_eq!(case.aws().connections(&case.account).len(), 2);
-    let kept = case.events("docs").await;
-    assert!(kept.iter().any(|(reason, note)| reason == "Retained" && note.contains("destination")), "{kept:?}");
+    case.wait_event("docs", "Retained", "destination").await;
 }

@@ -3,24 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
-use tracing::warn;
 
 use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
-use crate::api::{ABANDON, FINALIZER, RepoFanoutClass};
+use crate::api::{FINALIZER, RepoFanoutClass};
 use crate::cloud::Cloud;
-use crate::controller::Context;
-use crate::controller::deletion::{held_up, list};
+use crate::controller::deletion::held_up;
 use crate::controller::ending::{Ending, Outcome};
 use crate::controller::object::Object;
+use crate::controller::record::Resources;
+use crate::controller::{Context, log_error};
 use crate::model::desired::Computed;
 use crate::model::placement::Placement;
-use crate::model::retention::Retention;
-use crate::model::{AssumeRole, Resource, class, names};
-use crate::status::{self, Notice};
+use crate::model::{Resource, class, names};
+use crate::status;
 
 /// How many users of a class its message names.
 const NAMED: usize = 10;
@@ -34,11 +32,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     }
     let mut held = Object::new(context, object);
     let name = object.name_any();
-    if held.annotation(ABANDON) == Some(&*name) {
-        let left = list(held.status().resources.into_values());
-        warn!(left, "abandoned: these resources stay in AWS");
-        let note = format!("abandoned by annotation; left in AWS: {left}");
-        held.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
+    if held.abandoned(&held.status().resources).await {
         return release(context, held).await;
     }
     let users = context.users(&name);
@@ -57,16 +51,13 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
         held.confirm_status(held.status()).await?;
         match ending(context, object).await.run().await {
             Ok(Outcome::Done(kept)) => {
-                if !kept.is_empty() {
-                    let note = format!("kept in AWS, and found again by a class of the same name: {}", list(kept));
-                    held.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
-                }
+                held.retained("kept in AWS, and found again by a class of the same name", kept).await;
                 return release(context, held).await;
             }
             Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
             Err(error) => {
-                warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, message = %error.message, "AWS");
-                let (blocked, message) = held_up(&error, &["arn".to_owned()], &name);
+                log_error(&error);
+                let (blocked, message) = held_up(&error, &["arn"], &name);
                 let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
                 (reason, message, context.memos.backoff(&uid))
             }
@@ -91,19 +82,11 @@ async fn release(context: &Context, mut held: Object<'_, RepoFanoutClass>) -> Re
 /// All that the class may have, by what was recorded; else by what the names would be.
 async fn ending(context: &Context, object: &RepoFanoutClass) -> Ending {
     let status = object.status.clone().unwrap_or_default();
-    let spec = &object.spec;
     let place = match &status.placement {
         Some(recorded) => Placement::recorded(recorded),
-        None => Placement::of_class(
-            &class::owner(object, &context.settings),
-            class::access(object).as_ref(),
-            &context.identity,
-            spec.region.as_ref().unwrap_or(&context.settings.region),
-            spec.name_prefix.as_ref().unwrap_or(&context.settings.name_prefix),
-        ),
+        None => class::placement(object, &context.settings, &context.identity),
     };
-    let access: Option<AssumeRole> = class::access(object);
-    let cloud = context.clouds.cloud(access.as_ref(), &place.region).await;
+    let cloud = context.clouds.cloud(class::access(object).as_ref(), &place.region).await;
     let names = Computed::of_class(&place);
     let mut resources = BTreeMap::from([
         (Resource::Artifacts.as_str().to_owned(), names.artifacts),
@@ -112,51 +95,24 @@ async fn ending(context: &Context, object: &RepoFanoutClass) -> Ending {
         (Resource::Topic.as_str().to_owned(), names.topic_arn),
     ]);
     resources.extend(status.resources);
-    let specified = spec.connections.iter().flatten().map(|(name, _)| (name.clone(), ConnectionStatus::default()));
-    let mut connections: BTreeMap<String, ConnectionStatus> = specified.collect();
+    let specified = object.spec.connections.iter().flatten();
+    let mut connections: BTreeMap<String, ConnectionStatus> =
+        specified.map(|(name, _)| (name.clone(), ConnectionStatus::default())).collect();
     connections.extend(status.connections);
-    let connections: Vec<_> = connections.iter().collect();
-    Ending {
-        connections: connections_ending(context, object, &cloud, &connections).connections,
-        ..former_ending(context, object, &cloud, &resources)
-    }
+    end_of(context, object, &cloud, &resources, &connections)
 }
 
-/// The end of some resources, by their ARNs.
-pub fn former_ending(
+/// The end of some resources, by their ARNs, and of some connections, by name.
+pub fn end_of(
     context: &Context,
     object: &RepoFanoutClass,
     cloud: &Cloud,
-    resources: &BTreeMap<String, String>,
-) -> Ending {
-    let recorded = |resource: Resource| resources.get(resource.as_str()).cloned();
-    let last = |resource| recorded(resource).and_then(|arn| arn.rsplit([':', '/']).next().map(str::to_owned));
-    Ending {
-        cloud: cloud.clone(),
-        owner: class::owner(object, &context.settings),
-        retention: Retention(object.spec.deletion.clone().unwrap_or_default()),
-        pipeline: None,
-        rule: None,
-        role: last(Resource::Role),
-        topic: recorded(Resource::Topic),
-        artifacts: last(Resource::Artifacts),
-        destination: last(Resource::Destination),
-        connections: Vec::new(),
-        copied: None,
-        now: Timestamp::now(),
-    }
-}
-
-/// The end of some connections, by name.
-pub fn connections_ending(
-    context: &Context,
-    object: &RepoFanoutClass,
-    cloud: &Cloud,
-    connections: &[(&String, &ConnectionStatus)],
+    resources: &Resources,
+    connections: &BTreeMap<String, ConnectionStatus>,
 ) -> Ending {
     let owner = class::owner(object, &context.settings);
-    let prefix = object.spec.name_prefix.as_ref().unwrap_or(&context.settings.name_prefix);
+    let prefix = class::name_prefix(object, &context.settings);
     let in_aws = |name: &str| names::connection_name(prefix, &owner, name);
     let connections = connections.iter().map(|(name, c)| (in_aws(name), c.arn.clone())).collect();
-    Ending { connections, ..former_ending(context, object, cloud, &BTreeMap::new()) }
+    Ending { connections, ..Ending::of(cloud.clone(), owner, object.spec.deletion.as_ref(), resources) }
 }

@@ -10,7 +10,6 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 use tracing::warn;
 
-use super::Context;
 use super::classes::ClassKey;
 use super::converge::{Ledger, Stop, converge, intent, surely_not_made};
 use super::ending::Outcome;
@@ -18,6 +17,7 @@ use super::object::Object;
 use super::observe;
 use super::pass::created_at;
 use super::record::{Resources, left, recorded};
+use super::{Context, log_error};
 use crate::api::RepoFanoutClass;
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
@@ -280,25 +280,14 @@ impl Pass<'_> {
         next.resources = self.saw.resources.clone().unwrap_or(next.resources);
         self.object.confirm_status(next).await?;
         let mut endings = Vec::new();
-        for name in &gone {
-            endings.push(deletion::connections_ending(
-                self.context,
-                &self.object.current,
-                cloud,
-                &[(name, &known[name])],
-            ));
-            known.remove(name);
-        }
-        for old in std::mem::take(&mut former) {
-            endings.push(deletion::former_ending(self.context, &self.object.current, cloud, &old.resources));
-        }
+        let end_of = |resources: &Resources, connections| {
+            deletion::end_of(self.context, &self.object.current, cloud, resources, &connections)
+        };
+        endings.push(end_of(&Resources::new(), known.extract_if(.., |name, _| gone.contains(name)).collect()));
+        endings.extend(std::mem::take(&mut former).iter().map(|old| end_of(&old.resources, BTreeMap::new())));
         for ending in endings {
             match ending.run().await? {
-                Outcome::Done(kept) if kept.is_empty() => {}
-                Outcome::Done(kept) => {
-                    let note = format!("not shared any more, and kept in AWS: {}", kept.join(", "));
-                    self.object.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
-                }
+                Outcome::Done(kept) => self.object.retained("not shared any more, and kept in AWS", kept).await,
                 Outcome::Progress(message) => {
                     self.saw.pending = Some((Reason::CleaningUp, message));
                     self.saw.wait = Some(Duration::ZERO);
@@ -347,7 +336,7 @@ impl Pass<'_> {
             Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
             Some(Stop::Refused(refusals)) => (Progress::Refused(refusals), interval),
             Some(Stop::Cloud(error)) => {
-                warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, class = ?error.class, message = %error.message, "AWS");
+                log_error(&error);
                 let stumbled = matches!(error.class, ErrorClass::Transient | ErrorClass::Throttled);
                 let was = k8s_controller::conditions::find(&next.conditions, ConditionType::Ready.as_str());
                 let ready = was.is_some_and(|c| c.status == "True" && c.observed_generation == generation);

@@ -5,14 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::controller::Action as Requeue;
-use tracing::warn;
 
 use super::{Pass, Stop};
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
 use crate::cloud::{Class, Error};
-use crate::controller::Context;
+use crate::controller::{Context, log_error};
 use crate::model::desired::Computed;
 use crate::model::observed::ConnectionState;
 use crate::model::placement::Placement;
@@ -118,7 +117,7 @@ impl Pass<'_> {
     }
 
     fn stopped_by_cloud(&self, error: &Error, own: &[&str], interval: Duration) -> (Progress, Duration) {
-        warn!(call = error.call, code = ?error.code, request_id = ?error.request_id, class = ?error.class, message = %error.message, "AWS");
+        log_error(error);
         let memos = &self.context.memos;
         let uid = self.object.uid();
         let written = self.object.status().permissions_written_at;

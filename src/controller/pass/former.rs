@@ -3,10 +3,9 @@
 use super::{Pass, Ready, Stop};
 use crate::api::condition::Reason;
 use crate::api::status::FormerStatus;
-use crate::controller::deletion::{Held, end_former, list};
+use crate::controller::deletion::{Held, end_former};
 use crate::controller::ending::Outcome;
 use crate::model::execution::ExecutionState;
-use crate::status::Notice;
 
 impl Pass<'_> {
     /// What is not used any more, with what this pass found.
@@ -31,10 +30,7 @@ impl Pass<'_> {
             match end_former(self.context, &self.object, &first).await {
                 Ok(Outcome::Done(kept)) => {
                     former.remove(0);
-                    if !kept.is_empty() {
-                        let note = format!("not used any more, and kept in AWS: {}", list(kept));
-                        self.object.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
-                    }
+                    self.object.retained("not used any more, and kept in AWS", kept).await;
                     self.context.wake_classes();
                 }
                 Ok(Outcome::Progress(message)) => {

@@ -331,7 +331,7 @@ impl Pass<'_> {
         }
         let names = Computed::new(place);
         let ours = Claim {
-            bucket: Fanout::bucket(&fanout.destination, &names.destination).to_owned(),
+            bucket: fanout.destination.name(&names.destination).to_owned(),
             prefix: fanout.prefix.clone(),
             since: since(&self.object.current),
             owner: fanout.owner.clone(),

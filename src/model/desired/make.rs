@@ -44,10 +44,7 @@ impl Desired {
             Some(ConnectionUse::Existing(arn)) => Some(arn.as_str()),
             _ => connection_arn,
         };
-        let buckets = (
-            Fanout::bucket(&fanout.artifacts, &names.artifacts),
-            Fanout::bucket(&fanout.destination, &names.destination),
-        );
+        let buckets = (fanout.artifacts.name(&names.artifacts), fanout.destination.name(&names.destination));
         let own_role = fanout.shared_role.is_none();
         let role = connection_arn.filter(|_| own_role).map(|arn| {
             let reach = policy::Reach {
