@@ -1,5 +1,6 @@
 //! Commands and settings; the only reader of flags and environment.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -122,6 +123,18 @@ pub struct Run {
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
 
+    /// Address of `/metrics`, `/livez` and `/readyz`, such as 0.0.0.0:8080. Nothing is answered if left out.
+    #[arg(long, env = "REPOFANOUT_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// After how long a pass that does not end makes `/livez` fail.
+    #[arg(long, env = "REPOFANOUT_STUCK_AFTER", default_value = "15m", value_parser = stuck_after)]
+    pub stuck_after: Duration,
+
+    /// Reports on status what would be done, and writes nothing in AWS.
+    #[arg(long, env = "REPOFANOUT_READ_ONLY")]
+    pub read_only: bool,
+
     /// What is logged: a level, or directives such as `repofanout=debug,kube=warn`.
     #[arg(long, env = "REPOFANOUT_LOG", default_value = "info")]
     pub log: String,
@@ -151,6 +164,10 @@ fn name_prefix(text: &str) -> Result<String, String> {
 
 fn poll_interval(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(100), "60s")
+}
+
+fn stuck_after(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), "15m")
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::runtime::wait::{await_condition, conditions::is_crd_established};
-use kube::{Api, Client, CustomResourceExt};
-use repofanout::api::{self, RepoFanout, RepoFanoutClass};
-use repofanout::aws::Aws;
+use kube::{Api, Client};
+use repofanout::api;
+use repofanout::aws::{self, Aws};
 use repofanout::cli::{Cli, Command, Policy, Run};
 use repofanout::controller::{self, Context, Lease, Options, Pace};
 use repofanout::model::Settings;
 use repofanout::model::permissions::{self, Scope};
+use repofanout::server::{self, Told};
 use repofanout::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -68,6 +67,10 @@ async fn serve(run: Run) -> Result<(), String> {
         }
         info!("ending: passes that run are finished");
     };
+    let told = Arc::new(Told::default());
+    if let Some(address) = run.listen {
+        server::start(address, Arc::clone(&told)).await?;
+    }
     let client = Client::try_default()
         .await
         .map_err(|e| format!("no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG"))?;
@@ -75,9 +78,8 @@ async fn serve(run: Run) -> Result<(), String> {
         Some(id) => id,
         None => cluster_id(&client).await?,
     };
-    crd_established::<RepoFanoutClass>(&client).await?;
-    crd_established::<RepoFanout>(&client).await?;
-    let aws = Aws::connect(run.region, run.s3_path_style).await?;
+    let options = aws::Options { region: run.region, path_style: run.s3_path_style, read_only: run.read_only };
+    let aws = Aws::connect(options, Arc::clone(&told.metrics)).await?;
     info!(account = aws.identity().account, region = aws.home(), cluster_id, "connected to AWS");
 
     let lease = run.leader_elect.then(|| Lease {
@@ -93,13 +95,17 @@ async fn serve(run: Run) -> Result<(), String> {
         allow_existing: run.allow_existing,
         region: aws.home().to_owned(),
         require_class: run.require_class,
+        read_only: run.read_only,
         controller: run.controller_name,
     };
-    let pace = Pace { idle: run.poll_interval, close: run.poll_interval.min(Duration::from_secs(5)) };
+    let pace =
+        Pace { idle: run.poll_interval, close: run.poll_interval.min(Duration::from_secs(5)), stuck: run.stuck_after };
     let identity = aws.identity().clone();
-    let context = Context::new(client, Arc::new(aws), identity, settings, pace);
+    let context = Context::new(client, Arc::new(aws), identity, settings, pace, Arc::clone(&told.metrics));
+    let context = Arc::new(context);
+    let _ = told.context.set(Arc::clone(&context));
     let options = Options { watch_namespaces: run.watch_namespaces, concurrency: run.concurrency, lease };
-    controller::run(Arc::new(context), options, shutdown).await
+    controller::run(context, options, shutdown).await
 }
 
 /// Leader election tells its candidates apart by this.
@@ -114,17 +120,4 @@ async fn cluster_id(client: &Client) -> Result<String, String> {
         format!("the namespace kube-system tells no uid: {e}; allow it to be read, or give --cluster-id")
     })?;
     namespace.metadata.uid.ok_or_else(|| "the namespace kube-system has no uid; give --cluster-id".to_owned())
-}
-
-/// Waits, visibly, until the API server knows the resource.
-async fn crd_established<K: CustomResourceExt>(client: &Client) -> Result<(), String> {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = K::crd_name();
-    let missing =
-        api.get_opt(name).await.map_err(|e| format!("the API server does not tell of {name}: {e}"))?.is_none();
-    if missing {
-        info!("waiting for the CustomResourceDefinition {name}: apply what `repofanout crd` prints");
-    }
-    let established = await_condition(api, name, is_crd_established()).await;
-    established.map(|_| ()).map_err(|e| format!("the API server does not tell of {name}: {e}"))
 }

@@ -114,6 +114,8 @@ reasons! {
     AccessDenied,
     /// An existing resource that the spec names is not there.
     NotFound,
+    /// The operator runs with `--read-only`, and something would have to be written.
+    ReadOnly,
     /// Account, region or names would be others than those the resources were made with.
     PlacementChanged,
     /// The resources are being deleted.

@@ -9,7 +9,7 @@ pub mod repofanout;
 pub mod status;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, ResourceExt};
 use serde_json::Value;
 
 pub use class::RepoFanoutClass;
@@ -35,9 +35,16 @@ pub const ABANDON: &str = "repofanout.dev/abandon";
 /// `"true"` on a class: new fan-outs that name no class use it.
 pub const IS_DEFAULT_CLASS: &str = "repofanout.dev/is-default-class";
 
+/// Of a CustomResourceDefinition: the number of its schema.
+pub const SCHEMA_ANNOTATION: &str = "repofanout.dev/schema";
+
+/// Number of the schema that this version writes; it grows with every field.
+pub const SCHEMA: u32 = 1;
+
 /// The CustomResourceDefinitions as YAML documents, by file name.
 pub fn crds() -> Vec<(&'static str, String)> {
-    let yaml = |crd: CustomResourceDefinition| {
+    let yaml = |mut crd: CustomResourceDefinition| {
+        crd.annotations_mut().insert(SCHEMA_ANNOTATION.to_owned(), SCHEMA.to_string());
         let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
         strip_nullable(&mut crd);
         let yaml = serde_saphyr::to_string(&crd).expect("a CRD is YAML");

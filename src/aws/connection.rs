@@ -21,8 +21,8 @@ impl Connections for Clients {
     }
 
     async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>> {
-        let pages = self.connections.list_connections().max_results(100).into_paginator().send().try_collect();
-        let pages = self.call("codestar-connections:ListConnections", pages).await?;
+        let pages = self.connections.list_connections().max_results(100).into_paginator().send();
+        let pages = self.pages("codestar-connections:ListConnections", pages).await?;
         let mut named = Vec::new();
         for connection in pages.iter().flat_map(|p| p.connections()).filter(|c| c.connection_name() == Some(name)) {
             let mut connection = read(connection);
@@ -38,8 +38,8 @@ impl Connections for Clients {
     }
 
     async fn count(&self) -> Result<i32> {
-        let pages = self.connections.list_connections().max_results(100).into_paginator().send().try_collect();
-        let pages = self.call("codestar-connections:ListConnections", pages).await?;
+        let pages = self.connections.list_connections().max_results(100).into_paginator().send();
+        let pages = self.pages("codestar-connections:ListConnections", pages).await?;
         Ok(length(pages.iter().map(|p| p.connections().len())))
     }
 

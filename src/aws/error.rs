@@ -75,21 +75,6 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
         };
     };
     match code {
-        "NoSuchBucket"
-        | "NotFound"
-        | "NoSuchEntity"
-        | "NoSuchEntityException"
-        | "PipelineNotFoundException"
-        | "ResourceNotFoundException"
-        | "ResourceNotFound"
-        | "NoSuchBucketPolicy"
-        | "NoSuchTagSet"
-        | "NoSuchLifecycleConfiguration"
-        | "NoSuchPublicAccessBlockConfiguration"
-        | "OwnershipControlsNotFoundError"
-        | "PipelineExecutionNotFoundException"
-        | "PipelineVersionNotFoundException"
-        | "ServerSideEncryptionConfigurationNotFoundError" => Class::NotFound,
         "InvalidStructureException" if message.contains("not authorized") => Class::IamPropagating,
         // For half a minute after its last rule is gone.
         "ValidationException" if message.contains("subscribed to one or more notification rules") => Class::Conflict,
@@ -98,51 +83,93 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
         "ConfigurationException" if message.contains("managed rule") || message.contains("service-linked role") => {
             Class::ServiceLinkedRole
         }
-        "BucketAlreadyOwnedByYou"
-        | "BucketAlreadyExists"
-        | "BucketNotEmpty"
-        | "EntityAlreadyExists"
-        | "EntityAlreadyExistsException"
-        | "DeleteConflict"
-        | "DeleteConflictException"
-        | "PipelineNameInUseException"
-        | "ResourceAlreadyExistsException"
-        | "ConcurrentModificationException"
-        | "ConcurrentModification"
-        | "ConcurrentAccess"
-        | "ConcurrentAccessException"
-        | "ConflictException"
-        | "OperationAborted"
-        | "ResourceUnavailableException" => Class::Conflict,
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "AuthorizationError"
-        | "AuthorizationErrorException"
-        | "UnauthorizedOperation"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "SignatureDoesNotMatch"
-        | "InvalidAccessKeyId"
-        | "AllAccessDisabled" => Class::Denied,
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "Throttled"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "SlowDown"
-        | "ServiceUnavailable"
-        | "ConcurrentPipelineExecutionsLimitExceededException" => Class::Throttled,
-        "LimitExceeded" | "LimitExceededException" | "TooManyBuckets" | "TopicLimitExceeded" => Class::Quota,
-        _ => match status {
-            Some(500..) | None => Class::Transient,
-            Some(429) => Class::Throttled,
-            _ => Class::Invalid,
+        _ => match (CODES.iter().find(|(known, _)| *known == code), status) {
+            (Some((_, class)), _) => *class,
+            (None, Some(500..) | None) => Class::Transient,
+            (None, Some(429)) => Class::Throttled,
+            (None, _) => Class::Invalid,
         },
     }
 }
+
+/// The code as a metric may name it: one of a closed set.
+pub fn code(error: &Error) -> &'static str {
+    let Some(code) = error.code.as_deref() else {
+        return match error.class {
+            Class::NotFound => "NotFound",
+            Class::Denied => "Denied",
+            Class::Transient => "NoAnswer",
+            _ => "Other",
+        };
+    };
+    CODES.iter().find(|(known, _)| *known == code).map_or("Other", |(known, _)| known)
+}
+
+/// What codes mean by themselves; where none is listed, the HTTP status decides.
+const CODES: &[(&str, Class)] = &[
+    ("NoSuchBucket", Class::NotFound),
+    ("NotFound", Class::NotFound),
+    ("NoSuchEntity", Class::NotFound),
+    ("NoSuchEntityException", Class::NotFound),
+    ("PipelineNotFoundException", Class::NotFound),
+    ("ResourceNotFoundException", Class::NotFound),
+    ("ResourceNotFound", Class::NotFound),
+    ("NoSuchBucketPolicy", Class::NotFound),
+    ("NoSuchTagSet", Class::NotFound),
+    ("NoSuchLifecycleConfiguration", Class::NotFound),
+    ("NoSuchPublicAccessBlockConfiguration", Class::NotFound),
+    ("OwnershipControlsNotFoundError", Class::NotFound),
+    ("PipelineExecutionNotFoundException", Class::NotFound),
+    ("PipelineVersionNotFoundException", Class::NotFound),
+    ("ServerSideEncryptionConfigurationNotFoundError", Class::NotFound),
+    ("BucketAlreadyOwnedByYou", Class::Conflict),
+    ("BucketAlreadyExists", Class::Conflict),
+    ("BucketNotEmpty", Class::Conflict),
+    ("EntityAlreadyExists", Class::Conflict),
+    ("EntityAlreadyExistsException", Class::Conflict),
+    ("DeleteConflict", Class::Conflict),
+    ("DeleteConflictException", Class::Conflict),
+    ("PipelineNameInUseException", Class::Conflict),
+    ("ResourceAlreadyExistsException", Class::Conflict),
+    ("ConcurrentModificationException", Class::Conflict),
+    ("ConcurrentModification", Class::Conflict),
+    ("ConcurrentAccess", Class::Conflict),
+    ("ConcurrentAccessException", Class::Conflict),
+    ("ConflictException", Class::Conflict),
+    ("OperationAborted", Class::Conflict),
+    ("ResourceUnavailableException", Class::Conflict),
+    ("AccessDenied", Class::Denied),
+    ("AccessDeniedException", Class::Denied),
+    ("AuthorizationError", Class::Denied),
+    ("AuthorizationErrorException", Class::Denied),
+    ("UnauthorizedOperation", Class::Denied),
+    ("ExpiredToken", Class::Denied),
+    ("ExpiredTokenException", Class::Denied),
+    ("InvalidClientTokenId", Class::Denied),
+    ("UnrecognizedClientException", Class::Denied),
+    ("SignatureDoesNotMatch", Class::Denied),
+    ("InvalidAccessKeyId", Class::Denied),
+    ("AllAccessDisabled", Class::Denied),
+    ("Throttling", Class::Throttled),
+    ("ThrottlingException", Class::Throttled),
+    ("ThrottledException", Class::Throttled),
+    ("Throttled", Class::Throttled),
+    ("TooManyRequestsException", Class::Throttled),
+    ("RequestLimitExceeded", Class::Throttled),
+    ("SlowDown", Class::Throttled),
+    ("ServiceUnavailable", Class::Throttled),
+    ("ConcurrentPipelineExecutionsLimitExceededException", Class::Throttled),
+    ("LimitExceeded", Class::Quota),
+    ("LimitExceededException", Class::Quota),
+    ("TooManyBuckets", Class::Quota),
+    ("TopicLimitExceeded", Class::Quota),
+    ("InvalidStructureException", Class::Invalid),
+    ("ValidationException", Class::Invalid),
+    ("MalformedPolicyDocument", Class::Invalid),
+    ("ConfigurationException", Class::Invalid),
+    ("InvalidInputException", Class::Invalid),
+    ("InvalidParameter", Class::Invalid),
+];
 
 #[cfg(test)]
 mod tests {

@@ -21,20 +21,37 @@ mod topic;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::SharedCredentialsProvider;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_smithy_async::future::pagination_stream::PaginationStream;
 use aws_smithy_types::DateTime;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use tracing::field::Empty;
+use tracing::{Instrument, debug, debug_span};
 
 use crate::cloud::{self, Cloud, Clouds};
+use crate::metrics::Metrics;
 use crate::model::arn::Arn;
 use crate::model::{AssumeRole, Identity};
+
+/// How AWS is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The region; the SDK's own default if none.
+    pub region: Option<String>,
+    /// Addresses S3 buckets by path, for endpoints that are no AWS.
+    pub path_style: bool,
+    /// Sends nothing that changes anything.
+    pub read_only: bool,
+}
 
 /// The operator's way to AWS: credentials by the SDK's default chain.
 pub struct Aws {
@@ -42,6 +59,8 @@ pub struct Aws {
     path_style: bool,
     identity: Identity,
     limits: Arc<limit::Limits>,
+    metrics: Arc<Metrics>,
+    read_only: bool,
     clouds: Mutex<HashMap<(Option<AssumeRole>, String), Cloud>>,
 }
 
@@ -56,6 +75,8 @@ struct Clients {
     connections: aws_sdk_codestarconnections::Client,
     notifications: aws_sdk_codestarnotifications::Client,
     limits: Arc<limit::Limits>,
+    metrics: Arc<Metrics>,
+    read_only: bool,
     /// Once it is there it stays: asked for once a process.
     service_linked_role: OnceLock<()>,
 }
@@ -65,7 +86,8 @@ impl Aws {
     ///
     /// # Errors
     /// One line that says what is missing: a region, credentials, or the way to STS.
-    pub async fn connect(region: Option<String>, path_style: bool) -> Result<Self, String> {
+    pub async fn connect(options: Options, metrics: Arc<Metrics>) -> Result<Self, String> {
+        let Options { region, path_style, read_only } = options;
         // AWS gives no answer time; without these a lost connection would hold a worker for ever.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -92,7 +114,7 @@ impl Aws {
             account: caller.account().unwrap_or_default().to_owned(),
             partition: Arn::parse(arn).map_or("aws", |a| a.partition).to_owned(),
         };
-        Ok(Self { config, path_style, identity, limits: Arc::default(), clouds: Mutex::default() })
+        Ok(Self { config, path_style, identity, limits: Arc::default(), metrics, read_only, clouds: Mutex::default() })
     }
 
     /// Whose credentials they are.
@@ -140,6 +162,8 @@ impl Aws {
             connections: aws_sdk_codestarconnections::Client::new(&config),
             notifications: aws_sdk_codestarnotifications::Client::new(&config),
             limits: Arc::clone(&self.limits),
+            metrics: Arc::clone(&self.metrics),
+            read_only: self.read_only,
             service_linked_role: OnceLock::new(),
         });
         Cloud {
@@ -173,17 +197,79 @@ impl Aws {
 
 impl Clients {
     /// Sends within the budget of the call, and gives errors their class.
-    async fn call<T, E>(
+    async fn call<T: RequestId, E: ServiceError>(
         &self,
         call: &'static str,
         sent: impl Future<Output = Result<T, error::SdkError<E>>>,
-    ) -> cloud::Result<T>
-    where
-        E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        self.limits.ready(&self.account, &self.region, call).await;
-        sent.await.map_err(|e| error::classify(call, e))
+    ) -> cloud::Result<T> {
+        self.permit(call).await?;
+        self.measured(call, async { Some(sent.await) }).await.expect("it answers once")
     }
+
+    /// All pages of a list, within the budget of one call.
+    async fn pages<T: RequestId, E: ServiceError>(
+        &self,
+        call: &'static str,
+        mut stream: PaginationStream<Result<T, error::SdkError<E>>>,
+    ) -> cloud::Result<Vec<T>> {
+        self.permit(call).await?;
+        let mut pages = Vec::new();
+        while let Some(page) = self.measured(call, stream.next()).await {
+            pages.push(page?);
+        }
+        Ok(pages)
+    }
+
+    /// Waits for the call's budget; refuses what a read-only operator must not send.
+    async fn permit(&self, call: &'static str) -> cloud::Result<()> {
+        if self.read_only && !reads(call) {
+            return Err(cloud::Error {
+                class: cloud::Class::Denied,
+                call,
+                code: None,
+                message: "the operator runs with --read-only and has not sent it".to_owned(),
+                request_id: None,
+            });
+        }
+        let begun = Instant::now();
+        self.limits.ready(&self.account, &self.region, call).await;
+        self.metrics.aws_waited(call, begun.elapsed());
+        Ok(())
+    }
+
+    /// One answer, if there is one more: counted, and in a span of its own.
+    async fn measured<T: RequestId, E: ServiceError>(
+        &self,
+        call: &'static str,
+        sent: impl Future<Output = Option<Result<T, error::SdkError<E>>>>,
+    ) -> Option<cloud::Result<T>> {
+        let span = debug_span!("aws", call, code = Empty, request_id = Empty);
+        let begun = Instant::now();
+        let result = sent.instrument(span.clone()).await?;
+        let (code, id, throttled, result) = match result {
+            Ok(answer) => ("OK", answer.request_id().map(str::to_owned), false, Ok(answer)),
+            Err(refused) => {
+                let error = error::classify(call, refused);
+                let throttled = error.class == cloud::Class::Throttled;
+                (error::code(&error), error.request_id.clone(), throttled, Err(error))
+            }
+        };
+        self.metrics.aws_answered(call, code, throttled, begun.elapsed());
+        span.record("code", code).record("request_id", id);
+        span.in_scope(|| debug!("answered"));
+        Some(result)
+    }
+}
+
+/// What the SDK's errors have in common.
+trait ServiceError: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static {}
+
+impl<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static> ServiceError for E {}
+
+/// Whether the call changes nothing.
+fn reads(call: &str) -> bool {
+    let operation = call.split_once(':').map_or(call, |(_, operation)| operation);
+    ["Get", "List", "Head", "Describe"].iter().any(|verb| operation.starts_with(verb))
 }
 
 /// Absence as a value.

@@ -55,8 +55,8 @@ impl NotificationRules for Clients {
     }
 
     async fn count(&self) -> Result<i32> {
-        let pages = self.notifications.list_notification_rules().max_results(100).into_paginator().send().try_collect();
-        let pages = self.call("codestar-notifications:ListNotificationRules", pages).await?;
+        let pages = self.notifications.list_notification_rules().max_results(100).into_paginator().send();
+        let pages = self.pages("codestar-notifications:ListNotificationRules", pages).await?;
         Ok(length(pages.iter().map(|p| p.notification_rules().len())))
     }
 

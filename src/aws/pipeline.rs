@@ -77,8 +77,8 @@ impl Pipelines for Clients {
     }
 
     async fn count(&self) -> Result<i32> {
-        let pages = self.codepipeline.list_pipelines().max_results(1000).into_paginator().send().try_collect();
-        let pages = self.call("codepipeline:ListPipelines", pages).await?;
+        let pages = self.codepipeline.list_pipelines().max_results(1000).into_paginator().send();
+        let pages = self.pages("codepipeline:ListPipelines", pages).await?;
         Ok(length(pages.iter().map(|p| p.pipelines().len())))
     }
 

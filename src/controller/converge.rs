@@ -65,7 +65,7 @@ pub trait Ledger {
     ) -> Result<(), Stop>;
 }
 
-/// Makes AWS what is desired, given the ARN of the connection in use; tells whether everything was written.
+/// Makes AWS what is desired, given the ARN of the connection in use.
 pub async fn converge(
     cloud: &Cloud,
     desire: impl Fn(Option<&str>) -> Desired,
@@ -85,6 +85,10 @@ pub async fn converge(
         if plan.steps.is_empty() {
             break;
         }
+        if facts.read_only {
+            let steps: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
+            return Err(read_only(&steps.join("; ")));
+        }
         let intent = ledger.write_ahead(&plan.steps, &desired).await?;
         for step in &plan.steps {
             info!(resource = step.resource.as_str(), action = ?step.action, "step");
@@ -95,6 +99,12 @@ pub async fn converge(
         }
     }
     Ok(())
+}
+
+/// What a read-only operator says in place of what it would do.
+pub fn read_only(would: &str) -> Stop {
+    let message = format!("the operator runs with --read-only, and would {would}");
+    Stop::Wait(Reason::ReadOnly, message, Duration::from_secs(300))
 }
 
 /// The word to be given before a connection is created; none where none is.

@@ -30,6 +30,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         return Ok(Requeue::requeue(rest));
     }
     let mut held = Object::new(context, object);
+    held.count("deleting");
     if held.abandoned(&held.status().resources).await {
         return release(context, held).await;
     }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::classes::ClassKey;
+use crate::metrics::Queue;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 /// Longest delay after repeated failures.
@@ -12,13 +13,20 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Memories by the objects' uid.
 #[derive(Default)]
-pub struct Memos(Mutex<HashMap<String, Memo>>);
+pub struct Memos {
+    objects: Mutex<HashMap<String, Memo>>,
+    /// Passes that run, by uid, and when the last one ended.
+    running: Mutex<HashMap<String, Instant>>,
+    last_end: Mutex<Option<Instant>>,
+}
 
 /// What is remembered.
 #[derive(Default)]
 struct Memo {
     resource_version: Option<String>,
     due: Option<Instant>,
+    /// Whether a pass over it has ended.
+    looked_at: bool,
     full_look: Option<Instant>,
     /// The class as it was at the last pass, and at the last full look.
     seen: Option<ClassKey>,
@@ -32,7 +40,7 @@ struct Memo {
 
 impl Memos {
     fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Memo) -> T) -> T {
-        f(self.0.lock().expect("no panic while held").entry(uid.to_owned()).or_default())
+        f(self.objects.lock().expect("no panic while held").entry(uid.to_owned()).or_default())
     }
 
     /// How long until the next look, if nothing happened since the last pass but
@@ -122,6 +130,49 @@ impl Memos {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().expect("no panic while held").remove(uid);
+        self.objects.lock().expect("no panic while held").remove(uid);
+    }
+
+    /// A pass begins.
+    pub fn begun(&self, uid: &str) {
+        self.running.lock().expect("no panic while held").insert(uid.to_owned(), Instant::now());
+    }
+
+    /// A pass has ended.
+    pub fn ended(&self, uid: &str) {
+        self.running.lock().expect("no panic while held").remove(uid);
+        *self.last_end.lock().expect("no panic while held") = Some(Instant::now());
+        if let Some(memo) = self.objects.lock().expect("no panic while held").get_mut(uid) {
+            memo.looked_at = true;
+        }
+    }
+
+    /// When a pass last ended.
+    pub fn last_end(&self) -> Option<Instant> {
+        *self.last_end.lock().expect("no panic while held")
+    }
+
+    /// The object whose pass runs for longest, and since when.
+    pub fn longest_running(&self) -> Option<(String, Instant)> {
+        let running = self.running.lock().expect("no panic while held");
+        running.iter().min_by_key(|(_, since)| **since).map(|(uid, since)| (uid.clone(), *since))
+    }
+
+    /// Which of these objects are due, and not yet looked at; those that nobody looked at are since `start`.
+    pub fn queue(&self, uids: impl Iterator<Item = String>, start: Instant) -> Queue {
+        let objects = self.objects.lock().expect("no panic while held");
+        let running = self.running.lock().expect("no panic while held");
+        let mut queue = Queue::default();
+        for uid in uids.filter(|uid| !running.contains_key(uid)) {
+            let due = match objects.get(&uid) {
+                Some(memo) if memo.looked_at => memo.due,
+                _ => Some(start),
+            };
+            if let Some(waits) = due.and_then(|due| Instant::now().checked_duration_since(due)) {
+                queue.depth += 1;
+                queue.age = queue.age.max(waits);
+            }
+        }
+        queue
     }
 }

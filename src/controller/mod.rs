@@ -6,23 +6,25 @@ mod classes;
 mod converge;
 mod deletion;
 mod ending;
+mod health;
 mod memo;
 mod object;
 mod observe;
 mod pass;
 mod record;
+mod schema;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::future::{join, join_all, select};
+use futures::future::{Either, join, join_all, select};
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_controller::LeaderElection;
 use k8s_controller::events::EventRecorder;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -32,8 +34,11 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::cloud::{Clouds, Error};
+use crate::metrics::Metrics;
 use crate::model::{Identity, Settings, fanout};
+use health::Gate;
 use memo::Memos;
+use object::Custom;
 
 type Guarded<K> = DeserializeGuard<K>;
 
@@ -44,6 +49,8 @@ pub struct Pace {
     pub idle: Duration,
     /// Between two looks while an execution runs or a connection was just made.
     pub close: Duration,
+    /// After which a pass counts as stuck.
+    pub stuck: Duration,
 }
 
 /// What every pass needs.
@@ -58,6 +65,9 @@ pub struct Context {
     pub settings: Settings,
     /// How often AWS is looked at.
     pub pace: Pace,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    gate: Gate,
     events: EventRecorder,
     memos: Memos,
     claims: claims::Index,
@@ -72,7 +82,14 @@ pub struct Context {
 
 impl Context {
     /// A context that reports events under the settings' controller name.
-    pub fn new(client: Client, clouds: Arc<dyn Clouds>, identity: Identity, settings: Settings, pace: Pace) -> Self {
+    pub fn new(
+        client: Client,
+        clouds: Arc<dyn Clouds>,
+        identity: Identity,
+        settings: Settings,
+        pace: Pace,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let reporter = Reporter { controller: format!("repofanout.dev/{}", settings.controller), instance: None };
         let events = EventRecorder::new(client.clone(), reporter);
         Self {
@@ -81,6 +98,8 @@ impl Context {
             identity,
             settings,
             pace,
+            metrics,
+            gate: Gate::default(),
             events,
             memos: Memos::default(),
             claims: claims::Index::default(),
@@ -115,6 +134,12 @@ impl Context {
     /// Has every class ask itself who uses it.
     fn wake_classes(&self) {
         self.wake_classes.send_replace(());
+    }
+
+    /// Has everything looked at: what came before passes might run was let go.
+    fn wake_all(&self) {
+        self.wake_classes();
+        self.wake_fanouts();
     }
 }
 
@@ -153,43 +178,66 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), String> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let client = context.client.clone();
-    let served = serve(context, &options, async {
-        let _ = stopped.await;
-    });
+    let (drained, drain) = tokio::sync::oneshot::channel::<()>();
+    // Whoever does not lead follows: its caches are filled when it takes over.
+    let serving = async {
+        serve(&context, &options, stopped.map(|_| ())).await;
+        let _ = drained.send(());
+        std::future::pending::<()>().await
+    };
+    let work = async {
+        if context.gate.lead() {
+            context.wake_all();
+        }
+        let _ = drain.await;
+    };
     let Some(lease) = &options.lease else {
         tokio::spawn(async move {
             shutdown.await;
             let _ = stop.send(());
         });
-        served.await;
+        select(std::pin::pin!(serving), std::pin::pin!(work)).await;
         return Ok(());
     };
     // client-go's proportions: 15 s, 10 s and 2 s.
-    let election = LeaderElection::new(client, &lease.namespace, &lease.name, &lease.identity)
+    let election = LeaderElection::new(context.client.clone(), &lease.namespace, &lease.name, &lease.identity)
         .with_lease_duration(lease.duration)
         .with_renew_deadline(lease.duration * 2 / 3)
         .with_retry_period(lease.duration * 2 / 15);
-    let leading = election.with_lease(served);
-    tokio::pin!(leading);
-    tokio::pin!(shutdown);
+    let lost = || format!("the Lease {}/{} was lost to another process; ending", lease.namespace, lease.name);
+    tokio::pin!(serving);
+    let leading = std::pin::pin!(election.with_lease(work));
+    let mut leading = select(leading, serving);
     tokio::select! {
-        finished = &mut leading => {
-            finished.ok_or_else(|| format!("the Lease {}/{} was lost to another process; ending", lease.namespace, lease.name))
-        }
-        () = &mut shutdown => {
-            // A follower has nothing to finish; a leader finishes its passes, then gives the Lease back.
-            let _ = stop.send(());
-            match tokio::time::timeout(Duration::from_secs(25), leading).await {
-                Ok(finished) => finished.ok_or_else(|| "the Lease was lost while ending".to_owned()),
-                Err(_) => Ok(()),
-            }
-        }
+        _ = &mut leading => return Err(lost()),
+        () = shutdown => {}
     }
+    // A follower has nothing to finish; a leader finishes its passes, then gives the Lease back.
+    let _ = stop.send(());
+    if context.gate.open_since().is_some()
+        && let Ok(Either::Left((None, _))) = tokio::time::timeout(Duration::from_secs(25), leading).await
+    {
+        return Err(lost());
+    }
+    election.release().await;
+    Ok(())
 }
 
-async fn serve(context: Arc<Context>, options: &Options, stopped: impl Future<Output = ()> + Send + Sync + 'static) {
+async fn serve(context: &Arc<Context>, options: &Options, stopped: impl Future<Output = ()> + Send + Sync + 'static) {
     let stopped = stopped.shared();
+    let follow = join(follow_namespaces(context), schema::follow(context));
+    let passes = async {
+        schema::established(context).await;
+        passes(context, options, stopped).await;
+    };
+    select(std::pin::pin!(passes), std::pin::pin!(follow)).await;
+}
+
+async fn passes(
+    context: &Arc<Context>,
+    options: &Options,
+    stopped: impl Future<Output = ()> + Send + Sync + Clone + 'static,
+) {
     let config = Config::default().concurrency(options.concurrency);
     let classes =
         Controller::new(Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()), watcher::Config::default());
@@ -198,12 +246,8 @@ async fn serve(context: Arc<Context>, options: &Options, stopped: impl Future<Ou
         .with_config(config.clone())
         .reconcile_all_on(wakes(&context.wake_classes))
         .graceful_shutdown_on(stopped.clone())
-        .run(reconcile_class, on_class_error, Arc::clone(&context))
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                log_failure(&error);
-            }
-        });
+        .run(reconcile_class, on_error, Arc::clone(context))
+        .for_each(log_failed);
     let fanouts = async {
         // Without its class an object would be placed elsewhere: classes are known first.
         let _ = known.wait_until_ready().await;
@@ -219,18 +263,18 @@ async fn serve(context: Arc<Context>, options: &Options, stopped: impl Future<Ou
                 .with_config(config.clone())
                 .reconcile_all_on(wakes(&context.wake_fanouts))
                 .graceful_shutdown_on(stopped.clone())
-                .run(reconcile, on_error, Arc::clone(&context))
-                .for_each(|result| async move {
-                    if let Err(error) = result {
-                        log_failure(&error);
-                    }
-                })
+                .run(reconcile, on_error, Arc::clone(context))
+                .for_each(log_failed)
         });
-        join_all(controllers.collect::<Vec<_>>()).await;
+        let controllers = join_all(controllers.collect::<Vec<_>>());
+        let stores = context.fanouts.lock().expect("no panic while held").clone();
+        let filled = async {
+            let _ = join_all(stores.iter().map(Store::wait_until_ready)).await;
+            context.gate.synced();
+        };
+        join(controllers, filled).await;
     };
-    let passes = join(classes, fanouts);
-    futures::pin_mut!(passes);
-    select(passes, Box::pin(follow_namespaces(&context))).await;
+    join(classes, fanouts).await;
 }
 
 /// Keeps the labels of all namespaces, and has fan-outs look at them again where they change.
@@ -268,24 +312,24 @@ fn log_error(error: &Error) {
     warn!(call, ?code, ?request_id, ?class, %message, "AWS");
 }
 
-fn log_failure(error: &kube::runtime::controller::Error<kube::Error, watcher::Error>) {
-    use kube::runtime::controller::Error::{ObjectNotFound, QueueError, ReconcilerFailed};
-    match error {
+async fn log_failed<T, Q: std::error::Error + 'static>(result: Result<T, controller::Error<kube::Error, Q>>) {
+    use controller::Error::{ObjectNotFound, QueueError, ReconcilerFailed};
+    match result {
         // Deleted while it was queued.
-        ObjectNotFound(_) => {}
-        ReconcilerFailed(kube::Error::Api(status), object) if status.is_conflict() => {
+        Ok(_) | Err(ObjectNotFound(_)) => {}
+        Err(ReconcilerFailed(kube::Error::Api(status), object)) if status.is_conflict() => {
             info!(%object, "the object changed during the pass; looking again");
         }
-        ReconcilerFailed(error, object) => warn!(%object, %error, "the API server did not take a write; trying again"),
-        QueueError(error) => warn!(%error, "the watch was cut; it is taken up again"),
-        other => warn!(error = %other, "the controller stumbled"),
+        Err(ReconcilerFailed(error, object)) => {
+            warn!(%object, %error, "the API server did not take a write; trying again");
+        }
+        Err(QueueError(error)) => warn!(%error, "the watch was cut; it is taken up again"),
+        Err(other) => warn!(error = %other, "the controller stumbled"),
     }
 }
 
 async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let uid = object.uid().unwrap_or_default();
-    let span = info_span!("reconcile", object = %ObjectRef::from_obj(&*object), uid);
-    async move {
+    one_pass(&*object, &context, async {
         match &object.0 {
             Ok(object) if object.meta().deletion_timestamp.is_some() => deletion::run(&context, object).await,
             Ok(object) => pass::run(&context, object).await,
@@ -294,15 +338,12 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
                 Ok(Action::await_change())
             }
         }
-    }
-    .instrument(span)
+    })
     .await
 }
 
 async fn reconcile_class(object: Arc<Guarded<RepoFanoutClass>>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let uid = object.uid().unwrap_or_default();
-    let span = info_span!("reconcile", object = %ObjectRef::from_obj(&*object), uid);
-    async move {
+    one_pass(&*object, &context, async {
         match &object.0 {
             Ok(class) if !context.serves(class) => Ok(Action::await_change()),
             Ok(class) => class::run(&context, class).await,
@@ -311,16 +352,36 @@ async fn reconcile_class(object: Arc<Guarded<RepoFanoutClass>>, context: Arc<Con
                 Ok(Action::await_change())
             }
         }
-    }
-    .instrument(span)
+    })
     .await
 }
 
-fn on_class_error(object: Arc<Guarded<RepoFanoutClass>>, error: &kube::Error, context: Arc<Context>) -> Action {
-    retry(&object.uid().unwrap_or_default(), error, &context)
+/// A pass, if passes may run: in a span of its own, and measured.
+async fn one_pass<K: Custom>(
+    object: &Guarded<K>,
+    context: &Context,
+    pass: impl Future<Output = Result<Action, kube::Error>>,
+) -> Result<Action, kube::Error> {
+    if context.gate.open_since().is_none() {
+        // Everything is looked at once they may.
+        return Ok(Action::await_change());
+    }
+    let uid = object.uid().unwrap_or_default();
+    let span = info_span!("reconcile", object = %ObjectRef::from_obj(object), uid);
+    let begun = Instant::now();
+    context.memos.begun(&uid);
+    let result = pass.instrument(span).await;
+    context.memos.ended(&uid);
+    context.metrics.reconcile_took(K::KIND, begun.elapsed());
+    match &result {
+        Err(kube::Error::Api(status)) if status.is_conflict() => context.metrics.reconciled(K::KIND, "conflict"),
+        Err(_) => context.metrics.reconciled(K::KIND, "error"),
+        Ok(_) => {}
+    }
+    result
 }
 
-fn on_error(object: Arc<Guarded<RepoFanout>>, error: &kube::Error, context: Arc<Context>) -> Action {
+fn on_error<K: Resource>(object: Arc<K>, error: &kube::Error, context: Arc<Context>) -> Action {
     retry(&object.uid().unwrap_or_default(), error, &context)
 }
 

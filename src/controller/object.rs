@@ -29,6 +29,8 @@ pub trait Custom:
     + Serialize
     + DeserializeOwned
 {
+    /// Its kind, as metrics name it.
+    const KIND: &'static str;
     /// The API that serves it.
     fn api(&self, client: Client) -> Api<Self>;
     /// The events of a transition.
@@ -36,6 +38,8 @@ pub trait Custom:
 }
 
 impl Custom for RepoFanout {
+    const KIND: &'static str = "RepoFanout";
+
     fn api(&self, client: Client) -> Api<Self> {
         namespaced(self, client)
     }
@@ -46,6 +50,8 @@ impl Custom for RepoFanout {
 }
 
 impl Custom for RepoFanoutClass {
+    const KIND: &'static str = "RepoFanoutClass";
+
     fn api(&self, client: Client) -> Api<Self> {
         Api::all(client)
     }
@@ -94,8 +100,17 @@ impl<'a, K: Custom> Object<'a, K> {
         self.annotation(key).unwrap_or_default().chars().take(256).collect()
     }
 
+    /// Counts what came of a pass.
+    pub fn count(&self, result: &'static str) {
+        self.context.metrics.reconciled(K::KIND, result);
+    }
+
     /// Puts our finalizer on it, or takes it off.
     pub async fn set_finalizer(&mut self, present: bool) -> Result<(), kube::Error> {
+        if present && self.context.settings.read_only {
+            // Nothing is made that would have to be deleted.
+            return Ok(());
+        }
         let has = self.current.finalizers().iter().any(|f| f == FINALIZER);
         if has == present {
             return Ok(());

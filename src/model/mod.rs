@@ -38,6 +38,8 @@ pub struct Settings {
     pub region: String,
     /// Whether an object without a class is refused.
     pub require_class: bool,
+    /// Whether nothing may be written to AWS.
+    pub read_only: bool,
     /// Which classes are ours: their `spec.controller`.
     pub controller: String,
 }
@@ -53,6 +55,7 @@ impl Settings {
             allow_existing: vec![],
             region: "eu-west-1".into(),
             require_class: false,
+            read_only: false,
             controller: "repofanout".into(),
         }
     }

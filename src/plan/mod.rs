@@ -4,6 +4,7 @@ pub mod delivery;
 pub mod delta;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::api::condition::Reason;
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
@@ -20,6 +21,16 @@ pub struct Step {
     pub resource: Resource,
     /// What.
     pub action: Action,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.action {
+            Action::Create => write!(f, "create {}", self.resource),
+            Action::Update(delta) => write!(f, "update {}: {}", self.resource, delta.describe()),
+            Action::DeleteSpare(arn) => write!(f, "delete the spare connection {arn}"),
+        }
+    }
 }
 
 /// What is done to a resource.
@@ -66,6 +77,8 @@ pub struct Facts<'a> {
     pub settled: Option<&'a BTreeMap<String, String>>,
     /// Whether such a difference is only shown.
     pub detect: bool,
+    /// Whether nothing may be written.
+    pub read_only: bool,
     /// Whether it is not recorded which spec was applied: what differs from a thing
     /// of ours may then be anybody's doing.
     pub unrecorded: bool,

@@ -19,6 +19,18 @@ pub enum Progress {
     Refused(Vec<Refusal>),
 }
 
+impl Progress {
+    /// What came of the pass, in a word.
+    pub fn result(&self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Unchanged => "unchanged",
+            Self::Waiting(..) => "waiting",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
 /// The cloud's words, as the object's readers may see them.
 pub fn said(error: &Error, own: &[&str]) -> String {
     format!("{} said: {}", error.call, arn::filter(&error.message, own))

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 /// What each part may use of the crate.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("api", &["api"]),
     ("model", &["model", "api"]),
     ("plan", &["plan", "model", "api"]),
     ("cloud", &["cloud", "plan", "model"]),
-    ("aws", &["aws", "cloud", "plan", "model"]),
+    ("metrics", &[]),
+    ("aws", &["aws", "metrics", "cloud", "plan", "model"]),
     ("apply", &["cloud", "plan", "model"]),
     ("status", &["cloud", "model", "api"]),
-    ("controller", &["controller", "status", "apply", "plan", "cloud", "model", "api"]),
+    ("controller", &["controller", "metrics", "status", "apply", "plan", "cloud", "model", "api"]),
+    ("server", &["controller", "metrics"]),
     ("cli", &["model"]),
 ];
 

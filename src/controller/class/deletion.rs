@@ -32,6 +32,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     }
     let mut held = Object::new(context, object);
     let name = object.name_any();
+    held.count("deleting");
     if held.abandoned(&held.status().resources).await {
         return release(context, held).await;
     }

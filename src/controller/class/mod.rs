@@ -11,7 +11,7 @@ use kube::runtime::controller::Action as Requeue;
 use tracing::warn;
 
 use super::classes::ClassKey;
-use super::converge::{Ledger, Stop, converge, intent, surely_not_made};
+use super::converge::{Ledger, Stop, converge, intent, read_only, surely_not_made};
 use super::ending::Outcome;
 use super::object::Object;
 use super::observe;
@@ -206,6 +206,7 @@ impl Pass<'_> {
             adopt: none,
             settled: (!changed).then_some(recorded),
             detect: false,
+            read_only: self.context.settings.read_only,
             unrecorded: applied.is_none(),
         }
     }
@@ -269,6 +270,9 @@ impl Pass<'_> {
         let gone: Vec<String> = known.keys().filter(|name| !class.connections.contains_key(*name)).cloned().collect();
         if gone.is_empty() && former.is_empty() {
             return Ok(());
+        }
+        if self.context.settings.read_only {
+            return Err(read_only("clean up what is not shared any more"));
         }
         let behind = self.context.behind(&class.name, self.object.current.metadata.generation);
         if behind > 0 {
@@ -350,6 +354,7 @@ impl Pass<'_> {
                 None => (Progress::Settled, self.next_look(&next)),
             },
         };
+        self.object.count(progress.result());
         let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
         let full = self.saw.full;
         if let Some(class) = &self.class {

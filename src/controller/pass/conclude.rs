@@ -44,6 +44,7 @@ impl Pass<'_> {
 
     /// Says that nothing is looked at, and waits until that is taken back.
     pub(super) async fn suspend(mut self) -> Result<Requeue, kube::Error> {
+        self.object.count("suspended");
         let next = status::suspended(&self.object.status(), self.object.current.metadata.generation);
         self.object.set_status(next).await?;
         self.context.memos.looked(&self.object.uid(), false, self.key);
@@ -71,10 +72,15 @@ impl Pass<'_> {
                 None => (Progress::Settled, self.next_look(interval)),
             },
         };
+        self.object.count(progress.result());
         let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
         let looked = !matches!(progress, Progress::Unchanged);
         let former = self.saw.former.take().unwrap_or_else(|| self.former());
         let mut before = self.object.status();
+        if before.delivered.is_none() && self.saw.delivered.is_some() {
+            let created = self.object.current.metadata.creation_timestamp.as_ref().map_or(self.now, |t| t.0);
+            self.context.metrics.became_ready(Duration::try_from(self.now.duration_since(created)).unwrap_or_default());
+        }
         if let Some(resources) = self.saw.resources.take() {
             before.placement = self.saw.place.as_ref().map(Placement::status);
             before.resources = resources;

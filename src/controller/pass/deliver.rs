@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Pass, Ready, Stop};
 use crate::api::RELEASE_REQUESTED_AT;
 use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
+use crate::controller::converge::read_only;
 use crate::model::execution::{Execution, ExecutionState, Failure, Target};
 use crate::model::names;
 use crate::model::observed::{BucketView, Observed};
@@ -81,6 +82,9 @@ impl Pass<'_> {
             (false, Some(cause)) => (names::token(&[&uid, cause.as_str(), newest]), cause.as_str().to_owned()),
             (false, None) => return Ok(()),
         };
+        if self.context.settings.read_only {
+            return Err(read_only(&format!("start an execution: {why}")));
+        }
         self.object.confirm_status(self.object.status()).await?;
         ready.cloud.pipelines.start(&ready.names.base, &token).await?;
         let note = format!("started an execution: {why}");

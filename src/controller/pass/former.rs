@@ -3,6 +3,7 @@
 use super::{Pass, Ready, Stop};
 use crate::api::condition::Reason;
 use crate::api::status::FormerStatus;
+use crate::controller::converge::read_only;
 use crate::controller::deletion::{Held, end_former};
 use crate::controller::ending::Outcome;
 use crate::model::execution::ExecutionState;
@@ -23,6 +24,9 @@ impl Pass<'_> {
         let mut former = self.former();
         if former.is_empty() || !self.delivered_here(ready) {
             return Ok(());
+        }
+        if self.context.settings.read_only {
+            return Err(read_only("clean up what is not used any more"));
         }
         // What is used now is compared with what is recorded: it has to be.
         self.record_former(&former).await?;

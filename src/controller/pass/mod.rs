@@ -311,6 +311,7 @@ impl Pass<'_> {
             adopt: &fanout.adopt,
             settled: (!changed).then_some(&status.resources),
             detect: fanout.detect_drift,
+            read_only: self.context.settings.read_only,
             unrecorded: status.applied_generation.is_none(),
         };
         converge(cloud, |arn| ready.desire(arn), &mut observed, facts, self.now, self).await?;

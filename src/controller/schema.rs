@@ -1,0 +1,74 @@
+//! The CustomResourceDefinitions that the cluster has: a newer schema than this program's is fine, with an older one fields that it
+//! writes would be lost.
+
+use futures::StreamExt;
+use futures::future::join;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::wait::{await_condition, conditions::is_crd_established};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, CustomResourceExt, ResourceExt};
+use tracing::{error, info, warn};
+
+use super::Context;
+use crate::api::{RepoFanout, RepoFanoutClass, SCHEMA, SCHEMA_ANNOTATION};
+
+/// Waits, visibly, until the API server knows the resources.
+pub async fn established(context: &Context) {
+    for name in [RepoFanoutClass::crd_name(), RepoFanout::crd_name()] {
+        let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+        while let Err(error) = await_condition(api.clone(), name, is_crd_established()).await {
+            warn!(%error, "the API server does not tell of {name}; asking again");
+        }
+    }
+}
+
+/// Follows both resources for ever: passes stop while one is older than this program, and begin again once it is not.
+pub async fn follow(context: &Context) {
+    join(one(context, RepoFanoutClass::crd_name()), one(context, RepoFanout::crd_name())).await;
+}
+
+async fn one(context: &Context, name: &'static str) {
+    let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = watcher(api, config).default_backoff();
+    futures::pin_mut!(events);
+    let mut listed = false;
+    while let Some(event) = events.next().await {
+        let crd = match event {
+            Ok(watcher::Event::Apply(crd) | watcher::Event::InitApply(crd)) => Some(crd),
+            Ok(watcher::Event::Delete(_)) => None,
+            Ok(watcher::Event::Init) => {
+                listed = false;
+                continue;
+            }
+            Ok(watcher::Event::InitDone) if listed => continue,
+            Ok(watcher::Event::InitDone) => None,
+            Err(error) => {
+                warn!(%error, "the watch of CustomResourceDefinition {name} was cut; it is taken up again");
+                continue;
+            }
+        };
+        listed = true;
+        let wrong = wrong(name, crd.as_ref());
+        if let Some(wrong) = &wrong {
+            error!("{wrong}");
+        }
+        if context.gate.schema(name, wrong) {
+            info!("the cluster's schema can be used");
+            context.wake_all();
+        }
+    }
+}
+
+fn wrong(name: &str, crd: Option<&CustomResourceDefinition>) -> Option<String> {
+    let Some(crd) = crd else {
+        return Some(format!("there is no CustomResourceDefinition {name}: apply what `repofanout crd` prints"));
+    };
+    let schema: u32 = crd.annotations().get(SCHEMA_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(0);
+    (schema < SCHEMA).then(|| {
+        format!(
+            "CustomResourceDefinition {name} has schema {schema}, and this version needs {SCHEMA} or newer; nothing is written. Apply what \
+             `repofanout crd` prints, or upgrade the chart with crds.enabled"
+        )
+    })
+}

@@ -1,0 +1,65 @@
+//! `/metrics`, `/livez` and `/readyz`.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::controller::Context;
+use crate::metrics::{Metrics, Snapshot};
+
+/// What there is to tell of; before the controller has its context, that it is on its way.
+#[derive(Default)]
+pub struct Told {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The controller, once it has what it needs.
+    pub context: OnceLock<Arc<Context>>,
+}
+
+/// Answers on this address from now on.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn start(address: SocketAddr, told: Arc<Told>) -> Result<(), String> {
+    let listener = TcpListener::bind(address).await.map_err(|e| format!("--listen {address}: {e}"))?;
+    let address = listener.local_addr().map_err(|e| format!("--listen {address}: {e}"))?;
+    info!(%address, "answering /metrics, /livez and /readyz");
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .with_state(told);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(())
+}
+
+async fn metrics(State(told): State<Arc<Told>>) -> impl IntoResponse {
+    let snapshot = told.context.get().map_or_else(Snapshot::default, |context| context.snapshot());
+    let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content)], told.metrics.encode(&snapshot))
+}
+
+async fn livez(State(told): State<Arc<Told>>) -> impl IntoResponse {
+    answer(told.context.get().map_or(Ok(()), |context| context.alive()))
+}
+
+async fn readyz(State(told): State<Arc<Told>>) -> impl IntoResponse {
+    let starting =
+        || Err("starting: the cluster and AWS are asked who we are; the log says what is missing".to_owned());
+    answer(told.context.get().map_or_else(starting, |context| context.ready()))
+}
+
+fn answer(state: Result<(), String>) -> (StatusCode, String) {
+    match state {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
