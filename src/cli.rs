@@ -22,19 +22,24 @@ pub struct Cli {
 pub enum Command {
     /// Serves RepoFanout objects until it is told to end.
     Run(Box<Run>),
+    /// Tells what is missing in the cluster and in AWS; writes nothing in either.
+    Check(Box<Check>),
+    /// Shows what would be written to AWS for a manifest; writes nothing, in AWS or in the cluster.
+    Plan(Box<Plan>),
     /// Prints the CustomResourceDefinitions, or writes them into a folder.
     Crd {
         /// The folder; one file a resource.
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Prints the IAM policy that the operator needs: what it calls, on names with its prefix.
-    Policy(Policy),
+    /// Prints the IAM policies that the operator needs: its own, which covers what it calls on names with its prefix, and the
+    /// permissions boundary of the roles that it makes.
+    IamPolicy(IamPolicy),
 }
 
-/// What the policy is printed for; the same settings as those of `run`.
+/// What the policies are printed for; the same settings as those of `run`.
 #[derive(Args, Debug)]
-pub struct Policy {
+pub struct IamPolicy {
     /// The AWS account, twelve digits.
     #[arg(long)]
     pub account: String,
@@ -48,8 +53,24 @@ pub struct Policy {
     pub partition: String,
 
     /// What every generated AWS name begins with.
-    #[arg(long, env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
+    #[arg(long, visible_alias = "prefix", env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
     pub name_prefix: String,
+
+    /// Name of the IAM policy that is the boundary; the operator is to run with the same. May be repeated, for classes that name one.
+    #[arg(
+        long = "permissions-boundary",
+        env = "REPOFANOUT_PERMISSIONS_BOUNDARY",
+        default_value = "repofanout-boundary"
+    )]
+    pub permissions_boundaries: Vec<String>,
+
+    /// Prints this document alone, as `aws iam create-policy --policy-document` takes it.
+    #[arg(long, value_enum)]
+    pub only: Option<Document>,
+
+    /// ARN of the operator's role: prints a service control policy, too, by which nobody else writes our ownership tags.
+    #[arg(long)]
+    pub guard: Option<String>,
 
     /// ARN patterns of existing AWS resources that objects may refer to.
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
@@ -60,9 +81,20 @@ pub struct Policy {
     pub assume_roles: Vec<String>,
 }
 
-/// Settings of `run`.
+/// What `iam-policy` prints.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// The operator's policy.
+    Operator,
+    /// The permissions boundary of the roles that it makes.
+    Boundary,
+    /// The service control policy.
+    Guard,
+}
+
+/// What holds for every object; the same for `run`, `check` and `plan`.
 #[derive(Args, Debug)]
-pub struct Run {
+pub struct Shared {
     /// Which cluster the ownership tags in AWS name. The uid of the namespace kube-system if left out.
     #[arg(long, env = "REPOFANOUT_CLUSTER_ID")]
     pub cluster_id: Option<String>,
@@ -87,6 +119,11 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_S3_PATH_STYLE")]
     pub s3_path_style: bool,
 
+    /// Name of the IAM policy that bounds the roles of pipelines, as `iam-policy` prints it; each account has its own. A class may name
+    /// another one.
+    #[arg(long, env = "REPOFANOUT_PERMISSIONS_BOUNDARY")]
+    pub permissions_boundary: Option<String>,
+
     /// Refuses objects without a RepoFanoutClass.
     #[arg(long, env = "REPOFANOUT_REQUIRE_CLASS")]
     pub require_class: bool,
@@ -94,14 +131,6 @@ pub struct Run {
     /// A namespace whose objects are served; may be repeated. All if left out.
     #[arg(long = "watch-namespace", env = "REPOFANOUT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-
-    /// How many objects are worked on at once.
-    #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: u16,
-
-    /// How often executions are looked at while none runs, such as 60s.
-    #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
-    pub poll_interval: Duration,
 
     /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the classes that it serves.
     #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = "repofanout")]
@@ -114,6 +143,22 @@ pub struct Run {
     /// Namespace of the Lease. The one that the process runs in if left out.
     #[arg(long, env = "POD_NAMESPACE")]
     pub lease_namespace: Option<String>,
+}
+
+/// Settings of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// What holds for every object.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// How many objects are worked on at once.
+    #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+
+    /// How often executions are looked at while none runs, such as 60s.
+    #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
+    pub poll_interval: Duration,
 
     /// How long the Lease holds without being renewed; another process takes over after that.
     #[arg(long, env = "REPOFANOUT_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
@@ -142,6 +187,39 @@ pub struct Run {
     /// How it is logged.
     #[arg(long, env = "REPOFANOUT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Settings of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// What holds for every object.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// ARN of the role or user whose permissions are checked, to be asked by somebody else before it has the keys. The one whose
+    /// credentials this process has if left out.
+    #[arg(long)]
+    pub principal: Option<String>,
+}
+
+/// Settings of `plan`.
+#[derive(Args, Debug)]
+pub struct Plan {
+    /// What holds for every object.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// The manifest: RepoFanouts, and RepoFanoutClasses in the place of those in the cluster. `-` is standard input.
+    #[arg(long, short)]
+    pub file: PathBuf,
+
+    /// Namespace of objects that name none.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+
+    /// Asks no cluster: objects are new, classes are those of the file. Needs --cluster-id.
+    #[arg(long, requires = "cluster_id")]
+    pub offline: bool,
 }
 
 /// How a log line looks.

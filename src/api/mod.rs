@@ -53,6 +53,20 @@ pub fn crds() -> Vec<(&'static str, String)> {
     vec![("repofanouts.yaml", yaml(RepoFanout::crd())), ("repofanoutclasses.yaml", yaml(RepoFanoutClass::crd()))]
 }
 
+/// Why this version cannot write to the resource, if it cannot: a schema that is newer is fine, with an older one fields would be lost.
+pub fn unusable(name: &str, crd: Option<&CustomResourceDefinition>) -> Option<String> {
+    let Some(crd) = crd else {
+        return Some(format!("there is no CustomResourceDefinition {name}: apply what `repofanout crd` prints"));
+    };
+    let schema: u32 = crd.annotations().get(SCHEMA_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(0);
+    (schema < SCHEMA).then(|| {
+        format!(
+            "CustomResourceDefinition {name} has schema {schema}, and this version needs {SCHEMA} or newer; nothing is written. Apply what \
+             `repofanout crd` prints, or upgrade the chart with crds.enabled"
+        )
+    })
+}
+
 /// Without `nullable` the API server prunes nulls, so that for CEL, too, a field
 /// is either set or not.
 fn strip_nullable(value: &mut Value) {

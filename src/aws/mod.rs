@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod limit;
 mod notification_rule;
+mod permissions;
 mod pipeline;
 mod role;
 mod topic;
@@ -58,6 +59,7 @@ pub struct Aws {
     config: SdkConfig,
     path_style: bool,
     identity: Identity,
+    arn: String,
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
@@ -109,17 +111,31 @@ impl Aws {
                 error::classify("sts:GetCallerIdentity", e)
             )
         })?;
-        let arn = caller.arn().unwrap_or_default();
+        let arn = caller.arn().unwrap_or_default().to_owned();
         let identity = Identity {
             account: caller.account().unwrap_or_default().to_owned(),
-            partition: Arn::parse(arn).map_or("aws", |a| a.partition).to_owned(),
+            partition: Arn::parse(&arn).map_or("aws", |a| a.partition).to_owned(),
         };
-        Ok(Self { config, path_style, identity, limits: Arc::default(), metrics, read_only, clouds: Mutex::default() })
+        Ok(Self {
+            config,
+            path_style,
+            identity,
+            arn,
+            limits: Arc::default(),
+            metrics,
+            read_only,
+            clouds: Mutex::default(),
+        })
     }
 
     /// Whose credentials they are.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// ARN of the user, or of the role's session.
+    pub fn arn(&self) -> &str {
+        &self.arn
     }
 
     /// The operator's own region.

@@ -11,6 +11,7 @@ mod memo;
 mod object;
 mod observe;
 mod pass;
+mod preview;
 mod record;
 mod schema;
 
@@ -36,6 +37,11 @@ use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::cloud::{Clouds, Error};
 use crate::metrics::Metrics;
 use crate::model::{Identity, Settings, fanout};
+pub use class::preview as preview_class;
+pub use converge::Stop;
+pub use pass::preview;
+pub use preview::{Preview, why};
+
 use health::Gate;
 use memo::Memos;
 use object::Custom;

@@ -6,11 +6,11 @@ use futures::future::join;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, CustomResourceExt, ResourceExt};
+use kube::{Api, CustomResourceExt};
 use tracing::{error, info, warn};
 
 use super::Context;
-use crate::api::{RepoFanout, RepoFanoutClass, SCHEMA, SCHEMA_ANNOTATION};
+use crate::api::{self, RepoFanout, RepoFanoutClass};
 
 /// Waits, visibly, until the API server knows the resources.
 pub async fn established(context: &Context) {
@@ -49,7 +49,7 @@ async fn one(context: &Context, name: &'static str) {
             }
         };
         listed = true;
-        let wrong = wrong(name, crd.as_ref());
+        let wrong = api::unusable(name, crd.as_ref());
         if let Some(wrong) = &wrong {
             error!("{wrong}");
         }
@@ -58,17 +58,4 @@ async fn one(context: &Context, name: &'static str) {
             context.wake_all();
         }
     }
-}
-
-fn wrong(name: &str, crd: Option<&CustomResourceDefinition>) -> Option<String> {
-    let Some(crd) = crd else {
-        return Some(format!("there is no CustomResourceDefinition {name}: apply what `repofanout crd` prints"));
-    };
-    let schema: u32 = crd.annotations().get(SCHEMA_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(0);
-    (schema < SCHEMA).then(|| {
-        format!(
-            "CustomResourceDefinition {name} has schema {schema}, and this version needs {SCHEMA} or newer; nothing is written. Apply what \
-             `repofanout crd` prints, or upgrade the chart with crds.enabled"
-        )
-    })
 }

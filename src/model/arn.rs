@@ -34,6 +34,11 @@ pub fn bucket(partition: &str, name: &str) -> String {
     format!("arn:{partition}:s3:::{name}")
 }
 
+/// ARN of an IAM policy of the account; a name that is an ARN already stays.
+pub fn policy(partition: &str, account: &str, name: &str) -> String {
+    if name.starts_with("arn:") { name.to_owned() } else { format!("arn:{partition}:iam::{account}:policy/{name}") }
+}
+
 /// `text` without the ARNs that are not among `own`: AWS's messages may name
 /// what belongs to other namespaces.
 pub fn filter(text: &str, own: &[&str]) -> String {

@@ -147,7 +147,10 @@ impl Class {
         let parsed = Self {
             name: owner.name.clone(),
             tags: spec.tags.clone().unwrap_or_default(),
-            permissions_boundary: spec.permissions_boundary_arn.clone(),
+            permissions_boundary: spec
+                .permissions_boundary_arn
+                .clone()
+                .or_else(|| settings.permissions_boundary.clone()),
             kms_key: spec.kms_key_arn.clone(),
             retention_days: artifacts.as_ref().and_then(|a| a.retention_days).unwrap_or(30),
             artifacts: artifacts.map(|a| source(a.bucket_name, a.existing_bucket)),

@@ -171,7 +171,10 @@ impl Fanout {
                 |c| c.place.region.clone(),
             ),
             name_prefix: class.map_or_else(|| settings.name_prefix.clone(), |c| c.name_prefix.clone()),
-            permissions_boundary: class.and_then(|c| c.permissions_boundary.clone()),
+            permissions_boundary: match class {
+                Some(class) => class.permissions_boundary.clone(),
+                None => settings.permissions_boundary.clone(),
+            },
             kms_key: class.and_then(|c| c.kms_key.clone()),
             shared_role: None,
             connection: terms.connection(spec)?,

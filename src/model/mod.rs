@@ -38,6 +38,8 @@ pub struct Settings {
     pub region: String,
     /// Whether an object without a class is refused.
     pub require_class: bool,
+    /// Name of the IAM policy that bounds the roles of those that name no boundary themselves; each account has its own.
+    pub permissions_boundary: Option<String>,
     /// Whether nothing may be written to AWS.
     pub read_only: bool,
     /// Which classes are ours: their `spec.controller`.
@@ -55,6 +57,7 @@ impl Settings {
             allow_existing: vec![],
             region: "eu-west-1".into(),
             require_class: false,
+            permissions_boundary: None,
             read_only: false,
             controller: "repofanout".into(),
         }

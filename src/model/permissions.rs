@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::arn;
 use super::desired::ROLE_PATH;
 
 /// What the policy is printed for.
@@ -17,6 +18,8 @@ pub struct Scope {
     pub name_prefix: String,
     /// ARN patterns of existing things that objects may refer to.
     pub allow_existing: Vec<String>,
+    /// Names, or ARNs, of the policies that bound the roles that the operator makes.
+    pub boundaries: Vec<String>,
     /// ARNs of the roles by which classes reach other accounts.
     pub assume_roles: Vec<String>,
 }
@@ -27,6 +30,8 @@ pub fn policy(scope: &Scope) -> Value {
     let Scope { partition, account, region, name_prefix, .. } = scope;
     let regional = |service: &str, resource: &str| format!("arn:{partition}:{service}:{region}:{account}:{resource}");
     let bucket = format!("arn:{partition}:s3:::{name_prefix}*");
+    let roles = format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*");
+    let boundaries: Vec<String> = scope.boundaries.iter().map(|name| arn::policy(partition, account, name)).collect();
     let service_role = "role/aws-service-role/codestar-notifications.amazonaws.com/*";
     let mut statements = vec![
         json!({
@@ -74,16 +79,24 @@ pub fn policy(scope: &Scope) -> Value {
             "Sid": "Roles",
             "Effect": "Allow",
             "Action": [
-                "iam:CreateRole", "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:GetRole", "iam:GetRolePolicy",
-                "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:TagRole", "iam:UpdateAssumeRolePolicy",
+                "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:GetRole", "iam:GetRolePolicy", "iam:TagRole",
+                "iam:UpdateAssumeRolePolicy",
             ],
-            "Resource": format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*"),
+            "Resource": roles,
+        }),
+        json!({
+            // Whoever makes roles and passes them on has the permissions of all of them: they are bound.
+            "Sid": "BoundRoles",
+            "Effect": "Allow",
+            "Action": ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"],
+            "Resource": roles,
+            "Condition": {"StringEquals": {"iam:PermissionsBoundary": boundaries}},
         }),
         json!({
             "Sid": "PassRoles",
             "Effect": "Allow",
             "Action": "iam:PassRole",
-            "Resource": format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*"),
+            "Resource": roles,
             "Condition": {"StringEquals": {"iam:PassedToService": "codepipeline.amazonaws.com"}},
         }),
         json!({
@@ -146,6 +159,79 @@ pub fn policy(scope: &Scope) -> Value {
         }));
     }
     json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// What no role that the operator makes can go beyond, whatever its own policy says: copying, between buckets with the operator's
+/// prefix or that it may use, over the account's connections.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html>
+pub fn boundary(scope: &Scope) -> Value {
+    let Scope { partition, account, region, name_prefix, .. } = scope;
+    let connections = ["codeconnections", "codestar-connections"]
+        .map(|service| format!("arn:{partition}:{service}:{region}:{account}:connection/*"));
+    let mut buckets = vec![format!("arn:{partition}:s3:::{name_prefix}*")];
+    buckets.extend(scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some("s3")).cloned());
+    let objects: Vec<String> = buckets.iter().map(|bucket| format!("{bucket}/*")).collect();
+    let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
+    json!({"Version": "2012-10-17", "Statement": [
+        {
+            "Sid": "Connections",
+            "Effect": "Allow",
+            "Action": both(&["UseConnection"]),
+            "Resource": connections,
+        },
+        {
+            "Sid": "Buckets",
+            "Effect": "Allow",
+            "Action": ["s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"],
+            "Resource": buckets,
+            "Condition": same_account,
+        },
+        {
+            "Sid": "Objects",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
+            "Resource": objects,
+            "Condition": same_account,
+        },
+        {
+            "Sid": "Keys",
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+            "Resource": format!("arn:{partition}:kms:{region}:{account}:key/*"),
+            "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+        },
+    ]})
+}
+
+/// A service control policy: nobody but this principal writes our ownership tags, where the service tells AWS the keys.
+/// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html>
+pub fn guard(principal: &str) -> Value {
+    let mut actions = both(&["TagResource", "UntagResource"]);
+    actions.extend(
+        [
+            "codepipeline:TagResource",
+            "codepipeline:UntagResource",
+            "codestar-notifications:TagResource",
+            "codestar-notifications:UntagResource",
+            "iam:TagRole",
+            "iam:UntagRole",
+            "s3:TagResource",
+            "s3:UntagResource",
+            "sns:TagResource",
+            "sns:UntagResource",
+        ]
+        .map(str::to_owned),
+    );
+    json!({"Version": "2012-10-17", "Statement": [{
+        "Sid": "RepoFanoutOwnershipTags",
+        "Effect": "Deny",
+        "Action": actions,
+        "Resource": "*",
+        "Condition": {
+            "ForAnyValue:StringLike": {"aws:TagKeys": ["repofanout.dev/*"]},
+            "ArnNotLike": {"aws:PrincipalArn": principal},
+        },
+    }]})
 }
 
 /// What looking at existing things takes, on the patterns that the settings allow.

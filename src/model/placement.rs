@@ -126,6 +126,11 @@ impl Placement {
         format!("https://{}.{domain}/codesuite", self.region)
     }
 
+    /// ARN of a connection with this id.
+    pub fn connection(&self, id: &str) -> String {
+        format!("arn:{}:codeconnections:{}:{}:connection/{id}", self.partition, self.region, self.account)
+    }
+
     /// The page where a person authorizes the connection.
     pub fn authorize_url(&self, connection_arn: &str) -> String {
         let id = connection_arn.rsplit('/').next().unwrap_or_default();

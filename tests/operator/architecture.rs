@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What each part may use of the crate.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("api", &["api"]),
     ("model", &["model", "api"]),
     ("plan", &["plan", "model", "api"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("controller", &["controller", "metrics", "status", "apply", "plan", "cloud", "model", "api"]),
     ("server", &["controller", "metrics"]),
     ("cli", &["model"]),
+    ("commands", &["commands", "cli", "server", "controller", "aws", "metrics", "cloud", "model", "api"]),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -105,6 +105,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         region: REGION.into(),
         name_prefix: "rf-".into(),
         allow_existing: vec![],
+        boundaries: vec!["bound".into()],
         assume_roles: vec![],
     };
     let printed = policy(&scope);

@@ -1,6 +1,9 @@
 //! One pass over a class: what it shares is made, its connections are watched, and its fan-outs are told.
 
 mod deletion;
+mod preview;
+
+pub use preview::preview;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -101,13 +104,19 @@ struct Saw {
 
 impl Pass<'_> {
     async fn prepare(&mut self) -> Result<(Class, Cloud), Stop> {
+        let decided = self.decide().await?;
+        self.object.set_finalizer(true).await?;
+        Ok(decided)
+    }
+
+    /// Validates and decides the placement; writes nothing.
+    async fn decide(&mut self) -> Result<(Class, Cloud), Stop> {
         let Context { settings, identity, clouds, .. } = self.context;
         let class = Class::parse(&self.object.current, settings, identity)?;
         self.saw.interval = Some(class.interval);
         if let Some(recorded) = &self.object.status().placement {
             class.place.keep(recorded)?;
         }
-        self.object.set_finalizer(true).await?;
         let cloud = clouds.cloud(class.access.as_ref(), &class.place.region).await;
         Ok((class, cloud))
     }
@@ -211,12 +220,17 @@ impl Pass<'_> {
         }
     }
 
+    /// What it shares, with the connections that are known.
+    fn desire(&self, class: &Class) -> Desired {
+        let known = self.saw.connections.clone().unwrap_or_else(|| self.object.status().connections);
+        let arns: Vec<&str> = class.connections.keys().filter_map(|n| known.get(n)?.arn.as_deref()).collect();
+        Desired::of_class(class, &arns)
+    }
+
     /// Buckets, topic, and the role that covers them and all connections.
     async fn shared(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
         let status = self.object.status();
-        let known = self.saw.connections.clone().unwrap_or_else(|| status.connections.clone());
-        let arns: Vec<&str> = class.connections.keys().filter_map(|n| known.get(n)?.arn.as_deref()).collect();
-        let desired = Desired::of_class(class, &arns);
+        let desired = self.desire(class);
         let none = BTreeSet::new();
         let mut observed = observe::observe(cloud, &desired, &class.owner, &status.resources, false).await?;
         let facts = self.facts(class, &status.resources, &none);

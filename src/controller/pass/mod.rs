@@ -3,8 +3,10 @@
 mod conclude;
 mod deliver;
 mod former;
+mod preview;
 
 pub use deliver::created_at;
+pub use preview::preview;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -123,8 +125,19 @@ impl Ready {
 }
 
 impl Pass<'_> {
-    /// Validates, decides the placement, takes hold of the object.
+    /// Decides, and takes hold of the object.
     async fn prepare(&mut self) -> Result<Ready, Stop> {
+        let ready = self.decide().await?;
+        self.object.set_finalizer(true).await?;
+        if let Some(recorded) = self.object.status().placement.filter(|r| r.class != ready.place.class) {
+            self.depart(recorded, &ready.place).await?;
+        }
+        self.saw.place = Some(ready.place.clone());
+        Ok(ready)
+    }
+
+    /// Validates and decides the placement; writes nothing.
+    async fn decide(&mut self) -> Result<Ready, Stop> {
         let Context { identity, clouds, .. } = self.context;
         let class = self.class.as_ref().map(|class| self.context.parse_class(class)).transpose()?;
         let fanout = self.context.fanout(&self.object.current, class.as_ref())?;
@@ -156,11 +169,6 @@ impl Pass<'_> {
         if recorded.is_none() {
             self.refuse_second_place(&place).await?;
         }
-        self.object.set_finalizer(true).await?;
-        if let Some(recorded) = recorded.filter(|r| r.class != place.class) {
-            self.depart(recorded, &place).await?;
-        }
-        self.saw.place = Some(place.clone());
         Ok(Ready { names: Computed::new(&place), fanout, place, cloud, shared })
     }
 
@@ -278,18 +286,26 @@ impl Pass<'_> {
         Duration::from_millis(hasher.finish() % (u64::from(fanouts) * 100))
     }
 
-    /// Looks at everything and makes it what it is to be.
-    async fn full_look(&mut self, ready: &Ready) -> Result<Observed, Stop> {
-        let Ready { fanout, place, names, cloud, shared } = ready;
+    /// Looks at all that the object is to have.
+    async fn observe(&self, ready: &Ready) -> Result<Observed, Stop> {
+        let Ready { fanout, cloud, shared, .. } = ready;
         let status = self.object.status();
         let known = shared.connection.as_ref().map(|c| c.arn.as_str());
         let arn = known.or_else(|| status.connection.as_ref().and_then(|c| c.arn.as_deref()));
-        let desired = ready.desire(arn);
         let adopts = fanout.adopt.contains(&Resource::Connection);
-        let mut observed = observe::observe(cloud, &desired, &fanout.owner, &status.resources, adopts).await?;
+        let mut observed =
+            observe::observe(cloud, &ready.desire(arn), &fanout.owner, &status.resources, adopts).await?;
         if let Some(shared) = &shared.connection {
             observed.connection = Some(shared.clone());
         }
+        Ok(observed)
+    }
+
+    /// Looks at everything and makes it what it is to be.
+    async fn full_look(&mut self, ready: &Ready) -> Result<Observed, Stop> {
+        let Ready { fanout, place, names, cloud, .. } = ready;
+        let status = self.object.status();
+        let mut observed = self.observe(ready).await?;
         self.saw.connection = observed.connection.clone();
 
         let executions = match &observed.pipeline {

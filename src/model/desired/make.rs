@@ -4,6 +4,7 @@ use super::{
     Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired, Lifecycle,
     NotificationRule, Pipeline, Role, SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
 };
+use crate::model::arn;
 use crate::model::class::Class;
 use crate::model::execution::Target;
 use crate::model::fanout::{ConnectionSource, Fanout, Source};
@@ -181,7 +182,7 @@ impl Common<'_> {
             name: name.to_owned(),
             trust: policy::trust(),
             policy: policy::role(&self.place.partition, &self.place.account, reach),
-            boundary: boundary.cloned(),
+            boundary: boundary.map(|name| arn::policy(&self.place.partition, &self.place.account, name)),
             tags,
         }
     }

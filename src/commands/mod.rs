@@ -1,0 +1,49 @@
+//! What the commands do: each connects to what it needs, and hands over.
+
+pub mod check;
+pub mod plan;
+pub mod print;
+pub mod run;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+
+use crate::aws::{self, Aws};
+use crate::cli::Shared;
+use crate::model::Settings;
+
+async fn client() -> Result<Client, String> {
+    Client::try_default()
+        .await
+        .map_err(|e| format!("no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG"))
+}
+
+/// The id that the command line gives, or else the cluster's own.
+async fn cluster_id(shared: &Shared, client: &Client) -> Result<String, String> {
+    if let Some(id) = &shared.cluster_id {
+        return Ok(id.clone());
+    }
+    let api: Api<Namespace> = Api::all(client.clone());
+    let namespace = api.get("kube-system").await.map_err(|e| {
+        format!("the namespace kube-system tells no uid: {e}; allow it to be read, or give --cluster-id")
+    })?;
+    namespace.metadata.uid.ok_or_else(|| "the namespace kube-system has no uid; give --cluster-id".to_owned())
+}
+
+fn aws_options(shared: &Shared, read_only: bool) -> aws::Options {
+    aws::Options { region: shared.region.clone(), path_style: shared.s3_path_style, read_only }
+}
+
+fn settings(shared: &Shared, cluster_id: String, aws: &Aws, read_only: bool) -> Settings {
+    Settings {
+        cluster_id,
+        name_prefix: shared.name_prefix.clone(),
+        allow_names: shared.allow_names,
+        allow_existing: shared.allow_existing.clone(),
+        region: aws.home().to_owned(),
+        require_class: shared.require_class,
+        read_only,
+        permissions_boundary: shared.permissions_boundary.clone(),
+        controller: shared.controller_name.clone(),
+    }
+}

@@ -1,0 +1,49 @@
+//! `repofanout crd` and `repofanout iam-policy`: what the program knows of itself.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::api;
+use crate::cli::IamPolicy;
+use crate::model::permissions::{self, Scope};
+
+/// The CustomResourceDefinitions, one file a resource if there is a folder for them.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn crds(output: Option<&Path>) -> Result<(), String> {
+    for (file, yaml) in api::crds() {
+        match &output {
+            None => println!("---\n{yaml}"),
+            Some(folder) => {
+                let path = folder.join(file);
+                std::fs::write(&path, yaml).map_err(|e| format!("{}: {e}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the operator, and the roles that it makes, may do.
+///
+/// # Errors
+/// A document is asked for alone that is not there.
+pub fn iam_policy(policy: IamPolicy) -> Result<(), String> {
+    let IamPolicy { account, region, partition, name_prefix, allow_existing, assume_roles, .. } = policy;
+    let boundaries = policy.permissions_boundaries;
+    let scope = Scope { partition, account, region, name_prefix, allow_existing, assume_roles, boundaries };
+    let mut documents = json!({"operator": permissions::policy(&scope), "boundary": permissions::boundary(&scope)});
+    if let Some(principal) = &policy.guard {
+        documents["guard"] = permissions::guard(principal);
+    }
+    let printed = match policy.only {
+        None => documents,
+        Some(only) => documents[format!("{only:?}").to_lowercase()].take(),
+    };
+    if printed.is_null() {
+        return Err("--only guard: give --guard, the ARN of the operator's role".to_owned());
+    }
+    println!("{printed:#}");
+    Ok(())
+}

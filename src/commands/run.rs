@@ -1,0 +1,59 @@
+//! `repofanout run`: serves objects until it is told to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::{aws_options, client, cluster_id, settings};
+use crate::aws::Aws;
+use crate::cli::Run;
+use crate::controller::{self, Context, Lease, Options, Pace};
+use crate::server::{self, Told};
+
+/// Serves objects until SIGTERM or SIGINT; passes that run then are finished first.
+///
+/// # Errors
+/// One line that says what is missing, or that the Lease was lost.
+pub async fn run(run: Run) -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("no signals: {e}"))?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        info!("ending: passes that run are finished");
+    };
+    let told = Arc::new(Told::default());
+    if let Some(address) = run.listen {
+        server::start(address, Arc::clone(&told)).await?;
+    }
+    let shared = &run.shared;
+    let client = client().await?;
+    let cluster_id = cluster_id(shared, &client).await?;
+    let aws = Aws::connect(aws_options(shared, run.read_only), Arc::clone(&told.metrics)).await?;
+    info!(account = aws.identity().account, region = aws.home(), cluster_id, "connected to AWS");
+
+    let lease = shared.leader_elect.then(|| Lease {
+        namespace: shared.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+        name: shared.controller_name.clone(),
+        identity: run.identity.clone().unwrap_or_else(host_name),
+        duration: run.lease_duration,
+    });
+    let settings = settings(shared, cluster_id, &aws, run.read_only);
+    let pace =
+        Pace { idle: run.poll_interval, close: run.poll_interval.min(Duration::from_secs(5)), stuck: run.stuck_after };
+    let identity = aws.identity().clone();
+    let context = Context::new(client, Arc::new(aws), identity, settings, pace, Arc::clone(&told.metrics));
+    let context = Arc::new(context);
+    let _ = told.context.set(Arc::clone(&context));
+    let options = Options { watch_namespaces: shared.watch_namespaces.clone(), concurrency: run.concurrency, lease };
+    controller::run(context, options, shutdown).await
+}
+
+/// Leader election tells its candidates apart by this.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", name.trim(), std::process::id())
+}

@@ -1,0 +1,55 @@
+//! What a pass over a class would write, without a pass.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Pass, Saw};
+use crate::api::RepoFanoutClass;
+use crate::controller::converge::Stop;
+use crate::controller::object::Object;
+use crate::controller::preview::Preview;
+use crate::controller::record::{Resources, left, recorded};
+use crate::controller::{Context, observe};
+use crate::model::desired::Desired;
+use crate::plan::plan;
+
+/// What is to be written for the class as it is: its connections one by one, then what it shares beside them.
+///
+/// # Errors
+/// What keeps a pass from writing anything.
+pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Preview, Stop> {
+    let mut pass = Pass {
+        context,
+        object: Object::new(context, object),
+        now: Timestamp::now(),
+        connection: None,
+        class: None,
+        saw: Saw::default(),
+    };
+    let (class, cloud) = pass.decide().await?;
+    let status = pass.object.status();
+    let none = BTreeSet::new();
+    let nothing = Resources::new();
+    let mut all = Preview::of(&class.place);
+    let mut known = status.connections.clone();
+    for (name, (_, source)) in &class.connections {
+        let desired = Desired::of_class_connection(&class, name, source);
+        let arn = known.get(name).and_then(|c| c.arn.clone());
+        let recorded: Resources = arn.into_iter().map(|arn| ("connection".to_owned(), arn)).collect();
+        let observed = observe::observe(&cloud, &desired, &class.owner, &recorded, false).await?;
+        let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
+        let entry = known.entry(name.clone()).or_default();
+        entry.arn =
+            Some(observed.connection.as_ref().map_or_else(|| class.place.connection("NEW"), |found| found.arn.clone()));
+        all.add(plan, &desired, &observed, Resources::new());
+    }
+    pass.saw.connections = Some(known);
+    let desired = pass.desire(&class);
+    let observed = observe::observe(&cloud, &desired, &class.owner, &status.resources, false).await?;
+    let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
+    let used = recorded(&desired, &observed, &class.place.partition);
+    let left = left(&status.resources, &used, &desired, &class.place.partition);
+    all.add(plan, &desired, &observed, left);
+    Ok(all)
+}
