@@ -180,6 +180,10 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_READ_ONLY")]
     pub read_only: bool,
 
+    /// Where traces are sent by OTLP over HTTP, such as http://otel-collector:4318. They are not if left out.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
     /// What is logged: a level, or directives such as `repofanout=debug,kube=warn`.
     #[arg(long, env = "REPOFANOUT_LOG", default_value = "info")]
     pub log: String,

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
         Command::Crd { output } => commands::print::crds(output.as_deref()),
         Command::IamPolicy(policy) => commands::print::iam_policy(policy),
         Command::Run(run) => {
-            telemetry::init(&run.log, run.log_format).and_then(|()| block_on(commands::run::run(*run)))
+            let traces = telemetry::init(&run.log, run.log_format, run.otlp_endpoint.as_deref());
+            traces.and_then(|_flushed_at_the_end| block_on(commands::run::run(*run)))
         }
         Command::Check(check) => block_on(commands::check::check(*check)),
         Command::Plan(plan) => block_on(commands::plan::plan(*plan)),

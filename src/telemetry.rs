@@ -1,22 +1,56 @@
-//! Logs.
+//! Logs to standard error, and traces by OTLP where an endpoint is named.
 
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::LogFormat;
 
-/// Sends logs to standard error.
+/// Sends what is left of the traces when the process ends.
+pub struct Guard(Option<SdkTracerProvider>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0
+            && let Err(error) = provider.shutdown()
+        {
+            eprintln!("repofanout: the last traces were not sent: {error}");
+        }
+    }
+}
+
+/// Sends logs to standard error, and spans to the endpoint. To be called outside of a runtime: the exporter has a thread of its own.
 ///
 /// # Errors
-/// Says which directive cannot be read.
-pub fn init(directives: &str, format: LogFormat) -> Result<(), String> {
+/// Says which directive cannot be read, or what is wrong with the endpoint.
+pub fn init(directives: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> Result<Guard, String> {
     let filter =
         EnvFilter::try_new(directives).map_err(|e| format!("--log {directives}: {e}; write a level such as info"))?;
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
-        LogFormat::Json => registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init(),
-    }
-    Ok(())
+    let provider = otlp_endpoint.map(exporter).transpose()?;
+    // Every pass and every call of AWS is traced, whatever is logged; of other crates nothing is.
+    let traced = tracing_subscriber::filter::Targets::new().with_target("repofanout", LevelFilter::DEBUG);
+    let traces = provider
+        .as_ref()
+        .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("repofanout")).with_filter(traced));
+    let text = (format == LogFormat::Text)
+        .then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter.clone()));
+    let json = (format == LogFormat::Json)
+        .then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(filter));
+    tracing_subscriber::registry().with(traces).with(text).with(json).init();
+    Ok(Guard(provider))
+}
+
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider, String> {
+    let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build();
+    let exporter = exporter
+        .map_err(|e| format!("--otlp-endpoint {endpoint}: {e}; write a URL such as http://otel-collector:4318"))?;
+    let resource = Resource::builder().with_service_name("repofanout").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }

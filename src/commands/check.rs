@@ -9,7 +9,7 @@ use kube::{Api, Client, CustomResourceExt};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::{aws_options, client};
+use super::{aws_options, client, say};
 use crate::api::{self, GROUP, RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
 use crate::cli::{Check, Shared};
@@ -29,9 +29,9 @@ struct Report {
 impl Report {
     fn tell(&mut self, what: &str, result: Result<String, String>) -> bool {
         match &result {
-            Ok(said) => println!("ok       {what}: {said}"),
+            Ok(said) => say(format!("ok       {what}: {said}")),
             Err(wrong) => {
-                println!("MISSING  {what}: {wrong}");
+                say(format!("MISSING  {what}: {wrong}"));
                 self.missing += 1;
             }
         }
@@ -202,8 +202,8 @@ async fn amazon(report: &mut Report, check: &Check) {
         None => aws.principal().await,
     };
     if principal.ends_with(":root") {
-        println!(
-            "         the root user may do everything: run the operator with a role, as `repofanout iam-policy` prints it"
+        say(
+            "         the root user may do everything: run the operator with a role, as `repofanout iam-policy` prints it",
         );
         return;
     }
@@ -237,10 +237,10 @@ async fn amazon(report: &mut Report, check: &Check) {
                 resources.join(", ")
             )),
             Err(error) if error.class == Class::Denied => {
-                println!(
+                say(format!(
                     "unknown  AWS permissions: {} was refused: allow it on {principal}, or run this with other credentials and --principal",
                     error.call
-                );
+                ));
                 return;
             }
             Err(error) => Err(error.to_string()),

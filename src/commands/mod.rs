@@ -12,6 +12,12 @@ use crate::aws::{self, Aws};
 use crate::cli::Shared;
 use crate::model::Settings;
 
+/// Prints a line; that nobody reads on is no error.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 async fn client() -> Result<Client, String> {
     Client::try_default()
         .await

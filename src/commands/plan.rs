@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{aws_options, client, cluster_id, settings};
+use super::{aws_options, client, cluster_id, say, settings};
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
 use crate::cli::Plan;
@@ -81,11 +81,15 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
 fn print(name: &str, preview: Result<Preview, Stop>) -> usize {
     match preview {
         Ok(preview) => {
-            print!("{name} {preview}");
+            say(format!("{name} {preview}").trim_end());
             usize::from(preview.is_refused())
         }
+        Err(stop @ Stop::Wait(..)) => {
+            say(format!("{name}\n  waits for {}", controller::why(&stop)));
+            0
+        }
         Err(stop) => {
-            println!("{name}\n  ! {}", controller::why(&stop));
+            say(format!("{name}\n  ! {}", controller::why(&stop)));
             1
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::say;
 use crate::api;
 use crate::cli::IamPolicy;
 use crate::model::permissions::{self, Scope};
@@ -15,7 +16,7 @@ use crate::model::permissions::{self, Scope};
 pub fn crds(output: Option<&Path>) -> Result<(), String> {
     for (file, yaml) in api::crds() {
         match &output {
-            None => println!("---\n{yaml}"),
+            None => say(format!("---\n{yaml}")),
             Some(folder) => {
                 let path = folder.join(file);
                 std::fs::write(&path, yaml).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -44,6 +45,6 @@ pub fn iam_policy(policy: IamPolicy) -> Result<(), String> {
     if printed.is_null() {
         return Err("--only guard: give --guard, the ARN of the operator's role".to_owned());
     }
-    println!("{printed:#}");
+    say(format!("{printed:#}"));
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Generated files are in step with the program.
 
-#[test]
-fn the_committed_crds_are_what_the_program_prints() {
-    for (file, yaml) in repofanout::api::crds() {
-        let path = support::root().join("crds").join(file);
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == yaml, "{} is stale: run `cargo xtask generate`", path.display());
+use crate::case::world;
+
+#[tokio::test]
+async fn the_committed_files_are_what_they_follow_from() {
+    let world = world();
+    for (path, text) in support::generated(&world.helm, &repofanout::api::crds()).unwrap() {
+        let committed = std::fs::read_to_string(support::root().join(&path)).unwrap_or_default();
+        assert!(committed == text, "{} is stale: run `cargo xtask generate`", path.display());
     }
 }
 

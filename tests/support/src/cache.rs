@@ -10,6 +10,8 @@ use crate::{Result, root};
 const KUBERNETES: &str = "1.37.2";
 /// etcd, as in `go/etcd/go.mod`.
 const ETCD: &str = "3.7.3";
+/// Renders and installs the chart.
+const HELM: &str = "3.22.0";
 /// Answers for S3, SNS, SQS, IAM, STS and EventBridge.
 const MINISTACK: &str = "1.5.33";
 /// Its service models judge requests.
@@ -28,6 +30,8 @@ pub struct Tools {
     pub controller_manager: Vec<String>,
     /// kubectl.
     pub kubectl: Vec<String>,
+    /// helm.
+    pub helm: PathBuf,
     /// The Python that has ministack.
     pub python: PathBuf,
     /// botocore's `data` folder.
@@ -64,6 +68,7 @@ impl Tools {
             controller_manager: component("kube-controller-manager")?,
             kubectl: component("kubectl")?,
             models: botocore(&cache, &python, progress)?,
+            helm: helm(&cache, progress)?,
             python,
         })
     }
@@ -143,6 +148,22 @@ fn etcd(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
         go_build("etcd", &folder.join("etcd"), "-s -w")
     })?;
     Ok(folder.join("etcd"))
+}
+
+/// A Go program of a released module, by `go install`.
+fn go_install(folder: &Path, package: &str, version: &str) -> Result<()> {
+    run(Command::new("go")
+        .args(["install", "-trimpath", "-ldflags", "-s -w", &format!("{package}@v{version}")])
+        .env("GOBIN", folder)
+        .current_dir("/"))
+}
+
+fn helm(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
+    let what = format!("helm {HELM} (about 2 minutes)");
+    let folder = once(cache, &format!("helm-{HELM}"), &what, progress, |folder| {
+        go_install(folder, "helm.sh/helm/v3/cmd/helm", HELM)
+    })?;
+    Ok(folder.join("helm"))
 }
 
 fn ministack(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {

@@ -4,6 +4,8 @@
 mod api_proxy;
 mod cache;
 mod cluster;
+mod generated;
+mod helm;
 mod ministack;
 mod operator;
 mod process;
@@ -16,6 +18,8 @@ pub use api_proxy::{API, ApiProxy};
 pub use aws_standin::{self as aws, Aws};
 pub use cache::aws_cli;
 pub use cluster::Cluster;
+pub use generated::generated;
+pub use helm::Helm;
 pub use operator::{Operator, OperatorConfig, build};
 pub use process::Scratch;
 pub use repositories::Repositories;
@@ -33,6 +37,8 @@ pub struct World {
     pub repositories: Repositories,
     /// Where the logs are.
     pub logs: PathBuf,
+    /// helm, and the chart.
+    pub helm: Helm,
     _ministack: process::Child,
     _scratch: Scratch,
 }
@@ -74,7 +80,7 @@ impl World {
             started.elapsed().as_secs_f32(),
             logs.display()
         ));
-        Ok(Self { cluster, aws, repositories, logs, _ministack: ministack, _scratch: scratch })
+        Ok(Self { cluster, aws, repositories, logs, helm: Helm::of(&tools), _ministack: ministack, _scratch: scratch })
     }
 
     /// A proxy in front of the API server, for the operator with this name.

@@ -38,7 +38,7 @@ enum Command {
     },
     /// Measures one fan-out: times, calls, writes, memory. Prints figures and fails nothing.
     Bench,
-    /// Writes the generated files: crds/.
+    /// Writes the generated files: crds/, deploy/base, and the chart's copies, schema and reference.
     Generate,
     /// Walks random specs with faults on the way, for as long as it is told.
     Soak {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use support::{Result, root};
+use support::{Helm, Result, generated, root};
 
 /// Everything that has to hold before a change lands.
 pub fn run(filter: Option<&str>) -> Result<()> {
@@ -30,9 +30,21 @@ pub fn soak(minutes: u64, seed: Option<u64>) -> Result<()> {
 /// Writes the files that come from the program.
 pub fn generate() -> Result<()> {
     let crds = root().join("crds");
-    std::fs::create_dir_all(&crds).map_err(|e| format!("{}: {e}", crds.display()))?;
     let folder = crds.display().to_string();
-    cargo(&["run", "--quiet", "--package", "repofanout", "--", "crd", "--output", &folder], "the CRDs")
+    cargo(&["run", "--quiet", "--package", "repofanout", "--", "crd", "--output", &folder], "the CRDs")?;
+    let read = |file: &'static str| {
+        let text = std::fs::read_to_string(crds.join(file)).map_err(|e| format!("crds/{file}: {e}"))?;
+        Ok::<_, String>((file, text))
+    };
+    let helm = Helm::ready(|line| println!("{line}"))?;
+    let files = generated(&helm, &[read("repofanouts.yaml")?, read("repofanoutclasses.yaml")?])?;
+    for (path, text) in files {
+        let path = root().join(path);
+        let folder = path.parent().expect("below the project's folder");
+        std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn cargo(arguments: &[&str], what: &str) -> Result<()> {
