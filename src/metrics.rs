@@ -171,7 +171,11 @@ impl Default for Metrics {
             Unit::Seconds,
             metrics.aws_call_duration.clone(),
         );
-        registry.register("aws_throttles", "Calls that AWS refused as too many", metrics.aws_throttles.clone());
+        registry.register(
+            "aws_throttles",
+            "Attempts of calls that AWS refused as too many",
+            metrics.aws_throttles.clone(),
+        );
         registry.register_with_unit(
             "aws_budget_wait",
             "Time that calls waited for the operator's own budget",
@@ -270,14 +274,17 @@ impl Metrics {
     }
 
     /// A call was answered: with `OK`, or with an error code that is one of a known set.
-    pub fn aws_answered(&self, call: &'static str, code: &'static str, throttled: bool, took: Duration) {
+    pub fn aws_answered(&self, call: &'static str, code: &'static str, took: Duration) {
         let (service, operation) = parts(call);
         self.aws_calls.get_or_create(&Call { service, operation, code }).inc();
         self.aws_call_duration.get_or_create(&Service { service }).observe(took.as_secs_f64());
-        let throttles = self.aws_throttles.get_or_create(&Service { service });
-        if throttled {
-            throttles.inc();
-        }
+        // Of a service that was asked there is a series, before it throttles.
+        let _ = self.aws_throttles.get_or_create(&Service { service });
+    }
+
+    /// An attempt of a call was refused as one too many; the SDK may try again.
+    pub fn aws_throttled(&self, service: &'static str) {
+        self.aws_throttles.get_or_create(&Service { service }).inc();
     }
 
     /// All of it as text.

@@ -30,8 +30,9 @@ impl Drop for Guard {
 /// # Errors
 /// Says which directive cannot be read, or what is wrong with the endpoint.
 pub fn init(directives: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> Result<Guard, String> {
-    let filter =
-        EnvFilter::try_new(directives).map_err(|e| format!("--log {directives}: {e}; write a level such as info"))?;
+    // kube's span of a pass tells no more than ours, and is written before each line.
+    let filter = EnvFilter::try_new(format!("kube_runtime::controller=warn,{directives}"))
+        .map_err(|e| format!("--log {directives}: {e}; write a level such as info"))?;
     let provider = otlp_endpoint.map(exporter).transpose()?;
     // Every pass and every call of AWS is traced, whatever is logged; of other crates nothing is.
     let traced = tracing_subscriber::filter::Targets::new().with_target("repofanout", LevelFilter::DEBUG);

@@ -92,6 +92,12 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
     }
 }
 
+/// Whether an answer, of whichever protocol, asks for fewer calls.
+pub fn throttles(status: u16, body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    status == 429 || CODES.iter().any(|(code, class)| *class == Class::Throttled && text.contains(code))
+}
+
 /// The code as a metric may name it: one of a closed set.
 pub fn code(error: &Error) -> &'static str {
     let Some(code) = error.code.as_deref() else {

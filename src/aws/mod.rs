@@ -10,6 +10,13 @@ macro_rules! tag_set {
     };
 }
 
+/// A client whose throttled attempts are counted.
+macro_rules! counted {
+    ($sdk:ident, $config:expr, $throttles:expr) => {
+        $sdk::Client::from_conf($sdk::config::Builder::from(&$config).interceptor($throttles).build())
+    };
+}
+
 mod bucket;
 mod connection;
 mod error;
@@ -18,6 +25,7 @@ mod notification_rule;
 mod permissions;
 mod pipeline;
 mod role;
+mod throttles;
 mod topic;
 
 use std::collections::HashMap;
@@ -37,6 +45,8 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, debug_span};
+
+use throttles::Throttles;
 
 use crate::cloud::{self, Cloud, Clouds};
 use crate::metrics::Metrics;
@@ -167,16 +177,17 @@ impl Aws {
             builder = builder.credentials_provider(self.assume(role, region).await);
         }
         let config = builder.build();
-        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.path_style).build();
+        let throttles = |service| Throttles { service, metrics: Arc::clone(&self.metrics) };
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.path_style);
         let clients = Arc::new(Clients {
             account,
             region: region.to_owned(),
-            s3: aws_sdk_s3::Client::from_conf(s3),
-            iam: aws_sdk_iam::Client::new(&config),
-            sns: aws_sdk_sns::Client::new(&config),
-            codepipeline: aws_sdk_codepipeline::Client::new(&config),
-            connections: aws_sdk_codestarconnections::Client::new(&config),
-            notifications: aws_sdk_codestarnotifications::Client::new(&config),
+            s3: aws_sdk_s3::Client::from_conf(s3.interceptor(throttles("s3")).build()),
+            iam: counted!(aws_sdk_iam, config, throttles("iam")),
+            sns: counted!(aws_sdk_sns, config, throttles("sns")),
+            codepipeline: counted!(aws_sdk_codepipeline, config, throttles("codepipeline")),
+            connections: counted!(aws_sdk_codestarconnections, config, throttles("codestar-connections")),
+            notifications: counted!(aws_sdk_codestarnotifications, config, throttles("codestar-notifications")),
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
             read_only: self.read_only,
@@ -262,15 +273,14 @@ impl Clients {
         let span = debug_span!("aws", call, code = Empty, request_id = Empty);
         let begun = Instant::now();
         let result = sent.instrument(span.clone()).await?;
-        let (code, id, throttled, result) = match result {
-            Ok(answer) => ("OK", answer.request_id().map(str::to_owned), false, Ok(answer)),
+        let (code, id, result) = match result {
+            Ok(answer) => ("OK", answer.request_id().map(str::to_owned), Ok(answer)),
             Err(refused) => {
                 let error = error::classify(call, refused);
-                let throttled = error.class == cloud::Class::Throttled;
-                (error::code(&error), error.request_id.clone(), throttled, Err(error))
+                (error::code(&error), error.request_id.clone(), Err(error))
             }
         };
-        self.metrics.aws_answered(call, code, throttled, begun.elapsed());
+        self.metrics.aws_answered(call, code, begun.elapsed());
         span.record("code", code).record("request_id", id);
         span.in_scope(|| debug!("answered"));
         Some(result)

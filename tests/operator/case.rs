@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use repofanout::api::class::RepoFanoutClassStatus;
@@ -61,13 +63,15 @@ pub struct Case {
     flags: Vec<String>,
     /// What the operator reaches the API server through, if not directly.
     pub proxy: Option<ApiProxy>,
+    /// What the chart grants to the operator, as last applied.
+    granted: Vec<Value>,
 }
 
 impl Case {
     /// A namespace and an account, and an operator with these flags.
     pub async fn new(name: &str, flags: &[&str]) -> Self {
         let mut case = Self::without_operator(name, flags).await;
-        case.start();
+        case.start().await;
         case
     }
 
@@ -86,14 +90,22 @@ impl Case {
         if !all.iter().any(|f| f.starts_with("--poll-interval")) {
             all.push("--poll-interval=300ms".to_owned());
         }
-        Self { client, namespace, account: format!("4444{number:08}"), operator: None, flags: all, proxy: None }
+        Self {
+            client,
+            namespace,
+            account: format!("4444{number:08}"),
+            operator: None,
+            flags: all,
+            proxy: None,
+            granted: Vec::new(),
+        }
     }
 
     /// A namespace and an account, and an operator that serves classes of its own: those with the namespace as `controller`.
     pub async fn with_classes(name: &str, flags: &[&str]) -> Self {
         let mut case = Self::without_operator(name, flags).await;
         case.own_classes();
-        case.start();
+        case.start().await;
         case
     }
 
@@ -111,7 +123,7 @@ impl Case {
         if !self.flags.iter().any(|f| f.starts_with("--watch-namespace")) {
             self.flags.push(format!("--watch-namespace={}", self.namespace));
         }
-        self.restart_with(&[&format!("--watch-namespace={name}")]);
+        self.restart_with(&[&format!("--watch-namespace={name}")]).await;
         name
     }
 
@@ -124,18 +136,69 @@ impl Case {
             operator: None,
             flags: self.flags.clone(),
             proxy: None,
+            granted: Vec::new(),
         }
     }
 
-    /// Starts the operator, with the flags of the case.
-    pub fn start(&mut self) {
+    /// What the chart makes for an operator with the flags of the case: its ServiceAccount and all that it may do.
+    pub fn chart_rbac(&self) -> Vec<Value> {
+        let flag = |name: &str| self.flags.iter().filter_map(|f| f.strip_prefix(name)).collect::<Vec<_>>();
+        let mut namespaces = flag("--watch-namespace=");
+        if namespaces.is_empty() {
+            namespaces.push(&self.namespace);
+        }
+        let namespaces = format!("--set=watchNamespaces={{{}}}", namespaces.join(","));
+        let controller = flag("--controller-name=").last().copied().unwrap_or("repofanout").to_owned();
+        let controller = format!("--set=operator.controllerName={controller}");
+        let files = ["--show-only=templates/rbac.yaml", "--show-only=templates/serviceaccount.yaml"];
+        let flags = [&[&*namespaces, &*controller], &files[..]].concat();
+        let rendered = world().helm.template("repofanout", &self.namespace, &flags).expect("the chart");
+        serde_saphyr::from_multiple(&rendered).expect("YAML")
+    }
+
+    /// Grants this to the operator, and nothing else.
+    pub async fn grant(&mut self, objects: Vec<Value>) {
+        if self.granted == objects {
+            return;
+        }
+        for object in &objects {
+            let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+            let types = object.types.clone().expect("a kind");
+            let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).expect("a kind"));
+            let api: Api<DynamicObject> = match &object.metadata.namespace {
+                Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+                None => Api::all_with(self.client.clone(), &resource),
+            };
+            let params = PatchParams::apply("helm").force();
+            api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.expect("what the chart makes");
+        }
+        self.granted = objects;
+    }
+
+    /// The operator's ServiceAccount, as RBAC names it.
+    fn user(&self) -> String {
+        format!("system:serviceaccount:{}:repofanout", self.namespace)
+    }
+
+    /// Starts the operator, with the flags of the case and what the chart grants.
+    pub async fn start(&mut self) {
         self.operator = None;
+        self.grant(self.chart_rbac()).await;
+        self.start_as_granted();
+    }
+
+    /// Starts the operator with what it was granted last.
+    pub fn start_as_granted(&mut self) {
+        let user = self.user();
         let config = OperatorConfig {
             account: self.account.clone(),
             region: REGION.to_owned(),
             namespace: self.namespace.clone(),
             flags: self.flags.clone(),
-            kubeconfig: self.proxy.as_ref().map(|p| p.kubeconfig.clone()),
+            kubeconfig: Some(match &self.proxy {
+                Some(proxy) => proxy.kubeconfig.clone(),
+                None => world().cluster.kubeconfig_as(&self.namespace, &user).expect("a kubeconfig"),
+            }),
         };
         let program = Path::new(env!("CARGO_BIN_EXE_repofanout"));
         self.operator = Some(Operator::start(world(), program, &config).expect("the operator"));
@@ -143,20 +206,35 @@ impl Case {
 
     /// Starts the operator anew, behind a proxy in front of the API server.
     pub async fn start_behind_proxy(&mut self) {
-        self.proxy = Some(world().api_proxy(&self.namespace).await.expect("a proxy"));
-        self.start();
+        self.set_proxy().await;
+        self.start().await;
+    }
+
+    /// From its next start the operator is behind a proxy.
+    pub async fn set_proxy(&mut self) {
+        self.proxy = Some(world().api_proxy(&self.namespace, &self.user()).await.expect("a proxy"));
+    }
+
+    /// From its next start the operator has these flags, too.
+    pub fn flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|f| (*f).to_owned()));
+    }
+
+    /// From its next start the operator is without this flag.
+    pub fn take_flag(&mut self, flag: &str) {
+        self.flags.retain(|f| f != flag);
     }
 
     /// Kills the operator and starts it with other flags.
-    pub fn restart_with(&mut self, flags: &[&str]) {
-        self.flags.extend(flags.iter().map(|f| (*f).to_owned()));
-        self.start();
+    pub async fn restart_with(&mut self, flags: &[&str]) {
+        self.flags(flags);
+        self.start().await;
     }
 
     /// Kills the operator and starts it without a flag.
-    pub fn drop_flag(&mut self, flag: &str) {
-        self.flags.retain(|f| f != flag);
-        self.start();
+    pub async fn drop_flag(&mut self, flag: &str) {
+        self.take_flag(flag);
+        self.start().await;
     }
 
     pub fn aws(&self) -> &'static Aws {

@@ -74,7 +74,7 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     const KEY: &str = "repofanout.dev/release-requested-at";
     // A value that stands at creation counts as done.
     case.apply_annotated("docs", json!({"repository": repository}), json!({KEY: "stands"})).await.unwrap();
-    case.start();
+    case.start().await;
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
     let base = base_name(&status);
@@ -90,7 +90,7 @@ async fn a_release_starts_one_execution_for_each_new_value() {
         assert_eq!(case.aws().executions(&case.account, &base).len(), runs);
     }
     // Neither a restart nor a wiped status starts another.
-    case.start();
+    case.start().await;
     let patch = json!({"status": null});
     let api = case.api();
     api.patch_status("docs", &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();

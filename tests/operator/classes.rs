@@ -233,7 +233,7 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
     let wipe = Patch::Merge(json!({"status": null}));
     case.classes().patch_status(&class, &PatchParams::default(), &wipe).await.unwrap();
     case.api().patch_status("docs", &PatchParams::default(), &wipe).await.unwrap();
-    case.start();
+    case.start().await;
     let found = case
         .wait_class(&class, "not found again", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True"))
         .await;

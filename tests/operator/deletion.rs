@@ -68,7 +68,7 @@ async fn a_spec_that_became_invalid_still_ends() {
     let mut case = Case::new("invalid-end", &["--allow-names"]).await;
     case.apply("docs", json!({"repository": "acme/none", "name": "chosen"})).await.unwrap();
     case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
-    case.drop_flag("--allow-names");
+    case.drop_flag("--allow-names").await;
     case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
@@ -82,7 +82,7 @@ async fn abandoned_objects_end_where_the_account_is_out_of_reach() {
     case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
     let theirs = case.account.clone();
     case.account = "999999999999".to_owned();
-    case.start();
+    case.start().await;
     case.delete("docs").await;
     let held = case.wait("docs", "nothing is said", |s| s.conditions.iter().any(|c| c.reason == "DeletionBlocked"));
     let held = held.await;

@@ -78,7 +78,7 @@ async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
     let (repository, commit) = case.repository().await;
     case.aws().delay_iam(&case.account, 3);
     case.aws().delay_service_linked_role(&case.account, 1);
-    case.start();
+    case.start().await;
     case.apply("docs", json!({"repository": repository})).await.unwrap();
     case.authorize("docs").await;
     let ready = case.wait_delivered("docs", &commit).await;

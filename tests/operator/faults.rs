@@ -163,7 +163,7 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
     let end = Instant::now() + LIMIT;
     loop {
         if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
-            case.start();
+            case.start().await;
         }
         let object = case.api().get_opt("docs").await.expect("the API server");
         let Some(object) = object else {
@@ -229,7 +229,7 @@ pub async fn whole(case: &mut Case, life: Life) {
     while case.status("docs").await.last_handled_reconcile_at.as_deref() != Some("after") {
         // The fault may have struck at the very last write.
         if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
-            case.start();
+            case.start().await;
         }
         assert!(Instant::now() < end, "not looked at\n{}", case.log());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

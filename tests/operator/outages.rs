@@ -41,7 +41,7 @@ async fn two_operators_at_once_make_nothing_twice() {
     // A second process on the namespace and account of the first, as after a Lease that was lost late.
     second.namespace.clone_from(&case.namespace);
     second.account.clone_from(&case.account);
-    second.start();
+    second.start().await;
     let (repository, commit) = case.repository().await;
     case.apply("docs", json!({"repository": repository})).await.unwrap();
     case.authorize("docs").await;
@@ -152,7 +152,7 @@ async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
     let writes = case.writes();
     // Restarted, it is told of the first list again: an old spec without a status, and an object that is gone.
     case.proxy.as_ref().unwrap().answer_from_the_past();
-    case.start();
+    case.start().await;
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
     case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
     case.annotate("gone", "repofanout.dev/reconcile-requested-at", "1").await;
@@ -197,7 +197,7 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
         case.aws().fault(Fault::new(&case.account, "codepipeline:StartPipelineExecution", When::Nth(1), effect));
         case.annotate("docs", "repofanout.dev/release-requested-at", "now").await;
         case.operator.as_mut().unwrap().ended().await.unwrap();
-        case.start();
+        case.start().await;
         case.wait("docs", "not echoed", |s| s.last_handled_release_at.as_deref() == Some("now")).await;
         live(&mut case, "delivered", &commit).await;
         assert_eq!(case.aws().executions(&case.account, &base).len(), 2);

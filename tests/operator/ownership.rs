@@ -13,7 +13,7 @@ async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
     case.operator = None;
     let writes = case.writes();
     case.api().patch_status("docs", &Default::default(), &Patch::Merge(json!({"status": null}))).await.unwrap();
-    case.start();
+    case.start().await;
     let after = case.wait("docs", "not found again", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.resources);
@@ -44,7 +44,7 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     case.aws().form(&case.account, REGION, "iam", &create).await.unwrap();
     let create = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", &*base)];
     case.aws().form(&case.account, REGION, "sns", &create).await.unwrap();
-    case.start();
+    case.start().await;
     case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
     let status = case.wait_condition("docs", "Stalled", "True", "NotOwned").await;
     let told = message(&status, "Stalled");
@@ -105,7 +105,7 @@ async fn another_region_never_makes_a_second_set() {
     case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
     let before = case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
     let writes = case.writes();
-    case.restart_with(&["--region=us-west-2"]);
+    case.restart_with(&["--region=us-west-2"]).await;
     let status = case.wait_condition("docs", "Stalled", "True", "PlacementChanged").await;
     assert!(message(&status, "Stalled").contains("us-west-2"));
     // Also where the record is lost: the role remembers.

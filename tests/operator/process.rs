@@ -65,7 +65,7 @@ async fn asked_to_end_it_gives_the_lease_back_and_exits_well() {
     assert!(ended.success(), "{ended}");
     assert_eq!(holder(leases.get("repofanout").await.unwrap()), None);
     // The next one need not wait for the Lease to expire.
-    case.start();
+    case.start().await;
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
     case.wait("docs", "not taken over", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
 }
@@ -73,32 +73,59 @@ async fn asked_to_end_it_gives_the_lease_back_and_exits_well() {
 #[tokio::test]
 async fn without_the_crd_it_waits_and_then_serves() {
     let world = support::World::start(|_| ()).await.unwrap();
+    let port = support::free_port().unwrap();
+    let listen = format!("--listen=127.0.0.1:{port}");
     let config = support::OperatorConfig {
         account: "111122223333".to_owned(),
         region: "eu-west-1".to_owned(),
         namespace: "default".to_owned(),
-        flags: vec!["--cluster-id=x".to_owned(), "--poll-interval=300ms".to_owned()],
+        flags: ["--cluster-id=x", "--poll-interval=300ms", &listen].map(str::to_owned).into(),
         kubeconfig: None,
     };
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_repofanout"));
     let operator = support::Operator::start(&world, program, &config).unwrap();
     let read = || std::fs::read_to_string(&operator.log).unwrap_or_default();
-    until(LIMIT, || async {
-        let told = read();
-        if told.contains("waiting for the CustomResourceDefinition") { Ok(()) } else { Err(told) }
-    })
-    .await
-    .unwrap();
+    let readyz = async |status: u16, words: &str| {
+        let asked = until(LIMIT, || async {
+            match support::get(port, "/readyz").await {
+                Ok((found, text)) if found == status && text.contains(words) => Ok(()),
+                other => Err(format!("{other:?}: {}", read())),
+            }
+        });
+        asked.await.unwrap();
+    };
+    readyz(503, "apply what `repofanout crd` prints").await;
     world.install_crds().await.unwrap();
+    readyz(200, "ok").await;
     let manifest = "apiVersion: repofanout.dev/v1alpha1\nkind: RepoFanout\nmetadata: {name: docs}\nspec: {repository: acme/none}\n";
     world.cluster.apply(manifest).await.unwrap();
     let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
-    until(LIMIT, || async {
-        match world.cluster.kubectl(&["get", "rf", "docs", "-o", path]).await?.as_str() {
-            "ConnectionPending" => Ok(()),
-            other => Err(format!("'{other}': {}", read())),
-        }
-    })
-    .await
-    .unwrap();
+    let reason = async |name: &str, wanted: &str| {
+        let asked = until(LIMIT, || async {
+            match world.cluster.kubectl(&["get", "rf", name, "-o", path]).await?.as_str() {
+                found if found == wanted => Ok(()),
+                other => Err(format!("{name}: '{other}': {}", read())),
+            }
+        });
+        asked.await.unwrap();
+    };
+    reason("docs", "ConnectionPending").await;
+
+    // A schema that is older than the program stops it, as after a rollback; a newer one, as during an upgrade, does not.
+    let schema = async |number: &str| {
+        let annotation = format!("repofanout.dev/schema={number}");
+        let crd = "crd/repofanouts.repofanout.dev";
+        world.cluster.kubectl(&["annotate", "--overwrite", crd, &annotation]).await.unwrap();
+    };
+    schema("0").await;
+    readyz(503, "has schema 0, and this version needs 1 or newer; nothing is written").await;
+    let writes = || world.aws.calls("111122223333").iter().filter(|c| c.write).count();
+    let before = writes();
+    world.cluster.apply(&manifest.replace("docs", "later")).await.unwrap();
+    let looked = ["get", "rf", "later", "-o", "jsonpath={.status}{.metadata.finalizers}"];
+    assert_eq!(world.cluster.kubectl(&looked).await.unwrap(), "");
+    schema("9").await;
+    readyz(200, "ok").await;
+    reason("later", "ConnectionPending").await;
+    assert!(writes() > before);
 }

@@ -257,7 +257,7 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     case.operator = None;
     // The finalizer keeps the object until the operator has seen its end.
     case.delete("docs").await;
-    case.start();
+    case.start().await;
     case.wait_gone("docs").await;
     case.operator = None;
     let commit = case.push(&repository, "main", "README.md", "again\n").await;
@@ -265,7 +265,7 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     case.apply("gone", json!({"repository": repository})).await.unwrap();
     case.delete("gone").await;
     case.wait_gone("gone").await;
-    case.start();
+    case.start().await;
     let after = case.wait_delivered("docs", &commit).await;
     assert_eq!(after.connection.unwrap().arn, before.connection.unwrap().arn);
     assert_eq!(case.aws().connections(&case.account).len(), 1);
@@ -284,7 +284,7 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
     case.delete("docs").await;
     case.wait_gone("docs").await;
     case.apply("docs", json!({"repository": repository})).await.unwrap();
-    case.start();
+    case.start().await;
     let after = case.wait("docs", "not found again", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.status.unwrap().resources);

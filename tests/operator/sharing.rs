@@ -60,7 +60,7 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     case.aws().form(&case.account, REGION, "sns", &create).await.unwrap();
     let topic = format!("arn:aws:sns:{REGION}:{}:theirs", case.account);
     let (repository, commit) = case.repository().await;
-    case.start();
+    case.start().await;
     let spec = json!({
         "repository": repository, "destination": {"existingBucket": bucket, "prefix": "docs"},
         "notifications": {"existingTopicARN": topic},

@@ -190,7 +190,7 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let wipe = Patch::Merge(json!({"status": null}));
     case.api().patch_status("docs", &PatchParams::default(), &wipe).await.unwrap();
     let writes = case.writes();
-    case.start();
+    case.start().await;
     let status = case.wait_condition("docs", "Stalled", "True", "PlacementChanged").await;
     assert!(message(&status, "Stalled").contains(&first), "{}", message(&status, "Stalled"));
     assert_eq!(case.writes(), writes);

@@ -81,7 +81,7 @@ async fn step(case: &mut Case, dice: &mut Dice, repositories: &[String; 2], seed
     live(case, "delivered", &commit).await;
     case.aws().clear_faults(&case.account);
     if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
-        case.start();
+        case.start().await;
     }
 
     let fresh = Case::new("fresh", &["--leader-elect=false"]).await;

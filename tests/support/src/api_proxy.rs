@@ -1,7 +1,7 @@
 //! Between the operator and the API server: a proxy that can fail, delay, cut off or
 //! kill at the n-th call, as the AWS endpoint does on the other side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -35,6 +35,7 @@ pub struct ApiProxy {
     /// Its faults, of operations such as `PUT repofanouts/status`.
     pub faults: Arc<Faults>,
     past: Arc<Past>,
+    refused: Arc<Mutex<BTreeSet<String>>>,
     cut: watch::Sender<()>,
 }
 
@@ -51,6 +52,11 @@ impl ApiProxy {
         self.cut.send_replace(());
     }
 
+    /// What RBAC refused so far, such as `watch repofanouts`.
+    pub fn refused(&self) -> BTreeSet<String> {
+        self.refused.lock().expect("no panic while held").clone()
+    }
+
     /// From now on the next list of each kind is answered as it was answered last.
     pub fn answer_from_the_past(&self) {
         self.past.replays.store(true, Ordering::SeqCst);
@@ -65,6 +71,7 @@ struct Shared {
     client: Client<HttpsConnector<HttpConnector>, Incoming>,
     faults: Arc<Faults>,
     past: Arc<Past>,
+    refused: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl ApiProxy {
@@ -72,7 +79,13 @@ impl ApiProxy {
     ///
     /// # Errors
     /// The CA cannot be read, or no port can be had.
-    pub async fn start(upstream: &str, ca: &Path, token: &str, kubeconfig: PathBuf) -> Result<Self> {
+    pub async fn start(
+        upstream: &str,
+        ca: &Path,
+        token: &str,
+        user: Option<&str>,
+        kubeconfig: PathBuf,
+    ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_file(ca).map_err(|e| format!("{}: {e}", ca.display()))?;
         roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
@@ -84,11 +97,13 @@ impl ApiProxy {
             .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         let (faults, past) = (Arc::<Faults>::default(), Arc::<Past>::default());
+        let refused = Arc::<Mutex<BTreeSet<String>>>::default();
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
             client: Client::builder(TokioExecutor::new()).build(connector),
             faults: Arc::clone(&faults),
             past: Arc::clone(&past),
+            refused: Arc::clone(&refused),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port: {e}"))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
@@ -106,9 +121,9 @@ impl ApiProxy {
                 });
             }
         });
-        let text = crate::cluster::kubeconfig(&format!("http://{address}"), None, token);
+        let text = crate::cluster::kubeconfig(&format!("http://{address}"), None, token, user);
         std::fs::write(&kubeconfig, text).map_err(|e| format!("{}: {e}", kubeconfig.display()))?;
-        Ok(Self { kubeconfig, faults, past, cut })
+        Ok(Self { kubeconfig, faults, past, refused, cut })
     }
 }
 
@@ -144,7 +159,11 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
     parts.headers.remove("accept-encoding");
     parts.uri = format!("{}{path}", shared.upstream).parse::<Uri>()?;
     parts.headers.remove("host");
+    let permission = permission(&parts.method, &path);
     let answer = shared.client.request(Request::from_parts(parts, body)).await?;
+    if answer.status() == StatusCode::FORBIDDEN {
+        shared.refused.lock().expect("no panic while held").insert(permission);
+    }
     match effect {
         Some(Effect::CutAfter) => Err("cut after".into()),
         Some(Effect::KillAfter(pid)) => {
@@ -159,6 +178,27 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
         }
         _ => Ok(answer.map(BodyExt::boxed)),
     }
+}
+
+/// Such as `watch repofanouts`, as RBAC has it.
+fn permission(method: &Method, path: &str) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let all: Vec<&str> = path.split('/').skip_while(|p| *p != "apis" && *p != "api").collect();
+    let mut parts = &all[if all.first() == Some(&"api") { 2 } else { 3 }..];
+    if parts.len() > 2 && parts[0] == "namespaces" {
+        parts = &parts[2..];
+    }
+    let verb = match (method.as_str(), parts.len()) {
+        ("GET", _) if query.contains("watch=true") => "watch",
+        ("GET", 1) => "list",
+        ("GET", _) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        _ => "delete",
+    };
+    let sub = parts.get(2).map(|s| format!("/{s}")).unwrap_or_default();
+    format!("{verb} {}{sub}", parts.first().copied().unwrap_or_default())
 }
 
 /// Such as `PUT repofanouts/status` of `/apis/GROUP/VERSION/namespaces/NS/repofanouts/NAME/status`.

@@ -33,7 +33,7 @@ impl Cluster {
         let kubeconfig = folder.join("kubeconfig");
         certificates(&folder)?;
         let server = format!("https://127.0.0.1:{port}");
-        write(&kubeconfig, &self::kubeconfig(&server, Some(&folder.join("ca.crt")), TOKEN))?;
+        write(&kubeconfig, &self::kubeconfig(&server, Some(&folder.join("ca.crt")), TOKEN, None))?;
         write(&folder.join("tokens.csv"), &format!("{TOKEN},admin,admin,system:masters\n"))?;
 
         let (client, peer) = (free_port()?, free_port()?);
@@ -54,10 +54,26 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A proxy in front of it.
-    pub async fn proxy(&self, name: &str) -> Result<ApiProxy> {
-        let folder = self.kubeconfig.parent().ok_or("the kubeconfig has no folder")?;
-        ApiProxy::start(&self.server, &folder.join("ca.crt"), TOKEN, folder.join(format!("kubeconfig-{name}"))).await
+    /// A proxy in front of it, by which one is this user.
+    pub async fn proxy(&self, name: &str, user: &str) -> Result<ApiProxy> {
+        let folder = self.folder()?;
+        let kubeconfig = folder.join(format!("kubeconfig-{name}-proxy"));
+        ApiProxy::start(&self.server, &folder.join("ca.crt"), TOKEN, Some(user), kubeconfig).await
+    }
+
+    /// A kubeconfig by which one is this user, with what that user may do and nothing else.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn kubeconfig_as(&self, name: &str, user: &str) -> Result<PathBuf> {
+        let folder = self.folder()?;
+        let path = folder.join(format!("kubeconfig-{name}"));
+        write(&path, &self::kubeconfig(&self.server, Some(&folder.join("ca.crt")), TOKEN, Some(user)))?;
+        Ok(path)
+    }
+
+    fn folder(&self) -> Result<&Path> {
+        self.kubeconfig.parent().ok_or_else(|| "the kubeconfig has no folder".to_owned())
     }
 
     /// Waits until the API server serves, or has ended.
@@ -216,16 +232,20 @@ fn certificates(folder: &Path) -> Result<()> {
     write(&folder.join("accounts.pub"), &accounts.public_key_pem())
 }
 
-/// A kubeconfig for this server.
-pub fn kubeconfig(server: &str, ca: Option<&Path>, token: &str) -> String {
+/// A kubeconfig for this server; as somebody else, if there is a user.
+pub fn kubeconfig(server: &str, ca: Option<&Path>, token: &str, user: Option<&str>) -> String {
     let mut cluster = serde_json::json!({"server": server});
     if let Some(ca) = ca {
         cluster["certificate-authority"] = serde_json::json!(ca);
     }
+    let mut admin = serde_json::json!({"token": token});
+    if let Some(user) = user {
+        admin["as"] = serde_json::json!(user);
+    }
     serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "tests",
         "clusters": [{"name": "tests", "cluster": cluster}],
-        "users": [{"name": "admin", "user": {"token": token}}],
+        "users": [{"name": "admin", "user": admin}],
         "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "admin"}}],
     })
     .to_string()

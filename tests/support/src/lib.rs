@@ -21,7 +21,7 @@ pub use cluster::Cluster;
 pub use generated::generated;
 pub use helm::Helm;
 pub use operator::{Operator, OperatorConfig, build};
-pub use process::Scratch;
+pub use process::{Scratch, free_port};
 pub use repositories::Repositories;
 
 /// What is still wrong, told to whoever waits.
@@ -83,12 +83,12 @@ impl World {
         Ok(Self { cluster, aws, repositories, logs, helm: Helm::of(&tools), _ministack: ministack, _scratch: scratch })
     }
 
-    /// A proxy in front of the API server, for the operator with this name.
+    /// A proxy in front of the API server, for the operator with this name, by which it is this user.
     ///
     /// # Errors
     /// It cannot be started.
-    pub async fn api_proxy(&self, name: &str) -> Result<ApiProxy> {
-        self.cluster.proxy(name).await
+    pub async fn api_proxy(&self, name: &str, user: &str) -> Result<ApiProxy> {
+        self.cluster.proxy(name, user).await
     }
 
     /// The CustomResourceDefinitions, as they are committed.
@@ -97,11 +97,27 @@ impl World {
     /// The API server does not take them.
     pub async fn install_crds(&self) -> Result<()> {
         let folder = root().join("crds");
-        self.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()]).await?;
+        self.cluster.kubectl(&["apply", "--server-side", "-k", &folder.display().to_string()]).await?;
         let names = ["crd/repofanouts.repofanout.dev", "crd/repofanoutclasses.repofanout.dev"];
         let wait = ["wait", "--for=condition=Established", "--timeout=30s", names[0], names[1]];
         self.cluster.kubectl(&wait).await.map(|_| ())
     }
+}
+
+/// What an HTTP server of this machine answers: its status, and its text.
+///
+/// # Errors
+/// It does not answer.
+pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::client::legacy::Client;
+    let client: Client<_, Empty<hyper::body::Bytes>> =
+        Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let uri = format!("http://127.0.0.1:{port}{path}").parse::<hyper::Uri>().map_err(|e| e.to_string())?;
+    let answer = client.get(uri).await.map_err(|e| format!("{path}: {e}"))?;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// The project's folder.

@@ -1,0 +1,50 @@
+//! Counts the attempts that a service refuses as too many: the SDK tries those again, and a call that succeeds hides them.
+
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
+use super::error;
+use crate::metrics::Metrics;
+
+/// Counts for one service.
+#[derive(Clone)]
+pub struct Throttles {
+    /// As the metric names it.
+    pub service: &'static str,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Throttles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Throttles").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Throttles {
+    fn name(&self) -> &'static str {
+        "Throttles"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        if !response.status().is_success()
+            && let Some(body) = response.body().bytes()
+            && error::throttles(response.status().as_u16(), body)
+        {
+            self.metrics.aws_throttled(self.service);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! What the operator tells of itself, and who works of several.
+
+use serde_json::json;
+use support::aws::{Effect, Fault, When};
+use support::{API, free_port, get, until};
+
+use crate::case::{Case, LIMIT};
+
+/// The value of a metric, by its name and labels as they are written.
+async fn metric(port: u16, name: &str) -> Option<f64> {
+    let (status, text) = get(port, "/metrics").await.ok()?;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+async fn wait_metric(port: u16, name: &str, wanted: impl Fn(f64) -> bool) {
+    let asked = until(LIMIT, || async {
+        match metric(port, name).await {
+            Some(value) if wanted(value) => Ok(()),
+            other => Err(format!("{name} is {other:?}")),
+        }
+    });
+    if let Err(error) = asked.await {
+        panic!("{error}\n{}", get(port, "/metrics").await.map_or_else(|e| e, |(_, text)| text));
+    }
+}
+
+async fn wait_answer(port: u16, path: &str, status: u16, words: &str) {
+    let asked = until(LIMIT, || async {
+        match get(port, path).await {
+            Ok((found, text)) if found == status && text.contains(words) => Ok(()),
+            other => Err(format!("{path}: {other:?}")),
+        }
+    });
+    asked.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_happens_is_counted_without_labels_that_grow() {
+    let port = free_port().unwrap();
+    let case = Case::new("metrics", &[&format!("--listen=127.0.0.1:{port}"), "--name-prefix=m-"]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    wait_metric(port, r#"repofanout_connections{status="PENDING"}"#, |n| n == 1.0).await;
+    wait_metric(port, "repofanout_connection_pending_oldest_seconds", |n| n > 0.0).await;
+    let pending = r#"repofanout_objects{kind="RepoFanout",ready="False",reason="ConnectionPending"}"#;
+    wait_metric(port, pending, |n| n == 1.0).await;
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    wait_metric(port, r#"repofanout_connections{status="AVAILABLE"}"#, |n| n == 1.0).await;
+    assert_eq!(metric(port, r#"repofanout_connections{status="PENDING"}"#).await, None);
+    assert_eq!(metric(port, "repofanout_connection_pending_oldest_seconds").await, Some(0.0));
+    wait_metric(port, r#"repofanout_last_executions{status="Succeeded"}"#, |n| n == 1.0).await;
+    wait_metric(port, "repofanout_time_to_ready_seconds_count", |n| n == 1.0).await;
+    wait_metric(port, r#"repofanout_reconciles_total{kind="RepoFanout",result="settled"}"#, |n| n >= 1.0).await;
+    assert_eq!(metric(port, "repofanout_leader").await, Some(1.0));
+    // As many calls as AWS saw.
+    let calls = case.aws().calls(&case.account);
+    let creations = calls.iter().filter(|c| c.operation == "codepipeline:CreatePipeline").count();
+    let created = r#"repofanout_aws_calls_total{service="codepipeline",operation="CreatePipeline",code="OK"}"#;
+    assert_eq!((creations, metric(port, created).await), (1, Some(1.0)));
+    // What stumbles and what waits for a person is seen, too.
+    case.apply("stalled", json!({"repository": repository, "name": "chosen"})).await.unwrap();
+    case.wait_condition("stalled", "Stalled", "True", "NotAllowed").await;
+    wait_metric(port, r#"repofanout_stalled{kind="RepoFanout",reason="NotAllowed"}"#, |n| n == 1.0).await;
+    let throttled = Effect::Fail { status: 400, code: "ThrottlingException".into(), message: "slow down".into() };
+    case.aws().fault(Fault::new(&case.account, "codepipeline:ListPipelineExecutions", When::First(1), throttled));
+    wait_metric(port, r#"repofanout_aws_throttles_total{service="codepipeline"}"#, |n| n == 1.0).await;
+    let mute = Effect::Fail { status: 400, code: "SomethingNew-4711".into(), message: "who knows".into() };
+    case.aws().fault(Fault::new(&case.account, "codepipeline:ListPipelineExecutions", When::Nth(1), mute));
+    let other = r#"repofanout_aws_calls_total{service="codepipeline",operation="ListPipelineExecutions",code="Other"}"#;
+    wait_metric(port, other, |n| n >= 1.0).await;
+    let (_, text) = get(port, "/metrics").await.unwrap();
+    for name in [&*case.namespace, "docs", "4711", &case.account] {
+        assert!(!text.contains(name), "{name} is a label: {text}");
+    }
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    wait_metric(port, r#"repofanout_reconciles_total{kind="RepoFanout",result="deleting"}"#, |n| n >= 1.0).await;
+}
+
+#[tokio::test]
+async fn one_of_several_works_and_the_next_is_ready_to() {
+    let (first, second) = (free_port().unwrap(), free_port().unwrap());
+    let mut case = Case::new("follow", &[&format!("--listen=127.0.0.1:{first}"), "--identity=first"]).await;
+    wait_metric(first, "repofanout_leader", |n| n == 1.0).await;
+    let flags = [&*format!("--listen=127.0.0.1:{second}"), "--identity=second"];
+    let mut other = Case::without_operator("follow-second", &flags).await;
+    other.namespace.clone_from(&case.namespace);
+    other.account.clone_from(&case.account);
+    other.start().await;
+    // The follower is ready: an upgrade waits for that, and not for the Lease.
+    wait_answer(second, "/readyz", 200, "ok").await;
+    assert_eq!(metric(second, "repofanout_leader").await, Some(0.0));
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    assert_eq!(metric(second, "repofanout_aws_calls_total").await, None);
+
+    // Paused, the first one loses its Lease; when it wakes it ends, and nothing is there twice.
+    let paused = case.operator.take().unwrap();
+    signal(paused.id(), "STOP");
+    wait_metric(second, "repofanout_leader", |n| n == 1.0).await;
+    let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
+    case.wait_delivered("docs", &next).await;
+    signal(paused.id(), "CONT");
+    let mut paused = paused;
+    let ended = paused.ended().await.unwrap();
+    assert!(!ended.success(), "it has lost its Lease: {ended}");
+
+    // Killed, the second one is followed by the first, started anew; told to end, it hands over at once.
+    case.start().await;
+    wait_answer(first, "/readyz", 200, "ok").await;
+    drop(other.operator.take());
+    wait_metric(first, "repofanout_leader", |n| n == 1.0).await;
+    let last = case.push(&repository, "main", "LAST.md", "last\n").await;
+    case.wait_delivered("docs", &last).await;
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+    assert_eq!((case.aws().pipelines(&case.account).len(), case.aws().rules(&case.account).len()), (1, 1));
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_pass_that_hangs_is_told_and_one_that_goes_on_is_well() {
+    let port = free_port().unwrap();
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let mut case = Case::without_operator("hangs", &[&listen, "--stuck-after=2s", "--leader-elect=false"]).await;
+    case.start_behind_proxy().await;
+    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    wait_answer(port, "/livez", 200, "ok").await;
+    let hang = Effect::Delay(std::time::Duration::from_secs(6));
+    case.proxy.as_ref().unwrap().faults.add(Fault::new(API, "PUT repofanouts/status", When::Nth(1), hang));
+    case.apply("docs", json!({"repository": "acme/none", "branch": "other"})).await.unwrap();
+    wait_answer(port, "/livez", 503, "has not ended").await;
+    wait_answer(port, "/livez", 200, "ok").await;
+}

@@ -1,0 +1,103 @@
+//! What the chart grants to the operator is enough (every other test runs with it), and no more.
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::case::{Case, LIMIT, REGION};
+use crate::classes::shared;
+
+/// One verb on one resource, and where in the chart's manifests it stands.
+struct Granted {
+    permission: String,
+    object: usize,
+    rule: usize,
+    verb: usize,
+}
+
+/// All that the manifests grant to the ServiceAccount; what is for people they bind to nobody.
+fn granted(objects: &[Value]) -> Vec<Granted> {
+    let bound: BTreeSet<(&str, &str)> = objects
+        .iter()
+        .filter(|o| o["kind"].as_str().is_some_and(|k| k.ends_with("RoleBinding")))
+        .map(|o| (o["roleRef"]["kind"].as_str().unwrap(), o["roleRef"]["name"].as_str().unwrap()))
+        .collect();
+    let mut all = Vec::new();
+    for (object, manifest) in objects.iter().enumerate() {
+        let name = (manifest["kind"].as_str().unwrap(), manifest["metadata"]["name"].as_str().unwrap());
+        for (rule, it) in
+            manifest["rules"].as_array().into_iter().flatten().enumerate().filter(|_| bound.contains(&name))
+        {
+            assert_eq!(it["resources"].as_array().unwrap().len(), 1, "a rule a resource: {it}");
+            for (verb, word) in it["verbs"].as_array().unwrap().iter().enumerate() {
+                let permission = format!("{} {}", word.as_str().unwrap(), it["resources"][0].as_str().unwrap());
+                all.push(Granted { permission, object, rule, verb });
+            }
+        }
+    }
+    all
+}
+
+/// A class that looks at the labels of namespaces.
+fn class_spec(case: &Case) -> Value {
+    let mut spec = shared(case);
+    spec["allowedNamespaces"] = json!({"selector": {"matchLabels": {"team": "docs"}}});
+    spec
+}
+
+/// The life of a class and a fan-out, as far as the operator gets.
+async fn drive(case: &Case) {
+    let class = case.class_name("org");
+    case.apply_class(&class, class_spec(case), false).await.unwrap();
+    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_permission_of_the_chart_is_needed() {
+    let probe = Case::without_operator("rbac-probe", &[]).await;
+    let count = granted(&probe.chart_rbac()).len();
+    assert!(count > 15, "{count}");
+    let tried = futures::stream::iter(0..count).map(one_less).buffer_unordered(4);
+    let unneeded: Vec<String> = tried.filter_map(std::future::ready).collect().await;
+    assert!(unneeded.is_empty(), "granted, and never missed: {}", unneeded.join("\n"));
+}
+
+/// Runs the operator without one permission; answers that permission if it is not missed.
+async fn one_less(index: usize) -> Option<String> {
+    let mut case = Case::without_operator(&format!("rbac-{index}"), &[]).await;
+    case.own_classes();
+    // Its uid is the cluster's id, where none is given.
+    case.take_flag("--cluster-id=tests");
+    let mut objects = case.chart_rbac();
+    let taken = granted(&objects).swap_remove(index);
+    objects[taken.object]["rules"][taken.rule]["verbs"].as_array_mut().unwrap().remove(taken.verb);
+    if objects[taken.object]["rules"][taken.rule]["verbs"] == json!([]) {
+        objects[taken.object]["rules"].as_array_mut().unwrap().remove(taken.rule);
+    }
+    case.grant(objects).await;
+    case.set_proxy().await;
+    case.start_as_granted();
+    drive(&case).await;
+    let end = std::time::Instant::now() + LIMIT;
+    for turn in 0.. {
+        let refused = case.proxy.as_ref().unwrap().refused();
+        if refused.contains(&taken.permission) {
+            return None;
+        }
+        if std::time::Instant::now() > end {
+            return Some(format!("{} (refused: {refused:?})\n{}", taken.permission, case.log()));
+        }
+        // An event that is told again is patched: each second turn tells the same.
+        let again = turn % 2 == 0;
+        case.apply("docs", json!({"repository": "acme/none", "suspend": again})).await.unwrap();
+        let mut class = class_spec(&case);
+        if again {
+            let arn = format!("arn:aws:codeconnections:{REGION}:{}:connection/none", case.account);
+            class["connections"]["ghost"] = json!({"owner": "ghost", "existingARN": arn});
+        }
+        case.apply_class(&case.class_name("org"), class, false).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    None
+}
