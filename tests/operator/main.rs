@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod before;
 mod case;
 mod changes;
 mod classes;

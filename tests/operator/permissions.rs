@@ -2,35 +2,47 @@
 
 use std::collections::BTreeSet;
 
-use repofanout::model::permissions::{Scope, policy};
+use repofanout::model::permissions::{Scope, boundary, policy};
 use serde_json::{Value, json};
+use support::aws::enforce::actions;
 
 use crate::case::{Case, REGION};
 use crate::classes::shared;
 
-/// IAM's action for an operation, where the names differ.
-/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
-fn action(operation: &str) -> Vec<String> {
-    let actions: &[&str] = match operation {
-        "s3:HeadBucket" => &["s3:ListBucket"],
-        "s3:ListObjectVersions" => &["s3:ListBucketVersions"],
-        "s3:DeleteObjects" => &["s3:DeleteObject", "s3:DeleteObjectVersion"],
-        "s3:CreateBucket" => &["s3:CreateBucket", "s3:TagResource"],
-        "s3:GetBucketEncryption" => &["s3:GetEncryptionConfiguration"],
-        "s3:PutBucketEncryption" => &["s3:PutEncryptionConfiguration"],
-        "s3:GetBucketLifecycleConfiguration" => &["s3:GetLifecycleConfiguration"],
-        "s3:PutBucketLifecycleConfiguration" => &["s3:PutLifecycleConfiguration"],
-        "s3:GetPublicAccessBlock" => &["s3:GetBucketPublicAccessBlock"],
-        "s3:PutPublicAccessBlock" => &["s3:PutBucketPublicAccessBlock"],
-        "sts:GetCallerIdentity" => &[],
-        other => &[other],
-    };
-    actions.iter().map(|a| (*a).to_owned()).collect()
+/// What `repofanout iam-policy` is asked for in tests.
+pub fn scope(account: &str) -> Scope {
+    Scope {
+        partition: "aws".into(),
+        account: account.to_owned(),
+        region: REGION.into(),
+        name_prefix: "rf-".into(),
+        allow_existing: vec![],
+        boundaries: vec!["bound".into()],
+        assume_roles: vec![],
+    }
+}
+
+/// Makes the boundary, as a person does before the operator has its keys.
+pub async fn create_boundary(case: &Case) {
+    let document = boundary(&scope(&case.account)).to_string();
+    let create = [
+        ("Action", "CreatePolicy"),
+        ("Version", "2010-05-08"),
+        ("PolicyName", "bound"),
+        ("PolicyDocument", &*document),
+    ];
+    case.aws().form(&case.account, REGION, "iam", &create).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
-    let case = Case::with_classes("policy", &[]).await;
+    let mut case = Case::without_operator("policy", &["--permissions-boundary=bound"]).await;
+    case.own_classes();
+    // The operator has what is printed, and nothing else.
+    let printed = policy(&scope(&case.account));
+    case.aws().enforce(&case.account, Some(printed.clone()));
+    create_boundary(&case).await;
+    case.start().await;
     let repository = case.delivered("docs").await;
     // Everything that can be changed on something that runs is changed, and taken back by the operator.
     let base = case.status("docs").await.placement.unwrap().base_name;
@@ -87,28 +99,17 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     // A class counts the quotas, and bounds a role that is there.
     let class = case.class_name("org");
     let mut spec = shared(&case);
-    case.ready_class(&class, spec.clone()).await;
-    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
-    let create =
-        [("Action", "CreatePolicy"), ("Version", "2010-05-08"), ("PolicyName", "bound"), ("PolicyDocument", document)];
-    case.aws().form(&case.account, REGION, "iam", &create).await.unwrap();
-    spec["permissionsBoundaryARN"] = json!(format!("arn:aws:iam::{}:policy/bound", case.account));
+    let role = case.ready_class(&class, spec.clone()).await.resources["role"].clone();
+    let role = role.rsplit('/').next().unwrap().to_owned();
+    let unbind = [("Action", "DeleteRolePermissionsBoundary"), ("Version", "2010-05-08"), ("RoleName", &*role)];
+    case.aws().form(&case.account, REGION, "iam", &unbind).await.unwrap();
+    spec["tags"] = json!({"changed": "yes"});
     case.apply_class(&class, spec, false).await.unwrap();
     case.wait_class(&class, "not bound", |s| s.applied_generation == Some(2)).await;
     case.delete_class(&class).await;
     case.wait_class_gone(&class).await;
 
-    let called: BTreeSet<String> = case.aws().calls(&case.account).iter().flat_map(|c| action(&c.operation)).collect();
-    let scope = Scope {
-        partition: "aws".into(),
-        account: case.account.clone(),
-        region: REGION.into(),
-        name_prefix: "rf-".into(),
-        allow_existing: vec![],
-        boundaries: vec!["bound".into()],
-        assume_roles: vec![],
-    };
-    let printed = policy(&scope);
+    let called: BTreeSet<String> = case.aws().calls(&case.account).iter().flat_map(|c| actions(&c.operation)).collect();
     let statements = printed["Statement"].as_array().unwrap();
     let allowed: BTreeSet<String> = statements
         .iter()

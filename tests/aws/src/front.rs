@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::fault::{self, Effect};
 use crate::reply::{Answer, Failure, Reply, json_answer};
 use crate::state::World;
-use crate::{connections, engine, notifications, pipelines, sts};
+use crate::{connections, enforce, engine, notifications, pipelines, sts};
 
 /// One call, as it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,9 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         }
         _ => {}
     }
+    if let Err(failure) = enforce::check(&world, &caller, &name, &parts, &body).await {
+        return Ok(failed(&caller.service, failure));
+    }
     let answer = match caller.service.as_str() {
         service @ ("codepipeline" | "codestar-connections" | "codestar-notifications") => {
             json_answer(local(&world, &caller, service, &operation, &body).await)
@@ -115,6 +118,10 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         "sts" if operation == "AssumeRole" => match sts::assume_role(&world, &caller, &body).await {
             Ok(answer) => answer,
             Err(failure) => failed("sts", failure),
+        },
+        "iam" if operation == "SimulatePrincipalPolicy" => match enforce::simulate(&world, &caller, &body) {
+            Some(answer) => answer,
+            None => forward(&world, parts, body).await?,
         },
         "iam" => match pipelines::service_linked_role(&world, &caller, &operation, &body) {
             Some(answer) => answer,

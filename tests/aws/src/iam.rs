@@ -85,6 +85,7 @@ fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
                 "StringLike" | "ArnLike" | "ArnEquals" => {
                     has.is_some_and(|h| wanted.iter().any(|w| WildMatch::new(w).matches(h)))
                 }
+                "ForAllValues:StringEquals" => has.is_none_or(|h| wanted.contains(h)),
                 "Bool" => has.is_some_and(|h| wanted.contains(h)),
                 other => return Err(format!("policy: this evaluator does not know the condition operator '{other}'")),
             };

@@ -7,6 +7,7 @@
 //! counted, and any call can be made to fail.
 
 mod connections;
+pub mod enforce;
 mod engine;
 pub mod fault;
 mod front;
@@ -150,6 +151,11 @@ impl Aws {
     /// From now on sessions of roles of the account last so long.
     pub fn shorten_sessions(&self, account: &str, lasts: std::time::Duration) {
         self.world.with_account(account, |a| a.session = lasts);
+    }
+
+    /// From now on the account's caller may do what this policy allows, and nothing else; root again if there is none.
+    pub fn enforce(&self, account: &str, policy: Option<serde_json::Value>) {
+        self.world.with_account(account, |a| a.policy = policy);
     }
 
     /// Adds a fault.

@@ -91,6 +91,8 @@ pub struct Account {
     pub service_linked_role: bool,
     /// How long a session of a role of the account lasts.
     pub session: Duration,
+    /// What the account's caller may do; everything if none.
+    pub policy: Option<Value>,
     /// How many calls a second each operation takes, if it throttles.
     pub rate: Option<u32>,
     /// Calls of an operation in the second that began then.
@@ -170,6 +172,7 @@ impl Default for Account {
             assume_refusals: 0,
             service_linked_role: false,
             session: Duration::from_secs(3600),
+            policy: None,
             rate: None,
             windows: HashMap::new(),
             violations: Vec::new(),

@@ -1,0 +1,202 @@
+//! An account whose caller has a policy: each call is let through only if IAM would, with the actions, resources and condition keys of
+//! the Service Authorization Reference. Without a policy the caller is root.
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use crate::front::Caller;
+use crate::iam::{Request, allows};
+use crate::reply::{Answer, Failure};
+use crate::state::World;
+use crate::upstream::element;
+
+/// What a call needs: action, resource, condition keys.
+type Need = (String, String, HashMap<&'static str, String>);
+
+/// IAM's actions for an operation, where the names differ.
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
+pub fn actions(operation: &str) -> Vec<String> {
+    let actions: &[&str] = match operation {
+        "s3:HeadBucket" => &["s3:ListBucket"],
+        "s3:ListObjectVersions" => &["s3:ListBucketVersions"],
+        "s3:DeleteObjects" => &["s3:DeleteObject", "s3:DeleteObjectVersion"],
+        "s3:CreateBucket" => &["s3:CreateBucket", "s3:TagResource"],
+        "s3:GetBucketEncryption" => &["s3:GetEncryptionConfiguration"],
+        "s3:PutBucketEncryption" => &["s3:PutEncryptionConfiguration"],
+        "s3:GetBucketLifecycleConfiguration" => &["s3:GetLifecycleConfiguration"],
+        "s3:PutBucketLifecycleConfiguration" => &["s3:PutLifecycleConfiguration"],
+        "s3:GetPublicAccessBlock" => &["s3:GetBucketPublicAccessBlock"],
+        "s3:PutPublicAccessBlock" => &["s3:PutBucketPublicAccessBlock"],
+        "iam:CreateRole" => &["iam:CreateRole", "iam:TagRole"],
+        "sns:CreateTopic" => &["sns:CreateTopic", "sns:TagResource"],
+        "codepipeline:CreatePipeline" => &["codepipeline:CreatePipeline", "codepipeline:TagResource"],
+        "codestar-connections:CreateConnection" => {
+            &["codestar-connections:CreateConnection", "codestar-connections:TagResource"]
+        }
+        "codestar-notifications:CreateNotificationRule" => {
+            &["codestar-notifications:CreateNotificationRule", "codestar-notifications:TagResource"]
+        }
+        "sts:GetCallerIdentity" => &[],
+        other => &[other],
+    };
+    actions.iter().map(|a| (*a).to_owned()).collect()
+}
+
+/// Refuses the call if the account's caller has a policy, and that does not allow it.
+pub async fn check(
+    world: &World,
+    caller: &Caller,
+    operation: &str,
+    parts: &Parts,
+    body: &Bytes,
+) -> Result<(), Failure> {
+    let Some(policy) = world.with_account(&caller.account, |a| a.policy.clone()) else { return Ok(()) };
+    for (action, resource, context) in needs(world, caller, operation, parts, body).await {
+        let request = Request { principal: None, action: &action, resource: &resource, context };
+        if allows(std::slice::from_ref(&policy), &request) != Ok(true) {
+            let message = format!(
+                "User: arn:aws:iam::{}:user/operator is not authorized to perform: {action} on resource: {resource}",
+                caller.account
+            );
+            let code = if caller.service == "sns" { "AuthorizationError" } else { "AccessDenied" };
+            return Err(Failure { status: 403, code: code.to_owned(), message });
+        }
+    }
+    Ok(())
+}
+
+async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, body: &Bytes) -> Vec<Need> {
+    let Caller { account, region, service } = caller;
+    let name = operation.split_once(':').map_or("", |(_, name)| name);
+    let form = fields(body);
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let regional = |resource: &str| format!("arn:aws:{service}:{region}:{account}:{resource}");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut context = HashMap::new();
+    let mut more: Vec<Need> = Vec::new();
+    let resource = match service.as_str() {
+        "s3" => {
+            let bucket = parts.uri.path().trim_matches('/').to_owned();
+            let within = if name == "DeleteObjects" { "/any" } else { "" };
+            format!("arn:aws:s3:::{bucket}{within}")
+        }
+        "iam" => {
+            let role = form.get("RoleName").cloned().unwrap_or_default();
+            let boundary = match name {
+                "CreateRole" | "PutRolePermissionsBoundary" => form.get("PermissionsBoundary").cloned(),
+                "PutRolePolicy" => boundary(world, caller, &role).await,
+                _ => None,
+            };
+            context.extend(boundary.map(|arn| ("iam:permissionsboundary", arn)));
+            let linked = "aws-service-role/codestar-notifications.amazonaws.com/AWSServiceRoleForCodeStarNotifications";
+            match name {
+                "GetAccountSummary" => "*".to_owned(),
+                "CreateServiceLinkedRole" => format!("arn:aws:iam::{account}:role/{linked}"),
+                _ if linked.ends_with(&role) => format!("arn:aws:iam::{account}:role/{linked}"),
+                _ => format!("arn:aws:iam::{account}:role/repofanout/{role}"),
+            }
+        }
+        "sns" => {
+            let arn = form.get("TopicArn").or_else(|| form.get("ResourceArn")).cloned();
+            arn.unwrap_or_else(|| regional(form.get("Name").map_or("", String::as_str)))
+        }
+        "codepipeline" => {
+            let pipeline = &json["pipeline"];
+            let passed = |key| HashMap::from([(key, "codepipeline.amazonaws.com".to_owned())]);
+            if !pipeline["roleArn"].is_null() {
+                more.push(("iam:PassRole".to_owned(), text(&pipeline["roleArn"]), passed("iam:passedtoservice")));
+                let connection = text(&pipeline["stages"][0]["actions"][0]["configuration"]["ConnectionArn"]);
+                let prefix = connection.split(':').nth(2).unwrap_or_default();
+                let key = if prefix == "codeconnections" {
+                    "codeconnections:passedtoservice"
+                } else {
+                    "codestar-connections:passedtoservice"
+                };
+                more.push((format!("{prefix}:PassConnection"), connection.clone(), passed(key)));
+            }
+            match ["resourceArn", "name", "pipelineName"].iter().map(|key| text(&json[key])).find(|t| !t.is_empty()) {
+                Some(arn) if arn.starts_with("arn:") => arn,
+                Some(name) => regional(&name),
+                None if name == "ListPipelines" => "*".to_owned(),
+                None => regional(&text(&pipeline["name"])),
+            }
+        }
+        _ => {
+            let arn =
+                ["ConnectionArn", "ResourceArn", "Arn"].iter().map(|key| text(&json[key])).find(|t| !t.is_empty());
+            match name {
+                "CreateConnection" => regional("connection/new"),
+                "CreateNotificationRule" => regional("notificationrule/new"),
+                "TagResource" if service == "codestar-notifications" => regional("notificationrule/one"),
+                "ListNotificationRules" | "ListConnections" | "DeleteTarget" => "*".to_owned(),
+                _ => arn.unwrap_or_else(|| "*".to_owned()),
+            }
+        }
+    };
+    // IAM holds the prefix of the connection's ARN against the action's.
+    let prefix = resource.split(':').nth(2).filter(|prefix| *prefix == "codeconnections");
+    let own = actions(operation).into_iter().map(|action| match prefix {
+        Some(prefix) => format!("{prefix}:{}", action.split_once(':').map_or("", |(_, name)| name)),
+        None => action,
+    });
+    more.extend(own.map(|action| (action, resource.clone(), context.clone())).collect::<Vec<_>>());
+    more
+}
+
+/// ARN of the boundary that a role has.
+async fn boundary(world: &World, caller: &Caller, role: &str) -> Option<String> {
+    let get = [("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", role)];
+    element(&world.upstream.form(caller, "iam", &get).await.ok()?.1, "PermissionsBoundaryArn")
+}
+
+/// Answers SimulatePrincipalPolicy; the software behind knows no context keys.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>
+pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> {
+    let policy = world.with_account(&caller.account, |a| a.policy.clone())?;
+    let form = fields(body);
+    let members = |name: &str| {
+        let prefix = format!("{name}.member.");
+        let mut all: Vec<(&String, &String)> = form.iter().filter(|(k, _)| k.starts_with(&prefix)).collect();
+        all.sort();
+        all.into_iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>()
+    };
+    let mut context: HashMap<&'static str, String> = HashMap::new();
+    for (key, value) in members("ContextEntries").iter().filter(|(k, _)| k.ends_with("ContextKeyName")) {
+        let values = key.replace("ContextKeyName", "ContextKeyValues.member.1");
+        // The evaluator names its keys for good; there are four of them.
+        let known = [
+            "iam:permissionsboundary",
+            "iam:passedtoservice",
+            "codeconnections:passedtoservice",
+            "codestar-connections:passedtoservice",
+        ];
+        let name = known.into_iter().find(|known| *known == value.to_ascii_lowercase())?;
+        context.insert(name, form.get(&values).cloned().unwrap_or_default());
+    }
+    let resource = form.get("ResourceArns.member.1").map_or("*", String::as_str);
+    let results = members("ActionNames").into_iter().filter(|(k, _)| k.matches('.').count() == 2).map(|(_, action)| {
+        let request = Request { principal: None, action: &action, resource, context: context.clone() };
+        let allowed = allows(std::slice::from_ref(&policy), &request) == Ok(true);
+        let decision = if allowed { "allowed" } else { "implicitDeny" };
+        format!("<member><EvalActionName>{action}</EvalActionName><EvalDecision>{decision}</EvalDecision></member>")
+    });
+    let xml = format!(
+        "<SimulatePrincipalPolicyResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult>\
+         <IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>",
+        results.collect::<String>()
+    );
+    Some(Response::builder().header("content-type", "text/xml").body(Full::new(Bytes::from(xml))).expect("a response"))
+}
+
+fn fields(body: &Bytes) -> HashMap<String, String> {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
+}
