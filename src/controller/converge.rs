@@ -104,7 +104,7 @@ pub async fn converge(
 /// What a read-only operator says in place of what it would do.
 pub fn read_only(would: &str) -> Stop {
     let message = format!("the operator runs with --read-only, and would {would}");
-    Stop::Wait(Reason::ReadOnly, message, Duration::from_secs(300))
+    Refusal::new(Reason::ReadOnly, message).into()
 }
 
 /// The word to be given before a connection is created; none where none is.

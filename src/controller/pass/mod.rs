@@ -132,7 +132,9 @@ impl Pass<'_> {
         if let Some(recorded) = self.object.status().placement.filter(|r| r.class != ready.place.class) {
             self.depart(recorded, &ready.place).await?;
         }
-        self.saw.place = Some(ready.place.clone());
+        // Nothing is placed by an operator that makes nothing.
+        let recorded = self.object.status().placement.is_some();
+        self.saw.place = (recorded || !self.context.settings.read_only).then(|| ready.place.clone());
         Ok(ready)
     }
 
