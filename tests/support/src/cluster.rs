@@ -109,6 +109,14 @@ impl Cluster {
         self.kubectl_with(&["apply", "-f", "-"], Some(manifest)).await
     }
 
+    /// Asks the API server whether it would take a manifest.
+    ///
+    /// # Errors
+    /// What it complains of.
+    pub async fn dry_run(&self, manifest: &str) -> Result<String> {
+        self.kubectl_with(&["apply", "--dry-run=server", "-f", "-"], Some(manifest)).await
+    }
+
     /// A field of a RepoFanout, by its JSON path.
     ///
     /// # Errors

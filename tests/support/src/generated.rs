@@ -27,7 +27,22 @@ pub fn generated(helm: &Helm, crds: &[(&str, String)]) -> Result<Vec<(PathBuf, S
     files.push((chart.join("README.md"), chart_reference(&options)));
     files.push((PathBuf::from("crds/README.md"), api_reference(crds)?));
     files.push((PathBuf::from("deploy/base/repofanout.yaml"), base(helm)?));
+    files.push((PathBuf::from("deploy/argocd/argocd-cm.yaml"), argocd_cm(&read("deploy/argocd/health.lua")?)));
     Ok(files)
+}
+
+/// Argo CD's settings, with the health script for both kinds.
+fn argocd_cm(script: &str) -> String {
+    let mut text = "# Generated from health.lua by `cargo xtask generate`.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  \
+                    labels:\n    app.kubernetes.io/part-of: argocd\ndata:\n"
+        .to_owned();
+    for kind in ["RepoFanout", "RepoFanoutClass"] {
+        let _ = writeln!(text, "  resource.customizations.health.repofanout.dev_{kind}: |");
+        for line in script.lines() {
+            let _ = writeln!(text, "{}", format!("    {line}").trim_end());
+        }
+    }
+    text
 }
 
 fn read(path: &str) -> Result<String> {
