@@ -139,7 +139,7 @@ fn each_option_reaches_its_place() {
     let labelled = render(&["--set=commonLabels.team=x", "--set-string=podAnnotations.a=b"]).unwrap();
     assert!(labelled.iter().all(|o| o["metadata"]["labels"]["team"] == "x"), "{labelled:?}");
     let extra =
-        render(&["--set=extraObjects[0].kind=Extra", "--set=extraObjects[0].metadata.name={{ .Release.Name }}"])
+        render(&["--set-json=extraObjects=[{\"kind\":\"Extra\",\"metadata\":{\"name\":\"{{ .Release.Name }}\"}}]"])
             .unwrap();
     assert_eq!(one(&extra, "Extra")["metadata"]["name"], "fan");
     assert!(!has(&render(&["--set=rbac.create=false"]).unwrap(), "ClusterRole"));
