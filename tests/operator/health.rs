@@ -143,3 +143,42 @@ async fn a_pass_that_hangs_is_told_and_one_that_goes_on_is_well() {
     wait_answer(port, "/livez", 503, "has not ended").await;
     wait_answer(port, "/livez", 200, "ok").await;
 }
+
+/// What a collector hears, until it has heard all of these words.
+async fn hears(listener: &tokio::net::TcpListener, words: &[&str]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut heard = String::new();
+    while !words.iter().all(|word| heard.contains(word)) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        loop {
+            let mut buffer = [0; 65536];
+            let read = stream.read(&mut buffer).await.unwrap();
+            request.extend_from_slice(&buffer[..read]);
+            let text = String::from_utf8_lossy(&request);
+            let whole = text.split_once("\r\n\r\n").is_some_and(|(head, _)| {
+                let length = head.to_ascii_lowercase();
+                let length = length.split("content-length: ").nth(1).and_then(|l| l.lines().next()?.parse::<usize>().ok());
+                request.len() >= head.len() + 4 + length.unwrap_or(0)
+            });
+            if read == 0 || whole {
+                break;
+            }
+        }
+        heard += &String::from_utf8_lossy(&request);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await.unwrap();
+    }
+    heard
+}
+
+#[tokio::test]
+async fn traces_have_a_span_a_pass_with_the_calls_of_aws_in_it() {
+    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("--otlp-endpoint=http://{}", collector.local_addr().unwrap());
+    let case = Case::new("traces", &[&endpoint]).await;
+    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
+    let uid = case.get("docs").await.metadata.uid.unwrap();
+    let words = ["/v1/traces", "reconcile", &uid, "codestar-connections:CreateConnection", "request_id"];
+    let heard = tokio::time::timeout(LIMIT, hears(&collector, &words)).await;
+    assert!(heard.is_ok(), "the collector has not heard of {words:?}");
+}

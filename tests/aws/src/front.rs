@@ -40,7 +40,7 @@ pub struct Caller {
 type Cut = Box<dyn std::error::Error + Send + Sync>;
 
 pub async fn listen(world: Arc<World>) -> Result<SocketAddr, String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port: {e}"))?;
+    let listener = TcpListener::bind((world.config.host, 0)).await.map_err(|e| format!("no port: {e}"))?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -34,6 +34,8 @@ use state::World;
 /// What the stand-in needs.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The address that it listens on.
+    pub host: std::net::Ipv4Addr,
     /// `host:port` of the software that answers for all other services.
     pub upstream: String,
     /// Folder that holds botocore's `data`.

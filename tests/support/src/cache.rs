@@ -4,10 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, root};
+use crate::{Result, image, root};
 
 /// Kubernetes, as in `go/kube/go.mod`.
 const KUBERNETES: &str = "1.37.2";
+/// containerd and its shim.
+const CONTAINERD: &str = "2.4.2";
+/// runc.
+const RUNC: &str = "1.5.2";
+/// Argo CD, as in `go/argocd/go.mod`.
+const ARGOCD: &str = "3.2.11";
+/// Debian's part of a node and of its images.
+const PACKAGES: [&str; 7] =
+    ["buildah", "containernetworking-plugins", "debootstrap", "gcc", "libseccomp-dev", "nftables", "redis-server"];
 /// etcd, as in `go/etcd/go.mod`.
 const ETCD: &str = "3.7.3";
 /// Renders and installs the chart.
@@ -74,7 +83,7 @@ impl Tools {
     }
 }
 
-fn folder() -> Result<PathBuf> {
+pub fn folder() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let folder = variable("REPOFANOUT_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|c| c.join("repofanout")))
@@ -84,8 +93,68 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// What a real node and Argo CD take beside the control plane.
+#[derive(Clone, Debug)]
+pub struct NodeTools {
+    /// kubelet, kube-scheduler and kube-proxy, by their first argument.
+    pub node: PathBuf,
+    /// Folder of containerd, its shim, `ctr` and runc.
+    pub containerd: PathBuf,
+    /// Argo CD's application-controller and repo-server, by their first argument.
+    pub argocd: PathBuf,
+    /// Folder of images.
+    pub images: PathBuf,
+}
+
+impl NodeTools {
+    /// Finds them in the cache, or builds them; installs packages of Debian that are missing.
+    ///
+    /// # Errors
+    /// What cannot be built or installed.
+    pub fn ready(progress: fn(&str)) -> Result<Self> {
+        let cache = folder()?;
+        packages(progress)?;
+        let flags = kubernetes_flags();
+        let node =
+            once(&cache, &format!("node-{KUBERNETES}"), "a Kubernetes node (about 4 minutes)", progress, |folder| {
+                go_build("node", &folder.join("node"), &flags)
+            })?;
+        let name = format!("containerd-{CONTAINERD}-runc-{RUNC}");
+        let containerd = once(&cache, &name, "containerd and runc (about 2 minutes)", progress, |folder| {
+            for command in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+                go_install(folder, &format!("github.com/containerd/containerd/v2/cmd/{command}"), CONTAINERD, &[])?;
+            }
+            go_install(folder, "github.com/opencontainers/runc", RUNC, &["-tags", "seccomp"])
+        })?;
+        let what = format!("Argo CD {ARGOCD} (about 5 minutes)");
+        let argocd = once(&cache, &format!("argocd-{ARGOCD}"), &what, progress, |folder| {
+            go_build("argocd", &folder.join("argocd"), "-s -w")
+        })?;
+        let images = once(&cache, "images-1", "the image of a pod's namespaces", progress, image::pause)?;
+        Ok(Self { node: node.join("node"), containerd, argocd: argocd.join("argocd"), images })
+    }
+}
+
+fn packages(progress: fn(&str)) -> Result<()> {
+    let installed = |package: &&str| {
+        let query = Command::new("dpkg-query").args(["-W", "-f=${Status}", package]).output();
+        query.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("ok installed"))
+    };
+    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    progress(&format!("installing packages of Debian: {}", missing.join(", ")));
+    let apt = |arguments: &[&str]| {
+        run(Command::new("apt-get").args(["-qq", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    let install = [&["install", "--no-install-recommends"], &missing[..]].concat();
+    // The list of packages may be old, or not there yet.
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
+}
+
 /// Makes `name` by `build`, which gets a folder that takes its name only once it is whole.
-fn once(
+pub fn once(
     cache: &Path,
     name: &str,
     what: &str,
@@ -107,7 +176,7 @@ fn once(
     Ok(path)
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|e| format!("{name}: {e}; is it installed?"))?;
     if output.status.success() {
@@ -125,20 +194,22 @@ fn go_build(module: &str, output: &Path, flags: &str) -> Result<()> {
         .current_dir(module))
 }
 
+/// The version, which a build from source would not know.
+fn kubernetes_flags() -> String {
+    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    let mut flags = "-s -w".to_owned();
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+        flags +=
+            &format!(" -X {package}.gitVersion=v{KUBERNETES} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}");
+    }
+    flags
+}
+
 fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let name = format!("kube-{KUBERNETES}");
     let what = format!("Kubernetes {KUBERNETES} (apiserver, controller-manager, kubectl; about 8 minutes on 2 cores)");
-    let folder = once(cache, &name, &what, progress, |folder| {
-        let (base, client) = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version");
-        let (major, minor) = (1, KUBERNETES.split('.').nth(1).unwrap_or_default());
-        let mut flags = "-s -w".to_owned();
-        for package in [base, client] {
-            flags += &format!(
-                " -X {package}.gitVersion=v{KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-            );
-        }
-        go_build("kube", &folder.join("kube"), &flags)
-    })?;
+    let folder =
+        once(cache, &name, &what, progress, |folder| go_build("kube", &folder.join("kube"), &kubernetes_flags()))?;
     Ok(folder.join("kube"))
 }
 
@@ -151,9 +222,11 @@ fn etcd(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
 }
 
 /// A Go program of a released module, by `go install`.
-fn go_install(folder: &Path, package: &str, version: &str) -> Result<()> {
+fn go_install(folder: &Path, package: &str, version: &str, flags: &[&str]) -> Result<()> {
     run(Command::new("go")
-        .args(["install", "-trimpath", "-ldflags", "-s -w", &format!("{package}@v{version}")])
+        .args(["install", "-trimpath", "-ldflags", "-s -w"])
+        .args(flags)
+        .arg(format!("{package}@v{version}"))
         .env("GOBIN", folder)
         .current_dir("/"))
 }
@@ -161,7 +234,7 @@ fn go_install(folder: &Path, package: &str, version: &str) -> Result<()> {
 fn helm(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("helm {HELM} (about 2 minutes)");
     let folder = once(cache, &format!("helm-{HELM}"), &what, progress, |folder| {
-        go_install(folder, "helm.sh/helm/v3/cmd/helm", HELM)
+        go_install(folder, "helm.sh/helm/v3/cmd/helm", HELM, &[])
     })?;
     Ok(folder.join("helm"))
 }
@@ -173,6 +246,26 @@ fn ministack(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
         pip(&folder.join("bin/python"), &[&format!("ministack=={MINISTACK}")])
     })?;
     Ok(folder.join("bin/python"))
+}
+
+/// A program of a released crate, by `cargo install`; answers where it is.
+///
+/// # Errors
+/// It does not build.
+pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<PathBuf> {
+    let cache = folder()?;
+    let what = format!("{name} {version} (a few minutes)");
+    let folder = once(&cache, &format!("{name}-{version}"), &what, progress, |folder| {
+        // Its own target folder goes with the build.
+        let target = folder.join("target");
+        run(Command::new("cargo")
+            .args(["install", "--quiet", "--locked", "--version", version, name, "--root"])
+            .arg(folder)
+            .env("CARGO_TARGET_DIR", &target)
+            .current_dir("/"))?;
+        std::fs::remove_dir_all(&target).map_err(|e| format!("{}: {e}", target.display()))
+    })?;
+    Ok(folder.join("bin").join(name))
 }
 
 /// The AWS command line, for `cargo xtask verify-aws`.

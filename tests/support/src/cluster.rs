@@ -1,5 +1,6 @@
 //! A control plane: etcd, kube-apiserver and kube-controller-manager.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,20 +26,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, and waits until it serves.
-    pub async fn start(tools: &Tools, scratch: &Path, logs: &Path) -> Result<Self> {
+    /// Starts it, and waits until it serves; on loopback, or, for a node and its pods, on this address.
+    pub async fn start(tools: &Tools, scratch: &Path, logs: &Path, node: Option<Ipv4Addr>) -> Result<Self> {
         let folder = scratch.join("cluster");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let port = free_port()?;
         let kubeconfig = folder.join("kubeconfig");
-        certificates(&folder)?;
-        let server = format!("https://127.0.0.1:{port}");
+        certificates(&folder, node)?;
+        let server = format!("https://{}:{port}", node.unwrap_or(Ipv4Addr::LOCALHOST));
         write(&kubeconfig, &self::kubeconfig(&server, Some(&folder.join("ca.crt")), TOKEN, None))?;
         write(&folder.join("tokens.csv"), &format!("{TOKEN},admin,admin,system:masters\n"))?;
 
         let (client, peer) = (free_port()?, free_port()?);
         let etcd = start(&tools.etcd, logs, "etcd", &etcd_flags(&folder, client, peer))?;
-        let apiserver = start(&tools.apiserver, logs, "kube-apiserver", &apiserver_flags(&folder, port, client))?;
+        let apiserver = start(&tools.apiserver, logs, "kube-apiserver", &apiserver_flags(&folder, port, client, node))?;
         let kubectl = tools.kubectl.clone();
         let mut cluster = Self { kubeconfig, kubectl, server, processes: vec![etcd, apiserver] };
         cluster.ready(port).await.map_err(|e| format!("the API server does not serve, see {}: {e}", logs.display()))?;
@@ -91,6 +92,27 @@ impl Cluster {
             return Err("a process has ended".to_owned());
         }
         until(limit, || self.kubectl(&["get", "--raw", "/readyz"])).await.map(|_| ())
+    }
+
+    /// Where the API server is.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// kubectl, with its first arguments.
+    pub fn program(&self) -> &[String] {
+        &self.kubectl
+    }
+
+    /// How Argo CD reaches it, as its cluster Secret has it.
+    ///
+    /// # Errors
+    /// The CA cannot be read.
+    pub fn argocd_config(&self) -> Result<serde_json::Value> {
+        let ca = self.folder()?.join("ca.crt");
+        let encode = Command::new("base64").args(["-w", "0"]).arg(&ca).output().map_err(|e| format!("base64: {e}"))?;
+        let data = String::from_utf8_lossy(&encode.stdout).trim().to_owned();
+        Ok(serde_json::json!({"bearerToken": TOKEN, "tlsClientConfig": {"caData": data}}))
     }
 
     /// Runs kubectl, as a person would; tells what it printed.
@@ -187,11 +209,10 @@ fn etcd_flags(folder: &Path, client: u16, peer: u16) -> Vec<String> {
     ]
 }
 
-fn apiserver_flags(folder: &Path, port: u16, etcd: u16) -> Vec<String> {
+fn apiserver_flags(folder: &Path, port: u16, etcd: u16, node: Option<Ipv4Addr>) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
-    vec![
+    let mut flags = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-        "--bind-address=127.0.0.1".to_owned(),
         format!("--secure-port={port}"),
         format!("--tls-cert-file={}", file("server.crt")),
         format!("--tls-private-key-file={}", file("server.key")),
@@ -201,10 +222,20 @@ fn apiserver_flags(folder: &Path, port: u16, etcd: u16) -> Vec<String> {
         format!("--service-account-signing-key-file={}", file("accounts.key")),
         "--service-cluster-ip-range=10.255.0.0/24".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
-        // A loopback address may be no endpoint of the Service `kubernetes`.
-        "--endpoint-reconciler-type=none".to_owned(),
         format!("--cert-dir={}", file("apiserver")),
-    ]
+    ];
+    match node {
+        Some(address) => flags.extend([
+            "--bind-address=0.0.0.0".to_owned(),
+            format!("--advertise-address={address}"),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        ]),
+        // A loopback address may be no endpoint of the Service `kubernetes`.
+        None => {
+            flags.extend(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"].map(str::to_owned));
+        }
+    }
+    flags
 }
 
 fn controller_manager_flags(folder: &Path, kubeconfig: &Path, port: u16) -> Vec<String> {
@@ -221,7 +252,7 @@ fn controller_manager_flags(folder: &Path, kubeconfig: &Path, port: u16) -> Vec<
 }
 
 /// A CA, the API server's certificate and the key of service accounts.
-fn certificates(folder: &Path) -> Result<()> {
+fn certificates(folder: &Path, node: Option<Ipv4Addr>) -> Result<()> {
     let failed = |e: rcgen::Error| format!("certificates: {e}");
     let ca_key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
@@ -230,7 +261,9 @@ fn certificates(folder: &Path) -> Result<()> {
     let ca = params.self_signed(&ca_key).map_err(failed)?.pem();
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().map_err(failed)?;
-    let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
+    // The last address is the first of the services' range: that of the Service `kubernetes`.
+    let mut names = ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.255.0.1"].map(str::to_owned).to_vec();
+    names.extend(node.map(|address| address.to_string()));
     let server = CertificateParams::new(names).and_then(|p| p.signed_by(&key, &issuer)).map_err(failed)?;
     write(&folder.join("ca.crt"), &ca)?;
     write(&folder.join("server.crt"), &server.pem())?;

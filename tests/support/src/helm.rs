@@ -9,7 +9,8 @@ use crate::{Result, root};
 /// helm, and the chart.
 #[derive(Clone, Debug)]
 pub struct Helm {
-    program: PathBuf,
+    /// helm itself.
+    pub program: PathBuf,
     /// The chart's folder.
     pub chart: PathBuf,
 }

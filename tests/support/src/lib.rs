@@ -6,26 +6,42 @@ mod cache;
 mod cluster;
 mod generated;
 mod helm;
+mod image;
 mod ministack;
+mod node;
 mod operator;
 mod process;
 mod repositories;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use api_proxy::{API, ApiProxy};
 pub use aws_standin::{self as aws, Aws};
-pub use cache::aws_cli;
+pub use cache::{NodeTools, aws_cli, cargo_install};
 pub use cluster::Cluster;
 pub use generated::generated;
 pub use helm::Helm;
+pub use image::{IMAGE, operator as build_image};
+pub use node::Node;
 pub use operator::{Operator, OperatorConfig, build};
-pub use process::{Scratch, free_port};
+pub use process::{Child, Scratch, free_port};
 pub use repositories::Repositories;
 
 /// What is still wrong, told to whoever waits.
 pub type Result<T> = std::result::Result<T, String>;
+
+/// Where the world is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// On this machine's loopback addresses.
+    Loopback,
+    /// On an address that the pods of a node reach.
+    Node(Ipv4Addr),
+    /// The cluster of this kubeconfig; the rest on loopback.
+    Existing(PathBuf),
+}
 
 /// Control plane, AWS endpoints and git repositories.
 pub struct World {
@@ -39,8 +55,9 @@ pub struct World {
     pub logs: PathBuf,
     /// helm, and the chart.
     pub helm: Helm,
+    /// A folder that goes with it.
+    pub scratch: Scratch,
     _ministack: process::Child,
-    _scratch: Scratch,
 }
 
 impl World {
@@ -49,30 +66,32 @@ impl World {
     /// # Errors
     /// Says what could not be built or started, and where its log is.
     pub async fn start(progress: fn(&str)) -> Result<Self> {
-        Self::start_on(None, progress).await
+        Self::start_at(&Place::Loopback, progress).await
     }
 
-    /// The same on a cluster that exists, by its kubeconfig.
+    /// The same in another place.
     ///
     /// # Errors
     /// Says what could not be built or started, and where its log is.
-    pub async fn start_on(kubeconfig: Option<PathBuf>, progress: fn(&str)) -> Result<Self> {
+    pub async fn start_at(place: &Place, progress: fn(&str)) -> Result<Self> {
+        let node = if let Place::Node(address) = place { Some(*address) } else { None };
         let tools = cache::Tools::ready(progress)?;
         let scratch = Scratch::new()?;
         let logs = process::logs()?;
         let started = Instant::now();
         let (cluster, ministack) = tokio::try_join!(
             async {
-                match kubeconfig {
-                    Some(file) => Cluster::existing(&tools, file).await,
-                    None => Cluster::start(&tools, scratch.path(), &logs).await,
+                match place {
+                    Place::Existing(file) => Cluster::existing(&tools, file.clone()).await,
+                    _ => Cluster::start(&tools, scratch.path(), &logs, node).await,
                 }
             },
             ministack::start(&tools, scratch.path(), &logs),
         )?;
         let (ministack, upstream) = ministack;
         let folder = scratch.path().join("repositories");
-        let config = aws::Config { upstream, models: tools.models.clone(), repositories: folder.clone() };
+        let host = node.unwrap_or(Ipv4Addr::LOCALHOST);
+        let config = aws::Config { host, upstream, models: tools.models.clone(), repositories: folder.clone() };
         let aws = Aws::start(config).await?;
         let repositories = Repositories::new(folder, aws.address)?;
         progress(&format!(
@@ -80,7 +99,7 @@ impl World {
             started.elapsed().as_secs_f32(),
             logs.display()
         ));
-        Ok(Self { cluster, aws, repositories, logs, helm: Helm::of(&tools), _ministack: ministack, _scratch: scratch })
+        Ok(Self { cluster, aws, repositories, logs, helm: Helm::of(&tools), _ministack: ministack, scratch })
     }
 
     /// A proxy in front of the API server, for the operator with this name, by which it is this user.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use support::{Operator, OperatorConfig, Result, World, build, until};
+use support::{Operator, OperatorConfig, Place, Result, World, build, until};
 
 /// The account of the demos.
 pub const ACCOUNT: &str = "111122223333";
@@ -50,7 +50,7 @@ async fn show(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
     let started = Instant::now();
     say("Building the operator, and starting a Kubernetes API and AWS endpoints on this machine");
     let program = build(false)?;
-    let world = World::start_on(kubeconfig, note).await?;
+    let world = World::start_at(&kubeconfig.map_or(Place::Loopback, Place::Existing), note).await?;
     world.install_crds().await?;
 
     world.repositories.create(REPOSITORY).await?;

@@ -1,7 +1,9 @@
 //! The project's own commands; each does all of its own set-up.
 
+mod argocd;
 mod bench;
 mod demo;
+mod e2e;
 mod organization;
 mod test;
 mod verify;
@@ -36,6 +38,15 @@ enum Command {
         /// Passed on to the tests: part of a name.
         filter: Option<String>,
     },
+    /// The image, the chart and Argo CD on a real node, in a network namespace of its own; needs root.
+    E2e {
+        /// An OCI archive of the image, in place of building it.
+        #[arg(long)]
+        image: Option<std::path::PathBuf>,
+        /// Within the namespaces already.
+        #[arg(long, hide = true, requires = "image")]
+        inside: bool,
+    },
     /// Measures one fan-out: times, calls, writes, memory. Prints figures and fails nothing.
     Bench,
     /// Writes the generated files: crds/, deploy/base, and the chart's copies, schema and reference.
@@ -61,6 +72,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { organization, keep, kubeconfig } => demo::run(organization, keep, kubeconfig),
         Command::Test { filter } => test::run(filter.as_deref()),
+        Command::E2e { image: Some(image), inside: true } => e2e::inside(&image),
+        Command::E2e { image, .. } => e2e::run(image),
         Command::Bench => bench::run(),
         Command::Soak { minutes, seed } => test::soak(minutes, seed),
         Command::VerifyAws { yes } => verify::run(yes),

@@ -1,8 +1,9 @@
 //! `cargo xtask test` and `cargo xtask generate`.
 
+use std::path::Path;
 use std::process::Command;
 
-use support::{Helm, Result, generated, root};
+use support::{Helm, Result, cargo_install, generated, root};
 
 /// Everything that has to hold before a change lands.
 pub fn run(filter: Option<&str>) -> Result<()> {
@@ -10,12 +11,34 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         cargo(&["fmt", "--all", "--check"], "formatting: run `cargo fmt --all`")?;
         cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], "clippy")?;
     }
+    if filter.is_none() {
+        supply()?;
+    }
     let mut pure = vec!["test", "--workspace", "--lib", "--bins"];
     pure.extend(filter);
     cargo(&pure, "pure tests")?;
     let mut operator = vec!["test", "--package", "repofanout", "--test", "operator"];
     operator.extend(filter);
     cargo(&operator, "tests of the operator")
+}
+
+/// Licences, banned crates and sources, and dependencies that nothing uses.
+fn supply() -> Result<()> {
+    let note: fn(&str) = |line| println!("{line}");
+    let deny = cargo_install("cargo-deny", "0.20.2", note)?;
+    command(&deny, &["--workspace", "check", "licenses", "bans", "sources"], "cargo-deny: see deny.toml")?;
+    let machete = cargo_install("cargo-machete", "0.9.2", note)?;
+    command(&machete, &["."], "cargo-machete: dependencies that nothing uses")
+}
+
+fn command(program: &Path, arguments: &[&str], what: &str) -> Result<()> {
+    println!("+ {} {}", program.file_name().unwrap_or_default().to_string_lossy(), arguments.join(" "));
+    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{what}: {status}")),
+        Err(error) => Err(format!("{}: {error}", program.display())),
+    }
 }
 
 /// The random walk of the tests, for longer and from another seed each time.
