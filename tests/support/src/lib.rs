@@ -26,7 +26,7 @@ pub use helm::Helm;
 pub use image::{IMAGE, operator as build_image};
 pub use node::Node;
 pub use operator::{Operator, OperatorConfig, build};
-pub use process::{Child, Scratch, free_port};
+pub use process::{Child, Scratch, free_port, logs};
 pub use repositories::Repositories;
 
 /// What is still wrong, told to whoever waits.

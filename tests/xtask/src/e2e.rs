@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{IMAGE, Node, NodeTools, Place, Result, World, build_image, root, until};
+use support::{IMAGE, Node, NodeTools, Place, Result, World, build_image, logs, root, until};
 
 use crate::argocd;
 use crate::demo::{ACCOUNT, REGION, note, say};
@@ -39,6 +39,7 @@ pub fn run(image: Option<PathBuf>) -> Result<()> {
         .arg(program)
         .args(["e2e", "--inside", "--image"])
         .arg(image)
+        .env("REPOFANOUT_LOGS", logs()?)
         .status()
         .map_err(|e| format!("unshare: {e}"))?;
     if status.success() { Ok(()) } else { Err("the cluster test failed".to_owned()) }

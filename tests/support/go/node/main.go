@@ -3,11 +3,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	components := map[string]func() *cobra.Command{
-		"kubelet":        func() *cobra.Command { return kubelet.NewKubeletCommand(genericapiserver.SetupSignalContext()) },
+		"kubelet":        func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 		"kube-scheduler": func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 		"kube-proxy":     kubeproxy.NewProxyCommand,
 	}
