@@ -11,6 +11,8 @@ pub enum Cause {
     TargetChanged,
     /// An update of the pipeline cancelled an execution.
     Cancelled,
+    /// The last execution failed, and the pipeline was changed since.
+    FailedBefore,
     /// The destination bucket was made anew.
     BucketMadeAnew,
     /// The last success was before the notification rule, so nobody heard of it.
@@ -25,6 +27,7 @@ impl Cause {
         match self {
             Self::TargetChanged => "the source or the destination changed",
             Self::Cancelled => "an update of the pipeline cancelled the execution before",
+            Self::FailedBefore => "the execution before failed, and the pipeline was changed since",
             Self::BucketMadeAnew => "the destination bucket was made anew",
             Self::Unannounced => "the execution before succeeded while there was no notification rule yet",
             Self::PermissionsWritten => "the execution before was refused for permissions that were written since",
@@ -92,6 +95,9 @@ pub fn verdict(d: &Delivery<'_>) -> Verdict {
     }
     if d.delivered != Some(d.target) && before_update {
         return Verdict::Start(Cause::TargetChanged);
+    }
+    if newest.state == ExecutionState::Failed && before_update {
+        return Verdict::Start(Cause::FailedBefore);
     }
     if d.bucket_created_at.is_some_and(|made| newest.started_at < made) {
         return Verdict::Start(Cause::BucketMadeAnew);
@@ -233,5 +239,8 @@ mod tests {
         let d = [ran("Failed", 20, 21)];
         let d = Delivery { permissions_written_at: Some(at(15)), failure: Some(&failure), ..delivery(&t, None, &d) };
         assert_eq!(verdict(&d), Verdict::Nothing);
+        // The person changed the spec, be it back to what was delivered before.
+        let mended = Delivery { pipeline_updated_at: at(30), ..d };
+        assert_eq!(verdict(&Delivery { delivered: Some(&t), ..mended }), Verdict::Start(Cause::FailedBefore));
     }
 }

@@ -42,6 +42,20 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     case.wait_delivered("docs", &commit).await;
 }
 
+/// Back at the branch that was delivered before, a failure of another branch says nothing any more.
+#[tokio::test]
+async fn a_branch_that_is_taken_back_is_delivered_anew() {
+    let case = Case::new("taken-back", &[]).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.authorize("docs").await;
+    case.wait_delivered("docs", &commit).await;
+    case.apply("docs", json!({"repository": repository, "branch": "none"})).await.unwrap();
+    case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+}
+
 #[tokio::test]
 async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
     let case = Case::new("not-granted", &[]).await;

@@ -158,7 +158,8 @@ async fn hears(listener: &tokio::net::TcpListener, words: &[&str]) -> String {
             let text = String::from_utf8_lossy(&request);
             let whole = text.split_once("\r\n\r\n").is_some_and(|(head, _)| {
                 let length = head.to_ascii_lowercase();
-                let length = length.split("content-length: ").nth(1).and_then(|l| l.lines().next()?.parse::<usize>().ok());
+                let length =
+                    length.split("content-length: ").nth(1).and_then(|l| l.lines().next()?.parse::<usize>().ok());
                 request.len() >= head.len() + 4 + length.unwrap_or(0)
             });
             if read == 0 || whole {

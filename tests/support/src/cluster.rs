@@ -139,6 +139,16 @@ impl Cluster {
         self.kubectl_with(&["apply", "--dry-run=server", "-f", "-"], Some(manifest)).await
     }
 
+    /// Waits until the API server serves these resources.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn established(&self, crds: &[&str]) -> Result<()> {
+        let wait = [&["wait", "--for=condition=Established", "--timeout=5s"], crds].concat();
+        // One without any condition yet is an error to kubectl.
+        until(Duration::from_secs(60), || self.kubectl(&wait)).await.map(|_| ())
+    }
+
     /// A field of a RepoFanout, by its JSON path.
     ///
     /// # Errors

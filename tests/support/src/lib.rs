@@ -117,9 +117,7 @@ impl World {
     pub async fn install_crds(&self) -> Result<()> {
         let folder = root().join("crds");
         self.cluster.kubectl(&["apply", "--server-side", "-k", &folder.display().to_string()]).await?;
-        let names = ["crd/repofanouts.repofanout.dev", "crd/repofanoutclasses.repofanout.dev"];
-        let wait = ["wait", "--for=condition=Established", "--timeout=30s", names[0], names[1]];
-        self.cluster.kubectl(&wait).await.map(|_| ())
+        self.cluster.established(&["crd/repofanouts.repofanout.dev", "crd/repofanoutclasses.repofanout.dev"]).await
     }
 }
 

@@ -168,6 +168,7 @@ async fn start(bench: &Bench, tools: &NodeTools, folder: &std::path::Path) -> Re
     let found = Command::new("go").args(list).current_dir(module).output().map_err(|e| format!("go: {e}"))?;
     let crds = format!("{}/manifests/crds", String::from_utf8_lossy(&found.stdout).trim());
     bench.kubectl(&["apply", "--server-side", "-k", &crds]).await?;
+    bench.world.cluster.established(&["crd/appprojects.argoproj.io", "crd/applications.argoproj.io"]).await?;
     let label = serde_json::json!({"app.kubernetes.io/part-of": "argocd"});
     let kubeconfig = &bench.world.cluster.kubeconfig;
     let mut objects = vec![serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ARGOCD}})];
@@ -229,6 +230,8 @@ async fn start(bench: &Bench, tools: &NodeTools, folder: &std::path::Path) -> Re
         "--repo-server-plaintext".to_owned(),
         format!("--redis=127.0.0.1:{redis}"),
         "--app-resync=20".to_owned(),
+        // Else the health of each resource is in its cache alone, for the web page.
+        "--persist-resource-health".to_owned(),
         format!("--metrics-port={}", free_port()?),
     ];
     run(&argocd, &controller, "argocd-application-controller")?;
