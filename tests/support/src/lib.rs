@@ -55,6 +55,8 @@ pub struct World {
     pub logs: PathBuf,
     /// helm, and the chart.
     pub helm: Helm,
+    /// The Service Authorization Reference, in JSON.
+    pub actions: PathBuf,
     /// A folder that goes with it.
     pub scratch: Scratch,
     _ministack: process::Child,
@@ -99,7 +101,16 @@ impl World {
             started.elapsed().as_secs_f32(),
             logs.display()
         ));
-        Ok(Self { cluster, aws, repositories, logs, helm: Helm::of(&tools), _ministack: ministack, scratch })
+        Ok(Self {
+            cluster,
+            aws,
+            repositories,
+            logs,
+            helm: Helm::of(&tools),
+            actions: tools.actions.clone(),
+            _ministack: ministack,
+            scratch,
+        })
     }
 
     /// A proxy in front of the API server, for the operator with this name, by which it is this user.
