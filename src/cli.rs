@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::names::LONGEST_PREFIX;
 
+/// Name of an installation that is given none.
+pub const CONTROLLER: &str = "repofanout";
+
 /// Every push to a repository lands in S3 and is announced on SNS.
 #[derive(Parser, Debug)]
 #[command(name = "repofanout", version, about)]
@@ -132,8 +135,9 @@ pub struct Shared {
     #[arg(long = "watch-namespace", env = "REPOFANOUT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
-    /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the classes that it serves.
-    #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = "repofanout")]
+    /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the classes that it serves. One with
+    /// another name than the default serves objects without a class only in namespaces that --watch-namespace names.
+    #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = CONTROLLER)]
     pub controller_name: String,
 
     /// Lets only the holder of a Lease work, so that several replicas may run.

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
 use crate::aws::{self, Aws};
-use crate::cli::Shared;
+use crate::cli::{CONTROLLER, Shared};
 use crate::model::Settings;
 
 /// Prints a line; that nobody reads on is no error.
@@ -51,5 +51,6 @@ fn settings(shared: &Shared, cluster_id: String, aws: &Aws, read_only: bool) -> 
         read_only,
         permissions_boundary: shared.permissions_boundary.clone(),
         controller: shared.controller_name.clone(),
+        classless: shared.controller_name == CONTROLLER || !shared.watch_namespaces.is_empty(),
     }
 }

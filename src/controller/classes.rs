@@ -90,9 +90,13 @@ impl Context {
                     format!("className: there is no RepoFanoutClass {name}; create it, or name one that exists"),
                 )),
             },
-            (None, Some(_)) => Ok(Resolved::None),
+            (None, Some(_)) => Ok(self.classless()),
             (None, None) => self.default_class(),
         }
+    }
+
+    fn classless(&self) -> Resolved {
+        if self.settings.classless { Resolved::None } else { Resolved::Others }
     }
 
     fn default_class(&self) -> Result<Resolved, Refusal> {
@@ -110,7 +114,7 @@ impl Context {
                 ),
             ));
         }
-        Ok(first.map_or(Resolved::None, Resolved::Ours))
+        Ok(first.map_or_else(|| self.classless(), Resolved::Ours))
     }
 
     /// What the class means, or why it cannot be used.

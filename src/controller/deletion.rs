@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 
+use super::classes::Resolved;
 use super::ending::{Ending, Outcome};
 use super::object::Object;
 use super::{Context, log_error};
@@ -28,6 +29,9 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
     }
     if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None) {
         return Ok(Requeue::requeue(rest));
+    }
+    if matches!(context.resolve(object), Ok(Resolved::Others)) {
+        return Ok(Requeue::await_change());
     }
     let mut held = Object::new(context, object);
     held.count("deleting");
@@ -169,7 +173,7 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
 /// Where the resources would be that a status no longer tells of.
 fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
     let class = match context.resolve(object) {
-        Ok(super::classes::Resolved::Ours(class)) => context.parse_class(&class).ok(),
+        Ok(Resolved::Ours(class)) => context.parse_class(&class).ok(),
         _ => None,
     };
     context.place_in(object, class.as_ref())

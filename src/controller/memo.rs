@@ -25,7 +25,7 @@ pub struct Memos {
 struct Memo {
     resource_version: Option<String>,
     due: Option<Instant>,
-    /// Whether a pass over it has ended.
+    /// Whether a pass over it has begun.
     looked_at: bool,
     full_look: Option<Instant>,
     /// The class as it was at the last pass, and at the last full look.
@@ -136,15 +136,13 @@ impl Memos {
     /// A pass begins.
     pub fn begun(&self, uid: &str) {
         self.running.lock().expect("no panic while held").insert(uid.to_owned(), Instant::now());
+        self.with(uid, |memo| memo.looked_at = true);
     }
 
     /// A pass has ended.
     pub fn ended(&self, uid: &str) {
         self.running.lock().expect("no panic while held").remove(uid);
         *self.last_end.lock().expect("no panic while held") = Some(Instant::now());
-        if let Some(memo) = self.objects.lock().expect("no panic while held").get_mut(uid) {
-            memo.looked_at = true;
-        }
     }
 
     /// When a pass last ended.

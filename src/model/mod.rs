@@ -44,6 +44,8 @@ pub struct Settings {
     pub read_only: bool,
     /// Which classes are ours: their `spec.controller`.
     pub controller: String,
+    /// Whether objects without a class are ours, too: of several installations that serve all namespaces, those of one alone.
+    pub classless: bool,
 }
 
 #[cfg(test)]
@@ -60,6 +62,7 @@ impl Settings {
             permissions_boundary: None,
             read_only: false,
             controller: "repofanout".into(),
+            classless: true,
         }
     }
 }

@@ -84,7 +84,8 @@ async fn without_the_crd_it_waits_and_then_serves() {
     };
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_repofanout"));
     let operator = support::Operator::start(&world, program, &config).unwrap();
-    let read = || std::fs::read_to_string(&operator.log).unwrap_or_default();
+    let log = operator.log.clone();
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
     let readyz = async |status: u16, words: &str| {
         let asked = until(LIMIT, || async {
             match support::get(port, "/readyz").await {
@@ -128,4 +129,41 @@ async fn without_the_crd_it_waits_and_then_serves() {
     readyz(200, "ok").await;
     reason("later", "ConnectionPending").await;
     assert!(writes() > before);
+
+    // Two installations that serve all namespaces share the cluster by their classes.
+    let (mut first, mut second) = (config.clone(), config.clone());
+    drop(operator);
+    for (installation, account, name) in
+        [(&mut first, "111122223333", "repofanout"), (&mut second, "444455556666", "second")]
+    {
+        installation.account = account.to_owned();
+        installation.namespace = support::ALL.to_owned();
+        installation.flags = ["--cluster-id=x", "--poll-interval=300ms"].map(str::to_owned).into();
+        installation.flags.push(format!("--controller-name={name}"));
+    }
+    let _first = support::Operator::start(&world, program, &first).unwrap();
+    let _second = support::Operator::start(&world, program, &second).unwrap();
+    let class = "apiVersion: repofanout.dev/v1alpha1\nkind: RepoFanoutClass\nmetadata: {name: theirs}\nspec: {controller: second, allowedNamespaces: {names: ['*']}, allowedRepositories: ['*']}\n";
+    world.cluster.apply(class).await.unwrap();
+    world.cluster.apply(&manifest.replace("docs", "plain")).await.unwrap();
+    world
+        .cluster
+        .apply(&manifest.replace("docs", "by-class").replace("acme/none", "acme/none, className: theirs"))
+        .await
+        .unwrap();
+    reason("plain", "ConnectionPending").await;
+    reason("by-class", "ConnectionPending").await;
+    for (name, account) in [("plain", "111122223333"), ("by-class", "444455556666")] {
+        let placed = ["get", "rf", name, "-o", "jsonpath={.status.placement.account}"];
+        assert_eq!(world.cluster.kubectl(&placed).await.unwrap(), account);
+        let named = |c: &support::aws::SeenConnection| c.tags.get("repofanout.dev/name").is_some_and(|n| n == name);
+        for account in ["111122223333", "444455556666"] {
+            let found = world.aws.connections(account).iter().filter(|c| named(c)).count();
+            let wanted = usize::from((name == "plain") == (account == "111122223333"));
+            assert_eq!(found, wanted, "{name} in {account}");
+        }
+        // Each ends by its own installation.
+        world.cluster.kubectl(&["delete", "rf", name, "--timeout=60s"]).await.unwrap();
+        assert!(!world.aws.connections(account).iter().any(named));
+    }
 }

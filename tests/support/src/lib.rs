@@ -25,7 +25,7 @@ pub use generated::generated;
 pub use helm::Helm;
 pub use image::{IMAGE, operator as build_image};
 pub use node::Node;
-pub use operator::{Operator, OperatorConfig, build};
+pub use operator::{ALL, Operator, OperatorConfig, build};
 pub use process::{Child, Scratch, free_port, logs};
 pub use repositories::Repositories;
 

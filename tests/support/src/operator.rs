@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::process::Child;
 use crate::{Result, World, root, until};
 
+/// Stands for all namespaces.
+pub const ALL: &str = "all";
+
 /// How the operator is started.
 #[derive(Clone, Debug)]
 pub struct OperatorConfig {
@@ -14,7 +17,7 @@ pub struct OperatorConfig {
     pub account: String,
     /// Its region.
     pub region: String,
-    /// The namespace that it serves, and holds its Lease in.
+    /// The namespace that it serves, and holds its Lease in; [`ALL`], and the Lease in `default`.
     pub namespace: String,
     /// Further flags.
     pub flags: Vec<String>,
@@ -51,7 +54,10 @@ impl Operator {
         command.env("AWS_ENDPOINT_URL", format!("http://{}", world.aws.address)).env("AWS_REGION", &config.region);
         command.env("AWS_ACCESS_KEY_ID", &config.account).env("AWS_SECRET_ACCESS_KEY", "secret");
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("NO_COLOR", "1");
-        command.env("REPOFANOUT_WATCH_NAMESPACES", &config.namespace).env("POD_NAMESPACE", &config.namespace);
+        if config.namespace != ALL {
+            command.env("REPOFANOUT_WATCH_NAMESPACES", &config.namespace);
+        }
+        command.env("POD_NAMESPACE", if config.namespace == ALL { "default" } else { &config.namespace });
         command.env("REPOFANOUT_LOG", "info,repofanout=debug");
         Ok(Self { child: Child::start(command, &log)?, log })
     }
