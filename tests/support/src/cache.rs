@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::{Result, image, root};
 
-/// Kubernetes, as in `go/kube/go.mod`.
+/// Kubernetes, as in `go/kube/go.mod`; `REPOFANOUT_KUBERNETES` names another version.
 const KUBERNETES: &str = "1.37.2";
 /// containerd and its shim.
 const CONTAINERD: &str = "2.4.2";
@@ -119,7 +119,7 @@ impl NodeTools {
     pub fn ready(progress: fn(&str)) -> Result<Self> {
         let cache = folder()?;
         packages(progress)?;
-        let flags = kubernetes_flags();
+        let flags = kubernetes_flags(KUBERNETES);
         let node =
             once(&cache, &format!("node-{KUBERNETES}"), "a Kubernetes node (about 4 minutes)", progress, |folder| {
                 go_build("node", &folder.join("node"), &flags)
@@ -191,7 +191,10 @@ pub fn run(command: &mut Command) -> Result<()> {
 }
 
 fn go_build(module: &str, output: &Path, flags: &str) -> Result<()> {
-    let module = root().join("tests/support/go").join(module);
+    go_build_in(&root().join("tests/support/go").join(module), output, flags)
+}
+
+fn go_build_in(module: &Path, output: &Path, flags: &str) -> Result<()> {
     run(Command::new("go")
         .args(["build", "-o"])
         .arg(output)
@@ -200,22 +203,47 @@ fn go_build(module: &str, output: &Path, flags: &str) -> Result<()> {
 }
 
 /// The version, which a build from source would not know.
-fn kubernetes_flags() -> String {
-    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+fn kubernetes_flags(version: &str) -> String {
+    let minor = version.split('.').nth(1).unwrap_or_default();
     let mut flags = "-s -w".to_owned();
     for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
-        flags +=
-            &format!(" -X {package}.gitVersion=v{KUBERNETES} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}");
+        flags += &format!(" -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}");
     }
     flags
 }
 
 fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
-    let name = format!("kube-{KUBERNETES}");
-    let what = format!("Kubernetes {KUBERNETES} (apiserver, controller-manager, kubectl; about 8 minutes on 2 cores)");
-    let folder =
-        once(cache, &name, &what, progress, |folder| go_build("kube", &folder.join("kube"), &kubernetes_flags()))?;
+    let version = std::env::var("REPOFANOUT_KUBERNETES").unwrap_or_else(|_| KUBERNETES.to_owned());
+    let name = format!("kube-{version}");
+    let what = format!("Kubernetes {version} (apiserver, controller-manager, kubectl; about 8 minutes on 2 cores)");
+    let folder = once(cache, &name, &what, progress, |folder| {
+        let output = folder.join("kube");
+        if version == KUBERNETES {
+            return go_build("kube", &output, &kubernetes_flags(&version));
+        }
+        let module = folder.join("module");
+        other_version(&module, &version)?;
+        go_build_in(&module, &output, &kubernetes_flags(&version))
+    })?;
     Ok(folder.join("kube"))
+}
+
+/// The module of the control plane, with another version of all that is released together.
+fn other_version(module: &Path, version: &str) -> Result<()> {
+    let source = root().join("tests/support/go/kube");
+    let read = |file: &str| std::fs::read_to_string(source.join(file)).map_err(|e| format!("{file}: {e}"));
+    let write = |file: &str, text: &str| std::fs::write(module.join(file), text).map_err(|e| format!("{file}: {e}"));
+    // 1.37.2 of Kubernetes is 0.37.2 of its libraries.
+    let library = |version: &str| format!("v0{}", version.trim_start_matches('1'));
+    // What others need follows from the version.
+    let manifest = read("go.mod")?;
+    let own = manifest.lines().filter(|line| !line.ends_with("// indirect"));
+    let own: Vec<&str> = own.collect();
+    let named = own.join("\n").replace(&format!("v{KUBERNETES}"), &format!("v{version}"));
+    std::fs::create_dir_all(module).map_err(|e| format!("{}: {e}", module.display()))?;
+    write("go.mod", &named.replace(&library(KUBERNETES), &library(version)))?;
+    write("main.go", &read("main.go")?)?;
+    run(Command::new("go").args(["mod", "tidy"]).current_dir(module))
 }
 
 fn etcd(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
