@@ -1,5 +1,7 @@
 //! `repofanout check`: what is missing before the operator can work, in the cluster and in AWS.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
@@ -7,7 +9,6 @@ use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::Condition;
 use kube::{Api, Client, CustomResourceExt};
 use serde_json::Value;
-use std::sync::Arc;
 
 use super::{aws_options, client, say};
 use crate::api::{self, GROUP, RepoFanout, RepoFanoutClass};

@@ -123,6 +123,26 @@ async fn one_of_several_works_and_the_next_is_ready_to() {
     assert_eq!((case.aws().pipelines(&case.account).len(), case.aws().rules(&case.account).len()), (1, 1));
 }
 
+/// Cut off from the API server it cannot know whether another one leads: it ends before the Lease does.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_ends_before_another_one_begins() {
+    let mut case = Case::without_operator("partition", &["--identity=first"]).await;
+    case.start_behind_proxy().await;
+    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    let proxy = case.proxy.as_ref().unwrap();
+    proxy.faults.add(Fault::new(API, "*", When::Always, Effect::CutBefore));
+    proxy.cut();
+    let ended = case.operator.as_mut().unwrap().ended().await.unwrap();
+    assert!(!ended.success(), "{ended}");
+    // The next one need not ask it.
+    case.proxy = None;
+    case.start().await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
+    case.wait("docs", "not taken over", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    assert_eq!(case.aws().connections(&case.account).len(), 1);
+}
+
 fn signal(pid: u32, name: &str) {
     let status = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.unwrap().success());
