@@ -130,15 +130,14 @@ fn rules(shared: &Shared, client: &Client) -> Vec<ResourceAttributes> {
     if shared.cluster_id.is_none() {
         rules.push(rule("", "namespaces", "get", Some("kube-system"), None));
     }
+    // Everywhere: a namespace that goes away loses its Roles before its objects.
+    for verb in ["list", "watch", "patch"] {
+        rules.push(rule(GROUP, "repofanouts", verb, None, None));
+    }
+    rules.push(rule(GROUP, "repofanouts/status", "update", None, None));
     let mut served: Vec<Option<&str>> = shared.watch_namespaces.iter().map(|n| Some(n.as_str())).collect();
     if served.is_empty() {
         served.push(None);
-    }
-    for namespace in &served {
-        for verb in ["list", "watch", "patch"] {
-            rules.push(rule(GROUP, "repofanouts", verb, None, *namespace));
-        }
-        rules.push(rule(GROUP, "repofanouts/status", "update", None, *namespace));
     }
     // Events of classes, which have no namespace, are in `default`.
     let default = (!served.contains(&None) && !served.contains(&Some("default"))).then_some(Some("default"));

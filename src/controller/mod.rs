@@ -225,7 +225,8 @@ pub async fn run(
     {
         return Err(lost());
     }
-    election.release().await;
+    // Passes that took too long have kept it; an API server that is away is not waited for.
+    let _ = tokio::time::timeout(Duration::from_secs(2), election.release()).await;
     Ok(())
 }
 
