@@ -1,6 +1,6 @@
 # The operator's image: the program, the libraries that it is linked to and the certificates of public CAs; no shell, no package manager.
 # The builder has Rust and a C compiler; it is an argument, so that the image also builds where no registry is reached.
-ARG BUILDER=docker.io/library/rust:1.95-slim-bookworm
+ARG BUILDER=rust:1.95-slim-bookworm
 
 FROM ${BUILDER} AS builder
 WORKDIR /src

@@ -15,8 +15,6 @@ const PODS: &str = "10.88.0.0/24";
 
 /// The node, and the programs that make it one.
 pub struct Node {
-    /// containerd's client, and where it listens.
-    ctr: Vec<String>,
     _processes: Vec<Child>,
 }
 
@@ -118,15 +116,7 @@ impl Node {
         })
         .await
         .map_err(|e| format!("the node is not ready, see {}: {e}", logs.display()))?;
-        Ok(Self { ctr, _processes: processes })
-    }
-
-    /// Gives an image one more name.
-    ///
-    /// # Errors
-    /// There is no such image.
-    pub async fn tag(&self, image: &str, name: &str) -> Result<()> {
-        ran(&self.ctr, &["-n", "k8s.io", "images", "tag", "--force", image, name]).await.map(|_| ())
+        Ok(Self { _processes: processes })
     }
 }
 

@@ -65,8 +65,7 @@ pub fn inside(image: &Path) -> Result<()> {
 pub struct Bench {
     /// The world, with a node in it.
     pub world: World,
-    /// The node.
-    pub node: Node,
+    _node: Node,
     /// A folder with `kubectl`, `helm` and what a person would write.
     folder: PathBuf,
 }
@@ -117,7 +116,7 @@ impl Bench {
         let folder = world.scratch.path().join("person");
         let bin = folder.join("bin");
         std::fs::create_dir_all(&bin).map_err(|e| format!("{}: {e}", bin.display()))?;
-        let bench = Self { world, node, folder };
+        let bench = Self { world, _node: node, folder };
         // In the project's folder, beside values of one's own.
         for name in ["charts", "crds", "deploy"] {
             std::os::unix::fs::symlink(root().join(name), bench.folder.join(name))
@@ -341,7 +340,6 @@ impl Bench {
         self.shell(&format!("helm uninstall repofanout -n {SYSTEM} --wait")).await?;
         self.kubectl(&["get", "rf", "docs", "-n", TEAM]).await?;
         self.once()?;
-        self.node.tag(IMAGE, "docker.io/library/repofanout:0.1.0").await?;
         let base = root().join("deploy/base").display().to_string();
         let up = "../".repeat(self.folder.components().count());
         std::fs::create_dir_all(self.folder.join("overlay")).map_err(|e| e.to_string())?;
@@ -362,8 +360,13 @@ impl Bench {
             "spec": {"template": {"spec": {"containers": [{"name": "operator", "env": list}]}}},
         });
         self.write("overlay/patch.yaml", &patch.to_string())?;
-        let overlay = format!("resources: [{up}{}]\npatches: [{{path: patch.yaml}}]\n", base.trim_start_matches('/'));
-        self.write("overlay/kustomization.yaml", &overlay)?;
+        let (name, tag) = IMAGE.rsplit_once(':').expect("a tag");
+        let overlay = serde_json::json!({
+            "resources": [format!("{up}{}", base.trim_start_matches('/'))],
+            "patches": [{"path": "patch.yaml"}],
+            "images": [{"name": "repofanout", "newName": name, "newTag": tag}],
+        });
+        self.write("overlay/kustomization.yaml", &overlay.to_string())?;
         self.shell(&format!("kubectl apply --server-side -k {}/overlay", self.folder.display())).await?;
         self.rolled_out().await?;
         if self.writes() != writes {
