@@ -4,8 +4,8 @@ ARG BUILDER=rust:1.95-slim-bookworm
 
 FROM ${BUILDER} AS builder
 WORKDIR /src
-# Paths of this machine are not to be in the result.
-ENV RUSTFLAGS="--remap-path-prefix=/src=/ --remap-path-prefix=/root/.cargo=/cargo" CARGO_TERM_COLOR=never
+# The same paths in the result, whichever the builder.
+ENV CARGO_HOME=/cargo CARGO_TERM_COLOR=never
 COPY Cargo.toml Cargo.lock ./
 COPY tests/aws/Cargo.toml tests/aws/
 COPY tests/support/Cargo.toml tests/support/
