@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 type Seconds = Gauge<f64, AtomicU64>;
 type SecondsCounter = Counter<f64, AtomicU64>;
@@ -152,34 +152,24 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         registry.register("reconciles", "Passes over objects, by what came of them", metrics.reconciles.clone());
-        registry.register_with_unit(
-            "reconcile_duration",
-            "How long a pass took",
-            Unit::Seconds,
-            metrics.reconcile_duration.clone(),
-        );
-        registry.register_with_unit(
+        seconds(&mut registry, "reconcile_duration", "How long a pass took", metrics.reconcile_duration.clone());
+        seconds(
+            &mut registry,
             "time_to_ready",
             "From the creation of a RepoFanout until it delivered for the first time",
-            Unit::Seconds,
             metrics.time_to_ready.clone(),
         );
         registry.register("aws_calls", "Calls of AWS; code is OK or AWS's error code", metrics.aws_calls.clone());
-        registry.register_with_unit(
-            "aws_call_duration",
-            "How long AWS took to answer",
-            Unit::Seconds,
-            metrics.aws_call_duration.clone(),
-        );
+        seconds(&mut registry, "aws_call_duration", "How long AWS took to answer", metrics.aws_call_duration.clone());
         registry.register(
             "aws_throttles",
             "Attempts of calls that AWS refused as too many",
             metrics.aws_throttles.clone(),
         );
-        registry.register_with_unit(
+        seconds(
+            &mut registry,
             "aws_budget_wait",
             "Time that calls waited for the operator's own budget",
-            Unit::Seconds,
             metrics.aws_budget_wait.clone(),
         );
         let build = Family::<Build, Gauge>::default();
@@ -194,13 +184,7 @@ impl Told {
     fn register(&self, registry: &mut Registry) {
         registry.register("leader", "Whether this process works: 1, or 0 of one that is ready to", self.leader.clone());
         registry.register("queue_depth", "Objects that are due and not yet looked at", self.queue_depth.clone());
-        let queue_age = self.queue_age.clone();
-        registry.register_with_unit(
-            "queue_age",
-            "How long the object waits that is due for longest",
-            Unit::Seconds,
-            queue_age,
-        );
+        seconds(registry, "queue_age", "How long the object waits that is due for longest", self.queue_age.clone());
         registry.register("objects", "Objects by status and reason of Ready", self.objects.clone());
         registry.register("stalled", "Objects that wait for a person, by reason", self.stalled.clone());
         registry.register("connections", "Own connections, by status", self.connections.clone());
@@ -209,46 +193,53 @@ impl Told {
             "Pipelines, by the status of the last execution",
             self.last_executions.clone(),
         );
-        registry.register_with_unit(
+        seconds(
+            registry,
             "connection_pending_oldest",
             "How long the connection waits for its authorization that does so for longest",
-            Unit::Seconds,
             self.oldest_pending.clone(),
         );
-        registry.register_with_unit(
+        seconds(
+            registry,
             "deletion_oldest",
             "How long the deletion takes that does so for longest",
-            Unit::Seconds,
             self.oldest_deletion.clone(),
         );
     }
 
     fn set(&self, snapshot: &Snapshot) {
-        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.leader.set(i64::from(snapshot.leader));
         for (kind, queue) in &snapshot.queues {
             self.queue_depth.get_or_create(&Kind { kind }).set(number(queue.depth));
             self.queue_age.get_or_create(&Kind { kind }).set(queue.age.as_secs_f64());
         }
-        self.objects.clear();
-        snapshot.objects.iter().for_each(|(labels, n)| {
-            self.objects.get_or_create(labels).set(number(*n));
-        });
-        self.stalled.clear();
-        snapshot.stalled.iter().for_each(|(labels, n)| {
-            self.stalled.get_or_create(labels).set(number(*n));
-        });
-        for (family, counts) in
-            [(&self.connections, &snapshot.connections), (&self.last_executions, &snapshot.last_executions)]
-        {
-            family.clear();
-            for (status, n) in counts {
-                family.get_or_create(&Status { status: status.clone() }).set(number(*n));
-            }
-        }
+        tell(&self.objects, &snapshot.objects, Objects::clone);
+        tell(&self.stalled, &snapshot.stalled, Stalled::clone);
+        let status = |status: &String| Status { status: status.clone() };
+        tell(&self.connections, &snapshot.connections, status);
+        tell(&self.last_executions, &snapshot.last_executions, status);
         self.oldest_pending.set(snapshot.oldest_pending.as_secs_f64());
         self.oldest_deletion.set(snapshot.oldest_deletion.as_secs_f64());
     }
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
+    registry.register_with_unit(name, help, Unit::Seconds, metric);
+}
+
+/// Sets a family to these counts, and to no others.
+fn tell<K, L>(family: &Family<L, Gauge>, counts: &BTreeMap<K, usize>, labels: impl Fn(&K) -> L)
+where
+    L: Clone + std::hash::Hash + Eq,
+{
+    family.clear();
+    for (key, n) in counts {
+        family.get_or_create(&labels(key)).set(number(*n));
+    }
+}
+
+fn number(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 impl Metrics {

@@ -12,7 +12,7 @@ use super::Context;
 use super::object::Custom;
 use crate::api::condition::ConditionType;
 use crate::api::{RepoFanout, RepoFanoutClass};
-use crate::metrics::{Objects, Snapshot, Stalled};
+use crate::metrics::{Objects, Queue, Snapshot, Stalled};
 use crate::model::observed::ConnectionState;
 
 /// Whether passes may run: in the process that leads, and while the cluster's schema is not older than the program's.
@@ -101,7 +101,7 @@ impl Context {
         }
         let Some(open) = self.gate.open_since() else { return Ok(()) };
         let quiet = self.memos.last_end().map_or(open, |end| end.max(open)).elapsed();
-        let age = self.snapshot().queues.values().map(|queue| queue.age).max().unwrap_or_default();
+        let age = self.queues(open).values().map(|queue| queue.age).max().unwrap_or_default();
         if quiet > limit && age > limit {
             return Err(format!("objects are due for {age:?}, and no pass has ended for {quiet:?}"));
         }
@@ -114,20 +114,25 @@ impl Context {
         let mut snapshot = Snapshot { leader: open.is_some(), ..Snapshot::default() };
         let Some(open) = open else { return snapshot };
         let now = Timestamp::now();
-        let fanouts = self.guarded();
-        let classes = self.classes.get().map(kube::runtime::reflector::Store::state).unwrap_or_default();
-        let uids = |meta: &ObjectMeta| meta.uid.clone().unwrap_or_default();
-        let readable = fanouts.iter().filter(|g| g.0.is_ok()).map(|g| uids(g.meta()));
-        snapshot.queues.insert(RepoFanout::KIND, self.memos.queue(readable, open));
-        let served = classes.iter().filter(|g| g.0.as_ref().is_ok_and(|class| self.serves(class)));
-        snapshot.queues.insert(RepoFanoutClass::KIND, self.memos.queue(served.map(|g| uids(g.meta())), open));
-        for object in fanouts.iter().filter_map(|g| g.0.as_ref().ok()) {
+        snapshot.queues = self.queues(open);
+        for object in self.guarded().iter().filter_map(|g| g.0.as_ref().ok()) {
             snapshot.fanout(object, now);
         }
-        for class in classes.iter().filter_map(|g| g.0.as_ref().ok()).filter(|class| self.serves(class)) {
-            snapshot.class(class, now);
+        for class in self.classes() {
+            snapshot.class(&class, now);
         }
         snapshot
+    }
+
+    /// What is due, by kind.
+    fn queues(&self, open: Instant) -> BTreeMap<&'static str, Queue> {
+        let fanouts = self.guarded();
+        let fanouts = fanouts.iter().filter(|g| g.0.is_ok()).filter_map(|g| g.meta().uid.clone());
+        let classes = self.classes().into_iter().filter_map(|class| class.metadata.uid.clone());
+        BTreeMap::from([
+            (RepoFanout::KIND, self.memos.queue(fanouts, open)),
+            (RepoFanoutClass::KIND, self.memos.queue(classes, open)),
+        ])
     }
 }
 

@@ -52,14 +52,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
         return deletion::run(context, object).await;
     }
     let quiet = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None);
-    let mut pass = Pass {
-        context,
-        object: Object::new(context, object),
-        now: Timestamp::now(),
-        connection: None,
-        class: None,
-        saw: Saw::default(),
-    };
+    let mut pass = Pass::new(context, object);
     if let Some(rest) = quiet {
         return pass.count(rest).await;
     }
@@ -102,7 +95,18 @@ struct Saw {
     told: BTreeSet<String>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(context: &'a Context, object: &RepoFanoutClass) -> Self {
+        Self {
+            context,
+            object: Object::new(context, object),
+            now: Timestamp::now(),
+            connection: None,
+            class: None,
+            saw: Saw::default(),
+        }
+    }
+
     async fn prepare(&mut self) -> Result<(Class, Cloud), Stop> {
         let decided = self.decide().await?;
         self.object.set_finalizer(true).await?;

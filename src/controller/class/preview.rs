@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
-use super::{Pass, Saw};
+use super::Pass;
 use crate::api::RepoFanoutClass;
 use crate::controller::converge::Stop;
-use crate::controller::object::Object;
 use crate::controller::preview::Preview;
 use crate::controller::record::{Resources, left, recorded};
 use crate::controller::{Context, observe};
+use crate::model::Resource;
 use crate::model::desired::Desired;
 use crate::plan::plan;
 
@@ -19,14 +17,7 @@ use crate::plan::plan;
 /// # Errors
 /// What keeps a pass from writing anything.
 pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Preview, Stop> {
-    let mut pass = Pass {
-        context,
-        object: Object::new(context, object),
-        now: Timestamp::now(),
-        connection: None,
-        class: None,
-        saw: Saw::default(),
-    };
+    let mut pass = Pass::new(context, object);
     let (class, cloud) = pass.decide().await?;
     let status = pass.object.status();
     let none = BTreeSet::new();
@@ -36,7 +27,7 @@ pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Prev
     for (name, (_, source)) in &class.connections {
         let desired = Desired::of_class_connection(&class, name, source);
         let arn = known.get(name).and_then(|c| c.arn.clone());
-        let recorded: Resources = arn.into_iter().map(|arn| ("connection".to_owned(), arn)).collect();
+        let recorded: Resources = arn.into_iter().map(|arn| (Resource::Connection.as_str().to_owned(), arn)).collect();
         let observed = observe::observe(&cloud, &desired, &class.owner, &recorded, false).await?;
         let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
         let entry = known.entry(name.clone()).or_default();

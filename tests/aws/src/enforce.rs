@@ -195,7 +195,8 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
     Some(Response::builder().header("content-type", "text/xml").body(Full::new(Bytes::from(xml))).expect("a response"))
 }
 
-fn fields(body: &Bytes) -> HashMap<String, String> {
+/// The fields of a form.
+pub fn fields(body: &Bytes) -> HashMap<String, String> {
     let text = String::from_utf8_lossy(body).into_owned();
     let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()

@@ -1,19 +1,17 @@
 //! Roles that are assumed across accounts: the trust policy decides, by caller and external id.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
 
 use crate::front::Caller;
-use crate::iam;
 use crate::reply::{Answer, Failure};
 use crate::state::World;
+use crate::{enforce, iam};
 
 /// What temporary access keys begin with; ours go on with the account.
 const TEMPORARY: &str = "ASIA";
@@ -31,9 +29,7 @@ pub fn expired(world: &World, key: &str) -> bool {
 
 /// Answers AssumeRole.
 pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result<Answer, Failure> {
-    let text = String::from_utf8_lossy(body).into_owned();
-    let fields: HashMap<String, String> =
-        text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect();
+    let fields = enforce::fields(body);
     let arn = fields.get("RoleArn").cloned().unwrap_or_default();
     let target = arn.split(':').nth(4).unwrap_or_default().to_owned();
     let name = arn.rsplit('/').next().unwrap_or_default();
@@ -75,8 +71,4 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
     );
     let answer = Response::builder().header("content-type", "text/xml").body(Full::new(Bytes::from(xml)));
     Ok(answer.expect("a response"))
-}
-
-fn decode(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }

@@ -273,10 +273,16 @@ fn helm(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
 }
 
 fn ministack(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
-    let what = format!("a Python environment with ministack {MINISTACK}");
-    let folder = once(cache, &format!("ministack-{MINISTACK}"), &what, progress, |folder| {
+    environment(cache, "ministack", MINISTACK, progress)
+}
+
+/// A Python environment with one package; answers where its Python is. The package's scripts name the folder that they were made in,
+/// which has another name now.
+fn environment(cache: &Path, package: &str, version: &str, progress: fn(&str)) -> Result<PathBuf> {
+    let what = format!("a Python environment with {package} {version}");
+    let folder = once(cache, &format!("{package}-{version}"), &what, progress, |folder| {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        pip(&folder.join("bin/python"), &[&format!("ministack=={MINISTACK}")])
+        pip(&folder.join("bin/python"), &[&format!("{package}=={version}")])
     })?;
     Ok(folder.join("bin/python"))
 }
@@ -306,14 +312,7 @@ pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<Pa
 /// # Errors
 /// It cannot be installed.
 pub fn aws_cli(progress: fn(&str)) -> Result<PathBuf> {
-    let cache = folder()?;
-    let what = format!("a Python environment with awscli {AWS_CLI}");
-    let folder = once(&cache, &format!("awscli-{AWS_CLI}"), &what, progress, |folder| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        pip(&folder.join("bin/python"), &[&format!("awscli=={AWS_CLI}")])
-    })?;
-    // The script's first line names the folder that it was made in, which has another name now.
-    Ok(folder.join("bin/python"))
+    environment(&folder()?, "awscli", AWS_CLI, progress)
 }
 
 fn botocore(cache: &Path, python: &Path, progress: fn(&str)) -> Result<PathBuf> {

@@ -265,17 +265,21 @@ impl Bench {
         self.kubectl(&["get", "lease", "repofanout", "-n", SYSTEM, "-o", "jsonpath={.spec.holderIdentity}"]).await
     }
 
+    async fn changes_hands(&self, leader: &str) -> Result<()> {
+        until(LIMIT, async || match self.holder().await? {
+            now if now == leader || now.is_empty() => Err(format!("the Lease is still {leader}'s")),
+            _ => Ok(()),
+        })
+        .await
+    }
+
     async fn leader_killed(&self) -> Result<()> {
         say("The leader's pod is killed");
         let leader = self.holder().await?;
         let killed = Instant::now();
         kill(&leader)?;
         self.kubectl(&["delete", "pod", &leader, "-n", SYSTEM, "--force", "--grace-period=0"]).await?;
-        until(LIMIT, async || match self.holder().await? {
-            now if now == leader || now.is_empty() => Err(format!("the Lease is still {leader}'s")),
-            _ => Ok(()),
-        })
-        .await?;
+        self.changes_hands(&leader).await?;
         note(&format!("taken over after {:.1} s; the Lease holds for 5 s", killed.elapsed().as_secs_f32()));
         self.delivers("killed.md").await?;
         self.once()?;
@@ -284,11 +288,7 @@ impl Bench {
         let writes = self.writes();
         self.kubectl(&["delete", "pod", &leader, "-n", SYSTEM, "--wait=false"]).await?;
         let told = Instant::now();
-        until(LIMIT, async || match self.holder().await? {
-            now if now == leader || now.is_empty() => Err(format!("the Lease is still {leader}'s")),
-            _ => Ok(()),
-        })
-        .await?;
+        self.changes_hands(&leader).await?;
         note(&format!("handed over after {:.1} s", told.elapsed().as_secs_f32()));
         self.rolled_out().await?;
         if self.writes() != writes {
