@@ -169,7 +169,7 @@ async fn a_throttled_account_serves_all_in_time() {
     case.apply("docs", json!({"repository": repository})).await.unwrap();
     let arn = case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
-    case.aws().throttle(&case.account, Some(3));
+    case.aws().throttle(&case.account, &[("", 3)]);
     for n in 0..4 {
         let spec = json!({"repository": repository, "connection": {"existingARN": arn}});
         case.apply(&format!("more-{n}"), spec).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_throttled_account_serves_all_in_time() {
     for n in 0..4 {
         case.wait_delivered(&format!("more-{n}"), &commit).await;
     }
-    case.aws().throttle(&case.account, None);
+    case.aws().throttle(&case.account, &[]);
     let aws = case.aws();
     assert_eq!(aws.connections(&case.account).len(), 1);
     assert_eq!((aws.pipelines(&case.account).len(), aws.rules(&case.account).len()), (5, 5));

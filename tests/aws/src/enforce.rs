@@ -43,6 +43,9 @@ pub fn actions(operation: &str) -> Vec<String> {
         "codestar-notifications:CreateNotificationRule" => {
             &["codestar-notifications:CreateNotificationRule", "codestar-notifications:TagResource"]
         }
+        "sqs:CreateQueue" => &["sqs:CreateQueue", "sqs:TagQueue"],
+        "sqs:DeleteMessageBatch" => &["sqs:DeleteMessage"],
+        "events:PutRule" => &["events:PutRule", "events:TagResource"],
         "sts:GetCallerIdentity" => &[],
         other => &[other],
     };
@@ -107,6 +110,14 @@ async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, b
             let arn = form.get("TopicArn").or_else(|| form.get("ResourceArn")).cloned();
             arn.unwrap_or_else(|| regional(form.get("Name").map_or("", String::as_str)))
         }
+        "sqs" => {
+            let queue = json["QueueUrl"].as_str().or_else(|| json["QueueName"].as_str()).unwrap_or_default();
+            regional(queue.rsplit('/').next().unwrap_or_default())
+        }
+        "events" => match &json["ResourceARN"] {
+            Value::String(arn) => arn.clone(),
+            _ => regional(&format!("rule/{}", json["Name"].as_str().or(json["Rule"].as_str()).unwrap_or_default())),
+        },
         "codepipeline" => {
             let pipeline = &json["pipeline"];
             let passed = |key| HashMap::from([(key, "codepipeline.amazonaws.com".to_owned())]);

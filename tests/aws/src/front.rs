@@ -76,12 +76,18 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         _ if !target.is_empty() => target,
         _ => form_action(&body),
     };
-    let write = !["Get", "List", "Head", "Describe", "Receive", "Assume"].iter().any(|p| operation.starts_with(p));
+    // That a message was received is none of the account's settings.
+    let reads = ["Get", "List", "Head", "Describe", "Receive", "DeleteMessage", "Assume"];
+    let write = !reads.iter().any(|p| operation.starts_with(p));
     let name = format!("{}:{operation}", caller.service);
     let call = Call { account: caller.account.clone(), operation: name.clone(), write };
     world.calls.lock().expect("no panic while held").push(call);
 
-    if world.with_account(&caller.account, |a| a.throttles(&name)) {
+    let (throttled, latency) = world.with_account(&caller.account, |a| (a.throttles(&name), a.latency));
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    if throttled {
         let (status, code) = if caller.service == "s3" { (503, "SlowDown") } else { (400, "ThrottlingException") };
         let failure = Failure { status, code: code.to_owned(), message: "Rate exceeded".to_owned() };
         return Ok(failed(&caller.service, failure));
@@ -130,6 +136,9 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         _ => {
             let uri = parts.uri.clone();
             let answer = forward(&world, parts, body).await?;
+            if write && ["events", "sqs"].contains(&caller.service.as_str()) {
+                world.forget_routes(&caller);
+            }
             if name == "s3:CreateBucket" && answer.status().is_success() {
                 world.upstream.block_public_access(&caller, uri.path()).await?;
             }

@@ -9,6 +9,7 @@
 mod connections;
 pub mod enforce;
 mod engine;
+mod events;
 pub mod fault;
 mod front;
 mod iam;
@@ -145,9 +146,38 @@ impl Aws {
         self.world.with_account(account, |a| a.assume_refusals = refusals);
     }
 
-    /// From now on each operation of the account takes so many calls a second, as AWS does.
-    pub fn throttle(&self, account: &str, per_second: Option<u32>) {
-        self.world.with_account(account, |a| a.rate = per_second);
+    /// From now on each operation whose name begins so takes so many calls a second, as AWS does; all others take any number.
+    pub fn throttle(&self, account: &str, rates: &[(&str, u32)]) {
+        let rates = rates.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect();
+        self.world.with_account(account, |a| a.rates = rates);
+    }
+
+    /// From now on each call of the account takes at least so long.
+    pub fn slow_down(&self, account: &str, latency: std::time::Duration) {
+        self.world.with_account(account, |a| a.latency = latency);
+    }
+
+    /// From now on each stage of the account's executions takes so long, and moves no files: for thousands of them.
+    pub fn imagine_executions(&self, account: &str, stage: std::time::Duration) {
+        self.world.with_account(account, |a| a.imagined = Some(stage));
+    }
+
+    /// From now on execution events of the account are held back, or sent.
+    pub fn hold_events(&self, account: &str, held: bool) {
+        self.world.with_account(account, |a| a.held_events = held.then(Vec::new));
+    }
+
+    /// The execution events that are held back, oldest first.
+    pub fn held_events(&self, account: &str) -> Vec<Value> {
+        self.world.with_account(account, |a| a.held_events.clone().unwrap_or_default())
+    }
+
+    /// Sends an execution event, be it an old one, to whoever listens now.
+    pub async fn send_event(&self, event: &Value) {
+        let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        let caller = front::Caller { account: text("account"), region: text("region"), service: String::new() };
+        let (world, event) = (Arc::clone(&self.world), event.clone());
+        self.on_runtime(async move { events::send(&world, &caller, &event).await }).await;
     }
 
     /// From now on sessions of roles of the account last so long.
@@ -224,6 +254,17 @@ impl Aws {
         })
     }
 
+    /// Ids of the executions with this trigger that have succeeded, and when they did.
+    pub fn ended(&self, account: &str, trigger: &str) -> Vec<(String, std::time::SystemTime)> {
+        self.world.with_account(account, |a| {
+            let all = a.pipelines.values().flat_map(|p| &p.executions);
+            let ended = all.filter(|e| e.trigger == trigger && e.status == "Succeeded");
+            ended
+                .map(|e| (e.id.clone(), std::time::UNIX_EPOCH + std::time::Duration::from_secs_f64(e.updated)))
+                .collect()
+        })
+    }
+
     /// Does something to the account behind the operator's back: to a pipeline's structure.
     pub fn edit_pipeline(&self, account: &str, pipeline: &str, edit: impl FnOnce(&mut Value)) {
         self.world.with_account(account, |a| {
@@ -279,8 +320,23 @@ impl Aws {
             let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (&**k, &**v)).collect();
             let (status, body) =
                 world.upstream.form(&caller, &caller.service, &fields).await.map_err(|e| e.to_string())?;
+            world.forget_routes(&caller);
             let body = String::from_utf8_lossy(&body).into_owned();
             if status == 200 { Ok(body) } else { Err(body) }
+        })
+        .await
+    }
+
+    /// Calls a service of the JSON protocol (EventBridge) as the account, uncounted: its answer, also of an error. What that changes of
+    /// who gets events counts from then on.
+    pub async fn json(&self, account: &str, region: &str, service: &str, target: &str, input: &Value) -> Value {
+        let caller =
+            front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
+        let (world, target, input) = (Arc::clone(&self.world), target.to_owned(), input.clone());
+        self.on_runtime(async move {
+            let answer = world.upstream.call(&caller, &target, &input).await.unwrap_or(Value::Null);
+            world.forget_routes(&caller);
+            answer
         })
         .await
     }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::Config;
+use crate::events::Routes;
 use crate::fault::Faults;
-use crate::front::Call;
+use crate::front::{Call, Caller};
 use crate::judge::Judge;
 use crate::upstream::Upstream;
 
@@ -75,6 +76,8 @@ pub struct World {
     pub calls: Mutex<Vec<Call>>,
     /// Temporary access keys, and until when they hold.
     pub sessions: Mutex<HashMap<String, Instant>>,
+    /// Who gets execution events, by account and region, until somebody changes a rule or a queue.
+    pub routes: Mutex<HashMap<(String, String), Routes>>,
     accounts: Mutex<HashMap<String, Account>>,
 }
 
@@ -93,10 +96,16 @@ pub struct Account {
     pub session: Duration,
     /// What the account's caller may do; everything if none.
     pub policy: Option<Value>,
-    /// How many calls a second each operation takes, if it throttles.
-    pub rate: Option<u32>,
+    /// How many calls a second operations take, by the beginning of their names; those that begin with none do not throttle.
+    pub rates: Vec<(String, u32)>,
     /// Calls of an operation in the second that began then.
     pub windows: HashMap<String, (Instant, u32)>,
+    /// How long a call takes at least.
+    pub latency: Duration,
+    /// How long each stage of an execution takes, which then moves no files.
+    pub imagined: Option<Duration>,
+    /// Execution events that a test holds back.
+    pub held_events: Option<Vec<Value>>,
     pub violations: Vec<String>,
 }
 
@@ -173,8 +182,11 @@ impl Default for Account {
             service_linked_role: false,
             session: Duration::from_secs(3600),
             policy: None,
-            rate: None,
+            rates: Vec::new(),
             windows: HashMap::new(),
+            latency: Duration::ZERO,
+            imagined: None,
+            held_events: None,
             violations: Vec::new(),
         }
     }
@@ -183,7 +195,8 @@ impl Default for Account {
 impl Account {
     /// Whether the operation has had its calls of this second.
     pub fn throttles(&mut self, operation: &str) -> bool {
-        let Some(rate) = self.rate else { return false };
+        let of = self.rates.iter().filter(|(name, _)| operation.starts_with(name));
+        let Some((_, rate)) = of.max_by_key(|(name, _)| name.len()).cloned() else { return false };
         let (began, calls) = self.windows.entry(operation.to_owned()).or_insert((Instant::now(), 0));
         if began.elapsed() >= Duration::from_secs(1) {
             (*began, *calls) = (Instant::now(), 0);
@@ -202,6 +215,7 @@ impl World {
             faults: Faults::default(),
             calls: Mutex::default(),
             sessions: Mutex::default(),
+            routes: Mutex::default(),
             accounts: Mutex::default(),
         }
     }
@@ -213,6 +227,11 @@ impl World {
     /// A number that no session had before.
     pub fn next_session(&self) -> usize {
         self.sessions.lock().expect("no panic while held").len()
+    }
+
+    /// Somebody may have changed who gets execution events.
+    pub fn forget_routes(&self, caller: &Caller) {
+        self.routes.lock().expect("no panic while held").remove(&(caller.account.clone(), caller.region.clone()));
     }
 
     pub fn account_ids(&self) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::http::request::Parts;
+use hyper::http::request::{Builder, Parts};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -48,13 +48,31 @@ impl Upstream {
         path: &str,
         body: Bytes,
     ) -> Result<(u16, Bytes), Error> {
-        let Caller { account, region, .. } = caller;
-        let form = service != "s3" || path.contains('?');
-        let request = Request::builder()
-            .method(method)
+        let form = service != "s3";
+        let content = if form { "application/x-www-form-urlencoded" } else { "application/octet-stream" };
+        self.signed(caller, service, Request::builder().method(method).header("content-type", content), path, body)
+            .await
+    }
+
+    /// A call of the JSON protocol; its answer, also of an error.
+    pub async fn call(&self, caller: &Caller, target: &str, input: &Value) -> Result<Value, Error> {
+        let request = Request::builder().method(Method::POST).header("content-type", "application/x-amz-json-1.1");
+        let body = Bytes::from(input.to_string());
+        let (_, body) = self.signed(caller, &caller.service, request.header("x-amz-target", target), "/", body).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn signed(
+        &self,
+        Caller { account, region, .. }: &Caller,
+        service: &str,
+        request: Builder,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(u16, Bytes), Error> {
+        let request = request
             .uri(format!("http://{}{path}", self.host))
             .header("host", &self.host)
-            .header("content-type", if form && service != "s3" { "application/x-www-form-urlencoded" } else { "application/octet-stream" })
             .header(
                 "authorization",
                 format!("AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0"),
