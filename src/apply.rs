@@ -1,15 +1,18 @@
 //! Runs the steps of a plan, and keeps what is observed in step with them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud::{Cloud, Result};
 use crate::model::Resource;
-use crate::model::desired::{Bucket, BucketUse, ConnectionUse, Desired, TopicUse};
-use crate::model::observed::{BucketView, Observed, ObservedBucket};
+use crate::model::desired::{Bucket, BucketUse, ConnectionUse, Desired, Queue, TopicUse};
+use crate::model::observed::{BucketView, Observed, ObservedBucket, ObservedQueue, ObservedRule};
 use crate::model::owner::{CREATED_AT, INTENT};
 use crate::model::policy;
 use crate::plan::delta::{self, Delta, Field};
 use crate::plan::{Action, Step};
+
+/// By how much our clock may be behind AWS's: what succeeded until then may have been before the rule, and AWS is asked.
+const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// What a step needs beside desired and observed.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +105,7 @@ pub async fn apply(
         (Action::Create, Resource::NotificationRule) => {
             let Some(rule) = &desired.notification_rule else { return Ok(()) };
             let arn = cloud.notification_rules.create(rule).await?;
-            // Its time by AWS's clock decides whether the first success was announced.
-            observed.notification_rule = cloud.notification_rules.observe(&arn).await?;
+            observed.notification_rule = Some(ObservedRule::created(arn, rule, Timestamp::now() + SKEW));
         }
         (Action::Update(changes), Resource::NotificationRule) => {
             let (Some(rule), Some(found)) = (&desired.notification_rule, &observed.notification_rule) else {
@@ -113,8 +115,44 @@ pub async fn apply(
             cloud.notification_rules.update(&found.arn, rule, &targets, changes).await?;
             observed.notification_rule = Some(found.updated(rule, targets));
         }
+        (Action::Create, Resource::DeadLetterQueue) => {
+            let Some(queue) = &desired.dead_letter_queue else { return Ok(()) };
+            observed.dead_letter_queue = Some(cloud.queues.create(queue).await?);
+        }
+        (Action::Create, Resource::Queue) => {
+            let Some(queue) = &desired.queue else { return Ok(()) };
+            observed.queue = Some(cloud.queues.create(queue).await?);
+        }
+        (Action::Update(delta), Resource::DeadLetterQueue) => {
+            update_queue(cloud, desired.dead_letter_queue.as_ref(), &mut observed.dead_letter_queue, delta).await?;
+        }
+        (Action::Update(delta), Resource::Queue) => {
+            update_queue(cloud, desired.queue.as_ref(), &mut observed.queue, delta).await?;
+        }
+        (Action::Create, Resource::EventRule) => {
+            let Some(rule) = &desired.event_rule else { return Ok(()) };
+            observed.event_rule = Some(cloud.event_rules.create(rule).await?);
+        }
+        (Action::Update(delta), Resource::EventRule) => {
+            let (Some(rule), Some(found)) = (&desired.event_rule, &observed.event_rule) else { return Ok(()) };
+            cloud.event_rules.update(rule, delta).await?;
+            observed.event_rule = Some(found.updated(rule));
+        }
         (Action::Update(_), Resource::ServiceLinkedRole) => {}
     }
+    Ok(())
+}
+
+async fn update_queue(
+    cloud: &Cloud,
+    desired: Option<&Queue>,
+    observed: &mut Option<ObservedQueue>,
+    delta: &Delta,
+) -> Result<()> {
+    let (Some(queue), Some(found)) = (desired, &observed) else { return Ok(()) };
+    let updated = found.updated(queue);
+    cloud.queues.update(queue, updated.policy.as_ref(), delta).await?;
+    *observed = Some(updated);
     Ok(())
 }
 

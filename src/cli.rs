@@ -160,7 +160,13 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
-    /// How often executions are looked at while none runs, such as 60s.
+    /// How many calls a second an AWS API bears in an account and region, by the beginning of its name, such as `codepipeline=20` or
+    /// `sns:TagResource=5`; may be repeated, `*` is all others. AWS's documented limits if left out; when AWS throttles, less is asked.
+    #[arg(long = "aws-rate", env = "REPOFANOUT_AWS_RATES", value_delimiter = ',', value_parser = aws_rate)]
+    pub aws_rates: Vec<(String, f64)>,
+
+    /// How often executions are looked at while none runs, such as 60s, where no queue tells of them: without a class, or under one
+    /// with `executionEvents: Poll`. Many pipelines are looked at less often, so that their looks take one call a second at most.
     #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
     pub poll_interval: Duration,
 
@@ -246,6 +252,14 @@ fn name_prefix(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("write 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, beginning with a letter or digit"))
+}
+
+fn aws_rate(text: &str) -> Result<(String, f64), String> {
+    let parts = text.split_once('=').and_then(|(name, rate)| Some((name, rate.parse::<f64>().ok()?)));
+    match parts {
+        Some((name, rate)) if !name.is_empty() && (0.01..=10_000.0).contains(&rate) => Ok((name.to_owned(), rate)),
+        _ => Err("write the beginning of an API's name and calls a second, such as codepipeline=20".to_owned()),
+    }
 }
 
 fn poll_interval(text: &str) -> Result<Duration, String> {

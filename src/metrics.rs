@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub stalled: BTreeMap<Stalled, usize>,
     /// Own connections of fan-outs and classes, by status.
     pub connections: BTreeMap<String, usize>,
+    /// Queues of execution events, by whether something is heard: `listening` or `silent`.
+    pub event_queues: BTreeMap<String, usize>,
     /// Fan-outs by the status of their pipeline's last execution.
     pub last_executions: BTreeMap<String, usize>,
     /// How long the connection waits for its authorization that does so for longest.
@@ -121,6 +123,7 @@ struct Told {
     objects: Family<Objects, Gauge>,
     stalled: Family<Stalled, Gauge>,
     connections: Family<Status, Gauge>,
+    event_queues: Family<Status, Gauge>,
     last_executions: Family<Status, Gauge>,
     oldest_pending: Seconds,
     oldest_deletion: Seconds,
@@ -188,6 +191,8 @@ impl Told {
         registry.register("objects", "Objects by status and reason of Ready", self.objects.clone());
         registry.register("stalled", "Objects that wait for a person, by reason", self.stalled.clone());
         registry.register("connections", "Own connections, by status", self.connections.clone());
+        let queues = "Queues of execution events, by whether they answer";
+        registry.register("event_queues", queues, self.event_queues.clone());
         registry.register(
             "last_executions",
             "Pipelines, by the status of the last execution",
@@ -217,6 +222,7 @@ impl Told {
         tell(&self.stalled, &snapshot.stalled, Stalled::clone);
         let status = |status: &String| Status { status: status.clone() };
         tell(&self.connections, &snapshot.connections, status);
+        tell(&self.event_queues, &snapshot.event_queues, status);
         tell(&self.last_executions, &snapshot.last_executions, status);
         self.oldest_pending.set(snapshot.oldest_pending.as_secs_f64());
         self.oldest_deletion.set(snapshot.oldest_deletion.as_secs_f64());

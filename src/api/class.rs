@@ -122,6 +122,12 @@ pub struct RepoFanoutClassSpec {
     #[schemars(extend("enum" = ["Shared", "Own"]))]
     pub topic: Option<String>,
 
+    /// How executions are heard of: by an EventBridge rule and an SQS queue of the class (`Queue`, the default), within about a second, or
+    /// by looking at each pipeline now and then (`Poll`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Queue", "Poll"]))]
+    pub execution_events: Option<String>,
+
     /// Connections by name: a person authorizes each once, for all fan-outs of its owner. Each fan-out its own if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 20))]
@@ -315,7 +321,7 @@ pub struct RepoFanoutClassStatus {
     #[schemars(extend("maxProperties" = 32))]
     pub connections: BTreeMap<String, ConnectionStatus>,
 
-    /// ARNs by resource: artifacts, destination, role, topic.
+    /// ARNs by resource: artifacts, destination, role, topic, dead_letter_queue, queue, event_rule.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,

@@ -23,6 +23,11 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_class_generation: Option<i64>,
 
+    /// The version of the pipeline's structure that matched the spec; another one in AWS is somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub pipeline_version: Option<i32>,
+
     /// Where the resources live; decided once, before the first write to AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,

@@ -1,16 +1,22 @@
 //! Connections, by the API that both ARN prefixes answer to.
 //! <https://docs.aws.amazon.com/dtconsole/latest/userguide/rename.html>
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_codestarconnections::config;
 use aws_sdk_codestarconnections::config::retry::RetryConfig;
 use aws_sdk_codestarconnections::types::{Connection, ProviderType, Tag};
 
-use super::{Clients, found, gone, length};
+use super::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
 use crate::model::desired;
 use crate::model::observed::{ConnectionState, ObservedConnection};
 use crate::model::owner::Tags;
+
+/// How old the list may be by whose names connections are found: what we make ourselves is always in it.
+const FRESH: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl Connections for Clients {
@@ -21,11 +27,11 @@ impl Connections for Clients {
     }
 
     async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>> {
-        let pages = self.connections.list_connections().max_results(100).into_paginator().send();
-        let pages = self.pages("codestar-connections:ListConnections", pages).await?;
+        let all = self.all_connections(FRESH).await?;
         let mut named = Vec::new();
-        for connection in pages.iter().flat_map(|p| p.connections()).filter(|c| c.connection_name() == Some(name)) {
-            let mut connection = read(connection);
+        for listed in all.iter().filter(|c| c.name == name) {
+            // By its status it is kept or deleted: that is not taken from a list of a while ago.
+            let Some(mut connection) = Connections::observe(self, &listed.arn).await? else { continue };
             // Deleted between the two calls, it has no tags and is nobody's.
             let list = self.connections.list_tags_for_resource().resource_arn(&connection.arn).send();
             let Some(answer) = found(self.call("codestar-connections:ListTagsForResource", list).await)? else {
@@ -37,10 +43,8 @@ impl Connections for Clients {
         Ok(named)
     }
 
-    async fn count(&self) -> Result<i32> {
-        let pages = self.connections.list_connections().max_results(100).into_paginator().send();
-        let pages = self.pages("codestar-connections:ListConnections", pages).await?;
-        Ok(length(pages.iter().map(|p| p.connections().len())))
+    async fn count(&self, age: Duration) -> Result<usize> {
+        Ok(self.all_connections(age).await?.len())
     }
 
     async fn create(&self, desired: &desired::Connection, tags: &Tags) -> Result<ObservedConnection> {
@@ -55,7 +59,10 @@ impl Connections for Clients {
             .customize()
             .config_override(config::Builder::default().retry_config(RetryConfig::disabled()))
             .send();
-        let answer = self.call(CALL, create).await?;
+        self.listed_connections.changed();
+        let answer = self.call(CALL, create).await;
+        self.listed_connections.changed();
+        let answer = answer?;
         Ok(ObservedConnection {
             arn: answer.connection_arn().to_owned(),
             name: desired.name.clone(),
@@ -74,6 +81,17 @@ impl Connections for Clients {
     async fn delete(&self, arn: &str) -> Result<()> {
         let delete = self.connections.delete_connection().connection_arn(arn).send();
         gone(self.call("codestar-connections:DeleteConnection", delete).await)
+    }
+}
+
+impl Clients {
+    async fn all_connections(&self, age: Duration) -> Result<Arc<Vec<ObservedConnection>>> {
+        let ask = async {
+            let pages = self.connections.list_connections().max_results(100).into_paginator().send();
+            let pages = self.pages("codestar-connections:ListConnections", pages).await?;
+            Ok(pages.iter().flat_map(|p| p.connections()).map(read).collect())
+        };
+        self.listed_connections.get(age, ask).await
     }
 }
 

@@ -1,44 +1,176 @@
 //! A budget of calls per account, region and API, which all workers share.
+//!
+//! A generic cell rate algorithm (ITU-T I.371) whose rate halves when AWS throttles, and grows back to its ceiling while it does not.
 
-use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
 
-use governor::clock::DefaultClock;
-use governor::state::keyed::DefaultKeyedStateStore;
-use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
 
+/// How many calls a second an API bears, by the beginning of its name, longest first.
+///
+/// SNS documents 30 a second for topics and 10 for tags; CodePipeline, the connections, the notifications and IAM publish none, and
+/// throttle early. <https://docs.aws.amazon.com/general/latest/gr/sns.html>
+const RATES: [(&str, f64); 6] = [
+    ("codepipeline:", 5.0),
+    ("s3:", 100.0),
+    ("sns:", 30.0),
+    ("sns:Tag", 10.0),
+    ("sns:ListTags", 10.0),
+    ("sqs:", 100.0),
+];
+/// Of any other API.
+const OTHERWISE: f64 = 10.0;
+/// For how long what was not spent is kept: so much may be spent at once.
+const BURST: Duration = Duration::from_secs(1);
+/// The share of its ceiling that a throttled budget keeps at least.
+const FLOOR: f64 = 1.0 / 16.0;
+/// How long a throttled budget takes to double.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// Account, region, call.
 type Key = (String, String, &'static str);
-type Keyed = RateLimiter<Key, DefaultKeyedStateStore<Key>, DefaultClock>;
 
-/// The budgets, by how many calls a second an API bears.
+/// The budgets.
+#[derive(Default)]
 pub struct Limits {
-    wide: Arc<Keyed>,
-    narrow: Arc<Keyed>,
+    ceilings: Vec<(String, f64)>,
+    budgets: Mutex<HashMap<Key, Budget>>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        let keyed = |per_second: u32, burst: u32| {
-            let number = |n| NonZeroU32::new(n).expect("not zero");
-            Arc::new(RateLimiter::keyed(Quota::per_second(number(per_second)).allow_burst(number(burst))))
-        };
-        Self { wide: keyed(100, 100), narrow: keyed(10, 20) }
-    }
+struct Budget {
+    /// Calls a second that it never goes beyond, and as it is now.
+    ceiling: f64,
+    rate: f64,
+    /// When the next call is due, had all been made evenly.
+    next: Instant,
+    changed: Instant,
 }
 
 impl Limits {
+    /// Budgets with other ceilings than the built-in ones, by the beginning of the call's name; `*` is all.
+    pub fn new(ceilings: Vec<(String, f64)>) -> Self {
+        Self { ceilings, budgets: Mutex::default() }
+    }
+
     /// Waits until the call is within its budget.
-    ///
-    /// SNS documents 10 a second for its tag calls; CodePipeline, the connections,
-    /// the notifications and IAM publish none and throttle early.
-    /// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
     pub async fn ready(&self, account: &str, region: &str, call: &'static str) {
-        let narrow = match call.split_once(':') {
-            Some(("s3", _)) => false,
-            Some(("sns", operation)) => operation.contains("Tag"),
-            _ => true,
+        let at = self.with(account, region, call, |budget, now| {
+            budget.recover(now);
+            let every = Duration::from_secs_f64(1.0 / budget.rate);
+            let burst = BURST.saturating_sub(every);
+            let due = budget.next.max(now);
+            budget.next = due + every;
+            due.checked_sub(burst).unwrap_or(now)
+        });
+        tokio::time::sleep_until(at).await;
+    }
+
+    /// AWS has refused the call as one too many.
+    pub fn throttled(&self, account: &str, region: &str, call: &'static str) {
+        self.with(account, region, call, |budget, now| {
+            budget.recover(now);
+            // Calls that were under way together are refused together: they count once.
+            if budget.rate >= budget.ceiling || now.duration_since(budget.changed) > Duration::from_secs(1) {
+                budget.rate = (budget.rate / 2.0).max(budget.ceiling * FLOOR);
+                budget.changed = now;
+            }
+        });
+    }
+
+    /// The call was refused for a quota, which is none of calls: it has not spent the budget.
+    pub fn give_back(&self, account: &str, region: &str, call: &'static str) {
+        self.with(account, region, call, |budget, now| {
+            let every = Duration::from_secs_f64(1.0 / budget.rate);
+            budget.next = budget.next.checked_sub(every).unwrap_or(now);
+        });
+    }
+
+    fn with<T>(&self, account: &str, region: &str, call: &'static str, f: impl FnOnce(&mut Budget, Instant) -> T) -> T {
+        let now = Instant::now();
+        // IAM is one for all regions.
+        let region = if call.starts_with("iam:") { "" } else { region };
+        let mut budgets = self.budgets.lock().expect("no panic while held");
+        let budget = budgets.entry((account.to_owned(), region.to_owned(), call)).or_insert_with(|| {
+            let ceiling = self.ceiling(call);
+            Budget { ceiling, rate: ceiling, next: now, changed: now }
+        });
+        f(budget, now)
+    }
+
+    fn ceiling(&self, call: &str) -> f64 {
+        let given = self.ceilings.iter().map(|(name, rate)| (name.as_str(), *rate));
+        let longest = |rates: &mut dyn Iterator<Item = (&str, f64)>| {
+            rates
+                .filter(|(name, _)| *name == "*" || call.starts_with(name))
+                .max_by_key(|(name, _)| name.len())
+                .map(|(_, rate)| rate)
         };
-        let limiter = if narrow { &self.narrow } else { &self.wide };
-        limiter.until_key_ready(&(account.to_owned(), region.to_owned(), call)).await;
+        longest(&mut given.into_iter()).or_else(|| longest(&mut RATES.into_iter())).unwrap_or(OTHERWISE)
+    }
+}
+
+impl Budget {
+    fn recover(&mut self, now: Instant) {
+        if self.rate < self.ceiling {
+            let rested = now.duration_since(self.changed).as_secs_f64() / RECOVERY.as_secs_f64();
+            self.rate = (self.rate * 2f64.powf(rested)).min(self.ceiling);
+            self.changed = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: &str = "codepipeline:CreatePipeline";
+
+    /// How many calls are let through within a time, by a clock that stands still but for them.
+    async fn within(limits: &Limits, region: &str, time: Duration) -> usize {
+        let end = Instant::now() + time;
+        let mut calls = 0;
+        while tokio::time::timeout_at(end, limits.ready("1", region, CALL)).await.is_ok() {
+            calls += 1;
+        }
+        calls
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_holds_its_rate_after_a_burst_and_is_one_per_region() {
+        let limits = Limits::default();
+        let first = within(&limits, "r", Duration::from_secs(10)).await;
+        assert!((54..=55).contains(&first), "{first}");
+        let other = within(&limits, "other", Duration::from_secs(10)).await;
+        assert_eq!(other, first);
+        let ours = Limits::new(vec![("*".into(), 1.0), ("codepipeline".into(), 2.0)]);
+        let slower = within(&ours, "r", Duration::from_secs(10)).await;
+        assert!((20..=25).contains(&slower), "{slower}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_budget_shrinks_once_a_second_and_grows_back() {
+        let limits = Limits::default();
+        within(&limits, "r", Duration::from_secs(10)).await;
+        for _ in 0..10 {
+            limits.throttled("1", "r", CALL);
+        }
+        let shrunk = within(&limits, "r", Duration::from_secs(2)).await;
+        assert!((4..=7).contains(&shrunk), "{shrunk}");
+        within(&limits, "r", Duration::from_secs(20)).await;
+        let back = within(&limits, "r", Duration::from_secs(10)).await;
+        assert!((49..=51).contains(&back), "{back}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_quota_refuses_does_not_spend_the_budget() {
+        let limits = Limits::default();
+        let end = Instant::now() + Duration::from_secs(1);
+        for _ in 0..1000 {
+            limits.ready("1", "r", CALL).await;
+            limits.give_back("1", "r", CALL);
+        }
+        assert!(Instant::now() < end);
     }
 }

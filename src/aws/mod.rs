@@ -20,15 +20,18 @@ macro_rules! counted {
 mod bucket;
 mod connection;
 mod error;
+mod event_rule;
 mod limit;
+mod lists;
 mod notification_rule;
 mod permissions;
 mod pipeline;
+mod queue;
 mod role;
 mod throttles;
 mod topic;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -46,11 +49,13 @@ use tokio::sync::Mutex;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, debug_span};
 
-use throttles::Throttles;
+use lists::Listed;
+use throttles::{CALL, Throttles};
 
 use crate::cloud::{self, Cloud, Clouds};
 use crate::metrics::Metrics;
 use crate::model::arn::Arn;
+use crate::model::observed::{ListedPipeline, ObservedConnection};
 use crate::model::{AssumeRole, Identity};
 
 /// How AWS is reached.
@@ -62,6 +67,8 @@ pub struct Options {
     pub path_style: bool,
     /// Sends nothing that changes anything.
     pub read_only: bool,
+    /// How many calls a second APIs bear, by the beginning of their names; beside the built-in ones.
+    pub rates: Vec<(String, f64)>,
 }
 
 /// The operator's way to AWS: credentials by the SDK's default chain.
@@ -86,11 +93,17 @@ struct Clients {
     codepipeline: aws_sdk_codepipeline::Client,
     connections: aws_sdk_codestarconnections::Client,
     notifications: aws_sdk_codestarnotifications::Client,
+    events: aws_sdk_eventbridge::Client,
+    sqs: aws_sdk_sqs::Client,
+    queue_urls: Mutex<HashMap<String, String>>,
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
     /// Once it is there it stays: asked for once a process.
     service_linked_role: OnceLock<()>,
+    listed_connections: Listed<Vec<ObservedConnection>>,
+    listed_pipelines: Listed<BTreeMap<String, ListedPipeline>>,
+    listed_rules: Listed<BTreeSet<String>>,
 }
 
 impl Aws {
@@ -99,7 +112,7 @@ impl Aws {
     /// # Errors
     /// One line that says what is missing: a region, credentials, or the way to STS.
     pub async fn connect(options: Options, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let Options { region, path_style, read_only } = options;
+        let Options { region, path_style, read_only, rates } = options;
         // AWS gives no answer time; without these a lost connection would hold a worker for ever.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -131,7 +144,7 @@ impl Aws {
             path_style,
             identity,
             arn,
-            limits: Arc::default(),
+            limits: Arc::new(limit::Limits::new(rates)),
             metrics,
             read_only,
             clouds: Mutex::default(),
@@ -177,10 +190,16 @@ impl Aws {
             builder = builder.credentials_provider(self.assume(role, region).await);
         }
         let config = builder.build();
-        let throttles = |service| Throttles { service, metrics: Arc::clone(&self.metrics) };
+        let throttles = |service| Throttles {
+            service,
+            metrics: Arc::clone(&self.metrics),
+            account: account.clone(),
+            region: region.to_owned(),
+            limits: Arc::clone(&self.limits),
+        };
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(self.path_style);
         let clients = Arc::new(Clients {
-            account,
+            account: account.clone(),
             region: region.to_owned(),
             s3: aws_sdk_s3::Client::from_conf(s3.interceptor(throttles("s3")).build()),
             iam: counted!(aws_sdk_iam, config, throttles("iam")),
@@ -188,10 +207,16 @@ impl Aws {
             codepipeline: counted!(aws_sdk_codepipeline, config, throttles("codepipeline")),
             connections: counted!(aws_sdk_codestarconnections, config, throttles("codestar-connections")),
             notifications: counted!(aws_sdk_codestarnotifications, config, throttles("codestar-notifications")),
+            events: counted!(aws_sdk_eventbridge, config, throttles("events")),
+            sqs: counted!(aws_sdk_sqs, config, throttles("sqs")),
+            queue_urls: Mutex::default(),
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
             read_only: self.read_only,
             service_linked_role: OnceLock::new(),
+            listed_connections: Listed::default(),
+            listed_pipelines: Listed::default(),
+            listed_rules: Listed::default(),
         });
         Cloud {
             buckets: clients.clone(),
@@ -199,7 +224,9 @@ impl Aws {
             roles: clients.clone(),
             topics: clients.clone(),
             pipelines: clients.clone(),
-            notification_rules: clients,
+            notification_rules: clients.clone(),
+            queues: clients.clone(),
+            event_rules: clients,
         }
     }
 
@@ -233,18 +260,24 @@ impl Clients {
         self.measured(call, async { Some(sent.await) }).await.expect("it answers once")
     }
 
-    /// All pages of a list, within the budget of one call.
+    /// All pages of a list, each within the budget of the call.
     async fn pages<T: RequestId, E: ServiceError>(
         &self,
         call: &'static str,
         mut stream: PaginationStream<Result<T, error::SdkError<E>>>,
     ) -> cloud::Result<Vec<T>> {
-        self.permit(call).await?;
         let mut pages = Vec::new();
-        while let Some(page) = self.measured(call, stream.next()).await {
-            pages.push(page?);
+        loop {
+            self.permit(call).await?;
+            match self.measured(call, stream.next()).await {
+                Some(page) => pages.push(page?),
+                None => {
+                    // That there is no further page was told by the last one.
+                    self.limits.give_back(&self.account, &self.region, call);
+                    return Ok(pages);
+                }
+            }
         }
-        Ok(pages)
     }
 
     /// Waits for the call's budget; refuses what a read-only operator must not send.
@@ -272,11 +305,14 @@ impl Clients {
     ) -> Option<cloud::Result<T>> {
         let span = debug_span!("aws", call, code = Empty, request_id = Empty);
         let begun = Instant::now();
-        let result = sent.instrument(span.clone()).await?;
+        let result = CALL.scope(call, sent.instrument(span.clone())).await?;
         let (code, id, result) = match result {
             Ok(answer) => ("OK", answer.request_id().map(str::to_owned), Ok(answer)),
             Err(refused) => {
                 let error = error::classify(call, refused);
+                if error.class == cloud::Class::Quota {
+                    self.limits.give_back(&self.account, &self.region, call);
+                }
                 (error::code(&error), error.request_id.clone(), Err(error))
             }
         };
@@ -326,11 +362,6 @@ fn incomplete(call: &'static str, what: &str) -> cloud::Error {
 /// A part of a request that cannot be made; always a bug or a spec that validation let through.
 fn unbuildable(call: &'static str) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {
     move |e| cloud::Error { class: cloud::Class::Invalid, call, code: None, message: e.to_string(), request_id: None }
-}
-
-/// How many things all pages hold together.
-fn length(pages: impl Iterator<Item = usize>) -> i32 {
-    i32::try_from(pages.sum::<usize>()).unwrap_or(i32::MAX)
 }
 
 fn timestamp(time: Option<&DateTime>) -> Timestamp {

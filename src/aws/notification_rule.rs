@@ -1,11 +1,15 @@
 //! Notification rules.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_codestarnotifications::types::{
     DetailType, ListNotificationRulesFilter, ListNotificationRulesFilterName, NotificationRuleStatus, Target,
 };
 
-use super::{Clients, found, gone, length, timestamp, unbuildable};
+use super::{Clients, found, gone, timestamp, unbuildable};
 use crate::cloud::{NotificationRules, Result};
 use crate::model::desired::NotificationRule;
 use crate::model::observed::{ObservedRule, RuleTarget};
@@ -33,6 +37,7 @@ impl NotificationRules for Clients {
                 })
                 .collect(),
             created_at: timestamp(rule.created_timestamp()),
+            estimated: false,
             tags: rule.tags().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         }))
     }
@@ -54,10 +59,14 @@ impl NotificationRules for Clients {
         Ok(rules)
     }
 
-    async fn count(&self) -> Result<i32> {
-        let pages = self.notifications.list_notification_rules().max_results(100).into_paginator().send();
-        let pages = self.pages("codestar-notifications:ListNotificationRules", pages).await?;
-        Ok(length(pages.iter().map(|p| p.notification_rules().len())))
+    async fn list(&self, age: Duration) -> Result<Arc<BTreeSet<String>>> {
+        let ask = async {
+            let pages = self.notifications.list_notification_rules().max_results(100).into_paginator().send();
+            let pages = self.pages("codestar-notifications:ListNotificationRules", pages).await?;
+            let all = pages.iter().flat_map(|p| p.notification_rules()).filter_map(|rule| rule.arn());
+            Ok(all.map(str::to_owned).collect())
+        };
+        self.listed_rules.get(age, ask).await
     }
 
     async fn create(&self, desired: &NotificationRule) -> Result<String> {

@@ -1,5 +1,9 @@
 //! CodePipeline pipelines and their executions.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_codepipeline::types::{
     ActionCategory, ActionDeclaration, ActionExecutionFilter, ActionExecutionStatus, ActionOwner, ActionTypeId,
@@ -8,11 +12,11 @@ use aws_sdk_codepipeline::types::{
 };
 use aws_smithy_types::error::operation::BuildError;
 
-use super::{Clients, found, gone, incomplete, length, timestamp, unbuildable};
+use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
 use crate::cloud::{Pipelines, Result};
 use crate::model::desired::{Action, Declaration, Pipeline, Stage};
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
-use crate::model::observed::ObservedPipeline;
+use crate::model::observed::{ListedPipeline, ObservedPipeline};
 use crate::model::owner::Tags;
 use crate::plan::delta::{Delta, Field};
 
@@ -76,10 +80,17 @@ impl Pipelines for Clients {
         gone(self.call("codepipeline:DeletePipeline", self.codepipeline.delete_pipeline().name(name).send()).await)
     }
 
-    async fn count(&self) -> Result<i32> {
-        let pages = self.codepipeline.list_pipelines().max_results(1000).into_paginator().send();
-        let pages = self.pages("codepipeline:ListPipelines", pages).await?;
-        Ok(length(pages.iter().map(|p| p.pipelines().len())))
+    async fn list(&self, age: Duration) -> Result<Arc<BTreeMap<String, ListedPipeline>>> {
+        let ask = async {
+            let pages = self.codepipeline.list_pipelines().max_results(1000).into_paginator().send();
+            let pages = self.pages("codepipeline:ListPipelines", pages).await?;
+            let all = pages.iter().flat_map(|p| p.pipelines()).map(|p| {
+                let listed = ListedPipeline { version: p.version().unwrap_or(1), updated_at: timestamp(p.updated()) };
+                (p.name().unwrap_or_default().to_owned(), listed)
+            });
+            Ok(all.collect())
+        };
+        self.listed_pipelines.get(age, ask).await
     }
 
     async fn executions(&self, name: &str) -> Result<Vec<Execution>> {

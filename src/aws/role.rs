@@ -93,10 +93,11 @@ impl Roles for Clients {
         gone(self.call("iam:DeleteRole", delete).await)
     }
 
-    async fn count(&self) -> Result<i32> {
+    async fn count(&self) -> Result<usize> {
         const CALL: &str = "iam:GetAccountSummary";
         let summary = self.call(CALL, self.iam.get_account_summary().send()).await?.summary_map.unwrap_or_default();
-        summary.get(&SummaryKeyType::Roles).copied().ok_or_else(|| incomplete(CALL, "the number of roles"))
+        let roles = summary.get(&SummaryKeyType::Roles).and_then(|n| usize::try_from(*n).ok());
+        roles.ok_or_else(|| incomplete(CALL, "the number of roles"))
     }
 
     async fn service_linked_role(&self) -> Result<bool> {

@@ -1,4 +1,5 @@
-//! Counts the attempts that a service refuses as too many: the SDK tries those again, and a call that succeeds hides them.
+//! Counts the attempts that a service refuses as too many, and has the budget shrink: the SDK tries those again, and a call that
+//! succeeds hides them.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
 use super::error;
+use super::limit::Limits;
 use crate::metrics::Metrics;
 
 /// Counts for one service.
@@ -18,6 +20,17 @@ pub struct Throttles {
     pub service: &'static str,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// Whose budget shrinks.
+    pub account: String,
+    /// Where.
+    pub region: String,
+    /// The budgets.
+    pub limits: Arc<Limits>,
+}
+
+tokio::task_local! {
+    /// The call that is being made, as IAM names it.
+    pub static CALL: &'static str;
 }
 
 impl std::fmt::Debug for Throttles {
@@ -44,6 +57,7 @@ impl Intercept for Throttles {
             && error::throttles(response.status().as_u16(), body)
         {
             self.metrics.aws_throttled(self.service);
+            let _ = CALL.try_with(|call| self.limits.throttled(&self.account, &self.region, call));
         }
         Ok(())
     }

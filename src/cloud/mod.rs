@@ -1,12 +1,15 @@
 //! What we ask of a cloud: one small trait a resource, one error type, no SDK type.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::execution::{Execution, Failure, Target};
 use crate::model::observed::{
-    BucketView, ObservedConnection, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
+    BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline, ObservedQueue, ObservedRole,
+    ObservedRule, ObservedTopic, RuleTarget,
 };
 use crate::model::owner::Tags;
 use crate::model::{AssumeRole, desired};
@@ -84,8 +87,8 @@ pub trait Connections: Send + Sync {
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, arn: &str) -> Result<()>;
-    /// How many connections account and region have, everybody's.
-    async fn count(&self) -> Result<i32>;
+    /// How many connections account and region have, everybody's, as a list of that age tells.
+    async fn count(&self, age: Duration) -> Result<usize>;
 }
 
 /// IAM roles.
@@ -106,7 +109,7 @@ pub trait Roles: Send + Sync {
     /// Makes the service-linked role; one that is there is fine.
     async fn create_service_linked_role(&self) -> Result<()>;
     /// How many roles the account has, everybody's.
-    async fn count(&self) -> Result<i32>;
+    async fn count(&self) -> Result<usize>;
 }
 
 /// SNS topics.
@@ -145,8 +148,8 @@ pub trait Pipelines: Send + Sync {
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>>;
     /// Starts an execution, once for the same token.
     async fn start(&self, name: &str, token: &str) -> Result<()>;
-    /// How many pipelines account and region have, everybody's.
-    async fn count(&self) -> Result<i32>;
+    /// All pipelines of account and region, everybody's, by name; the list is at most that old.
+    async fn list(&self, age: Duration) -> Result<Arc<BTreeMap<String, ListedPipeline>>>;
 }
 
 /// Notification rules.
@@ -172,8 +175,51 @@ pub trait NotificationRules: Send + Sync {
     async fn delete(&self, arn: &str) -> Result<()>;
     /// Deletes the service's own record of a topic that no rule reaches any more.
     async fn delete_target(&self, topic_arn: &str) -> Result<()>;
-    /// How many rules account and region have, everybody's.
-    async fn count(&self) -> Result<i32>;
+    /// ARNs of all rules of account and region, everybody's; the list is at most that old.
+    async fn list(&self, age: Duration) -> Result<Arc<BTreeSet<String>>>;
+}
+
+/// SQS queues.
+#[async_trait]
+pub trait Queues: Send + Sync {
+    /// The queue with this name.
+    async fn observe(&self, name: &str) -> Result<Option<ObservedQueue>>;
+    /// Makes it, with our statement as its policy.
+    async fn create(&self, desired: &desired::Queue) -> Result<ObservedQueue>;
+    /// Writes what differs; `policy` is the merged document.
+    async fn update(&self, desired: &desired::Queue, policy: Option<&serde_json::Value>, delta: &Delta) -> Result<()>;
+    /// Writes the tags.
+    async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
+    /// Deletes it; one that is not there is fine.
+    async fn delete(&self, name: &str) -> Result<()>;
+    /// Up to ten messages; waits up to 20 seconds for the first one.
+    async fn receive(&self, name: &str) -> Result<Vec<Message>>;
+    /// Takes messages off it, by their receipts.
+    async fn acknowledge(&self, name: &str, receipts: &[String]) -> Result<()>;
+}
+
+/// A message of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its text.
+    pub body: String,
+    /// What it is acknowledged by.
+    pub receipt: String,
+}
+
+/// EventBridge rules.
+#[async_trait]
+pub trait EventRules: Send + Sync {
+    /// The rule with this name and ARN.
+    async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedEventRule>>;
+    /// Makes it, with its target.
+    async fn create(&self, desired: &desired::EventRule) -> Result<ObservedEventRule>;
+    /// Writes what differs.
+    async fn update(&self, desired: &desired::EventRule, delta: &Delta) -> Result<()>;
+    /// Writes the tags.
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
+    /// Deletes it and our target; one that is not there is fine.
+    async fn delete(&self, name: &str) -> Result<()>;
 }
 
 /// One account and region of a cloud.
@@ -191,6 +237,10 @@ pub struct Cloud {
     pub pipelines: Arc<dyn Pipelines>,
     /// Notification rules.
     pub notification_rules: Arc<dyn NotificationRules>,
+    /// SQS queues.
+    pub queues: Arc<dyn Queues>,
+    /// EventBridge rules.
+    pub event_rules: Arc<dyn EventRules>,
 }
 
 /// Gives the cloud of an account and region.

@@ -37,7 +37,7 @@ async fn cluster_id(shared: &Shared, client: &Client) -> Result<String, String> 
 }
 
 fn aws_options(shared: &Shared, read_only: bool) -> aws::Options {
-    aws::Options { region: shared.region.clone(), path_style: shared.s3_path_style, read_only }
+    aws::Options { region: shared.region.clone(), path_style: shared.s3_path_style, read_only, rates: Vec::new() }
 }
 
 fn settings(shared: &Shared, cluster_id: String, aws: &Aws, read_only: bool) -> Settings {

@@ -62,7 +62,7 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
     let settings = settings(&plan.shared, cluster_id, &aws, true);
     let identity = aws.identity().clone();
     let pace = Pace { idle: Duration::from_secs(60), close: Duration::from_secs(5), stuck: Duration::from_secs(900) };
-    let context = Context::new(client, Arc::new(aws), identity, settings, pace, metrics);
+    let context = Context::new(client, Arc::new(aws), identity, settings, pace, 1, metrics);
     context.know(fanouts, classes);
 
     let mut refused = 0;

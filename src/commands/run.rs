@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use super::{aws_options, client, cluster_id, settings};
-use crate::aws::Aws;
+use crate::aws::{self, Aws};
 use crate::cli::Run;
 use crate::controller::{self, Context, Lease, Options, Pace};
 use crate::server::{self, Told};
@@ -32,7 +32,8 @@ pub async fn run(run: Run) -> Result<(), String> {
     let shared = &run.shared;
     let client = client().await?;
     let cluster_id = cluster_id(shared, &client).await?;
-    let aws = Aws::connect(aws_options(shared, run.read_only), Arc::clone(&told.metrics)).await?;
+    let options = aws::Options { rates: run.aws_rates.clone(), ..aws_options(shared, run.read_only) };
+    let aws = Aws::connect(options, Arc::clone(&told.metrics)).await?;
     info!(account = aws.identity().account, region = aws.home(), cluster_id, "connected to AWS");
 
     let lease = shared.leader_elect.then(|| Lease {
@@ -45,10 +46,11 @@ pub async fn run(run: Run) -> Result<(), String> {
     let pace =
         Pace { idle: run.poll_interval, close: run.poll_interval.min(Duration::from_secs(5)), stuck: run.stuck_after };
     let identity = aws.identity().clone();
-    let context = Context::new(client, Arc::new(aws), identity, settings, pace, Arc::clone(&told.metrics));
+    let context =
+        Context::new(client, Arc::new(aws), identity, settings, pace, run.concurrency, Arc::clone(&told.metrics));
     let context = Arc::new(context);
     let _ = told.context.set(Arc::clone(&context));
-    let options = Options { watch_namespaces: shared.watch_namespaces.clone(), concurrency: run.concurrency, lease };
+    let options = Options { watch_namespaces: shared.watch_namespaces.clone(), lease };
     controller::run(context, options, shutdown).await
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use kube::core::DeserializeGuard;
@@ -20,12 +21,30 @@ use crate::model::owner::Tags;
 use crate::model::terms::Terms;
 use crate::model::{AssumeRole, Refusal, Resource as AwsResource};
 
+/// A class in the cache, one that this version can read.
+#[derive(Clone)]
+pub struct Known(Arc<DeserializeGuard<RepoFanoutClass>>);
+
+impl Known {
+    fn of(guarded: Arc<DeserializeGuard<RepoFanoutClass>>) -> Option<Self> {
+        guarded.0.is_ok().then_some(Self(guarded))
+    }
+}
+
+impl Deref for Known {
+    type Target = RepoFanoutClass;
+
+    fn deref(&self) -> &RepoFanoutClass {
+        self.0.0.as_ref().expect("it was read when it was made")
+    }
+}
+
 /// The class of an object.
 pub enum Resolved {
     /// It uses none.
     None,
     /// It uses this one.
-    Ours(Arc<RepoFanoutClass>),
+    Ours(Known),
     /// It uses one that another installation serves, which then serves the object, too.
     Others,
 }
@@ -57,13 +76,9 @@ impl ClassKey {
 
 impl Context {
     /// All classes that this installation serves, as far as this version can read them.
-    pub fn classes(&self) -> Vec<Arc<RepoFanoutClass>> {
+    pub fn classes(&self) -> Vec<Known> {
         let all = self.classes.get().map(|store| store.state()).unwrap_or_default();
-        all.iter()
-            .filter_map(|guarded| guarded.0.as_ref().ok())
-            .filter(|class| self.serves(class))
-            .map(|class| Arc::new(class.clone()))
-            .collect()
+        all.into_iter().filter_map(Known::of).filter(|class| self.serves(class)).collect()
     }
 
     /// Whether the class is ours.
@@ -72,9 +87,8 @@ impl Context {
     }
 
     /// The class with this name, whoever serves it.
-    pub fn class(&self, name: &str) -> Option<Arc<RepoFanoutClass>> {
-        let found = self.classes.get()?.get(&ObjectRef::<DeserializeGuard<RepoFanoutClass>>::new(name))?;
-        found.0.as_ref().ok().map(|class| Arc::new(class.clone()))
+    pub fn class(&self, name: &str) -> Option<Known> {
+        Known::of(self.classes.get()?.get(&ObjectRef::<DeserializeGuard<RepoFanoutClass>>::new(name))?)
     }
 
     /// The class that the object names, or that it was placed in, or the default one.

@@ -27,7 +27,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         context.forget(object);
         return Ok(Requeue::await_change());
     }
-    if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None) {
+    if let Some(rest) = context.memos.quiet_for(&uid, &Object::new(context, object).basis()) {
         return Ok(Requeue::requeue(rest));
     }
     if matches!(context.resolve(object), Ok(Resolved::Others)) {
@@ -35,6 +35,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
     }
     let mut held = Object::new(context, object);
     held.count("deleting");
+    context.heeded(object, &uid, &context.memos.heard(&uid));
     if held.abandoned(&held.status().resources).await {
         return release(context, held).await;
     }
@@ -66,7 +67,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
     next.observed_generation = object.metadata.generation;
     status::deleting(&mut next.conditions, object.metadata.generation, reason, &message);
     held.set_status(next).await?;
-    context.memos.passed(&uid, held.resource_version(), None, delay);
+    context.memos.passed(&uid, held.basis(), delay);
     Ok(Requeue::requeue(delay))
 }
 

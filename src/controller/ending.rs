@@ -37,6 +37,10 @@ pub struct Ending {
     pub role: Option<String>,
     /// ARN of the topic.
     pub topic: Option<String>,
+    /// ARN of the event rule.
+    pub event_rule: Option<String>,
+    /// Names of queues.
+    pub queues: Vec<String>,
     /// Name of the artifacts bucket.
     pub artifacts: Option<String>,
     /// Name of the destination bucket.
@@ -62,6 +66,8 @@ impl Ending {
             rule: recorded(Resource::NotificationRule),
             role: last(Resource::Role),
             topic: recorded(Resource::Topic),
+            event_rule: recorded(Resource::EventRule),
+            queues: [last(Resource::Queue), last(Resource::DeadLetterQueue)].into_iter().flatten().collect(),
             artifacts: last(Resource::Artifacts),
             destination: last(Resource::Destination),
             connections: Vec::new(),
@@ -77,6 +83,7 @@ impl Ending {
         self.delivery(&retained, &mut kept).await?;
         self.role(&retained, &mut kept).await?;
         self.topic(&retained, &mut kept).await?;
+        self.events(&retained, &mut kept).await?;
         for (name, destination) in [(&self.artifacts, false), (&self.destination, true)] {
             let Some(name) = name else { continue };
             let Some(tags) = self.own_bucket(name).await? else { continue };
@@ -164,6 +171,34 @@ impl Ending {
         }
         self.cloud.notification_rules.delete_target(arn).await?;
         self.cloud.topics.delete(arn).await
+    }
+
+    /// The rule, then the queues that it feeds.
+    async fn events(&self, retained: &Tags, kept: &mut Vec<String>) -> Result<(), Error> {
+        let Self { cloud, retention, .. } = self;
+        if let Some(arn) = &self.event_rule {
+            let name = arn.rsplit('/').next().unwrap_or_default();
+            if let Some(rule) = cloud.event_rules.observe(name, arn).await?.filter(|rule| self.owns(&rule.tags)) {
+                if retention.keeps_other(&rule.tags) {
+                    cloud.event_rules.tag(arn, retained).await?;
+                    kept.push(arn.clone());
+                } else {
+                    cloud.event_rules.delete(name).await?;
+                }
+            }
+        }
+        for name in &self.queues {
+            let Some(queue) = cloud.queues.observe(name).await?.filter(|queue| self.owns(&queue.tags)) else {
+                continue;
+            };
+            if retention.keeps_other(&queue.tags) {
+                cloud.queues.tag(name, retained).await?;
+                kept.push(format!("queue {name}"));
+            } else {
+                cloud.queues.delete(name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Empties a bucket as far as one pass goes.

@@ -115,6 +115,7 @@ impl Context {
         let Some(open) = open else { return snapshot };
         let now = Timestamp::now();
         snapshot.queues = self.queues(open);
+        snapshot.event_queues = self.feeds.counts();
         for object in self.guarded().iter().filter_map(|g| g.0.as_ref().ok()) {
             snapshot.fanout(object, now);
         }
@@ -138,8 +139,9 @@ impl Context {
 
 impl Snapshot {
     fn fanout(&mut self, object: &RepoFanout, now: Timestamp) {
-        let status = object.status.clone().unwrap_or_default();
-        self.object(RepoFanout::KIND, object.meta(), &status.conditions, now);
+        let conditions = object.status.as_ref().map_or(&[][..], |s| &s.conditions);
+        self.object(RepoFanout::KIND, object.meta(), conditions, now);
+        let Some(status) = &object.status else { return };
         if let Some(execution) = &status.last_execution {
             *self.last_executions.entry(execution.status.clone()).or_default() += 1;
         }
@@ -150,8 +152,9 @@ impl Snapshot {
     }
 
     fn class(&mut self, class: &RepoFanoutClass, now: Timestamp) {
-        let status = class.status.clone().unwrap_or_default();
-        self.object(RepoFanoutClass::KIND, class.meta(), &status.conditions, now);
+        let conditions = class.status.as_ref().map_or(&[][..], |s| &s.conditions);
+        self.object(RepoFanoutClass::KIND, class.meta(), conditions, now);
+        let Some(status) = &class.status else { return };
         for state in status.connections.values().filter_map(|c| c.status.as_ref()) {
             self.connection(state, &status.conditions, now);
         }

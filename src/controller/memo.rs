@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jiff::Timestamp;
+
 use super::classes::ClassKey;
 use crate::metrics::Queue;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use crate::model::execution::Target;
 
 /// Longest delay after repeated failures.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -20,22 +23,74 @@ pub struct Memos {
     last_end: Mutex<Option<Instant>>,
 }
 
+/// What a pass rests on beside AWS: if none of it changed, there is nothing to do before the next look is due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// The object's version.
+    pub resource_version: Option<String>,
+    /// The class.
+    pub class: Option<ClassKey>,
+    /// How executions are heard of; another number after each interruption, nothing if they are not.
+    pub feed: Option<u64>,
+}
+
+/// What the last full look found, and what a look at lists and executions goes by until the next one.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// When.
+    pub at: Instant,
+    /// When lists were last looked at.
+    pub listed_at: Instant,
+    /// The pipeline, if there is one.
+    pub pipeline: Option<SettledPipeline>,
+}
+
+impl Settled {
+    /// What was found now.
+    pub fn now(pipeline: Option<SettledPipeline>) -> Self {
+        Self { at: Instant::now(), listed_at: Instant::now(), pipeline }
+    }
+}
+
+/// A pipeline that is what it is to be.
+#[derive(Clone, Debug)]
+pub struct SettledPipeline {
+    /// What it copies.
+    pub target: Target,
+    /// Counts its updates from 1.
+    pub version: i32,
+    /// When it last changed, by AWS's clock; before all times where AWS has not told yet.
+    pub updated_at: Timestamp,
+    /// When its notification rule was made.
+    pub announced_since: Option<Timestamp>,
+    /// ARN of the rule, where that time is by our clock alone.
+    pub estimated: Option<String>,
+    /// When its own destination bucket was made.
+    pub bucket_created_at: Option<Timestamp>,
+    /// Whether something differs and is only shown.
+    pub drifted: bool,
+    /// When its executions were last read, and by which feed they are heard of since.
+    pub read_at: Option<(Instant, Option<u64>)>,
+}
+
 /// What is remembered.
 #[derive(Default)]
 struct Memo {
-    resource_version: Option<String>,
+    basis: Option<Basis>,
     due: Option<Instant>,
     /// Whether a pass over it has begun.
     looked_at: bool,
-    full_look: Option<Instant>,
-    /// The class as it was at the last pass, and at the last full look.
-    seen: Option<ClassKey>,
+    settled: Option<Settled>,
+    /// The class as it was at the last full look.
     planned: Option<ClassKey>,
     replan: Option<(ClassKey, Instant)>,
     /// The class itself, as its fan-outs were last told of it.
     seen_class: Option<ClassKey>,
     counted: Option<Instant>,
     backoff: Option<ExponentialBackoff>,
+    /// Receipts of events that were heard of it and not yet looked into, and whether one came since the last pass.
+    heard: Vec<String>,
+    news: bool,
 }
 
 impl Memos {
@@ -43,19 +98,43 @@ impl Memos {
         f(self.objects.lock().expect("no panic while held").entry(uid.to_owned()).or_default())
     }
 
-    /// How long until the next look, if nothing happened since the last pass but
-    /// that pass's own writes.
-    pub fn quiet_for(&self, uid: &str, resource_version: Option<&str>, class: Option<ClassKey>) -> Option<Duration> {
+    /// How long until the next look, if nothing happened since the last pass but that pass's own writes.
+    pub fn quiet_for(&self, uid: &str, basis: &Basis) -> Option<Duration> {
         self.with(uid, |memo| {
-            let same = memo.resource_version.is_some() && memo.resource_version.as_deref() == resource_version;
-            let same = same && memo.seen == class;
+            let same = !memo.news && basis.resource_version.is_some() && memo.basis.as_ref() == Some(basis);
             memo.due.filter(|_| same)?.checked_duration_since(Instant::now())
         })
     }
 
-    /// How long ago everything was looked at and found settled.
-    pub fn since_full_look(&self, uid: &str) -> Option<Duration> {
-        self.with(uid, |memo| memo.full_look.map(|at| at.elapsed()))
+    /// What the last full look found, if all was settled.
+    pub fn settled(&self, uid: &str) -> Option<Settled> {
+        self.with(uid, |memo| memo.settled.clone())
+    }
+
+    /// An event told of an execution.
+    pub fn hear(&self, uid: &str, receipt: String) {
+        self.with(uid, |memo| {
+            memo.heard.push(receipt);
+            memo.news = true;
+        });
+    }
+
+    /// Receipts of what was heard until now; from now on, what comes is new.
+    pub fn heard(&self, uid: &str) -> Vec<String> {
+        self.with(uid, |memo| {
+            memo.news = false;
+            memo.heard.clone()
+        })
+    }
+
+    /// These were looked into.
+    pub fn heeded(&self, uid: &str, receipts: &[String]) {
+        self.with(uid, |memo| memo.heard.retain(|heard| !receipts.contains(heard)));
+    }
+
+    /// Whether something was heard that nobody has looked into.
+    pub fn has_news(&self, uid: &str) -> bool {
+        self.with(uid, |memo| memo.news)
     }
 
     /// How long until everything is looked at because the class changed; nothing if it did not. What the class has made counts at
@@ -78,23 +157,30 @@ impl Memos {
         })
     }
 
-    /// Remembers the end of a pass: object and class as it left them, and when to look again.
-    pub fn passed(&self, uid: &str, resource_version: Option<String>, class: Option<ClassKey>, next: Duration) {
+    /// Remembers the end of a pass: what it rested on, and when to look again.
+    pub fn passed(&self, uid: &str, basis: Basis, next: Duration) {
         self.with(uid, |memo| {
-            memo.seen = class;
-            memo.resource_version = resource_version;
+            memo.basis = Some(basis);
             memo.due = Some(Instant::now() + next);
         });
     }
 
-    /// Remembers that everything was looked at and is settled, or that it has to be looked at again.
-    pub fn looked(&self, uid: &str, settled: bool, class: Option<ClassKey>) {
+    /// Remembers what was found settled, or that everything has to be looked at again.
+    pub fn looked(&self, uid: &str, settled: Option<Settled>, class: Option<ClassKey>) {
         self.with(uid, |memo| {
             memo.planned = class;
-            memo.full_look = settled.then(Instant::now);
-            if settled {
+            if settled.is_some() {
                 memo.backoff = None;
             }
+            memo.settled = settled;
+        });
+    }
+
+    /// Remembers that what was settled still is, as far as lists and executions tell.
+    pub fn still(&self, uid: &str, settled: Settled, class: Option<ClassKey>) {
+        self.with(uid, |memo| {
+            memo.settled = Some(settled);
+            memo.planned = memo.planned.or(class);
         });
     }
 

@@ -3,9 +3,11 @@
 mod claims;
 mod class;
 mod classes;
+mod context;
 mod converge;
 mod deletion;
 mod ending;
+mod feed;
 mod health;
 mod memo;
 mod object;
@@ -14,148 +16,45 @@ mod pass;
 mod preview;
 mod record;
 mod schema;
+mod turns;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::{Either, join, join_all, select};
+use futures::future::{Either, join, join_all, join3, select};
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_controller::LeaderElection;
-use k8s_controller::events::EventRecorder;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{self, Action, Config, Controller};
-use kube::runtime::events::Reporter;
+use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
-use tokio::sync::watch;
+use kube::{Api, Resource, ResourceExt};
+use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::api::{RepoFanout, RepoFanoutClass};
-use crate::cloud::{Clouds, Error};
-use crate::metrics::Metrics;
-use crate::model::{Identity, Settings, fanout};
+use crate::cloud::Error;
 pub use class::preview as preview_class;
+pub use context::{Context, Pace};
 pub use converge::Stop;
 pub use pass::preview;
 pub use preview::{Preview, why};
 
-use health::Gate;
-use memo::Memos;
+use context::Served;
 use object::Custom;
 
 type Guarded<K> = DeserializeGuard<K>;
 
-/// How often AWS is looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Between two looks at executions while none runs.
-    pub idle: Duration,
-    /// Between two looks while an execution runs or a connection was just made.
-    pub close: Duration,
-    /// After which a pass counts as stuck.
-    pub stuck: Duration,
-}
-
-/// What every pass needs.
-pub struct Context {
-    /// The cluster.
-    pub client: Client,
-    /// AWS, by account and region.
-    pub clouds: Arc<dyn Clouds>,
-    /// Whose credentials the operator has.
-    pub identity: Identity,
-    /// What holds for every object.
-    pub settings: Settings,
-    /// How often AWS is looked at.
-    pub pace: Pace,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    gate: Gate,
-    events: EventRecorder,
-    memos: Memos,
-    claims: claims::Index,
-    fanouts: Mutex<Vec<Store<Guarded<RepoFanout>>>>,
-    classes: OnceLock<Store<Guarded<RepoFanoutClass>>>,
-    namespaces: OnceLock<Store<PartialObjectMeta<Namespace>>>,
-    /// Uids of objects whose finalizer is off, and that the caches may still tell of.
-    released: Mutex<HashSet<String>>,
-    wake_fanouts: watch::Sender<()>,
-    wake_classes: watch::Sender<()>,
-}
-
-impl Context {
-    /// A context that reports events under the settings' controller name.
-    pub fn new(
-        client: Client,
-        clouds: Arc<dyn Clouds>,
-        identity: Identity,
-        settings: Settings,
-        pace: Pace,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let reporter = Reporter { controller: format!("repofanout.dev/{}", settings.controller), instance: None };
-        let events = EventRecorder::new(client.clone(), reporter);
-        Self {
-            client,
-            clouds,
-            identity,
-            settings,
-            pace,
-            metrics,
-            gate: Gate::default(),
-            events,
-            memos: Memos::default(),
-            claims: claims::Index::default(),
-            fanouts: Mutex::default(),
-            classes: OnceLock::new(),
-            namespaces: OnceLock::new(),
-            released: Mutex::default(),
-            wake_fanouts: watch::Sender::new(()),
-            wake_classes: watch::Sender::new(()),
-        }
-    }
-
-    /// All objects that are served.
-    fn guarded(&self) -> Vec<Arc<Guarded<RepoFanout>>> {
-        let stores = self.fanouts.lock().expect("no panic while held");
-        stores.iter().flat_map(Store::state).collect()
-    }
-
-    /// Forgets an object that is gone.
-    fn forget(&self, object: &RepoFanout) {
-        let uid = object.uid().unwrap_or_default();
-        self.memos.forget(&uid);
-        self.released.lock().expect("no panic while held").insert(uid);
-        self.unclaim(&fanout::owner(object, &self.settings));
-    }
-
-    /// Has every fan-out ask itself whether its class changed.
-    fn wake_fanouts(&self) {
-        self.wake_fanouts.send_replace(());
-    }
-
-    /// Has every class ask itself who uses it.
-    fn wake_classes(&self) {
-        self.wake_classes.send_replace(());
-    }
-
-    /// Has everything looked at: what came before passes might run was let go.
-    fn wake_all(&self) {
-        self.wake_classes();
-        self.wake_fanouts();
-    }
-}
+/// kubectl's copy of the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// How the controller runs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The namespaces whose objects are served; all if none.
     pub watch_namespaces: Vec<String>,
-    /// How many objects are worked on at once.
-    pub concurrency: u16,
     /// Who holds the Lease, and where; no election if none.
     pub lease: Option<Lease>,
 }
@@ -232,7 +131,14 @@ pub async fn run(
 
 async fn serve(context: &Arc<Context>, options: &Options, stopped: impl Future<Output = ()> + Send + Sync + 'static) {
     let stopped = stopped.shared();
-    let follow = join(follow_namespaces(context), schema::follow(context));
+    let telling = context.telling.lock().expect("no panic while held").take();
+    let hear = async {
+        if let Some(telling) = telling {
+            feed::dispatch(context, telling).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let follow = join3(follow_namespaces(context), schema::follow(context), hear);
     let passes = async {
         schema::established(context).await;
         passes(context, options, stopped).await;
@@ -245,12 +151,9 @@ async fn passes(
     options: &Options,
     stopped: impl Future<Output = ()> + Send + Sync + Clone + 'static,
 ) {
-    let config = Config::default().concurrency(options.concurrency);
-    let classes =
-        Controller::new(Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()), watcher::Config::default());
-    let known = context.classes.get_or_init(|| classes.store()).clone();
+    let (classes, known) = followed(Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()));
+    let _ = context.classes.set(known.clone());
     let classes = classes
-        .with_config(config.clone())
         .reconcile_all_on(wakes(&context.wake_classes))
         .graceful_shutdown_on(stopped.clone())
         .run(reconcile_class, on_error, Arc::clone(context))
@@ -264,24 +167,35 @@ async fn passes(
             some => some.iter().map(|namespace| Api::namespaced(context.client.clone(), namespace)).collect(),
         };
         let controllers = apis.into_iter().map(|api| {
-            let controller = Controller::new(api, watcher::Config::default());
-            context.fanouts.lock().expect("no panic while held").push(controller.store());
+            let (controller, store) = followed(api);
+            let (wake, mut woken) = mpsc::unbounded_channel();
+            context.fanouts.lock().expect("no panic while held").push(Served { store, wake });
             controller
-                .with_config(config.clone())
+                .reconcile_on(futures::stream::poll_fn(move |task| woken.poll_recv(task)))
                 .reconcile_all_on(wakes(&context.wake_fanouts))
                 .graceful_shutdown_on(stopped.clone())
                 .run(reconcile, on_error, Arc::clone(context))
                 .for_each(log_failed)
         });
         let controllers = join_all(controllers.collect::<Vec<_>>());
-        let stores = context.fanouts.lock().expect("no panic while held").clone();
+        let served = context.served();
         let filled = async {
-            let _ = join_all(stores.iter().map(Store::wait_until_ready)).await;
+            let _ = join_all(served.iter().map(|served| served.store.wait_until_ready())).await;
             context.gate.synced();
         };
         join(controllers, filled).await;
     };
     join(classes, fanouts).await;
+}
+
+/// A controller of all objects of an API, and the cache of them, which holds nothing that is not read.
+fn followed<K: Custom>(api: Api<Guarded<K>>) -> (Controller<Guarded<K>>, Store<Guarded<K>>) {
+    let (store, writer) = reflector::store();
+    let changes = watcher(api, watcher::Config::default()).default_backoff().modify(|object| {
+        object.managed_fields_mut().clear();
+        object.annotations_mut().remove(LAST_APPLIED);
+    });
+    (Controller::for_stream(changes.reflect(writer).applied_objects(), store.clone()), store)
 }
 
 /// Keeps the labels of all namespaces, and has fan-outs look at them again where they change.
@@ -336,36 +250,48 @@ async fn log_failed<T, Q: std::error::Error + 'static>(result: Result<T, control
 }
 
 async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    one_pass(&*object, &context, async {
-        match &object.0 {
-            Ok(object) if object.meta().deletion_timestamp.is_some() => deletion::run(&context, object).await,
-            Ok(object) => pass::run(&context, object).await,
-            Err(invalid) => {
-                warn!(error = %invalid.error, "this version cannot read the object; it is left alone until it changes");
-                Ok(Action::await_change())
-            }
+    if context.gate.open_since().is_none() {
+        // Everything is looked at once passes may run.
+        return Ok(Action::await_change());
+    }
+    let request = match &object.0 {
+        Err(invalid) => {
+            warn!(error = %invalid.error, "this version cannot read the object; it is left alone until it changes");
+            return Ok(Action::await_change());
         }
-    })
-    .await
+        Ok(object) => match pass::rest(&context, object) {
+            Some(rest) => return Ok(rest),
+            None => pass::request(&context, object),
+        },
+    };
+    let _turn = context.turns.take(request).await;
+    // It may have changed while it waited.
+    let object = context.latest(&object);
+    let Ok(current) = &object.0 else { return Ok(Action::await_change()) };
+    let pass = async {
+        match current.meta().deletion_timestamp {
+            Some(_) => deletion::run(&context, current).await,
+            None => pass::run(&context, current).await,
+        }
+    };
+    // Thousands may wait for their turn: what a pass takes is allocated once it has one.
+    Box::pin(one_pass(current, &context, pass)).await
 }
 
 async fn reconcile_class(object: Arc<Guarded<RepoFanoutClass>>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    one_pass(&*object, &context, async {
-        match &object.0 {
-            Ok(class) if !context.serves(class) => Ok(Action::await_change()),
-            Ok(class) => class::run(&context, class).await,
-            Err(invalid) => {
-                warn!(error = %invalid.error, "this version cannot read the class; it is left alone until it changes");
-                Ok(Action::await_change())
-            }
+    match &object.0 {
+        Ok(class) if !context.serves(class) => Ok(Action::await_change()),
+        Ok(class) => Box::pin(one_pass(class, &context, class::run(&context, class))).await,
+        Err(invalid) => {
+            warn!(error = %invalid.error, "this version cannot read the class; it is left alone until it changes");
+            Ok(Action::await_change())
         }
-    })
-    .await
+    }
 }
 
 /// A pass, if passes may run: in a span of its own, and measured.
 async fn one_pass<K: Custom>(
-    object: &Guarded<K>,
+    object: &K,
     context: &Context,
     pass: impl Future<Output = Result<Action, kube::Error>>,
 ) -> Result<Action, kube::Error> {

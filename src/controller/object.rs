@@ -14,6 +14,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::Context;
+use super::memo::Basis;
 use super::record::Resources;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::status::RepoFanoutStatus;
@@ -26,8 +27,11 @@ pub trait Custom:
     + HasStatus<Status: Clone + Default + PartialEq>
     + Clone
     + Debug
+    + Send
+    + Sync
     + Serialize
     + DeserializeOwned
+    + 'static
 {
     /// Its kind, as metrics name it.
     const KIND: &'static str;
@@ -191,8 +195,8 @@ impl<'a, K: Custom> Object<'a, K> {
         }
     }
 
-    /// The version that the last write left.
-    pub fn resource_version(&self) -> Option<String> {
-        self.current.meta().resource_version.clone()
+    /// What the next pass rests on, where class and events play no part.
+    pub fn basis(&self) -> Basis {
+        Basis { resource_version: self.current.meta().resource_version.clone(), ..Basis::default() }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cloud::{Cloud, Result};
 use crate::model::Resource;
-use crate::model::desired::{BucketUse, ConnectionUse, Desired, NotificationRule, TopicUse};
+use crate::model::desired::{BucketUse, ConnectionUse, Desired, NotificationRule, Queue, TopicUse};
 use crate::model::observed::{BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule};
 use crate::model::owner::Owner;
 
@@ -35,13 +35,26 @@ pub async fn observe(
             None => Ok(None),
         }
     };
-    let (artifacts, destination, connection, role, topic, pipeline) = tokio::try_join!(
+    let queue = async |queue: &Option<Queue>| match queue {
+        Some(queue) => cloud.queues.observe(&queue.name).await,
+        None => Ok(None),
+    };
+    let event_rule = async {
+        match &desired.event_rule {
+            Some(rule) => cloud.event_rules.observe(&rule.name, &rule.arn).await,
+            None => Ok(None),
+        }
+    };
+    let (artifacts, destination, connection, role, topic, pipeline, dead_letter_queue, fed_queue, event_rule) = tokio::try_join!(
         bucket(cloud, desired.artifacts.as_ref()),
         bucket(cloud, desired.destination.as_ref()),
         connection(cloud, desired.connection.as_ref(), owner, recorded(Resource::Connection), adopt),
         role,
         topic,
         pipeline,
+        queue(&desired.dead_letter_queue),
+        queue(&desired.queue),
+        event_rule,
     )?;
     let (notification_rule, service_linked_role) = match &desired.notification_rule {
         None => (None, true),
@@ -64,6 +77,9 @@ pub async fn observe(
         topic,
         pipeline,
         notification_rule,
+        dead_letter_queue,
+        queue: fed_queue,
+        event_rule,
     })
 }
 

@@ -5,10 +5,11 @@ use std::fmt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Event;
+use tokio::sync::mpsc;
 
 use super::converge::Stop;
 use super::record::Resources;
-use super::{Context, Guarded};
+use super::{Context, Guarded, Served};
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::model::Resource;
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
@@ -80,6 +81,9 @@ fn named(resource: Resource, desired: &Desired) -> String {
         Resource::Topic => desired.topic.as_ref().map(TopicUse::arn),
         Resource::Pipeline => desired.pipeline.as_ref().map(|p| &*p.name),
         Resource::NotificationRule => desired.notification_rule.as_ref().map(|r| &*r.name),
+        Resource::DeadLetterQueue => desired.dead_letter_queue.as_ref().map(|q| &*q.name),
+        Resource::Queue => desired.queue.as_ref().map(|q| &*q.name),
+        Resource::EventRule => desired.event_rule.as_ref().map(|r| &*r.name),
         Resource::ServiceLinkedRole => Some("of CodeStar Notifications, once an account"),
     };
     let copies =
@@ -145,7 +149,8 @@ impl Context {
     pub fn know(&self, fanouts: Vec<RepoFanout>, classes: Vec<RepoFanoutClass>) {
         let (reader, mut writer) = reflector::store();
         fill(&mut writer, fanouts);
-        self.fanouts.lock().expect("no panic while held").push(reader);
+        let wake = mpsc::unbounded_channel().0;
+        self.fanouts.lock().expect("no panic while held").push(Served { store: reader, wake });
         let (reader, mut writer) = reflector::store();
         fill(&mut writer, classes);
         let _: &Store<Guarded<RepoFanoutClass>> = self.classes.get_or_init(|| reader);

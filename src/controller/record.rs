@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
 use crate::model::observed::{BucketView, Observed};
-use crate::model::{Resource, arn};
+use crate::model::{self, Resource};
 
 /// ARNs by resource.
 pub type Resources = BTreeMap<String, String>;
@@ -12,7 +12,7 @@ pub type Resources = BTreeMap<String, String>;
 /// The ARNs of what the object has to see to, as far as it is there.
 pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Resources {
     let bucket = |bucket: &Option<BucketUse>, view: &BucketView| match (bucket, view) {
-        (Some(bucket), BucketView::Present(_)) => Some(arn::bucket(partition, bucket.name())),
+        (Some(bucket), BucketView::Present(_)) => Some(model::arn::bucket(partition, bucket.name())),
         _ => None,
     };
     let connection = desired.connection.as_ref().and(observed.connection.as_ref());
@@ -26,8 +26,15 @@ pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Reso
         (Resource::Topic, topic.map(|t| t.arn().to_owned())),
         (Resource::Pipeline, pipeline.map(|p| p.arn.clone())),
         (Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| r.arn.clone())),
+        (Resource::DeadLetterQueue, arn(&desired.dead_letter_queue, observed.dead_letter_queue.is_some(), |q| &q.arn)),
+        (Resource::Queue, arn(&desired.queue, observed.queue.is_some(), |q| &q.arn)),
+        (Resource::EventRule, arn(&desired.event_rule, observed.event_rule.is_some(), |r| &r.arn)),
     ];
     all.into_iter().filter_map(|(resource, arn)| Some((resource.as_str().to_owned(), arn?))).collect()
+}
+
+fn arn<T>(desired: &Option<T>, there: bool, arn: impl Fn(&T) -> &String) -> Option<String> {
+    desired.as_ref().filter(|_| there).map(|d| arn(d).clone())
 }
 
 /// What was recorded before, is not used now, and is not wanted either: what somebody deleted is made anew, and not left.
@@ -43,7 +50,7 @@ pub fn left(before: &Resources, used: &Resources, desired: &Desired, partition: 
 
 /// What an object has to see to, with its ARN where that can be told beforehand.
 fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)> {
-    let bucket = |bucket: &Option<BucketUse>| bucket.as_ref().map(|b| Some(arn::bucket(partition, b.name())));
+    let bucket = |bucket: &Option<BucketUse>| bucket.as_ref().map(|b| Some(model::arn::bucket(partition, b.name())));
     let connection = desired.connection.as_ref().map(|c| match c {
         ConnectionUse::Own(_) => None,
         ConnectionUse::Existing(arn) => Some(arn.clone()),
@@ -57,6 +64,9 @@ fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)>
         (Resource::Topic, desired.topic.as_ref().map(|t: &TopicUse| Some(t.arn().to_owned()))),
         (Resource::Pipeline, delivers.clone()),
         (Resource::NotificationRule, delivers),
+        (Resource::DeadLetterQueue, desired.dead_letter_queue.as_ref().map(|q| Some(q.arn.clone()))),
+        (Resource::Queue, desired.queue.as_ref().map(|q| Some(q.arn.clone()))),
+        (Resource::EventRule, desired.event_rule.as_ref().map(|r| Some(r.arn.clone()))),
     ];
     all.into_iter().filter_map(|(resource, wanted)| Some((resource, wanted?))).collect()
 }

@@ -81,6 +81,8 @@ pub struct Class {
     pub shared_role: bool,
     /// Whether fan-outs share one topic.
     pub shared_topic: bool,
+    /// Whether a queue tells of executions.
+    pub queue: bool,
     /// Connections by name: whose repositories each serves, and where it comes from.
     pub connections: BTreeMap<String, (String, ConnectionSource)>,
     /// Keys of tags that fan-outs may set.
@@ -158,6 +160,11 @@ impl Class {
             prefix_template: template.unwrap_or_else(|| prefix::TEMPLATE.to_owned()),
             shared_role: shared("pipelineRole", &spec.pipeline_role)?,
             shared_topic: shared("topic", &spec.topic)?,
+            queue: known(
+                "executionEvents",
+                spec.execution_events.clone().unwrap_or_else(|| "Queue".into()),
+                &["Queue", "Poll"],
+            )? == "Queue",
             connections: connections(spec.connections.as_ref())?,
             allowed_tag_keys: spec.allowed_tag_keys.clone().unwrap_or_default(),
             allowed_repositories: spec.allowed_repositories.clone().unwrap_or_default(),

@@ -117,6 +117,12 @@ pub enum Resource {
     Pipeline,
     /// The notification rule.
     NotificationRule,
+    /// The queue that takes events which could not be handled.
+    DeadLetterQueue,
+    /// The queue of events of executions.
+    Queue,
+    /// The EventBridge rule that feeds it.
+    EventRule,
 }
 
 impl Resource {
@@ -131,6 +137,9 @@ impl Resource {
             Self::Topic => "topic",
             Self::Pipeline => "pipeline",
             Self::NotificationRule => "notification_rule",
+            Self::DeadLetterQueue => "dead_letter_queue",
+            Self::Queue => "queue",
+            Self::EventRule => "event_rule",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::desired::{Bucket, Declaration, Lifecycle, NotificationRule, Pipeline, Role, Topic};
+use super::desired::{Bucket, Declaration, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, Topic};
 use super::owner::{RETAINED_AT, Tags};
 
 /// Everything that was looked at for one fan-out.
@@ -29,6 +29,12 @@ pub struct Observed {
     pub pipeline: Option<ObservedPipeline>,
     /// The notification rule.
     pub notification_rule: Option<ObservedRule>,
+    /// Where events go that could not be handled.
+    pub dead_letter_queue: Option<ObservedQueue>,
+    /// Where events of executions go.
+    pub queue: Option<ObservedQueue>,
+    /// What sends them there.
+    pub event_rule: Option<ObservedEventRule>,
 }
 
 /// What one sees of a bucket by its name.
@@ -226,6 +232,15 @@ pub struct ObservedPipeline {
     pub tags: Tags,
 }
 
+/// What a list tells of a pipeline: another version or time is another structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedPipeline {
+    /// Counts its updates from 1.
+    pub version: i32,
+    /// When its structure last changed, by AWS's clock.
+    pub updated_at: Timestamp,
+}
+
 impl ObservedPipeline {
     /// As it is once only its tags are what was desired.
     pub fn tagged(&self, desired: &Pipeline) -> Self {
@@ -249,8 +264,10 @@ pub struct ObservedRule {
     pub detail: String,
     /// Its targets.
     pub targets: Vec<RuleTarget>,
-    /// When it was made, by AWS's clock.
+    /// When it was made.
     pub created_at: Timestamp,
+    /// Whether that is by our clock, and not by AWS's.
+    pub estimated: bool,
     /// All its tags.
     pub tags: Tags,
 }
@@ -267,6 +284,22 @@ pub struct RuleTarget {
 }
 
 impl ObservedRule {
+    /// What AWS has made of what was desired; its time is asked for where it matters.
+    pub fn created(arn: String, desired: &NotificationRule, now: Timestamp) -> Self {
+        let target = RuleTarget { kind: "SNS".to_owned(), address: desired.topic_arn.clone(), status: None };
+        Self {
+            arn,
+            name: desired.name.clone(),
+            enabled: true,
+            events: desired.events.clone(),
+            detail: desired.detail.clone(),
+            targets: vec![target],
+            created_at: now,
+            estimated: true,
+            tags: desired.tags.clone(),
+        }
+    }
+
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &NotificationRule, targets: Vec<RuleTarget>) -> Self {
         let tags = retagged(&self.tags, &desired.tags);
@@ -278,7 +311,58 @@ impl ObservedRule {
             detail: desired.detail.clone(),
             targets,
             created_at: self.created_at,
+            estimated: self.estimated,
             tags,
         }
+    }
+}
+
+/// A queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedQueue {
+    /// Its policy.
+    pub policy: Option<Value>,
+    /// ARN of its dead-letter queue.
+    pub dead_letters: Option<String>,
+    /// ARN or id of the KMS key that encrypts it.
+    pub kms_key: Option<String>,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+impl ObservedQueue {
+    /// As it is once it is what was desired.
+    pub fn updated(&self, desired: &Queue) -> Self {
+        let merged = desired.statement.as_ref().map(|statement| super::policy::merge(self.policy.as_ref(), statement));
+        Self {
+            policy: merged.or_else(|| self.policy.clone()),
+            dead_letters: desired.dead_letters.clone().or_else(|| self.dead_letters.clone()),
+            kms_key: desired.kms_key.clone().or_else(|| self.kms_key.clone()),
+            tags: retagged(&self.tags, &desired.tags),
+        }
+    }
+}
+
+/// An EventBridge rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedEventRule {
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// Which events it takes.
+    pub pattern: Option<Value>,
+    /// ARNs of its targets.
+    pub targets: Vec<String>,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+impl ObservedEventRule {
+    /// As it is once it is what was desired.
+    pub fn updated(&self, desired: &EventRule) -> Self {
+        let mut targets = self.targets.clone();
+        targets.retain(|arn| *arn != desired.queue_arn);
+        targets.push(desired.queue_arn.clone());
+        let tags = retagged(&self.tags, &desired.tags);
+        Self { enabled: true, pattern: Some(desired.pattern.clone()), targets, tags }
     }
 }

@@ -115,6 +115,24 @@ pub fn policy(scope: &Scope) -> Value {
             "Resource": regional("sns", &format!("{name_prefix}*")),
         }),
         json!({
+            "Sid": "Queues",
+            "Effect": "Allow",
+            "Action": [
+                "sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
+                "sqs:ListQueueTags", "sqs:ReceiveMessage", "sqs:SetQueueAttributes", "sqs:TagQueue",
+            ],
+            "Resource": regional("sqs", &format!("{name_prefix}*")),
+        }),
+        json!({
+            "Sid": "EventRules",
+            "Effect": "Allow",
+            "Action": [
+                "events:DeleteRule", "events:DescribeRule", "events:ListTagsForResource", "events:ListTargetsByRule",
+                "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource",
+            ],
+            "Resource": regional("events", &format!("rule/{name_prefix}*")),
+        }),
+        json!({
             "Sid": "Pipelines",
             "Effect": "Allow",
             "Action": [
@@ -213,12 +231,16 @@ pub fn guard(principal: &str) -> Value {
             "codepipeline:UntagResource",
             "codestar-notifications:TagResource",
             "codestar-notifications:UntagResource",
+            "events:TagResource",
+            "events:UntagResource",
             "iam:TagRole",
             "iam:UntagRole",
             "s3:TagResource",
             "s3:UntagResource",
             "sns:TagResource",
             "sns:UntagResource",
+            "sqs:TagQueue",
+            "sqs:UntagQueue",
         ]
         .map(str::to_owned),
     );

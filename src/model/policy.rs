@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 /// Sid of our statement in topic policies.
 pub const PUBLISH_SID: &str = "RepoFanoutPublish";
+/// Sid of our statement in queue policies.
+pub const SEND_SID: &str = "RepoFanoutEvents";
 /// Sid of our statement in bucket policies.
 pub const TLS_SID: &str = "RepoFanoutTLSOnly";
 
@@ -87,6 +89,29 @@ pub fn publish(topic: &str, account: &str) -> Value {
         "Action": "SNS:Publish",
         "Resource": topic,
         "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+    })
+}
+
+/// Lets this EventBridge rule, and nothing else, send to the queue.
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sqs-permissions>
+pub fn send(queue: &str, rule: &str) -> Value {
+    json!({
+        "Sid": SEND_SID,
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    })
+}
+
+/// The events that tell of executions of pipelines whose names begin with this.
+/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html>
+pub fn executions(name_prefix: &str) -> Value {
+    json!({
+        "source": ["aws.codepipeline"],
+        "detail-type": ["CodePipeline Pipeline Execution State Change"],
+        "detail": {"pipeline": [{"prefix": name_prefix}]},
     })
 }
 

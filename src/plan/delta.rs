@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use crate::model::desired::{Bucket, Declaration, NotificationRule, Pipeline, Role, Topic};
-use crate::model::observed::{ObservedBucket, ObservedPipeline, ObservedRole, ObservedRule, ObservedTopic, RuleTarget};
+use crate::model::desired::{Bucket, Declaration, EventRule, NotificationRule, Pipeline, Queue, Role, Topic};
+use crate::model::observed::{
+    ObservedBucket, ObservedEventRule, ObservedPipeline, ObservedQueue, ObservedRole, ObservedRule, ObservedTopic,
+    RuleTarget,
+};
 use crate::model::owner::{RETAINED_AT, Tags};
 use crate::model::policy;
 
@@ -28,8 +31,12 @@ pub enum Field {
     Boundary,
     /// A pipeline's structure.
     Declaration,
-    /// A notification rule's settings.
+    /// A notification rule's or an event rule's settings.
     Rule,
+    /// An event rule's targets.
+    Targets,
+    /// A queue's dead letters.
+    Redrive,
 }
 
 /// One difference.
@@ -157,6 +164,37 @@ pub fn topic(desired: &Topic, observed: &ObservedTopic) -> Delta {
         delta.note(Field::Policy, format!("policy.{}", policy::PUBLISH_SID), "absent or changed", "present");
     }
     delta.key(desired.kms_key.as_ref(), observed.kms_key.as_ref());
+    delta.with_tags(&desired.tags, &observed.tags)
+}
+
+/// An own queue.
+pub fn queue(desired: &Queue, observed: &ObservedQueue) -> Delta {
+    let mut delta = Delta::default();
+    if let Some(statement) = &desired.statement
+        && !policy::contains(observed.policy.as_ref(), statement)
+    {
+        delta.note(Field::Policy, format!("policy.{}", policy::SEND_SID), "absent or changed", "present");
+    }
+    if let Some(arn) = &desired.dead_letters
+        && observed.dead_letters.as_ref() != Some(arn)
+    {
+        delta.note(Field::Redrive, "deadLetterTargetArn", observed.dead_letters.as_deref().unwrap_or("none"), arn);
+    }
+    delta.key(desired.kms_key.as_ref(), observed.kms_key.as_ref());
+    delta.with_tags(&desired.tags, &observed.tags)
+}
+
+/// The event rule.
+pub fn event_rule(desired: &EventRule, observed: &ObservedEventRule) -> Delta {
+    let mut delta = Delta::default();
+    delta.differ(Field::Rule, "enabled", &observed.enabled, &true);
+    if observed.pattern.as_ref() != Some(&desired.pattern) {
+        let found = observed.pattern.as_ref().map_or("none".to_owned(), ToString::to_string);
+        delta.note(Field::Rule, "eventPattern", found, &desired.pattern);
+    }
+    if !observed.targets.contains(&desired.queue_arn) {
+        delta.note(Field::Targets, "targets", observed.targets.join(","), &desired.queue_arn);
+    }
     delta.with_tags(&desired.tags, &observed.tags)
 }
 

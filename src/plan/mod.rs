@@ -100,6 +100,7 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
     plan.role(desired, observed, facts);
     plan.pipeline(desired, observed, facts);
     plan.notification_rule(desired, observed, facts);
+    plan.events(desired, observed, facts);
     if !plan.refusals.is_empty() {
         plan.steps.clear();
     }
@@ -300,6 +301,31 @@ impl Plan {
                     self.update(Resource::NotificationRule, delta, facts);
                 }
             }
+        }
+    }
+}
+
+impl Plan {
+    /// The queues, and then what feeds them.
+    fn events(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        for (resource, queue, found) in [
+            (Resource::DeadLetterQueue, &desired.dead_letter_queue, &observed.dead_letter_queue),
+            (Resource::Queue, &desired.queue, &observed.queue),
+        ] {
+            match (queue, found) {
+                (Some(_), None) => self.create(resource, facts),
+                (Some(queue), Some(found)) if self.owned(resource, &queue.arn, &found.tags, facts) => {
+                    self.update(resource, delta::queue(queue, found), facts);
+                }
+                _ => {}
+            }
+        }
+        match (&desired.event_rule, &observed.event_rule) {
+            (Some(_), None) => self.create(Resource::EventRule, facts),
+            (Some(rule), Some(found)) if self.owned(Resource::EventRule, &rule.arn, &found.tags, facts) => {
+                self.update(Resource::EventRule, delta::event_rule(rule, found), facts);
+            }
+            _ => {}
         }
     }
 }

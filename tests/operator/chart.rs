@@ -103,6 +103,7 @@ fn each_option_reaches_its_place() {
         ("--set=operator.readOnly=true", "--read-only"),
         ("--set=operator.concurrency=4", "--concurrency=4"),
         ("--set=operator.pollInterval=5m", "--poll-interval=5m"),
+        ("--set=operator.awsRates={codepipeline=20,s3=50}", "--aws-rate=codepipeline=20,s3=50"),
         ("--set=leaderElection.leaseDuration=30s", "--lease-duration=30s"),
         ("--set=log.level=debug", "--log=debug"),
         ("--set=log.format=text", "--log-format=text"),

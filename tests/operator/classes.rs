@@ -31,7 +31,10 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     let pending = case.wait_class(&class, "not PENDING", |s| s.connections.contains_key("acme")).await;
     assert_eq!(class_condition(&pending, "Ready"), Some(("False".into(), "ConnectionPending".into())));
     let ready = case.ready_class(&class, shared(&case)).await;
-    assert_eq!(ready.resources.keys().collect::<Vec<_>>(), ["artifacts", "destination", "role", "topic"]);
+    assert_eq!(
+        ready.resources.keys().collect::<Vec<_>>(),
+        ["artifacts", "dead_letter_queue", "destination", "event_rule", "queue", "role", "topic"]
+    );
     assert!(ready.quotas["connections"].used >= 1 && ready.quotas["connections"].limit == 250);
 
     let before = case.writes().len();

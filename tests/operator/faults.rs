@@ -218,7 +218,7 @@ pub async fn whole(case: &mut Case, life: Life) {
         let class = case.class_name("org");
         let whole = |s: &_| class_condition(s, "Ready").is_some_and(|c| c.0 == "True");
         let status = case.wait_class(&class, "not ready", whole).await;
-        assert_eq!((status.resources.len(), status.connections.len()), (4, 1));
+        assert_eq!((status.resources.len(), status.connections.len()), (7, 1));
         let list = [("Action", "ListRoles"), ("Version", "2010-05-08"), ("PathPrefix", "/repofanout/")];
         let roles = case.aws().form(&case.account, crate::case::REGION, "iam", &list).await.unwrap();
         assert_eq!(roles.matches("<RoleName>rf-").count(), 1, "{roles}");

@@ -22,6 +22,7 @@ mod process;
 mod quiet;
 mod rbac;
 mod safety;
+mod scale;
 mod sharing;
 mod story;
 mod tenancy;

@@ -46,10 +46,11 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
             users.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
         );
         (Reason::InUse, message, Duration::from_secs(300))
-    } else if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None) {
+    } else if let Some(rest) = context.memos.quiet_for(&uid, &held.basis()) {
         return Ok(Requeue::requeue(rest));
     } else {
         held.confirm_status(held.status()).await?;
+        context.feeds.end(&name);
         match ending(context, object).await.run().await {
             Ok(Outcome::Done(kept)) => {
                 held.retained("kept in AWS, and found again by a class of the same name", kept).await;
@@ -70,12 +71,13 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     held.set_status(next).await?;
     // The last user's end is not to be waited out.
     let rest = if reason == Reason::InUse { Duration::ZERO } else { delay };
-    context.memos.passed(&uid, held.resource_version(), None, rest);
+    context.memos.passed(&uid, held.basis(), rest);
     Ok(Requeue::requeue(delay))
 }
 
 async fn release(context: &Context, mut held: Object<'_, RepoFanoutClass>) -> Result<Requeue, kube::Error> {
     context.memos.forget(&held.uid());
+    context.feeds.end(&held.current.name_any());
     held.set_finalizer(false).await?;
     Ok(Requeue::await_change())
 }
@@ -94,6 +96,9 @@ async fn ending(context: &Context, object: &RepoFanoutClass) -> Ending {
         (Resource::Destination.as_str().to_owned(), names.destination),
         (Resource::Role.as_str().to_owned(), names.role_arn),
         (Resource::Topic.as_str().to_owned(), names.topic_arn),
+        (Resource::EventRule.as_str().to_owned(), names.event_rule_arn),
+        (Resource::Queue.as_str().to_owned(), names.queue_arn),
+        (Resource::DeadLetterQueue.as_str().to_owned(), names.dead_letter_queue_arn),
     ]);
     resources.extend(status.resources);
     let specified = object.spec.connections.iter().flatten();

@@ -1,11 +1,13 @@
 //! One pass over a class: what it shares is made, its connections are watched, and its fan-outs are told.
 
 mod deletion;
+mod ledger;
 mod preview;
 
 pub use preview::preview;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,8 +16,9 @@ use kube::runtime::controller::Action as Requeue;
 use tracing::warn;
 
 use super::classes::ClassKey;
-use super::converge::{Ledger, Stop, converge, intent, read_only, surely_not_made};
+use super::converge::{Stop, converge, read_only};
 use super::ending::Outcome;
+use super::memo::Settled;
 use super::object::Object;
 use super::observe;
 use super::pass::created_at;
@@ -25,13 +28,13 @@ use crate::api::RepoFanoutClass;
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::{ConnectionStatus, FormerStatus};
-use crate::cloud::{Class as ErrorClass, Cloud, Error};
+use crate::cloud::{Class as ErrorClass, Cloud};
 use crate::model::Resource;
 use crate::model::class::Class;
 use crate::model::desired::Desired;
 use crate::model::observed::{ConnectionState, Observed};
-use crate::plan::{Action, Facts, Plan, Step};
-use crate::status::{self, ClassLook, Notice, Progress};
+use crate::plan::Facts;
+use crate::status::{self, ClassLook, Progress};
 
 /// How often the number of fan-outs is written at most.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -51,9 +54,8 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     if object.metadata.deletion_timestamp.is_some() {
         return deletion::run(context, object).await;
     }
-    let quiet = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), None);
     let mut pass = Pass::new(context, object);
-    if let Some(rest) = quiet {
+    if let Some(rest) = context.memos.quiet_for(&uid, &pass.object.basis()) {
         return pass.count(rest).await;
     }
     let stop = match pass.prepare().await {
@@ -131,7 +133,7 @@ impl<'a> Pass<'a> {
             // One connection that cannot be made keeps nothing else from being made.
             let connections = self.connections(class, cloud).await;
             self.shared(class, cloud).await?;
-            self.quotas(cloud).await;
+            self.quotas(class, cloud).await;
             connections?;
             self.clean_up(class, cloud).await?;
         }
@@ -142,9 +144,9 @@ impl<'a> Pass<'a> {
     /// Looks at the connections alone, where nothing else is due. Answers `false` if everything has to be looked at.
     async fn quick_look(&mut self, class: &Class, cloud: &Cloud) -> Result<bool, Stop> {
         let status = self.object.status();
-        let Some(since) = self.context.memos.since_full_look(&self.object.uid()) else { return Ok(false) };
+        let Some(settled) = self.context.memos.settled(&self.object.uid()) else { return Ok(false) };
         let changed = status.applied_generation != self.object.current.metadata.generation;
-        if changed || since >= class.interval || !status.former.is_empty() {
+        if changed || settled.at.elapsed() >= class.interval || !status.former.is_empty() {
             return Ok(false);
         }
         let mut connections = status.connections.clone();
@@ -240,6 +242,11 @@ impl<'a> Pass<'a> {
         let facts = self.facts(class, &status.resources, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
         self.saw.destination_created_at = created_at(&observed.destination);
+        let Context { feeds, told, .. } = self.context;
+        match &desired.queue {
+            Some(queue) => feeds.listen(&class.name, &queue.name, Arc::clone(&cloud.queues), told.clone()),
+            None => feeds.end(&class.name),
+        }
         Ok(())
     }
 
@@ -262,19 +269,21 @@ impl<'a> Pass<'a> {
     }
 
     /// What cannot be counted is not told; it keeps nobody from working.
-    async fn quotas(&mut self, cloud: &Cloud) {
+    async fn quotas(&mut self, class: &Class, cloud: &Cloud) {
+        let age = class.interval / 2;
         let counted = tokio::try_join!(
-            cloud.connections.count(),
-            cloud.notification_rules.count(),
-            cloud.pipelines.count(),
+            cloud.connections.count(age),
+            cloud.notification_rules.list(age),
+            cloud.pipelines.list(age),
             cloud.roles.count(),
         );
         match counted {
             Ok((connections, rules, pipelines, roles)) => {
-                let used = [connections, rules, pipelines, roles];
-                let quotas = QUOTAS.iter().zip(used);
-                let quotas =
-                    quotas.map(|((name, limit), used)| ((*name).to_owned(), QuotaStatus { used, limit: *limit }));
+                let used = [connections, rules.len(), pipelines.len(), roles];
+                let quotas = QUOTAS.iter().zip(used).map(|((name, limit), used)| {
+                    let used = i32::try_from(used).unwrap_or(i32::MAX);
+                    ((*name).to_owned(), QuotaStatus { used, limit: *limit })
+                });
                 self.saw.quotas = Some(quotas.collect());
             }
             Err(error) => warn!(%error, "the use of quotas is not known"),
@@ -324,19 +333,19 @@ impl<'a> Pass<'a> {
 
     /// Writes how many fan-outs there are, at most once a minute, and rests.
     async fn count(mut self, rest: Duration) -> Result<Requeue, kube::Error> {
-        let mut next = self.object.status();
-        let users = self.users();
         let uid = self.object.uid();
-        if next.fanouts == Some(users) {
-            return Ok(Requeue::requeue(rest));
-        }
         if let Some(wait) = self.context.memos.counted_within(&uid, COUNT_EVERY) {
             return Ok(Requeue::requeue(rest.min(wait)));
+        }
+        let mut next = self.object.status();
+        let users = self.users();
+        if next.fanouts == Some(users) {
+            return Ok(Requeue::requeue(rest));
         }
         next.fanouts = Some(users);
         self.object.set_status(next).await?;
         self.context.memos.counted(&uid, Instant::now());
-        self.context.memos.passed(&uid, self.object.resource_version(), None, rest);
+        self.context.memos.passed(&uid, self.object.basis(), rest);
         Ok(Requeue::requeue(rest))
     }
 
@@ -352,7 +361,7 @@ impl<'a> Pass<'a> {
         let mut next = self.object.status();
         let (progress, delay) = match stop {
             Some(Stop::Kube(error)) => {
-                memos.looked(&uid, false, None);
+                memos.looked(&uid, None, None);
                 return Err(error);
             }
             Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
@@ -389,13 +398,13 @@ impl<'a> Pass<'a> {
         let look = ClassLook { generation, concluded, progress, quotas: self.saw.quotas.take() };
         let next = status::class_status(&next, look);
         if full {
-            memos.looked(&uid, false, None);
+            memos.looked(&uid, None, None);
         }
         self.object.set_status(next).await?;
         if full {
-            memos.looked(&uid, self.saw.concluded, None);
+            memos.looked(&uid, self.saw.concluded.then(|| Settled::now(None)), None);
         }
-        memos.passed(&uid, self.object.resource_version(), None, delay);
+        memos.passed(&uid, self.object.basis(), delay);
         Ok(Requeue::requeue(delay))
     }
 
@@ -406,64 +415,5 @@ impl<'a> Pass<'a> {
         let waits = now.values().any(|c| c.status.as_deref() != Some(ConnectionState::Available.as_str()));
         let usual = if waits { self.context.pending_delay(&status.conditions, self.now) } else { pace.idle };
         self.saw.wait.map_or(usual, |wait| wait.min(usual)).min(self.saw.interval.unwrap_or(usual))
-    }
-}
-
-impl Ledger for Pass<'_> {
-    async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
-        if self.connection.is_none() {
-            self.record(desired, observed);
-        }
-        for text in &plan.drift {
-            if plan.refusals.is_empty() && self.saw.told.insert(text.clone()) {
-                let note = text.clone();
-                self.object.notify(Notice { warning: true, reason: "DriftCorrected".to_owned(), note }).await;
-            }
-        }
-    }
-
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
-        let mut next = self.object.status();
-        next.placement = self.class.as_ref().map(|class| class.place.status());
-        let given = self.connection.as_ref().and_then(|name| next.connections.get(name)?.intent.as_ref());
-        let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
-        if let (Some(intent), Some(name)) = (&intent, &self.connection) {
-            next.connections.entry(name.clone()).or_default().intent = Some(intent.clone());
-        }
-        if steps.iter().any(|s| s.resource == Resource::Role) {
-            next.permissions_written_at = Some(self.now);
-        }
-        self.object.confirm_status(next).await?;
-        Ok(intent.map(|i| i.id).unwrap_or_default())
-    }
-
-    /// Records a connection's ARN at once; takes the word back only where AWS has surely made nothing.
-    async fn wrote(
-        &mut self,
-        step: &Step,
-        result: &Result<(), Error>,
-        desired: &Desired,
-        observed: &Observed,
-    ) -> Result<(), Stop> {
-        let Some(name) = self.connection.clone() else {
-            self.record(desired, observed);
-            return Ok(());
-        };
-        if step.action != Action::Create {
-            return Ok(());
-        }
-        let mut next = self.object.status();
-        let connection = next.connections.entry(name.clone()).or_default();
-        match (result, &observed.connection) {
-            (Ok(()), Some(made)) => {
-                connection.arn = Some(made.arn.clone());
-                connection.status = Some(made.state.as_str().to_owned());
-                connection.authorize_url = self.class.as_ref().map(|class| class.place.authorize_url(&made.arn));
-                connection.intent = None;
-            }
-            (Err(e), _) if surely_not_made(e) => connection.intent = None,
-            _ => return Ok(()),
-        }
-        Ok(self.object.set_status(next).await?)
     }
 }

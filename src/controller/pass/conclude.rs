@@ -11,11 +11,11 @@ use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
 use crate::cloud::{Class, Error};
+use crate::controller::memo::{Basis, Settled};
 use crate::controller::{Context, log_error};
+use crate::model::Refusal;
 use crate::model::desired::Computed;
-use crate::model::observed::ConnectionState;
 use crate::model::placement::Placement;
-use crate::model::{Refusal, Resource};
 use crate::status::{self, Look, Progress};
 
 impl Context {
@@ -47,7 +47,8 @@ impl Pass<'_> {
         self.object.count("suspended");
         let next = status::suspended(&self.object.status(), self.object.current.metadata.generation);
         self.object.set_status(next).await?;
-        self.context.memos.looked(&self.object.uid(), false, self.key);
+        self.context.memos.looked(&self.object.uid(), None, self.key);
+        self.context.heeded(&self.object.current, &self.object.uid(), &self.heard);
         Ok(Requeue::await_change())
     }
 
@@ -60,7 +61,7 @@ impl Pass<'_> {
         let interval = self.saw.interval.unwrap_or(Duration::from_secs(600));
         let (progress, delay) = match stop {
             Some(Stop::Kube(error)) => {
-                memos.looked(&uid, false, self.key);
+                memos.looked(&uid, None, self.key);
                 return Err(error);
             }
             Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
@@ -109,17 +110,41 @@ impl Pass<'_> {
             executions: self.saw.executions.as_deref(),
             failure: self.saw.failure.as_ref(),
         };
-        let next = status::status(&before, &look);
+        let mut next = status::status(&before, &look);
+        if self.saw.full && self.saw.applied {
+            next.pipeline_version = self.saw.pipeline.as_ref().map(|p| p.version);
+        }
+        let settled = self.settled();
         if looked {
             // Until the status is written, the next look is a full one.
-            memos.looked(&uid, false, self.key);
+            memos.looked(&uid, None, self.key);
         }
         self.object.set_status(next).await?;
         if looked {
-            memos.looked(&uid, self.saw.concluded && self.saw.settled, self.key);
+            memos.looked(&uid, settled, self.key);
+        } else if let Some(settled) = settled {
+            memos.still(&uid, settled, self.key);
         }
-        memos.passed(&uid, self.object.resource_version(), self.key, delay);
+        self.context.heeded(&self.object.current, &uid, &self.heard);
+        let basis = Basis { class: self.key, feed: self.feed, ..self.object.basis() };
+        memos.passed(&uid, basis, delay);
         Ok(Requeue::requeue(delay))
+    }
+
+    /// What the next look goes by: what this one found, or the full one before as far as it still holds.
+    fn settled(&mut self) -> Option<Settled> {
+        let pipeline = self.saw.pipeline.take();
+        if self.saw.full {
+            return (self.saw.concluded && self.saw.settled).then(|| Settled::now(pipeline));
+        }
+        let mut before = self.saw.before.take()?;
+        before.listed_at = self.saw.listed_at.unwrap_or(before.listed_at);
+        before.pipeline = pipeline.or(before.pipeline);
+        if let Some(pipeline) = before.pipeline.as_mut().filter(|_| !self.saw.concluded || self.saw.wait.is_some()) {
+            // Executions were not read to their end, or something waits for its time.
+            pipeline.read_at = None;
+        }
+        Some(before)
     }
 
     fn stopped_by_cloud(&self, error: &Error, own: &[&str], interval: Duration) -> (Progress, Duration) {
@@ -149,26 +174,6 @@ impl Pass<'_> {
             }
             (_, progress) => (progress, memos.backoff(&uid)),
         }
-    }
-
-    fn next_look(&self, interval: Duration) -> Duration {
-        let pace = self.context.pace;
-        let runs =
-            self.saw.executions.as_ref().is_some_and(|all| all.is_empty() || all.iter().any(|e| e.state.is_running()));
-        let available = self.saw.connection.as_ref().is_some_and(|c| c.state == ConnectionState::Available);
-        let usual = match (runs, available) {
-            (true, _) => pace.close,
-            (false, true) => pace.idle,
-            // The class looks at its connections, and wakes its fan-outs.
-            (false, false) if self.shares_connection() => interval,
-            (false, false) => self.context.pending_delay(&self.object.status().conditions, self.now),
-        };
-        self.saw.wait.map_or(usual, |wait| wait.min(usual)).min(interval)
-    }
-
-    fn shares_connection(&self) -> bool {
-        let own = self.object.status().resources.contains_key(Resource::Connection.as_str());
-        self.class.is_some() && !own
     }
 
     /// The ARNs that this object's messages may name.

@@ -8,63 +8,76 @@ use super::{Pass, Ready, Stop};
 use crate::api::RELEASE_REQUESTED_AT;
 use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
 use crate::controller::converge::read_only;
+use crate::controller::memo::SettledPipeline;
 use crate::model::execution::{Execution, ExecutionState, Failure, Target};
 use crate::model::names;
-use crate::model::observed::{BucketView, Observed};
+use crate::model::observed::BucketView;
 use crate::model::owner::CREATED_AT;
 use crate::plan::delivery::{self, Cause, Delivery, Verdict};
 use crate::status::{self, Notice};
 
 impl Pass<'_> {
     /// Reads what the executions did, and starts one where a change or a person asks for it.
-    pub(super) async fn deliver(&mut self, ready: &Ready, observed: Option<&Observed>) -> Result<(), Stop> {
-        let Ready { fanout, names, cloud, .. } = ready;
-        let pipeline = observed.and_then(|o| o.pipeline.as_ref());
-        if self.saw.wrote && pipeline.is_some() {
-            // What was just written may have started or cancelled one.
-            self.saw.executions = Some(cloud.pipelines.executions(&names.base).await?);
-        }
-        let Some(executions) = self.saw.executions.clone() else { return Ok(()) };
+    pub(super) async fn deliver(&mut self, ready: &Ready) -> Result<(), Stop> {
+        let (Some(executions), Some(pipeline)) = (self.saw.executions.clone(), self.saw.pipeline.clone()) else {
+            return Ok(());
+        };
         let status = self.object.status();
         self.saw.failure = self.failure(ready, &status, &executions).await?;
-
-        let updated_at = pipeline.map(|p| p.updated_at);
-        let target = match pipeline.and_then(|p| p.declaration.target()) {
-            Some(target) => Some(target),
-            None => ready.desire(Some("")).target(),
-        };
-        let delivered = self.delivered(ready, &status, &executions, target.as_ref(), updated_at).await?;
+        let delivered = self.delivered(ready, &status, &executions, &pipeline).await?;
         self.saw.delivered = delivered.clone();
 
-        let mut cause = None;
         // What is only shown is not acted on either.
-        let shown = self.saw.drift.as_ref().is_some_and(|drift| !drift.is_empty());
-        if let (Some(pipeline), Some(observed), Some(target), false) = (pipeline, observed, &target, shown) {
-            let announces = fanout.events.iter().any(|e| e.ends_with("pipeline-execution-succeeded"));
-            let target_delivered = delivered.as_ref().map(target_of);
-            let verdict = delivery::verdict(&Delivery {
-                target,
-                delivered: target_delivered.as_ref(),
-                executions: &executions,
-                pipeline_version: pipeline.version,
-                pipeline_updated_at: pipeline.updated_at,
-                announced_since: observed.notification_rule.as_ref().filter(|_| announces).map(|r| r.created_at),
-                bucket_created_at: created_at(&observed.destination).or(ready.shared.destination_created_at),
-                permissions_written_at: status.permissions_written_at.max(ready.shared.permissions_written_at),
-                failure: self.saw.failure.as_ref(),
-                now: self.now,
-            });
-            match verdict {
-                Verdict::Nothing => {}
-                Verdict::Wait(until) => {
-                    let rest = Duration::try_from(until.duration_since(self.now)).unwrap_or_default();
-                    self.saw.wait = Some(rest.min(self.saw.wait.unwrap_or(rest)));
-                    self.saw.settled = false;
-                }
-                Verdict::Start(why) => cause = Some(why),
+        let verdict = match pipeline.drifted {
+            true => Verdict::Nothing,
+            false => self.verdict(ready, &status, &executions, &pipeline, delivered.as_ref()),
+        };
+        let verdict = match (&verdict, &pipeline.estimated) {
+            (Verdict::Start(Cause::Unannounced), Some(arn)) => {
+                // By AWS's own clock it may have been in time.
+                let rule = ready.cloud.notification_rules.observe(arn).await?;
+                let announced_since = rule.map(|rule| rule.created_at);
+                let exact = SettledPipeline { announced_since, estimated: None, ..pipeline };
+                let verdict = self.verdict(ready, &status, &executions, &exact, delivered.as_ref());
+                self.saw.pipeline = Some(exact);
+                verdict
             }
-        }
+            _ => verdict,
+        };
+        let cause = match verdict {
+            Verdict::Nothing => None,
+            Verdict::Wait(until) => {
+                let rest = Duration::try_from(until.duration_since(self.now)).unwrap_or_default();
+                self.saw.wait = Some(rest.min(self.saw.wait.unwrap_or(rest)));
+                self.saw.settled = false;
+                None
+            }
+            Verdict::Start(why) => Some(why),
+        };
         self.start(ready, &executions, cause).await
+    }
+
+    fn verdict(
+        &self,
+        ready: &Ready,
+        status: &RepoFanoutStatus,
+        executions: &[Execution],
+        pipeline: &SettledPipeline,
+        delivered: Option<&DeliveredStatus>,
+    ) -> Verdict {
+        let delivered = delivered.map(target_of);
+        delivery::verdict(&Delivery {
+            target: &pipeline.target,
+            delivered: delivered.as_ref(),
+            executions,
+            pipeline_version: pipeline.version,
+            pipeline_updated_at: pipeline.updated_at,
+            announced_since: pipeline.announced_since,
+            bucket_created_at: pipeline.bucket_created_at.or(ready.shared.destination_created_at),
+            permissions_written_at: status.permissions_written_at.max(ready.shared.permissions_written_at),
+            failure: self.saw.failure.as_ref(),
+            now: self.now,
+        })
     }
 
     /// Starts an execution for a cause of ours, or for a release that a person asked for.
@@ -116,8 +129,7 @@ impl Pass<'_> {
         ready: &Ready,
         status: &RepoFanoutStatus,
         executions: &[Execution],
-        target: Option<&Target>,
-        pipeline_updated_at: Option<Timestamp>,
+        pipeline: &SettledPipeline,
     ) -> Result<Option<DeliveredStatus>, Stop> {
         let Some(success) = executions.iter().find(|e| e.state == ExecutionState::Succeeded) else {
             return Ok(status.delivered.clone());
@@ -127,10 +139,9 @@ impl Pass<'_> {
             return Ok(status.delivered.clone());
         }
         // An update cancels what runs: what started after it ran with the present structure.
-        let present = pipeline_updated_at.is_some_and(|at| success.started_at >= at);
-        let went_to = match target {
-            Some(target) if present => Some(target.clone()),
-            _ => ready.cloud.pipelines.target(&ready.names.base, &success.id).await?,
+        let went_to = match success.started_at >= pipeline.updated_at {
+            true => Some(pipeline.target.clone()),
+            false => ready.cloud.pipelines.target(&ready.names.base, &success.id).await?,
         };
         Ok(went_to.map(|to| status::delivered(success, &to, provider)).or_else(|| status.delivered.clone()))
     }

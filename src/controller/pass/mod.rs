@@ -3,31 +3,32 @@
 mod conclude;
 mod deliver;
 mod former;
+mod looks;
 mod preview;
 
 pub use deliver::created_at;
+pub use looks::{request, rest};
 pub use preview::preview;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
 
+use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, FormerStatus, PlacementStatus};
-use crate::api::{RECONCILE_REQUESTED_AT, RepoFanout, RepoFanoutClass};
 use crate::cloud::{Cloud, Error};
 use crate::controller::claims::since;
-use crate::controller::classes::{ClassKey, Resolved, Shared};
+use crate::controller::classes::{ClassKey, Known, Resolved, Shared};
 use crate::controller::converge::{Ledger, Stop, converge, intent, surely_not_made};
+use crate::controller::memo::{Basis, Settled, SettledPipeline};
 use crate::controller::object::Object;
 use crate::controller::record::{Resources, left, recorded};
 use crate::controller::{Context, observe};
 use crate::model::desired::{Computed, Desired};
-use crate::model::execution::{Execution, ExecutionState, Failure};
+use crate::model::execution::{Execution, Failure};
 use crate::model::fanout::{self, Fanout, Source};
 use crate::model::observed::{Observed, ObservedConnection};
 use crate::model::placement::Placement;
@@ -38,20 +39,16 @@ use crate::status::Notice;
 
 /// Makes AWS what the object says, as far as that goes now, and tells so on its status.
 pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube::Error> {
-    let uid = object.metadata.uid.clone().unwrap_or_default();
-    let resolved = context.resolve(object);
-    let (class, refusal) = match resolved {
-        Ok(Resolved::Others) => return Ok(Requeue::await_change()),
+    if let Some(rest) = rest(context, object) {
+        return Ok(rest);
+    }
+    let (class, refusal) = match context.resolve(object) {
         Ok(Resolved::Ours(class)) => (Some(class), None),
-        Ok(Resolved::None) => (None, None),
+        Ok(_) => (None, None),
         Err(refusal) => (None, Some(refusal)),
     };
-    let key = class.as_ref().map(|class| context.class_key(class, object));
-    if let Some(rest) = context.memos.quiet_for(&uid, object.metadata.resource_version.as_deref(), key) {
-        return Ok(Requeue::requeue(rest));
-    }
-    let now = Timestamp::now();
-    let mut pass = Pass { context, object: Object::new(context, object), class, key, now, saw: Saw::default() };
+    let mut pass = Pass::new(context, object, class);
+    pass.heard = context.memos.heard(&pass.object.uid());
     if object.spec.suspend == Some(true) {
         return pass.suspend().await;
     }
@@ -69,10 +66,30 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
 struct Pass<'a> {
     context: &'a Context,
     object: Object<'a, RepoFanout>,
-    class: Option<Arc<RepoFanoutClass>>,
+    class: Option<Known>,
     key: Option<ClassKey>,
+    /// How executions are heard of; looked at instead if they are not.
+    feed: Option<u64>,
+    /// Receipts of what was heard of them since the last pass.
+    heard: Vec<String>,
     now: Timestamp,
     saw: Saw,
+}
+
+impl<'a> Pass<'a> {
+    fn new(context: &'a Context, object: &RepoFanout, class: Option<Known>) -> Self {
+        let Basis { class: key, feed, .. } = looks::basis(context, object, class.as_ref());
+        Self {
+            context,
+            object: Object::new(context, object),
+            class,
+            key,
+            feed,
+            heard: Vec::new(),
+            now: Timestamp::now(),
+            saw: Saw::default(),
+        }
+    }
 }
 
 /// What the pass saw, for the status: also of a pass that stopped on its way.
@@ -90,9 +107,14 @@ struct Saw {
     pending: Option<(Reason, String)>,
     /// What differs and is left so.
     drift: Option<Vec<String>>,
-    /// Whether everything was looked at, and the next look may be a quick one.
+    /// Whether everything was looked at, and whether the next look may be a quick one.
     full: bool,
     settled: bool,
+    /// What the next quick look goes by.
+    pipeline: Option<SettledPipeline>,
+    listed_at: Option<Instant>,
+    /// What this quick look went by.
+    before: Option<Settled>,
     wait: Option<Duration>,
     /// Whether anything was written to AWS.
     wrote: bool,
@@ -224,68 +246,17 @@ impl Pass<'_> {
     }
 
     async fn work(&mut self, ready: Ready) -> Result<(), Stop> {
-        let full = !self.quick_look(&ready).await?;
-        if full {
+        if !self.quick_look(&ready).await? {
             self.saw.full = true;
             self.saw.settled = true;
             let observed = self.full_look(&ready).await?;
-            self.deliver(&ready, Some(&observed)).await?;
-        } else {
-            self.deliver(&ready, None).await?;
+            self.saw.pipeline = self.settled_pipeline(&ready, &observed);
+            self.saw.listed_at = Some(Instant::now());
         }
+        self.deliver(&ready).await?;
         self.clean_up(&ready).await?;
         self.saw.concluded = true;
         Ok(())
-    }
-
-    /// Looks at the connection and the executions alone, where nothing else is due.
-    /// Answers `false` if everything has to be looked at.
-    async fn quick_look(&mut self, ready: &Ready) -> Result<bool, Stop> {
-        let status = self.object.status();
-        let uid = self.object.uid();
-        let settled = self.context.memos.since_full_look(&uid);
-        let requested = self.object.requested(RECONCILE_REQUESTED_AT);
-        let asked = status.last_handled_reconcile_at.is_some_and(|handled| handled != requested);
-        let changed = status.observed_generation != self.object.current.metadata.generation;
-        let (Some(since), Some(recorded)) = (settled, status.connection) else { return Ok(false) };
-        let (Some(arn), Some(was)) = (recorded.arn, recorded.status) else { return Ok(false) };
-        if since >= ready.fanout.interval || asked || changed {
-            return Ok(false);
-        }
-        match self.context.memos.replan_in(&uid, self.key, self.spread()) {
-            Some(Duration::ZERO) => return Ok(false),
-            rest => self.saw.wait = rest,
-        }
-        let connection = match &ready.shared.connection {
-            Some(shared) => Some(shared.clone()),
-            None => ready.cloud.connections.observe(&arn).await?,
-        };
-        let same = connection.as_ref().is_some_and(|c| c.arn == arn && c.state.as_str() == was);
-        if !same {
-            return Ok(false);
-        }
-        self.saw.connection = connection;
-        if status.resources.contains_key(Resource::Pipeline.as_str()) {
-            let executions = ready.cloud.pipelines.executions(&ready.names.base).await?;
-            // A failure may come from what somebody changed behind our back.
-            let failed = executions.first().filter(|e| e.state == ExecutionState::Failed);
-            let news = failed
-                .is_some_and(|e| status.last_execution.as_ref().is_none_or(|l| l.id != e.id || l.failure.is_none()));
-            if news || executions.is_empty() {
-                return Ok(false);
-            }
-            self.saw.executions = Some(executions);
-        }
-        Ok(true)
-    }
-
-    /// When this object follows a change of its class: ten objects a second, each at its own time.
-    fn spread(&self) -> Duration {
-        let status = self.class.as_ref().and_then(|class| class.status.as_ref());
-        let fanouts = status.and_then(|s| s.fanouts).unwrap_or_default().max(1).unsigned_abs();
-        let mut hasher = DefaultHasher::new();
-        self.object.uid().hash(&mut hasher);
-        Duration::from_millis(hasher.finish() % (u64::from(fanouts) * 100))
     }
 
     /// Looks at all that the object is to have.
@@ -332,8 +303,13 @@ impl Pass<'_> {
             read_only: self.context.settings.read_only,
             unrecorded: status.applied_generation.is_none(),
         };
+        let made_before = observed.pipeline.is_some();
         converge(cloud, |arn| ready.desire(arn), &mut observed, facts, self.now, self).await?;
         self.saw.applied = self.saw.pending.is_none();
+        if self.saw.wrote && observed.pipeline.is_some() && (made_before || self.feed.is_none()) {
+            // What was just written may have started or cancelled one. That a new pipeline runs is heard of.
+            self.saw.executions = Some(cloud.pipelines.executions(&names.base).await?);
+        }
         if observed.pipeline.is_none() && self.saw.drift.as_ref().is_none_or(Vec::is_empty) {
             let message = "pipeline and notification rule are made once the connection is AVAILABLE";
             self.saw.pending = Some((Reason::Provisioning, message.to_owned()));

@@ -1,12 +1,9 @@
 //! What a pass would write, without a pass: nothing is written, in AWS or in the cluster.
 
-use jiff::Timestamp;
-
-use super::{Pass, Ready, Saw, Stop};
+use super::{Pass, Ready, Stop};
 use crate::api::RepoFanout;
 use crate::controller::Context;
 use crate::controller::classes::Resolved;
-use crate::controller::object::Object;
 use crate::controller::preview::Preview;
 use crate::controller::record::{left, recorded};
 use crate::model::Refusal;
@@ -24,9 +21,7 @@ pub async fn preview(context: &Context, object: &RepoFanout) -> Result<Preview, 
         Resolved::Ours(class) => Some(class),
         Resolved::None => None,
     };
-    let key = class.as_ref().map(|class| context.class_key(class, object));
-    let object = Object::new(context, object);
-    let mut pass = Pass { context, object, class, key, now: Timestamp::now(), saw: Saw::default() };
+    let mut pass = Pass::new(context, object, class);
     let ready = pass.decide().await?;
     let observed = pass.observe(&ready).await?;
     Ok(pass.preview(&ready, observed))

@@ -1,8 +1,8 @@
 //! How what is desired follows from a fan-out or a class. Infallible: all doubt ends in [`crate::model::fanout`].
 
 use super::{
-    Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired, Lifecycle,
-    NotificationRule, Pipeline, Role, SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
+    Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired, EventRule,
+    Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
 };
 use crate::model::arn;
 use crate::model::class::Class;
@@ -74,7 +74,17 @@ impl Desired {
             tags: tags.clone(),
         });
         let role_name = own_role.then(|| names.base.clone());
-        Self { artifacts, destination, connection, role_name, role, topic, pipeline, notification_rule }
+        Self {
+            artifacts,
+            destination,
+            connection,
+            role_name,
+            role,
+            topic,
+            pipeline,
+            notification_rule,
+            ..Self::default()
+        }
     }
 
     /// What a class shares beside its connections, given the ARNs of those that are known; its role waits for one.
@@ -104,6 +114,15 @@ impl Desired {
             role_name: class.shared_role.then(|| names.base.clone()),
             role,
             topic: class.shared_topic.then(|| TopicUse::Own(common.topic(&names.base))),
+            dead_letter_queue: class.queue.then(|| common.queue(&names.dead_letter_queue_arn, None)),
+            queue: class.queue.then(|| common.queue(&names.queue_arn, Some(&names))),
+            event_rule: class.queue.then(|| EventRule {
+                name: last(&names.event_rule_arn),
+                arn: names.event_rule_arn.clone(),
+                pattern: policy::executions(&class.name_prefix),
+                queue_arn: names.queue_arn.clone(),
+                tags: tags.clone(),
+            }),
             ..Self::default()
         }
     }
@@ -119,6 +138,10 @@ impl Desired {
     pub fn target(&self) -> Option<Target> {
         self.pipeline.as_ref()?.declaration.target()
     }
+}
+
+fn last(arn: &str) -> String {
+    arn.rsplit([':', '/']).next().unwrap_or_default().to_owned()
 }
 
 fn class_tags(class: &Class) -> Tags {
@@ -170,6 +193,18 @@ impl Common<'_> {
             statement: policy::publish(&arn, &self.place.account),
             name: name.to_owned(),
             arn,
+            kms_key: self.kms_key.cloned(),
+            tags: self.tags.clone(),
+        }
+    }
+
+    /// A queue that the class's event rule may send to, with its dead letters; or the one that takes those.
+    fn queue(&self, arn: &str, fed: Option<&Computed>) -> Queue {
+        Queue {
+            name: last(arn),
+            arn: arn.to_owned(),
+            statement: fed.map(|names| policy::send(arn, &names.event_rule_arn)),
+            dead_letters: fed.map(|names| names.dead_letter_queue_arn.clone()),
             kms_key: self.kms_key.cloned(),
             tags: self.tags.clone(),
         }

@@ -3,6 +3,7 @@
 mod make;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,6 +18,11 @@ pub const ROLE_PATH: &str = "/repofanout/";
 pub const ROLE_POLICY: &str = "repofanout";
 /// Id of our rule in a bucket's lifecycle configuration.
 pub const LIFECYCLE_RULE: &str = "repofanout";
+
+/// How long a message that was received stays unseen by others: it comes again if nobody has handled it by then.
+pub const VISIBILITY: Duration = Duration::from_secs(60);
+/// How often a message is received before it goes to the dead letters.
+pub const MAX_RECEIVES: u32 = 20;
 
 /// What an object has to see to, and nothing of what it shares: for a fan-out all that its class does not offer, for a class what
 /// it shares itself.
@@ -38,6 +44,12 @@ pub struct Desired {
     pub pipeline: Option<Pipeline>,
     /// The notification rule.
     pub notification_rule: Option<NotificationRule>,
+    /// Where events go that could not be handled.
+    pub dead_letter_queue: Option<Queue>,
+    /// Where events of executions go.
+    pub queue: Option<Queue>,
+    /// What sends them there.
+    pub event_rule: Option<EventRule>,
 }
 
 /// A bucket of its own, or the name of one that exists.
@@ -152,6 +164,38 @@ pub struct Topic {
     pub statement: Value,
     /// ARN of the KMS key that encrypts it.
     pub kms_key: Option<String>,
+    /// Our tags.
+    pub tags: Tags,
+}
+
+/// An own queue. SQS encrypts it by itself where there is no key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its ARN, as AWS will make it.
+    pub arn: String,
+    /// Our statement in its policy; nobody but its owner sends to it if there is none.
+    pub statement: Option<Value>,
+    /// ARN of the queue that takes what cannot be handled.
+    pub dead_letters: Option<String>,
+    /// ARN of the KMS key that encrypts it.
+    pub kms_key: Option<String>,
+    /// Our tags.
+    pub tags: Tags,
+}
+
+/// An own EventBridge rule that sends events of executions to a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRule {
+    /// Its name.
+    pub name: String,
+    /// Its ARN, as AWS will make it.
+    pub arn: String,
+    /// Which events it takes.
+    pub pattern: Value,
+    /// ARN of the queue.
+    pub queue_arn: String,
     /// Our tags.
     pub tags: Tags,
 }
@@ -286,6 +330,12 @@ pub struct Computed {
     pub pipeline_arn: String,
     /// ARN of the topic with the generated name.
     pub topic_arn: String,
+    /// ARN of the queue of execution events.
+    pub queue_arn: String,
+    /// ARN of the queue of those that could not be handled.
+    pub dead_letter_queue_arn: String,
+    /// ARN of the rule that sends them.
+    pub event_rule_arn: String,
 }
 
 impl Computed {
@@ -309,6 +359,9 @@ impl Computed {
             role_arn: format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{base}"),
             pipeline_arn: format!("arn:{partition}:codepipeline:{region}:{account}:{base}"),
             topic_arn: topic_arn(place, base),
+            queue_arn: format!("arn:{partition}:sqs:{region}:{account}:{base}-executions"),
+            dead_letter_queue_arn: format!("arn:{partition}:sqs:{region}:{account}:{base}-executions-dead"),
+            event_rule_arn: format!("arn:{partition}:events:{region}:{account}:rule/{base}-executions"),
         }
     }
 }

@@ -307,6 +307,20 @@ pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<Pa
     Ok(folder.join("bin").join(name))
 }
 
+/// The files of a package of Debian, without installing it.
+///
+/// # Errors
+/// It cannot be downloaded.
+pub fn debian(package: &str, progress: fn(&str)) -> Result<PathBuf> {
+    once(&folder()?, &format!("debian-{package}"), &format!("{package} of Debian"), progress, |folder| {
+        let download = || run(Command::new("apt-get").args(["-qq", "download", package]).current_dir(folder));
+        // The list of packages may be old, or not there yet.
+        download().or_else(|_| run(Command::new("apt-get").args(["-qq", "update"])).and_then(|()| download()))?;
+        let unpack = format!("dpkg -x {package}_*.deb . && rm {package}_*.deb");
+        run(Command::new("sh").args(["-c", &unpack]).current_dir(folder))
+    })
+}
+
 /// The AWS command line, for `cargo xtask verify-aws`.
 ///
 /// # Errors

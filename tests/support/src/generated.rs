@@ -51,7 +51,11 @@ fn read(path: &str) -> Result<String> {
 
 /// The chart as plain manifests, for kustomize; the CRDs are a base of their own.
 fn base(helm: &Helm) -> Result<String> {
-    let rendered = helm.template("repofanout", "repofanout-system", &["--set=crds.enabled=false", "--no-hooks"])?;
+    let rendered = helm.template(
+        "repofanout",
+        "repofanout-system",
+        &["--set=crds.enabled=false", "--no-hooks", "--skip-schema-validation"],
+    )?;
     let ours = |line: &&str| {
         let line = line.trim_start();
         !["helm.sh/chart:", "app.kubernetes.io/managed-by: Helm", "# Source:"].iter().any(|p| line.starts_with(p))

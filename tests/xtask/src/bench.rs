@@ -1,25 +1,121 @@
-//! `cargo xtask bench`: figures of one fan-out. It prints and fails nothing.
+//! `cargo xtask bench`: figures of one fan-out, and of fleets of them. It prints and fails nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::{Operator, OperatorConfig, Result, World, build, until};
+use serde_json::{Value, json};
+use support::aws::Call;
+use support::{Operator, OperatorConfig, Result, World, build, root, until};
+
+use crate::fleet::Fleet;
+use crate::plot;
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "eu-west-1";
 const REPOSITORY: &str = "acme/bench";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Measures and prints.
-pub fn run() -> Result<()> {
+/// A figure: its words, its key, its unit, what it is to reach, and whether it does at a thousand fan-outs.
+type Row = (&'static str, &'static str, &'static str, &'static str, fn(f64) -> bool);
+
+const ROWS: [Row; 15] = [
+    ("applied → all Ready", "ready_s", "s", "< 60", |v| v < 60.0),
+    ("AWS calls per new fan-out", "calls_per_fan_out", "", "≤ 4", |v| v <= 4.0),
+    ("idle AWS calls a minute, each account", "idle_calls_per_minute_and_account", "", "< 10", |v| v < 10.0),
+    ("execution's end → status, p50", "push_p50_ms", "ms", "", |_| true),
+    ("execution's end → status, p99", "push_p99_ms", "ms", "< 2000", |v| v < 2000.0),
+    ("new object → seen", "picked_up_ms", "ms", "< 1000", |v| v < 1000.0),
+    ("changed spec → seen and applied", "changed_ms", "ms", "", |_| true),
+    ("restart → leads", "restart_serving_s", "s", "", |_| true),
+    ("restart: AWS writes", "restart_aws_writes", "", "0", |v| v == 0.0),
+    ("restart: Kubernetes writes", "restart_kubernetes_writes", "", "0", |v| v == 0.0),
+    ("restart: AWS calls", "restart_aws_calls", "", "< 100", |v| v < 100.0),
+    ("memory, idle", "rss_mib", "MiB", "< 64", |v| v < 64.0),
+    ("memory, peak", "peak_mib", "MiB", "", |_| true),
+    ("CPU, idle", "idle_cpu_percent", "% of a core", "< 1", |v| v < 1.0),
+    ("idle requests to the API server a minute", "idle_requests_per_minute", "", "", |_| true),
+];
+
+/// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does.
+pub fn run(sizes: &[usize], limited: Option<usize>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(measure())
+    runtime.block_on(async {
+        eprintln!("building the operator in release mode");
+        let program = build(true)?;
+        one(&program).await?;
+        let fleets = sizes.iter().map(|size| Fleet { size: *size, limits: false });
+        let limited = limited.map(|size| Fleet { size, limits: true });
+        let folder = root().join("target/bench");
+        std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let mut measured = Vec::new();
+        for fleet in fleets.chain(limited) {
+            eprintln!("\n{fleet:?}");
+            measured.push(fleet.measure(&program).await?);
+            let text = serde_json::to_string_pretty(&json!(measured)).map_err(|e| e.to_string())?;
+            std::fs::write(folder.join("bench.json"), text).map_err(|e| e.to_string())?;
+        }
+        let table = table(&measured);
+        println!("\n{table}");
+        std::fs::write(folder.join("bench.md"), table).map_err(|e| e.to_string())?;
+        plot::fleets(&measured, &folder.join("bench.svg"))
+    })
 }
 
-async fn measure() -> Result<()> {
-    eprintln!("building the operator in release mode");
-    let program = build(true)?;
-    let size = std::fs::metadata(&program).map_err(|e| e.to_string())?.len();
+/// The figures beside their goals, which are those of a thousand.
+fn table(measured: &[Value]) -> String {
+    let title = |fleet: &Value| {
+        let limits = if fleet["limits"] == true { ", AWS throttles" } else { "" };
+        format!("{} fan-outs{limits}", fleet["size"])
+    };
+    let titles: Vec<String> = measured.iter().map(title).collect();
+    let mut text = format!("| figure | goal at 1000 | {} |\n| --- | --- |", titles.join(" | "));
+    text += &" ---: |".repeat(measured.len());
+    for (words, key, unit, goal, reached) in ROWS {
+        text += &format!("\n| {words} | {goal} |");
+        for fleet in measured {
+            let value = fleet[key].as_f64().unwrap_or(f64::NAN);
+            let missed =
+                if fleet["size"] == 1000 && fleet["limits"] == false && !reached(value) { " (missed)" } else { "" };
+            let digits = if value < 10.0 && value.fract() != 0.0 { 1 } else { 0 };
+            text += &format!(" {value:.digits$} {unit}{missed} |").replace("  ", " ");
+        }
+    }
+    for fleet in measured.iter().filter(|fleet| fleet["limits"] == true) {
+        let (ready, bound) =
+            (fleet["ready_s"].as_f64().unwrap_or_default(), fleet["lower_bound_s"].as_f64().unwrap_or(1.0));
+        text +=
+            &format!("\n\nThrottled: {ready:.0} s, {:.2} times the {bound:.0} s that the limits allow.", ready / bound);
+    }
+    text + "\n"
+}
+
+/// Calls by operation.
+pub fn by_operation(calls: Vec<Call>) -> BTreeMap<String, usize> {
+    let mut by_operation = BTreeMap::new();
+    for call in calls {
+        *by_operation.entry(call.operation).or_insert(0) += 1;
+    }
+    by_operation
+}
+
+/// Requests that the API server took so far for what the operator follows, by verb and resource, as it counts them itself.
+pub async fn kubernetes_requests(world: &World) -> Result<BTreeMap<String, usize>> {
+    let metrics = world.cluster.kubectl(&["get", "--raw", "/metrics"]).await?;
+    let mut requests = BTreeMap::new();
+    for line in metrics.lines().filter(|l| l.starts_with("apiserver_request_total{")) {
+        let label =
+            |name: &str| line.split(&format!("{name}=\"")).nth(1).and_then(|r| r.split('"').next()).unwrap_or_default();
+        if ["repofanouts", "repofanoutclasses", "events", "leases"].contains(&label("resource")) {
+            let count = line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
+            *requests.entry(format!("{}:{}", label("resource"), label("verb"))).or_insert(0) += count as usize;
+        }
+    }
+    Ok(requests)
+}
+
+async fn one(program: &Path) -> Result<()> {
+    let size = std::fs::metadata(program).map_err(|e| e.to_string())?.len();
     let world = World::start(|line| eprintln!("{line}")).await?;
     world.install_crds().await?;
     world.repositories.create(REPOSITORY).await?;
@@ -31,7 +127,7 @@ async fn measure() -> Result<()> {
         flags: ["--cluster-id=bench", "--poll-interval=1s"].map(str::to_owned).into(),
         kubeconfig: None,
     };
-    let operator = Operator::start(&world, &program, &config)?;
+    let operator = Operator::start(&world, program, &config)?;
     let bench = Bench { world: &world };
 
     let applied = Instant::now();
@@ -65,10 +161,10 @@ async fn measure() -> Result<()> {
     let (changed, _) = bench.calls(before);
 
     eprintln!("one quiet minute");
-    let (before, requests) = (world.aws.calls(ACCOUNT).len(), bench.kubernetes_writes().await?);
+    let (before, requests) = (world.aws.calls(ACCOUNT).len(), kubernetes_requests(&world).await?);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let (quiet, writes) = bench.calls(before);
-    let later = bench.kubernetes_writes().await?;
+    let later = kubernetes_requests(&world).await?;
     let (peak, resident) = operator.memory();
 
     println!("| figure | measured |\n| --- | --- |");
@@ -83,9 +179,11 @@ async fn measure() -> Result<()> {
         "AWS calls in a quiet minute (looked at every second)",
         format!("{} of which {writes} write", quiet.values().sum::<usize>()),
     );
-    for (resource, count) in &later {
-        let more = count - requests.get(resource).copied().unwrap_or(0);
-        row(&format!("Kubernetes writes in a quiet minute: {resource}"), more.to_string());
+    for (name, count) in &later {
+        let more = count - requests.get(name).copied().unwrap_or(0);
+        if more > 0 {
+            row(&format!("API server, requests in a quiet minute: {name}"), more.to_string());
+        }
     }
     row("memory, resident / peak", format!("{:.1} / {:.1} MiB", resident as f64 / 1024.0, peak as f64 / 1024.0));
     row("binary", format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0));
@@ -124,28 +222,6 @@ impl Bench<'_> {
     fn calls(&self, since: usize) -> (BTreeMap<String, usize>, usize) {
         let calls = self.world.aws.calls(ACCOUNT).split_off(since);
         let writes = calls.iter().filter(|c| c.write).count();
-        let mut by_operation = BTreeMap::new();
-        for call in calls {
-            *by_operation.entry(call.operation).or_insert(0) += 1;
-        }
-        (by_operation, writes)
-    }
-
-    /// Writes that the API server took so far, by resource, as it counts them itself.
-    async fn kubernetes_writes(&self) -> Result<BTreeMap<String, usize>> {
-        let metrics = self.world.cluster.kubectl(&["get", "--raw", "/metrics"]).await?;
-        let mut writes = BTreeMap::new();
-        for line in metrics.lines().filter(|l| l.starts_with("apiserver_request_total{")) {
-            let label = |name: &str| {
-                line.split(&format!("{name}=\"")).nth(1).and_then(|r| r.split('"').next()).unwrap_or_default()
-            };
-            let ours = ["repofanouts", "events", "leases"].contains(&label("resource"));
-            let write = ["POST", "PUT", "PATCH", "APPLY", "DELETE"].contains(&label("verb"));
-            if ours && write {
-                let count = line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
-                *writes.entry(label("resource").to_owned()).or_insert(0) += count as usize;
-            }
-        }
-        Ok(writes)
+        (by_operation(calls), writes)
     }
 }

@@ -2,9 +2,12 @@
 
 mod argocd;
 mod bench;
+mod dashboard;
 mod demo;
 mod e2e;
+mod fleet;
 mod organization;
+mod plot;
 mod test;
 mod verify;
 
@@ -47,8 +50,18 @@ enum Command {
         #[arg(long, hide = true, requires = "image")]
         inside: bool,
     },
-    /// Measures one fan-out: times, calls, writes, memory. Prints figures and fails nothing.
-    Bench,
+    /// Measures one fan-out, and fleets of them: times, calls, writes, memory. Prints figures beside their goals and fails nothing; also
+    /// written to target/bench, as JSON, as a table and as a picture.
+    Bench {
+        /// Sizes of fleets on classes of a thousand, one account each.
+        #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
+        sizes: Vec<usize>,
+        /// Size of a fleet in an account that throttles as AWS does; none if 0.
+        #[arg(long, default_value_t = 1000)]
+        limited: usize,
+    },
+    /// Draws the chart's dashboard, by Prometheus of Debian over some minutes of an operator's life: deploy/dashboards/repofanout.svg.
+    Dashboard,
     /// Writes the generated files: crds/, deploy/base, and the chart's copies, schema and reference.
     Generate,
     /// Walks random specs with faults on the way, for as long as it is told.
@@ -74,7 +87,8 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::E2e { image: Some(image), inside: true } => e2e::inside(&image),
         Command::E2e { image, .. } => e2e::run(image),
-        Command::Bench => bench::run(),
+        Command::Bench { sizes, limited } => bench::run(&sizes, (limited > 0).then_some(limited)),
+        Command::Dashboard => dashboard::run(),
         Command::Soak { minutes, seed } => test::soak(minutes, seed),
         Command::VerifyAws { yes } => verify::run(yes),
         Command::Generate => test::generate(),

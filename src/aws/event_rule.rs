@@ -1,0 +1,101 @@
+//! EventBridge rules on the default event bus.
+
+use async_trait::async_trait;
+use aws_sdk_eventbridge::types::{RuleState, Tag, Target};
+
+use super::{Clients, found, gone, json, unbuildable};
+use crate::cloud::{Class, Error, EventRules, Result};
+use crate::model::desired::EventRule;
+use crate::model::observed::ObservedEventRule;
+use crate::model::owner::Tags;
+use crate::plan::delta::{Delta, Field};
+
+/// Id of our target.
+const TARGET: &str = "repofanout";
+
+#[async_trait]
+impl EventRules for Clients {
+    async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedEventRule>> {
+        const CALL: &str = "events:DescribeRule";
+        let Some(rule) = found(self.call(CALL, self.events.describe_rule().name(name).send()).await)? else {
+            return Ok(None);
+        };
+        let list = self.events.list_targets_by_rule().rule(name).send();
+        let targets = found(self.call("events:ListTargetsByRule", list).await)?;
+        let list = self.events.list_tags_for_resource().resource_arn(arn).send();
+        let tags = found(self.call("events:ListTagsForResource", list).await)?;
+        Ok(Some(ObservedEventRule {
+            enabled: rule.state() == Some(&RuleState::Enabled),
+            pattern: rule.event_pattern().map(|text| json(CALL, text)).transpose()?,
+            targets: targets.iter().flat_map(|a| a.targets()).map(|t| t.arn().to_owned()).collect(),
+            tags: tags.iter().flat_map(|a| a.tags()).map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
+        }))
+    }
+
+    async fn create(&self, desired: &EventRule) -> Result<ObservedEventRule> {
+        const CALL: &str = "events:PutRule";
+        let tags = tag_set!(Tag, CALL, &desired.tags)?;
+        self.put_rule(desired, Some(tags)).await?;
+        self.put_target(desired).await?;
+        Ok(ObservedEventRule {
+            enabled: true,
+            pattern: Some(desired.pattern.clone()),
+            targets: vec![desired.queue_arn.clone()],
+            tags: desired.tags.clone(),
+        })
+    }
+
+    async fn update(&self, desired: &EventRule, delta: &Delta) -> Result<()> {
+        if delta.has(Field::Rule) {
+            self.put_rule(desired, None).await?;
+        }
+        if delta.has(Field::Targets) {
+            self.put_target(desired).await?;
+        }
+        if delta.has(Field::Tags) {
+            EventRules::tag(self, &desired.arn, &delta.tags()).await?;
+        }
+        Ok(())
+    }
+
+    async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
+        const CALL: &str = "events:TagResource";
+        let tag = self.events.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?));
+        self.call(CALL, tag.send()).await.map(|_| ())
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        let remove = self.events.remove_targets().rule(name).ids(TARGET).send();
+        gone(self.call("events:RemoveTargets", remove).await)?;
+        gone(self.call("events:DeleteRule", self.events.delete_rule().name(name).send()).await)
+    }
+}
+
+impl Clients {
+    async fn put_rule(&self, desired: &EventRule, tags: Option<Vec<Tag>>) -> Result<()> {
+        let put = self
+            .events
+            .put_rule()
+            .name(&desired.name)
+            .event_pattern(desired.pattern.to_string())
+            .state(RuleState::Enabled)
+            .description("Tells the RepoFanout operator of executions")
+            .set_tags(tags);
+        self.call("events:PutRule", put.send()).await.map(|_| ())
+    }
+
+    async fn put_target(&self, desired: &EventRule) -> Result<()> {
+        const CALL: &str = "events:PutTargets";
+        let target = Target::builder().id(TARGET).arn(&desired.queue_arn).build().map_err(unbuildable(CALL))?;
+        let answer = self.call(CALL, self.events.put_targets().rule(&desired.name).targets(target).send()).await?;
+        // Answered with 200, and refused all the same.
+        let Some(refused) = answer.failed_entries().first() else { return Ok(()) };
+        Err(Error {
+            class: Class::Transient,
+            call: CALL,
+            code: refused.error_code().map(str::to_owned),
+            message: refused.error_message().unwrap_or("no message").to_owned(),
+            request_id: None,
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! What every pass needs: the cluster, the cloud, the settings, and what is known of all objects.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use k8s_controller::events::EventRecorder;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::Reporter;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use tokio::sync::{mpsc, watch};
+
+use super::health::Gate;
+use super::memo::Memos;
+use super::turns::Turns;
+use super::{Guarded, claims, feed};
+use crate::api::{RepoFanout, RepoFanoutClass};
+use crate::cloud::Clouds;
+use crate::metrics::Metrics;
+use crate::model::{Identity, Settings, fanout};
+
+/// How often AWS is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two looks at executions while none runs.
+    pub idle: Duration,
+    /// Between two looks while an execution runs or a connection was just made.
+    pub close: Duration,
+    /// After which a pass counts as stuck.
+    pub stuck: Duration,
+}
+
+/// The cache of some objects, and the way to have one of them looked at.
+#[derive(Clone)]
+pub struct Served {
+    /// The cache.
+    pub store: Store<Guarded<RepoFanout>>,
+    /// Has an object looked at.
+    pub wake: mpsc::UnboundedSender<ObjectRef<Guarded<RepoFanout>>>,
+}
+
+/// What every pass needs.
+pub struct Context {
+    /// The cluster.
+    pub client: Client,
+    /// AWS, by account and region.
+    pub clouds: Arc<dyn Clouds>,
+    /// Whose credentials the operator has.
+    pub identity: Identity,
+    /// What holds for every object.
+    pub settings: Settings,
+    /// How often AWS is looked at.
+    pub pace: Pace,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    pub(super) gate: Gate,
+    pub(super) events: EventRecorder,
+    pub(super) memos: Memos,
+    pub(super) turns: Turns,
+    pub(super) claims: claims::Index,
+    pub(super) feeds: feed::Feeds,
+    pub(super) told: mpsc::Sender<feed::Told>,
+    pub(super) telling: Mutex<Option<mpsc::Receiver<feed::Told>>>,
+    /// How many objects there are in an account and region, as counted then.
+    pub(super) crowds: Mutex<HashMap<(String, String), (Instant, u32)>>,
+    pub(super) fanouts: Mutex<Vec<Served>>,
+    pub(super) classes: OnceLock<Store<Guarded<RepoFanoutClass>>>,
+    pub(super) namespaces: OnceLock<Store<PartialObjectMeta<Namespace>>>,
+    /// Uids of objects whose finalizer is off, and that the caches may still tell of.
+    pub(super) released: Mutex<HashSet<String>>,
+    pub(super) wake_fanouts: watch::Sender<()>,
+    pub(super) wake_classes: watch::Sender<()>,
+}
+
+impl Context {
+    /// A context that reports events under the settings' controller name.
+    pub fn new(
+        client: Client,
+        clouds: Arc<dyn Clouds>,
+        identity: Identity,
+        settings: Settings,
+        pace: Pace,
+        concurrency: u16,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let reporter = Reporter { controller: format!("repofanout.dev/{}", settings.controller), instance: None };
+        let events = EventRecorder::new(client.clone(), reporter);
+        let (told, telling) = mpsc::channel(1);
+        Self {
+            client,
+            clouds,
+            identity,
+            settings,
+            pace,
+            metrics,
+            gate: Gate::default(),
+            events,
+            memos: Memos::default(),
+            turns: Turns::new(concurrency),
+            claims: claims::Index::default(),
+            feeds: feed::Feeds::default(),
+            told,
+            telling: Mutex::new(Some(telling)),
+            crowds: Mutex::default(),
+            fanouts: Mutex::default(),
+            classes: OnceLock::new(),
+            namespaces: OnceLock::new(),
+            released: Mutex::default(),
+            wake_fanouts: watch::Sender::new(()),
+            wake_classes: watch::Sender::new(()),
+        }
+    }
+
+    /// The caches of what is served.
+    pub(super) fn served(&self) -> Vec<Served> {
+        self.fanouts.lock().expect("no panic while held").clone()
+    }
+
+    /// All objects that are served.
+    pub(super) fn guarded(&self) -> Vec<Arc<Guarded<RepoFanout>>> {
+        self.served().iter().flat_map(|served| served.store.state()).collect()
+    }
+
+    /// The object as the caches have it now.
+    pub(super) fn latest(&self, object: &Arc<Guarded<RepoFanout>>) -> Arc<Guarded<RepoFanout>> {
+        let reference = ObjectRef::from_obj(&**object);
+        let found = self.served().iter().find_map(|served| served.store.get(&reference));
+        found.unwrap_or_else(|| Arc::clone(object))
+    }
+
+    /// How many objects there are in that account and region, as counted within the last minute.
+    pub(super) fn crowd(&self, account: &str, region: &str) -> u32 {
+        const COUNTED: Duration = Duration::from_secs(60);
+        let key = (account.to_owned(), region.to_owned());
+        let mut crowds = self.crowds.lock().expect("no panic while held");
+        if let Some((_, count)) = crowds.get(&key).filter(|(at, _)| at.elapsed() < COUNTED) {
+            return *count;
+        }
+        let there = |guarded: &Arc<Guarded<RepoFanout>>| {
+            let status = guarded.0.as_ref().ok().and_then(|object| object.status.as_ref());
+            status.and_then(|s| s.placement.as_ref()).is_some_and(|p| p.account == account && p.region == region)
+        };
+        let count = self.guarded().iter().filter(|guarded| there(guarded)).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        crowds.insert(key, (Instant::now(), count));
+        count
+    }
+
+    /// Forgets an object that is gone.
+    pub(super) fn forget(&self, object: &RepoFanout) {
+        let uid = object.uid().unwrap_or_default();
+        self.heeded(object, &uid, &self.memos.heard(&uid));
+        self.memos.forget(&uid);
+        self.released.lock().expect("no panic while held").insert(uid);
+        self.unclaim(&fanout::owner(object, &self.settings));
+    }
+
+    /// What was heard of the object was looked into.
+    pub(super) fn heeded(&self, object: &RepoFanout, uid: &str, receipts: &[String]) {
+        if receipts.is_empty() {
+            return;
+        }
+        self.memos.heeded(uid, receipts);
+        let placement = object.status.as_ref().and_then(|s| s.placement.as_ref());
+        if let Some(class) = placement.and_then(|p| p.class.as_ref()) {
+            self.feeds.heeded(class, receipts.to_vec());
+        }
+    }
+
+    /// Has every fan-out ask itself whether its class changed.
+    pub(super) fn wake_fanouts(&self) {
+        self.wake_fanouts.send_replace(());
+    }
+
+    /// Has every class ask itself who uses it.
+    pub(super) fn wake_classes(&self) {
+        self.wake_classes.send_replace(());
+    }
+
+    /// Has everything looked at: what came before passes might run was let go.
+    pub(super) fn wake_all(&self) {
+        self.wake_classes();
+        self.wake_fanouts();
+    }
+}
