@@ -32,7 +32,7 @@ mod throttles;
 mod topic;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -99,8 +99,8 @@ struct Clients {
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
-    /// Once it is there it stays: asked for once a process.
-    service_linked_role: OnceLock<()>,
+    /// Whether it is there; then it stays, and is asked for and made once a process.
+    service_linked_role: Mutex<bool>,
     listed_connections: Listed<Vec<ObservedConnection>>,
     listed_pipelines: Listed<BTreeMap<String, ListedPipeline>>,
     listed_rules: Listed<BTreeSet<String>>,
@@ -213,7 +213,7 @@ impl Aws {
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
             read_only: self.read_only,
-            service_linked_role: OnceLock::new(),
+            service_linked_role: Mutex::default(),
             listed_connections: Listed::default(),
             listed_pipelines: Listed::default(),
             listed_rules: Listed::default(),

@@ -101,24 +101,27 @@ impl Roles for Clients {
     }
 
     async fn service_linked_role(&self) -> Result<bool> {
-        if self.service_linked_role.get().is_some() {
-            return Ok(true);
+        let mut there = self.service_linked_role.lock().await;
+        if !*there {
+            let get = self.iam.get_role().role_name(SERVICE_LINKED_ROLE).send();
+            *there = found(self.call("iam:GetRole", get).await)?.is_some();
         }
-        let get = self.iam.get_role().role_name(SERVICE_LINKED_ROLE).send();
-        let found = found(self.call("iam:GetRole", get).await)?.is_some();
-        if found {
-            self.service_linked_role.get_or_init(|| ());
-        }
-        Ok(found)
+        Ok(*there)
     }
 
     async fn create_service_linked_role(&self) -> Result<()> {
+        let mut there = self.service_linked_role.lock().await;
+        if *there {
+            return Ok(());
+        }
         let create = self.iam.create_service_linked_role().aws_service_name(SERVICE).send();
         match self.call("iam:CreateServiceLinkedRole", create).await {
             // IAM has no code of its own for a service-linked role that is there already.
-            Err(e) if e.class == Class::Invalid && e.message.contains("has been taken") => Ok(()),
-            other => other.map(|_| ()),
+            Err(e) if e.class == Class::Invalid && e.message.contains("has been taken") => {}
+            other => other.map(|_| ())?,
         }
+        *there = true;
+        Ok(())
     }
 }
 

@@ -26,6 +26,8 @@ use crate::model::desired::VISIBILITY;
 const UNDER_WAY: usize = 200;
 /// How many receipts are acknowledged in one call.
 const BATCH: usize = 10;
+/// How long receipts are gathered for that.
+const GATHER: Duration = Duration::from_secs(1);
 /// After how many failures in a row a queue counts as silent.
 const PATIENCE: u32 = 3;
 
@@ -191,6 +193,12 @@ async fn follow(
     let acknowledge = async {
         let mut batch = Vec::with_capacity(BATCH);
         while receipts.recv_many(&mut batch, BATCH).await > 0 {
+            let end = tokio::time::Instant::now() + GATHER;
+            while batch.len() < BATCH
+                && let Ok(Some(receipt)) = tokio::time::timeout_at(end, receipts.recv()).await
+            {
+                batch.push(receipt);
+            }
             if let Err(error) = queues.acknowledge(&queue, &batch).await {
                 // They come again.
                 log_error(&error);

@@ -1,12 +1,16 @@
 //! The look at AWS that a pass rests on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::cloud::{Cloud, Result};
 use crate::model::Resource;
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, NotificationRule, Queue, TopicUse};
 use crate::model::observed::{BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule};
 use crate::model::owner::Owner;
+
+/// How old a list may be that tells of a pipeline that is not there yet.
+const NEW: Duration = Duration::from_secs(10);
 
 /// Looks at all that is desired, all at once; `status` are the ARNs by resource as recorded.
 pub async fn observe(
@@ -31,6 +35,13 @@ pub async fn observe(
     };
     let pipeline = async {
         match &desired.notification_rule {
+            // Of one that was never made a list tells enough: should it lack one, making it again is refused.
+            Some(rule)
+                if recorded(Resource::Pipeline).is_none()
+                    && !cloud.pipelines.list(NEW).await?.contains_key(&rule.name) =>
+            {
+                Ok(None)
+            }
             Some(rule) => cloud.pipelines.observe(&rule.name, &rule.pipeline_arn).await,
             None => Ok(None),
         }

@@ -144,6 +144,8 @@ impl Bench<'_> {
         let picked_up = self.picked_up().await?;
         let changed = self.changed().await?;
 
+        // Until what was pushed and changed has ended, and the class has counted its fan-outs.
+        tokio::time::sleep(Duration::from_secs(90)).await;
         eprintln!("restarting");
         let ended = operator.stop().await?;
         if !ended.success() {
