@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use repofanout::model::permissions::{Scope, boundary, policy};
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
+use support::until;
 
-use crate::case::{Case, REGION, world};
+use crate::case::{Case, LIMIT, REGION, world};
 use crate::classes::shared;
 
 /// What `repofanout iam-policy` is asked for in tests.
@@ -44,8 +45,21 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     create_boundary(&case).await;
     case.start().await;
     let repository = case.delivered("docs").await;
-    // Everything that can be changed on something that runs is changed, and taken back by the operator.
     let base = case.status("docs").await.placement.unwrap().base_name;
+    // What ran before somebody's change is asked for what it copied.
+    case.operator.take().unwrap().stop().await.unwrap();
+    case.push(&repository, "main", "README.md", "unseen\n").await;
+    until(LIMIT, || async {
+        let runs = case.aws().executions(&case.account, &base);
+        if runs.iter().filter(|(status, _)| status == "Succeeded").count() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{runs:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    // Everything that can be changed on something that runs is changed, and taken back by the operator.
     for bucket in [format!("{base}-artifacts"), format!("{base}-destination")] {
         for sub in ["policy", "lifecycle", "publicAccessBlock", "ownershipControls"] {
             case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}?{sub}"), "").await.unwrap();
@@ -74,6 +88,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other")
     });
+    case.start().await;
     case.apply(
         "docs",
         json!({"repository": repository, "tags": {"team": "docs"}, "notifications": {"detail": "FULL"}}),
@@ -96,11 +111,31 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.delete("pending").await;
     case.wait_gone("pending").await;
 
-    // A class counts the quotas, and bounds a role that is there.
+    // A class counts the quotas, hears of executions, and bounds a role that is there.
     let class = case.class_name("org");
     let mut spec = shared(&case);
     let role = case.ready_class(&class, spec.clone()).await.resources["role"].clone();
     let role = role.rsplit('/').next().unwrap().to_owned();
+    case.apply("shared", json!({"repository": repository, "className": class})).await.unwrap();
+    case.wait_delivered("shared", &commit).await;
+    until(LIMIT, || async {
+        let calls = case.aws().calls(&case.account);
+        let heeded = calls.iter().any(|call| call.operation == "sqs:DeleteMessageBatch");
+        if heeded { Ok(()) } else { Err("nothing is acknowledged".to_owned()) }
+    })
+    .await
+    .unwrap();
+    case.delete("shared").await;
+    case.wait_gone("shared").await;
+    let sqs = async |fields: &[(&str, &str)]| {
+        let all = [&[("Version", "2012-11-05")], fields].concat();
+        case.aws().form(&case.account, REGION, "sqs", &all).await.unwrap()
+    };
+    let listed = sqs(&[("Action", "ListQueues")]).await;
+    let urls = listed.split("<QueueUrl>").skip(1).filter_map(|rest| rest.split('<').next());
+    let url = urls.into_iter().find(|url| url.ends_with("-executions")).unwrap();
+    let nothing = [("Attribute.1.Name", "Policy"), ("Attribute.1.Value", "")];
+    sqs(&[&[("Action", "SetQueueAttributes"), ("QueueUrl", url)], &nothing[..]].concat()).await;
     let unbind = [("Action", "DeleteRolePermissionsBoundary"), ("Version", "2010-05-08"), ("RoleName", &*role)];
     case.aws().form(&case.account, REGION, "iam", &unbind).await.unwrap();
     spec["tags"] = json!({"changed": "yes"});
