@@ -127,7 +127,8 @@ pub struct RepoFanoutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How often everything in AWS is looked at in full, such as `10m` (the default) or `1h30m`; at least `1m`.
+    /// How often AWS is looked at, such as `10m` (the default) or `1h30m`; at least `1m`. Where an account and region have many
+    /// fan-outs, what lists do not tell of each is looked at less often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")

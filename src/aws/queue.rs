@@ -36,7 +36,6 @@ impl Queues for Clients {
         Ok(Some(ObservedQueue {
             policy: document(QueueAttributeName::Policy)?,
             dead_letters: redrive.and_then(|r| r["deadLetterTargetArn"].as_str().map(str::to_owned)),
-            kms_key: attribute(QueueAttributeName::KmsMasterKeyId).cloned(),
             tags: tags.into_iter().collect(),
         }))
     }
@@ -53,18 +52,13 @@ impl Queues for Clients {
             create = create.attributes(name, value);
         }
         self.call("sqs:CreateQueue", create.send()).await?;
-        Ok(ObservedQueue {
-            policy: document,
-            dead_letters: desired.dead_letters.clone(),
-            kms_key: desired.kms_key.clone(),
-            tags: desired.tags.clone(),
-        })
+        Ok(ObservedQueue { policy: document, dead_letters: desired.dead_letters.clone(), tags: desired.tags.clone() })
     }
 
     async fn update(&self, desired: &Queue, policy: Option<&Value>, delta: &Delta) -> Result<()> {
         const CALL: &str = "sqs:SetQueueAttributes";
         let url = self.queue_url(&desired.name).await?.ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
-        if delta.has(Field::Policy) || delta.has(Field::Encryption) || delta.has(Field::Redrive) {
+        if delta.has(Field::Policy) || delta.has(Field::Redrive) {
             let mut set = self.sqs.set_queue_attributes().queue_url(&url);
             for (name, value) in attributes(desired, policy) {
                 set = set.attributes(name, value);
@@ -148,6 +142,5 @@ fn attributes(desired: &Queue, policy: Option<&Value>) -> Vec<(QueueAttributeNam
         let redrive = json!({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVES});
         (QueueAttributeName::RedrivePolicy, redrive.to_string())
     }));
-    all.extend(desired.kms_key.as_ref().map(|key| (QueueAttributeName::KmsMasterKeyId, key.clone())));
     all
 }

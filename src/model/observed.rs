@@ -324,8 +324,6 @@ pub struct ObservedQueue {
     pub policy: Option<Value>,
     /// ARN of its dead-letter queue.
     pub dead_letters: Option<String>,
-    /// ARN or id of the KMS key that encrypts it.
-    pub kms_key: Option<String>,
     /// All its tags.
     pub tags: Tags,
 }
@@ -337,7 +335,6 @@ impl ObservedQueue {
         Self {
             policy: merged.or_else(|| self.policy.clone()),
             dead_letters: desired.dead_letters.clone().or_else(|| self.dead_letters.clone()),
-            kms_key: desired.kms_key.clone().or_else(|| self.kms_key.clone()),
             tags: retagged(&self.tags, &desired.tags),
         }
     }

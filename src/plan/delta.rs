@@ -180,7 +180,6 @@ pub fn queue(desired: &Queue, observed: &ObservedQueue) -> Delta {
     {
         delta.note(Field::Redrive, "deadLetterTargetArn", observed.dead_letters.as_deref().unwrap_or("none"), arn);
     }
-    delta.key(desired.kms_key.as_ref(), observed.kms_key.as_ref());
     delta.with_tags(&desired.tags, &observed.tags)
 }
 

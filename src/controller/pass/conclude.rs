@@ -125,7 +125,9 @@ impl Pass<'_> {
         } else if let Some(settled) = settled {
             memos.still(&uid, settled, self.key);
         }
-        self.context.heeded(&self.object.current, &uid, &self.heard);
+        if concluded {
+            self.context.heeded(&self.object.current, &uid, &self.heard);
+        }
         let basis = Basis { class: self.key, feed: self.feed, ..self.object.basis() };
         memos.passed(&uid, basis, delay);
         Ok(Requeue::requeue(delay))

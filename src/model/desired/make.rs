@@ -205,7 +205,6 @@ impl Common<'_> {
             arn: arn.to_owned(),
             statement: fed.map(|names| policy::send(arn, &names.event_rule_arn)),
             dead_letters: fed.map(|names| names.dead_letter_queue_arn.clone()),
-            kms_key: self.kms_key.cloned(),
             tags: self.tags.clone(),
         }
     }

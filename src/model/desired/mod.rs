@@ -168,7 +168,7 @@ pub struct Topic {
     pub tags: Tags,
 }
 
-/// An own queue. SQS encrypts it by itself where there is no key.
+/// An own queue. SQS encrypts it by itself; a class's key is none of its, as events hold names alone, and EventBridge would need that key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Queue {
     /// Its name.
@@ -179,8 +179,6 @@ pub struct Queue {
     pub statement: Option<Value>,
     /// ARN of the queue that takes what cannot be handled.
     pub dead_letters: Option<String>,
-    /// ARN of the KMS key that encrypts it.
-    pub kms_key: Option<String>,
     /// Our tags.
     pub tags: Tags,
 }

@@ -34,16 +34,19 @@ fn draw(area: &Area<'_>, figures: &[(&str, Vec<(f64, f64)>)]) -> std::result::Re
     area.fill(&WHITE)?;
     for (panel, (title, points)) in area.split_evenly((1, figures.len())).iter().zip(figures) {
         let most = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).fold(1.0, f64::max);
-        let (right, top) = (most(|p| p.0), most(|p| p.1) * 1.2);
+        let (right, top) = (most(|p| p.0) * 2.0, most(|p| p.1) * 1.2);
+        let left = points.iter().map(|p| p.0).fold(right, f64::min) / 2.0;
         let mut chart = ChartBuilder::on(panel)
             .caption(title, ("sans-serif", 15))
             .margin(12)
             .x_label_area_size(34)
             .y_label_area_size(44)
-            .build_cartesian_2d((10f64..right).log_scale(), 0f64..top)?;
+            .build_cartesian_2d((left..right).log_scale(), 0f64..top)?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .disable_x_mesh()
+            .x_labels(4)
             .x_desc("fan-outs")
             .x_label_formatter(&|n| format!("{n:.0}"))
             .draw()?;
