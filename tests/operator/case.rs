@@ -1,8 +1,9 @@
 //! What a test starts from: a namespace, an AWS account, and an operator.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -142,17 +143,24 @@ impl Case {
 
     /// What the chart makes for an operator with the flags of the case: its ServiceAccount and all that it may do.
     pub fn chart_rbac(&self) -> Vec<Value> {
-        let flag = |name: &str| self.flags.iter().filter_map(|f| f.strip_prefix(name)).collect::<Vec<_>>();
+        // Rendering takes longer than all else of a start: it is done once for all cases that differ by their namespace alone.
+        static RENDERED: Mutex<BTreeMap<Vec<String>, String>> = Mutex::new(BTreeMap::new());
+        const NAMESPACE: &str = "namespace-of-the-case";
+        let own = |text: &str| text.replace(&self.namespace, NAMESPACE);
+        let flag = |name: &str| self.flags.iter().filter_map(|f| f.strip_prefix(name)).map(own).collect::<Vec<_>>();
         let mut namespaces = flag("--watch-namespace=");
         if namespaces.is_empty() {
-            namespaces.push(&self.namespace);
+            namespaces.push(NAMESPACE.to_owned());
         }
         let namespaces = format!("--set=watchNamespaces={{{}}}", namespaces.join(","));
-        let controller = flag("--controller-name=").last().copied().unwrap_or("repofanout").to_owned();
+        let controller = flag("--controller-name=").pop().unwrap_or_else(|| "repofanout".to_owned());
         let controller = format!("--set=operator.controllerName={controller}");
         let files = ["--show-only=templates/rbac.yaml", "--show-only=templates/serviceaccount.yaml"];
         let flags = [&[&*namespaces, &*controller], &files[..]].concat();
-        let rendered = world().helm.template("repofanout", &self.namespace, &flags).expect("the chart");
+        let key = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut known = RENDERED.lock().expect("no panic while held");
+        let render = || world().helm.template("repofanout", NAMESPACE, &flags).expect("the chart");
+        let rendered = known.entry(key).or_insert_with(render).replace(NAMESPACE, &self.namespace);
         serde_saphyr::from_multiple(&rendered).expect("YAML")
     }
 

@@ -164,9 +164,13 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
     let patch = Patch::Merge(json!({"spec": {"allowedTagKeys": ["team"]}}));
     case.classes().patch(&class, &PatchParams::default(), &patch).await.unwrap();
     case.wait_delivered("docs", &commit).await;
-    let found =
-        case.aws().json(&case.account, REGION, "events", "AWSEvents.DescribeRule", &json!({"Name": rule})).await;
-    assert_eq!(found["State"], "ENABLED");
+    until(LIMIT, || async {
+        let asked = json!({"Name": rule});
+        let found = case.aws().json(&case.account, REGION, "events", "AWSEvents.DescribeRule", &asked).await;
+        if found["State"] == "ENABLED" { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

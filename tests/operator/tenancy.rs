@@ -26,7 +26,7 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
     let mut nobody = shared(&case);
     nobody.as_object_mut().unwrap().remove("allowedNamespaces");
     case.apply_class(&closed, nobody, false).await.unwrap();
-    case.wait_class(&closed, "not made", |s| s.resources.len() == 4).await;
+    case.wait_class(&closed, "not made", |s| s.resources.len() == 7).await;
     let account = &case.account;
     let base = json!({"repository": "acme/docs", "className": class});
     let topic = format!("arn:aws:sns:{REGION}:{account}:theirs");

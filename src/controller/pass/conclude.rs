@@ -78,7 +78,10 @@ impl Pass<'_> {
         let looked = !matches!(progress, Progress::Unchanged);
         let former = self.saw.former.take().unwrap_or_else(|| self.former());
         let mut before = self.object.status();
-        if before.delivered.is_none() && self.saw.delivered.is_some() {
+        let first = before.delivered.is_none() && self.saw.delivered.is_some();
+        // Of two claims of the same second that of who has delivered is older: it is put in anew.
+        let delay = if first { Duration::ZERO } else { delay };
+        if first {
             let created = self.object.current.metadata.creation_timestamp.as_ref().map_or(self.now, |t| t.0);
             self.context.metrics.became_ready(Duration::try_from(self.now.duration_since(created)).unwrap_or_default());
         }
