@@ -9,6 +9,7 @@ use support::until;
 
 use crate::case::{Case, LIMIT, REGION, world};
 use crate::classes::shared;
+use crate::scale::{queue, sqs};
 
 /// What `repofanout iam-policy` is asked for in tests.
 pub fn scope(account: &str) -> Scope {
@@ -127,15 +128,9 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     .unwrap();
     case.delete("shared").await;
     case.wait_gone("shared").await;
-    let sqs = async |fields: &[(&str, &str)]| {
-        let all = [&[("Version", "2012-11-05")], fields].concat();
-        case.aws().form(&case.account, REGION, "sqs", &all).await.unwrap()
-    };
-    let listed = sqs(&[("Action", "ListQueues")]).await;
-    let urls = listed.split("<QueueUrl>").skip(1).filter_map(|rest| rest.split('<').next());
-    let url = urls.into_iter().find(|url| url.ends_with("-executions")).unwrap();
+    let url = queue(&case).await;
     let nothing = [("Attribute.1.Name", "Policy"), ("Attribute.1.Value", "")];
-    sqs(&[&[("Action", "SetQueueAttributes"), ("QueueUrl", url)], &nothing[..]].concat()).await;
+    sqs(&case, &[&[("Action", "SetQueueAttributes"), ("QueueUrl", &*url)], &nothing[..]].concat()).await;
     let unbind = [("Action", "DeleteRolePermissionsBoundary"), ("Version", "2010-05-08"), ("RoleName", &*role)];
     case.aws().form(&case.account, REGION, "iam", &unbind).await.unwrap();
     spec["tags"] = json!({"changed": "yes"});

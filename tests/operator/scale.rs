@@ -54,13 +54,14 @@ fn since(case: &Case, before: &BTreeMap<String, usize>) -> BTreeMap<String, usiz
     calls
 }
 
-async fn sqs(case: &Case, fields: &[(&str, &str)]) -> String {
+/// Asks SQS as a person.
+pub async fn sqs(case: &Case, fields: &[(&str, &str)]) -> String {
     let all = [&[("Version", "2012-11-05")], fields].concat();
     case.aws().form(&case.account, REGION, "sqs", &all).await.expect("SQS answers")
 }
 
 /// URL of the class's queue.
-async fn queue(case: &Case) -> String {
+pub async fn queue(case: &Case) -> String {
     let answer = sqs(case, &[("Action", "ListQueues")]).await;
     let urls = answer.split("<QueueUrl>").skip(1).filter_map(|rest| rest.split('<').next());
     urls.into_iter().find(|url| url.ends_with("-executions")).expect("a queue").to_owned()
