@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 
 use super::Context;
 use super::classes::Resolved;
@@ -29,17 +30,28 @@ pub fn since(object: &RepoFanout) -> (String, String) {
 }
 
 impl Context {
-    /// Puts the claim in, and answers an older one on the same keys.
+    /// Puts the claim in, and answers an older one on the same keys. Who has a younger one looks again.
     pub fn claim(&self, claim: Claim) -> Option<Claim> {
-        self.with_claims(|claims| {
-            claims.set(claim.clone());
-            claims.older(&claim).cloned()
-        })
+        let (touched, older) = self.with_claims(|claims| (claims.set(claim.clone()), claims.older(&claim).cloned()));
+        self.wake(&touched);
+        older
     }
 
-    /// Takes the owner's claim out.
+    /// Takes the owner's claim out. Who has a younger one on the same keys looks again.
     pub fn unclaim(&self, owner: &Owner) {
-        self.with_claims(|claims| claims.remove(owner));
+        let touched = self.with_claims(|claims| claims.remove(owner));
+        self.wake(&touched);
+    }
+
+    fn wake(&self, owners: &[Owner]) {
+        for served in self.served() {
+            for owner in owners {
+                let reference = ObjectRef::new(&owner.name).within(&owner.namespace);
+                let Some(guarded) = served.store.get(&reference) else { continue };
+                self.memos.stir(&guarded.uid().unwrap_or_default());
+                let _ = served.wake.send(reference);
+            }
+        }
     }
 
     fn with_claims<T>(&self, f: impl FnOnce(&mut Claims) -> T) -> T {
@@ -50,7 +62,7 @@ impl Context {
                 .iter()
                 .filter_map(|g| g.0.as_ref().ok())
                 .filter_map(|o| self.claim_of(o))
-                .for_each(|c| claims.set(c));
+                .for_each(|c| drop(claims.set(c)));
             claims
         });
         f(claims)

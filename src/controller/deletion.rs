@@ -59,7 +59,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
             let own: Vec<String> = held.status().resources.into_values().collect();
             let own: Vec<&str> = own.iter().map(String::as_str).collect();
             let (blocked, message) = held_up(&error, &own, &object.name_any());
-            (blocked, message, context.memos.backoff(&uid))
+            (blocked, message, context.memos.backoff(&uid, error.class))
         }
     };
     let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };

@@ -8,11 +8,14 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jiff::Timestamp;
 
 use super::classes::ClassKey;
+use crate::cloud::Class;
 use crate::metrics::Queue;
 use crate::model::execution::Target;
 
 /// Longest delay after repeated failures.
 const LONGEST: Duration = Duration::from_secs(300);
+/// The same where AWS throttled: the budget keeps the pace, and is quick to see that AWS has stopped.
+const LONGEST_THROTTLED: Duration = Duration::from_secs(30);
 
 /// Memories by the objects' uid.
 #[derive(Default)]
@@ -111,12 +114,15 @@ impl Memos {
         self.with(uid, |memo| memo.settled.clone())
     }
 
+    /// Something happened that the object itself does not show: it is looked at before that is due.
+    pub fn stir(&self, uid: &str) {
+        self.with(uid, |memo| memo.news = true);
+    }
+
     /// An event told of an execution.
     pub fn hear(&self, uid: &str, receipt: String) {
-        self.with(uid, |memo| {
-            memo.heard.push(receipt);
-            memo.news = true;
-        });
+        self.with(uid, |memo| memo.heard.push(receipt));
+        self.stir(uid);
     }
 
     /// Receipts of what was heard until now; from now on, what comes is new.
@@ -184,8 +190,9 @@ impl Memos {
         });
     }
 
-    /// The next delay of a row of failures: exponential, with jitter.
-    pub fn backoff(&self, uid: &str) -> Duration {
+    /// The next delay of a row of failures, of which this is the last one: exponential, with jitter.
+    pub fn backoff(&self, uid: &str, last: Class) -> Duration {
+        let longest = if last == Class::Throttled { LONGEST_THROTTLED } else { LONGEST };
         self.with(uid, |memo| {
             let backoff = memo.backoff.get_or_insert_with(|| {
                 ExponentialBuilder::default()
@@ -195,7 +202,7 @@ impl Memos {
                     .with_jitter()
                     .build()
             });
-            backoff.next().unwrap_or(LONGEST).min(LONGEST)
+            backoff.next().unwrap_or(longest).min(longest)
         })
     }
 

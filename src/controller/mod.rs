@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::api::{RepoFanout, RepoFanoutClass};
-use crate::cloud::Error;
+use crate::cloud::{Class, Error};
 pub use class::preview as preview_class;
 pub use context::{Context, Pace};
 pub use converge::Stop;
@@ -325,6 +325,6 @@ fn retry(uid: &str, error: &kube::Error, context: &Context) -> Action {
             Action::requeue(context.pace.close.min(Duration::from_secs(1)))
         }
         kube::Error::Api(status) if status.is_not_found() => Action::await_change(),
-        _ => Action::requeue(context.memos.backoff(uid)),
+        _ => Action::requeue(context.memos.backoff(uid, Class::Transient)),
     }
 }

@@ -83,13 +83,15 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Puts a claim in the place of the one that its owner had.
-    pub fn set(&mut self, claim: Claim) {
+    /// Puts a claim in the place of the one that its owner had. Answers who has a younger claim on the keys of either: something
+    /// else may hold for them now.
+    pub fn set(&mut self, claim: Claim) -> Vec<Owner> {
         let key = (claim.owner.namespace.clone(), claim.owner.name.clone());
         if self.by_owner.get(&key) == Some(&claim) {
-            return;
+            return Vec::new();
         }
-        self.remove(&claim.owner);
+        let mut touched = self.remove(&claim.owner);
+        touched.extend(self.younger(&claim));
         self.by_place
             .entry(claim.bucket.clone())
             .or_default()
@@ -97,28 +99,40 @@ impl Claims {
             .or_default()
             .push(claim.clone());
         self.by_owner.insert(key, claim);
+        touched
     }
 
-    /// Forgets the claim of an owner.
-    pub fn remove(&mut self, owner: &Owner) {
-        let Some(old) = self.by_owner.remove(&(owner.namespace.clone(), owner.name.clone())) else { return };
-        let Some(prefixes) = self.by_place.get_mut(&old.bucket) else { return };
+    /// Forgets the claim of an owner. Answers who has a younger one on its keys.
+    pub fn remove(&mut self, owner: &Owner) -> Vec<Owner> {
+        let key = (owner.namespace.clone(), owner.name.clone());
+        let Some(old) = self.by_owner.remove(&key) else { return Vec::new() };
+        let Some(prefixes) = self.by_place.get_mut(&old.bucket) else { return Vec::new() };
         if let Some(claims) = prefixes.get_mut(&old.prefix) {
             claims.retain(|c| c.owner != *owner);
             if claims.is_empty() {
                 prefixes.remove(&old.prefix);
             }
         }
+        self.younger(&old)
     }
 
     /// The older claim on keys that this one covers too, if there is one.
     pub fn older(&self, claim: &Claim) -> Option<&Claim> {
-        let prefixes = self.by_place.get(&claim.bucket)?;
+        self.overlapping(claim).into_iter().find(|other| other.since < claim.since)
+    }
+
+    fn younger(&self, claim: &Claim) -> Vec<Owner> {
+        let younger = self.overlapping(claim).into_iter().filter(|other| other.since > claim.since);
+        younger.map(|other| other.owner.clone()).collect()
+    }
+
+    fn overlapping(&self, claim: &Claim) -> Vec<&Claim> {
+        let Some(prefixes) = self.by_place.get(&claim.bucket) else { return Vec::new() };
         let parts: Vec<&str> = claim.prefix.split('/').collect();
         let above = (1..=parts.len()).filter_map(|n| prefixes.get(&parts[..n].join("/"))).flatten();
         let within = format!("{}/", claim.prefix);
         let below = prefixes.range(within.clone()..).take_while(|(p, _)| p.starts_with(&within)).flat_map(|(_, c)| c);
-        above.chain(below).find(|other| other.owner != claim.owner && other.since < claim.since)
+        above.chain(below).filter(|other| other.owner != claim.owner).collect()
     }
 }
 
@@ -145,7 +159,7 @@ mod tests {
         };
         let mut claims = Claims::default();
         let older = claim("x", "1", "docs/api");
-        claims.set(older.clone());
+        assert_eq!(claims.set(older.clone()), []);
         for prefix in ["docs/api", "docs/api/v1", "docs"] {
             assert_eq!(claims.older(&claim("y", "2", prefix)), Some(&older), "{prefix}");
         }
@@ -153,6 +167,16 @@ mod tests {
             assert_eq!(claims.older(&claim("y", "2", prefix)), None, "{prefix}");
         }
         assert_eq!(claims.older(&claim("y", "0", "docs")), None, "the younger one holds nothing");
+        let younger = claim("y", "2", "docs");
+        assert_eq!(claims.set(younger.clone()), [], "an older one is not touched");
+        assert_eq!(claims.set(older.clone()), [], "nothing changed");
+        assert_eq!(
+            claims.set(claim("x", "1", "elsewhere")),
+            vec![younger.owner.clone()],
+            "it has the keys to itself now"
+        );
+        assert_eq!(claims.set(older.clone()), vec![younger.owner.clone()], "it has them no more");
+        claims.remove(&younger.owner);
         claims.set(claim("x", "1", "elsewhere"));
         assert_eq!(claims.older(&claim("y", "2", "docs/api")), None, "a claim that moved holds its new place alone");
         claims.remove(&older.owner);

@@ -108,7 +108,7 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     let mut spec = shared(&case);
     spec["destination"] = json!({"prefixTemplate": "{owner}/{repo}"});
     let other = case.namespace("secret", json!({})).await;
-    case.ready_class(&class, spec).await;
+    case.ready_class(&class, spec.clone()).await;
     let (repository, commit) = case.repository().await;
     let older = case.at(&other);
     older.apply("hidden", json!({"repository": repository, "className": class})).await.unwrap();
@@ -127,11 +127,19 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     let chosen = json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/docs", case.namespace)}});
     case.apply("docs", chosen).await.unwrap();
     case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
-    // Once the older one is gone, and its prefix with it, the younger one may.
+    // The younger one hears of it at once that the older one moves away, comes back, or goes for good.
+    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.wait_condition("docs", "Stalled", "True", "Overlaps").await;
+    spec["overridable"] = json!(["Prefix"]);
+    case.apply_class(&class, spec, false).await.unwrap();
+    let place = |prefix: &str| json!({"repository": repository, "className": class, "destination": {"prefix": prefix}});
+    older.apply("hidden", place("beside")).await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+    older.apply("hidden", place(&repository)).await.unwrap();
+    case.wait_condition("docs", "Stalled", "True", "Overlaps").await;
     older.delete("hidden").await;
     older.wait_gone("hidden").await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
-    case.wait_delivered("docs", &commit).await;
+    case.wait("docs", "no overlap", |s| condition(s, "Stalled").is_none()).await;
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
                 log_error(&error);
                 let (blocked, message) = held_up(&error, &["arn"], &name);
                 let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
-                (reason, message, context.memos.backoff(&uid))
+                (reason, message, context.memos.backoff(&uid, error.class))
             }
         }
     };

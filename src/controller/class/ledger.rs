@@ -26,12 +26,6 @@ impl Ledger for Pass<'_> {
 
     async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
         let mut next = self.object.status();
-        let feeds = [Resource::DeadLetterQueue, Resource::Queue, Resource::EventRule];
-        if steps.iter().any(|s| feeds.contains(&s.resource) && next.resources.contains_key(s.resource.as_str())) {
-            // What it was to feed, or to keep, may have been lost.
-            self.context.feeds.interrupted(&self.object.current.name_any());
-            self.context.wake_fanouts();
-        }
         next.placement = self.class.as_ref().map(|class| class.place.status());
         let given = self.connection.as_ref().and_then(|name| next.connections.get(name)?.intent.as_ref());
         let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
@@ -54,6 +48,12 @@ impl Ledger for Pass<'_> {
         observed: &Observed,
     ) -> Result<(), Stop> {
         let Some(name) = self.connection.clone() else {
+            let feeds = [Resource::DeadLetterQueue, Resource::Queue, Resource::EventRule].contains(&step.resource);
+            if feeds && result.is_ok() && self.object.status().resources.contains_key(step.resource.as_str()) {
+                // What it was to feed, or to keep, may have been lost until now.
+                self.context.feeds.interrupted(&self.object.current.name_any());
+                self.context.wake_fanouts();
+            }
             self.record(desired, observed);
             return Ok(());
         };

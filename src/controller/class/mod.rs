@@ -373,7 +373,7 @@ impl<'a> Pass<'a> {
                 let ready = was.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
                 // A stumble while nothing had to change leaves the object as it was. A class's readers may see all of its account.
                 let progress = if stumbled && ready { Progress::Unchanged } else { status::progress(&error, &["arn"]) };
-                (progress, memos.backoff(&uid))
+                (progress, memos.backoff(&uid, error.class))
             }
             None if !self.saw.full => (Progress::Unchanged, self.next_look(&next)),
             None => match self.saw.pending.take() {

@@ -175,9 +175,9 @@ impl Pass<'_> {
                             c.status == "True" && c.observed_generation == self.object.current.metadata.generation
                         });
                 let progress = if ready { Progress::Unchanged } else { Progress::Waiting(reason, message) };
-                (progress, memos.backoff(&uid))
+                (progress, memos.backoff(&uid, error.class))
             }
-            (_, progress) => (progress, memos.backoff(&uid)),
+            (_, progress) => (progress, memos.backoff(&uid, error.class)),
         }
     }
 
