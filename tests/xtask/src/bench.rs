@@ -37,23 +37,30 @@ const ROWS: [Row; 15] = [
     ("idle requests to the API server a minute", "idle_requests_per_minute", "", "", |_| true),
 ];
 
-/// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does.
-pub fn run(sizes: &[usize], limited: Option<usize>) -> Result<()> {
+/// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does; with `add` beside what was measured
+/// before.
+pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
         eprintln!("building the operator in release mode");
         let program = build(true)?;
-        one(&program).await?;
+        if !add {
+            one(&program).await?;
+        }
         let fleets = sizes.iter().map(|size| Fleet { size: *size, limits: false });
         let limited = limited.map(|size| Fleet { size, limits: true });
         let folder = root().join("target/bench");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let mut measured = Vec::new();
+        let json = folder.join("bench.json");
+        let mut measured: Vec<Value> = match std::fs::read_to_string(&json) {
+            Ok(text) if add => serde_json::from_str(&text).map_err(|e| format!("{}: {e}", json.display()))?,
+            _ => Vec::new(),
+        };
         for fleet in fleets.chain(limited) {
             eprintln!("\n{fleet:?}");
             measured.push(fleet.measure(&program).await?);
             let text = serde_json::to_string_pretty(&json!(measured)).map_err(|e| e.to_string())?;
-            std::fs::write(folder.join("bench.json"), text).map_err(|e| e.to_string())?;
+            std::fs::write(&json, text).map_err(|e| e.to_string())?;
         }
         let table = table(&measured);
         println!("\n{table}");

@@ -198,6 +198,7 @@ impl Bench<'_> {
             "restart_aws_calls": total(&restart),
             "restart_aws_writes": restart.iter().filter(|(name, _)| !reads(name)).map(|(_, n)| *n).sum::<usize>(),
             "restart_kubernetes_writes": writes(&restart_writes),
+            "restart_kubernetes_requests": restart_writes,
             "rss_mib": idle_resident as f64 / 1024.0,
             "rss_after_creation_mib": resident as f64 / 1024.0,
             "peak_mib": peak.max(restart_peak) as f64 / 1024.0,
@@ -217,7 +218,7 @@ impl Bench<'_> {
             spec.extend(more.clone());
         }
         if n > 0 {
-            let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": self.accounts[0]}, "Action": "sts:AssumeRole"}]});
+            let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", self.accounts[0])}, "Action": ["sts:AssumeRole", "sts:TagSession"]}]});
             let trust = trust.to_string();
             let fields = [
                 ("Action", "CreateRole"),

@@ -59,6 +59,9 @@ enum Command {
         /// Size of a fleet in an account that throttles as AWS does; none if 0.
         #[arg(long, default_value_t = 1000)]
         limited: usize,
+        /// Adds to what target/bench/bench.json holds.
+        #[arg(long)]
+        add: bool,
     },
     /// Draws the chart's dashboard, by Prometheus of Debian over some minutes of an operator's life: deploy/dashboards/repofanout.svg.
     Dashboard,
@@ -87,7 +90,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::E2e { image: Some(image), inside: true } => e2e::inside(&image),
         Command::E2e { image, .. } => e2e::run(image),
-        Command::Bench { sizes, limited } => bench::run(&sizes, (limited > 0).then_some(limited)),
+        Command::Bench { sizes, limited, add } => bench::run(&sizes, (limited > 0).then_some(limited), add),
         Command::Dashboard => dashboard::run(),
         Command::Soak { minutes, seed } => test::soak(minutes, seed),
         Command::VerifyAws { yes } => verify::run(yes),
