@@ -33,17 +33,17 @@ impl Context {
     /// Puts the claim in, and answers an older one on the same keys. Who has a younger one looks again.
     pub fn claim(&self, claim: Claim) -> Option<Claim> {
         let (touched, older) = self.with_claims(|claims| (claims.set(claim.clone()), claims.older(&claim).cloned()));
-        self.wake(&touched);
+        self.stir(&touched);
         older
     }
 
     /// Takes the owner's claim out. Who has a younger one on the same keys looks again.
     pub fn unclaim(&self, owner: &Owner) {
         let touched = self.with_claims(|claims| claims.remove(owner));
-        self.wake(&touched);
+        self.stir(&touched);
     }
 
-    fn wake(&self, owners: &[Owner]) {
+    fn stir(&self, owners: &[Owner]) {
         for served in self.served() {
             for owner in owners {
                 let reference = ObjectRef::new(&owner.name).within(&owner.namespace);

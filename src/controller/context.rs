@@ -130,6 +130,13 @@ impl Context {
         found.unwrap_or_else(|| Arc::clone(object))
     }
 
+    /// Has an object looked at.
+    pub(super) fn wake(&self, object: &ObjectRef<Guarded<RepoFanout>>) {
+        if let Some(served) = self.served().iter().find(|served| served.store.get(object).is_some()) {
+            let _ = served.wake.send(object.clone());
+        }
+    }
+
     /// How many objects there are in that account and region, as counted within the last minute.
     pub(super) fn crowd(&self, account: &str, region: &str) -> u32 {
         const COUNTED: Duration = Duration::from_secs(60);

@@ -230,13 +230,14 @@ pub async fn dispatch(context: &Context, mut told: mpsc::Receiver<Told>) {
 impl Context {
     /// Has the objects that the messages are of look; what is of nobody is acknowledged at once.
     fn hear(&self, class: &str, messages: Vec<Message>) {
-        let mut events: HashMap<(String, String, String), Vec<(String, String)>> = HashMap::new();
+        let mut events: HashMap<String, Vec<(Event, String)>> = HashMap::new();
         let mut heeded = Vec::new();
         for Message { body, receipt } in messages {
             match serde_json::from_str::<Event>(&body) {
-                Ok(Event { account, region, detail: Detail { pipeline, state } }) => {
+                Ok(event) => {
+                    let Detail { pipeline, state } = &event.detail;
                     debug!(pipeline, state, "an execution was heard of");
-                    events.entry((account, region, pipeline)).or_default().push((state, receipt));
+                    events.entry(pipeline.clone()).or_default().push((event, receipt));
                 }
                 Err(error) => {
                     warn!(class, %error, "the queue of execution events holds something else; it is taken off");
@@ -254,12 +255,17 @@ impl Context {
                 if place.class.as_deref() != Some(class) {
                     continue;
                 }
-                let key = (place.account.clone(), place.region.clone(), place.base_name.clone());
-                let Some(heard) = events.remove(&key) else { continue };
+                let Some(of_name) = events.get_mut(&place.base_name) else { continue };
+                let here =
+                    |(event, _): &mut (Event, String)| event.account == place.account && event.region == place.region;
+                let heard: Vec<(Event, String)> = of_name.extract_if(.., here).collect();
+                if of_name.is_empty() {
+                    events.remove(&place.base_name);
+                }
                 // The first execution comes with the pipeline that we have just made: there is nothing to tell before its end.
                 let first = object.status.as_ref().is_none_or(|s| s.last_execution.is_none());
                 let (ignored, news): (Vec<_>, Vec<_>) =
-                    heard.into_iter().partition(|(state, _)| first && state == "STARTED");
+                    heard.into_iter().partition(|(event, _)| first && event.detail.state == "STARTED");
                 heeded.extend(ignored.into_iter().map(|(_, receipt)| receipt));
                 if news.is_empty() {
                     continue;

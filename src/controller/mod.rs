@@ -175,7 +175,12 @@ async fn passes(
                 .reconcile_all_on(wakes(&context.wake_fanouts))
                 .graceful_shutdown_on(stopped.clone())
                 .run(reconcile, on_error, Arc::clone(context))
-                .for_each(log_failed)
+                .for_each(move |result| {
+                    if let Err(controller::Error::ObjectNotFound(gone)) = &result {
+                        context.turns.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                    }
+                    log_failed(result)
+                })
         });
         let controllers = join_all(controllers.collect::<Vec<_>>());
         let served = context.served();
@@ -254,6 +259,8 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
         // Everything is looked at once passes may run.
         return Ok(Action::await_change());
     }
+    // An object that has no need of it any more gives it back.
+    let given = context.turns.given(&object.namespace().unwrap_or_default(), &object.name_any());
     let request = match &object.0 {
         Err(invalid) => {
             warn!(error = %invalid.error, "this version cannot read the object; it is left alone until it changes");
@@ -264,7 +271,13 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
             None => pass::request(&context, object),
         },
     };
-    let _turn = context.turns.take(request).await;
+    let wake = {
+        let (context, object) = (Arc::clone(&context), Arc::clone(&object));
+        move || context.wake(&ObjectRef::from_obj(&*object))
+    };
+    let Some(_turn) = given.or_else(|| context.turns.take(request, wake)) else {
+        return Ok(Action::await_change());
+    };
     // It may have changed while it waited.
     let object = context.latest(&object);
     let Ok(current) = &object.0 else { return Ok(Action::await_change()) };
@@ -274,7 +287,6 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
             None => pass::run(&context, current).await,
         }
     };
-    // Thousands may wait for their turn: what a pass takes is allocated once it has one.
     Box::pin(one_pass(current, &context, pass)).await
 }
 

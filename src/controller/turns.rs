@@ -1,9 +1,10 @@
 //! Whose pass is next: what changed goes before what is only looked at again, and namespaces take turns.
+//!
+//! Whoever waits holds nothing but its place in the row, and is woken when it is its turn: a controller polls every pass that has begun
+//! whenever it polls one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-
-use tokio::sync::oneshot;
 
 /// How many turns go to what changed for one that goes to a look, while both wait.
 const CHANGED_FIRST: usize = 7;
@@ -13,11 +14,16 @@ const CHANGED_FIRST: usize = 7;
 pub struct Request {
     /// Its namespace; what anybody may cause in it, as by an annotation, counts against its share.
     pub namespace: String,
+    /// Its name.
+    pub name: String,
     /// Where its calls go: the class, which is an account and region. One that throttles holds its own passes alone.
     pub place: String,
     /// Whether it is new or changed, or was heard of, and is not only looked at again.
     pub changed: bool,
 }
+
+/// Namespace and name.
+type Id = (String, String);
 
 /// A limited number of passes at once.
 #[derive(Clone)]
@@ -38,13 +44,22 @@ struct State {
     looks: Line,
     /// Turns given to what changed since the last look.
     in_a_row: usize,
+    asked: HashMap<Id, Asked>,
+    tickets: u64,
 }
 
-/// Those that wait, by namespace, and the namespaces in the order of their turns.
+enum Asked {
+    /// It waits; another ticket of the same object counts for nothing.
+    Waits { ticket: u64, changed: bool, wake: Box<dyn FnOnce() + Send> },
+    /// It has a turn in this place, and has not taken it up yet.
+    Given(String),
+}
+
+/// Those that wait, by namespace and place, and the namespaces in the order of their turns.
 #[derive(Default)]
 struct Line {
     order: VecDeque<String>,
-    waiting: HashMap<String, VecDeque<(String, oneshot::Sender<Turn>)>>,
+    waiting: HashMap<String, HashMap<String, VecDeque<(u64, String)>>>,
 }
 
 impl Turns {
@@ -58,28 +73,61 @@ impl Turns {
             changed: Line::default(),
             looks: Line::default(),
             in_a_row: 0,
+            asked: HashMap::new(),
+            tickets: 0,
         })))
     }
 
-    /// Waits for a turn.
-    pub async fn take(&self, request: Request) -> Turn {
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = self.0.lock().expect("no panic while held");
-            let line = if request.changed { &mut state.changed } else { &mut state.looks };
-            line.push(request.namespace, request.place, sender);
-        }
-        self.give();
-        receiver.await.expect("whoever waits is given a turn")
+    /// The turn that it was woken for, if it was.
+    pub fn given(&self, namespace: &str, name: &str) -> Option<Turn> {
+        let id = (namespace.to_owned(), name.to_owned());
+        let mut state = self.0.lock().expect("no panic while held");
+        let Some(Asked::Given(_)) = state.asked.get(&id) else { return None };
+        let Some(Asked::Given(place)) = state.asked.remove(&id) else { return None };
+        Some(Turn { turns: self.clone(), place })
     }
 
-    /// Gives turns to those that wait, as far as there are any.
-    fn give(&self) {
+    /// A turn if there is one now; else it waits in the row, and is woken.
+    pub fn take(&self, request: Request, wake: impl FnOnce() + Send + 'static) -> Option<Turn> {
+        let Request { namespace, name, place, changed } = request;
+        let id = (namespace.clone(), name.clone());
+        {
+            let mut state = self.0.lock().expect("no panic while held");
+            let waits =
+                matches!(state.asked.get(&id), Some(Asked::Waits { changed: before, .. }) if *before || !changed);
+            if !waits {
+                let ticket = state.tickets;
+                state.tickets += 1;
+                let asked = Asked::Waits { ticket, changed, wake: Box::new(wake) };
+                state.asked.insert(id.clone(), asked);
+                let line = if changed { &mut state.changed } else { &mut state.looks };
+                line.push(id.0.clone(), place, ticket, id.1.clone());
+            }
+        }
+        self.give(Some(&id));
+        self.given(&namespace, &name)
+    }
+
+    /// It is not there any more.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        let id = (namespace.to_owned(), name.to_owned());
+        let asked = {
+            let mut state = self.0.lock().expect("no panic while held");
+            state.asked.remove(&id)
+        };
+        if let Some(Asked::Given(place)) = asked {
+            drop(Turn { turns: self.clone(), place });
+        }
+    }
+
+    /// Gives turns to those that wait, as far as there are any; whoever asks at this moment need not be woken.
+    fn give(&self, asks: Option<&Id>) {
         loop {
             let next = self.0.lock().expect("no panic while held").next();
-            let Some((place, sender)) = next else { return };
-            // Whoever has gone away meanwhile drops its turn, which counts it back.
-            let _ = sender.send(Turn { turns: self.clone(), place });
+            let Some((id, wake)) = next else { return };
+            if asks != Some(&id) {
+                wake();
+            }
         }
     }
 }
@@ -95,52 +143,73 @@ impl Drop for Turn {
                 }
             }
         }
-        self.turns.give();
+        self.turns.give(None);
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<(String, oneshot::Sender<Turn>)> {
-        if self.running.values().sum::<usize>() >= self.total {
-            return None;
+    fn next(&mut self) -> Option<(Id, Box<dyn FnOnce() + Send>)> {
+        loop {
+            if self.running.values().sum::<usize>() >= self.total {
+                return None;
+            }
+            let Self { running, in_place, changed, looks, in_a_row, asked, .. } = self;
+            let free = |place: &str| running.get(place).is_none_or(|count| count < in_place);
+            let looks_first = *in_a_row >= CHANGED_FIRST;
+            let next = if looks_first { looks.pop(free) } else { None };
+            let next = next.map(|n| (n, false)).or_else(|| Some((changed.pop(free)?, true)));
+            let (next, was_changed) = next.or_else(|| Some((looks.pop(free)?, false)))?;
+            let Waiting { id, place, ticket } = next;
+            // Who asked again has a better place in the row, or is gone.
+            if !matches!(asked.get(&id), Some(Asked::Waits { ticket: last, .. }) if *last == ticket) {
+                continue;
+            }
+            let Some(Asked::Waits { wake, .. }) = asked.insert(id.clone(), Asked::Given(place.clone())) else {
+                continue;
+            };
+            *in_a_row = if was_changed { *in_a_row + 1 } else { 0 };
+            *running.entry(place).or_default() += 1;
+            return Some((id, wake));
         }
-        let Self { running, in_place, changed, looks, in_a_row, .. } = self;
-        let free = |place: &str| running.get(place).is_none_or(|count| count < in_place);
-        let looks_first = *in_a_row >= CHANGED_FIRST;
-        let next = if looks_first { looks.pop(free) } else { None };
-        let next = next.map(|n| (n, false)).or_else(|| Some((changed.pop(free)?, true)));
-        let (next, was_changed) = next.or_else(|| Some((looks.pop(free)?, false)))?;
-        *in_a_row = if was_changed { *in_a_row + 1 } else { 0 };
-        *running.entry(next.0.clone()).or_default() += 1;
-        Some(next)
     }
 }
 
+/// One that waits.
+struct Waiting {
+    id: Id,
+    place: String,
+    ticket: u64,
+}
+
 impl Line {
-    fn push(&mut self, namespace: String, place: String, sender: oneshot::Sender<Turn>) {
-        let waiting = self.waiting.entry(namespace.clone()).or_default();
-        if waiting.is_empty() {
-            self.order.push_back(namespace);
+    fn push(&mut self, namespace: String, place: String, ticket: u64, name: String) {
+        if !self.waiting.contains_key(&namespace) {
+            self.order.push_back(namespace.clone());
         }
-        waiting.push_back((place, sender));
+        self.waiting.entry(namespace).or_default().entry(place).or_default().push_back((ticket, name));
     }
 
     /// The next one whose place is free; its namespace goes to the end of the row.
-    fn pop(&mut self, free: impl Fn(&str) -> bool) -> Option<(String, oneshot::Sender<Turn>)> {
+    fn pop(&mut self, free: impl Fn(&str) -> bool) -> Option<Waiting> {
         for index in 0..self.order.len() {
             let namespace = &self.order[index];
-            let waiting = self.waiting.get_mut(namespace)?;
-            let Some(found) = waiting.iter().position(|(place, _)| free(place)) else { continue };
-            let next = waiting.remove(found);
+            let places = self.waiting.get_mut(namespace)?;
+            let first = places.iter().filter(|(place, _)| free(place));
+            let first = first.min_by_key(|(_, row)| row.front().map(|(ticket, _)| *ticket));
+            let Some(place) = first.map(|(place, _)| place.clone()) else { continue };
+            let row = places.get_mut(&place)?;
+            let (ticket, name) = row.pop_front()?;
+            if row.is_empty() {
+                places.remove(&place);
+            }
+            let emptied = places.is_empty();
             let namespace = self.order.remove(index)?;
-            match waiting.is_empty() {
-                true => self.waiting.remove(&namespace).map(|_| ()),
-                false => {
-                    self.order.push_back(namespace);
-                    None
-                }
-            };
-            return next;
+            if emptied {
+                self.waiting.remove(&namespace);
+            } else {
+                self.order.push_back(namespace.clone());
+            }
+            return Some(Waiting { id: (namespace, name), place, ticket });
         }
         None
     }
@@ -150,67 +219,92 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn request(namespace: &str, place: &str, changed: bool) -> Request {
-        Request { namespace: namespace.into(), place: place.into(), changed }
+    fn request(namespace: &str, name: usize, place: &str, changed: bool) -> Request {
+        Request { namespace: namespace.into(), name: name.to_string(), place: place.into(), changed }
     }
 
-    /// The order in which these are served, one after the other, once what runs has ended.
-    async fn order(turns: &Turns, running: Turn, requests: Vec<Request>) -> Vec<Request> {
-        let served = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = Vec::new();
-        for request in requests {
-            let (turns, served) = (turns.clone(), Arc::clone(&served));
-            tasks.push(tokio::spawn(async move {
-                let turn = turns.take(request.clone()).await;
-                served.lock().unwrap().push(request);
+    /// A row that tells who was woken.
+    struct Row {
+        turns: Turns,
+        woken: Arc<Mutex<VecDeque<Request>>>,
+    }
+
+    impl Row {
+        fn new(total: u16) -> Self {
+            Self { turns: Turns::new(total), woken: Arc::default() }
+        }
+
+        fn take(&self, request: Request) -> Option<Turn> {
+            let (woken, who) = (Arc::clone(&self.woken), request.clone());
+            self.turns.take(request, move || woken.lock().unwrap().push_back(who))
+        }
+
+        fn woken(&self) -> Option<Request> {
+            self.woken.lock().unwrap().pop_front()
+        }
+
+        /// The order in which these are served, one after the other, once what runs has ended.
+        fn order(&self, running: Turn, requests: Vec<Request>) -> Vec<Request> {
+            for request in requests {
+                assert!(self.take(request).is_none());
+            }
+            drop(running);
+            let mut served = Vec::new();
+            while let Some(request) = self.woken() {
+                let turn = self.turns.given(&request.namespace, &request.name).expect("it was woken for it");
+                served.push(request);
                 drop(turn);
-            }));
-            tokio::task::yield_now().await;
+            }
+            served
         }
-        drop(running);
-        for task in tasks {
-            task.await.unwrap();
-        }
-        Arc::into_inner(served).unwrap().into_inner().unwrap()
     }
 
-    #[tokio::test]
-    async fn a_namespace_with_many_does_not_starve_one_with_few() {
-        let turns = Turns::new(1);
-        let running = turns.take(request("x", "p", true)).await;
-        let mut requests = vec![request("many", "p", true); 100];
-        requests.push(request("few", "p", true));
-        let served = order(&turns, running, requests).await;
+    #[test]
+    fn a_namespace_with_many_does_not_starve_one_with_few() {
+        let row = Row::new(1);
+        let running = row.take(request("x", 0, "p", true)).unwrap();
+        let mut requests: Vec<Request> = (0..100).map(|n| request("many", n, "p", true)).collect();
+        requests.push(request("few", 0, "p", true));
+        let served = row.order(running, requests);
         assert_eq!(served.len(), 101);
         assert!(served.iter().position(|r| r.namespace == "few").unwrap() <= 2);
     }
 
-    #[tokio::test]
-    async fn what_changed_goes_first_and_looks_are_not_starved() {
-        let turns = Turns::new(1);
-        let running = turns.take(request("x", "p", true)).await;
-        let mut requests = vec![request("a", "p", false); 20];
-        requests.extend(vec![request("b", "p", true); 20]);
-        let served = order(&turns, running, requests).await;
+    #[test]
+    fn what_changed_goes_first_and_looks_are_not_starved() {
+        let row = Row::new(1);
+        let running = row.take(request("x", 0, "p", true)).unwrap();
+        let mut requests: Vec<Request> = (0..20).map(|n| request("a", n, "p", false)).collect();
+        requests.extend((0..20).map(|n| request("b", n, "p", true)));
+        let served = row.order(running, requests);
         let looks = served[..20].iter().filter(|r| !r.changed).count();
         assert!((1..=3).contains(&looks), "{looks}");
     }
 
-    #[tokio::test]
-    async fn an_account_that_is_slow_leaves_turns_to_others() {
-        let turns = Turns::new(4);
-        let mut slow = Vec::new();
-        for _ in 0..3 {
-            slow.push(turns.take(request("a", "slow", true)).await);
-        }
-        let waiting = tokio::spawn({
-            let turns = turns.clone();
-            async move { turns.take(request("a", "slow", true)).await }
-        });
-        tokio::task::yield_now().await;
-        let other = turns.take(request("a", "other", false)).await;
-        assert!(!waiting.is_finished());
+    #[test]
+    fn an_account_that_is_slow_leaves_turns_to_others() {
+        let row = Row::new(4);
+        let mut slow: Vec<Turn> = (0..3).map(|n| row.take(request("a", n, "slow", true)).unwrap()).collect();
+        assert!(row.take(request("a", 3, "slow", true)).is_none());
+        let other = row.take(request("a", 4, "other", false)).unwrap();
+        assert!(row.woken().is_none());
         drop((slow.pop(), other));
-        waiting.await.unwrap();
+        assert_eq!(row.woken().unwrap().name, "3");
+    }
+
+    #[test]
+    fn who_asks_again_keeps_one_place_the_better_one_and_who_is_gone_gives_its_turn_back() {
+        let row = Row::new(1);
+        let running = row.take(request("x", 0, "p", true)).unwrap();
+        assert!(row.take(request("a", 1, "p", false)).is_none());
+        assert!(row.take(request("a", 2, "p", true)).is_none());
+        assert!(row.take(request("a", 1, "p", true)).is_none());
+        assert!(row.take(request("a", 1, "p", false)).is_none());
+        drop(running);
+        assert_eq!(row.woken().unwrap().name, "2");
+        row.turns.forget("a", "2");
+        assert_eq!(row.woken().unwrap(), request("a", 1, "p", true));
+        drop(row.turns.given("a", "1").unwrap());
+        assert!(row.woken().is_none() && row.take(request("a", 1, "p", false)).is_some());
     }
 }

@@ -57,6 +57,7 @@ pub fn request(context: &Context, object: &RepoFanout) -> Request {
         });
     Request {
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
         place: placed.or_else(|| object.spec.class_name.clone()).unwrap_or_default(),
         changed,
     }
