@@ -79,6 +79,10 @@ pub struct IamPolicy {
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
+    /// Adds what `destination.prune` takes: to read source artifacts, and to keep them from expiring.
+    #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
+    pub allow_prune: bool,
+
     /// ARN of a role in another account that a RepoFanoutClass names; may be repeated. That role needs the policy of its account.
     #[arg(long = "assume-role")]
     pub assume_roles: Vec<String>,
@@ -113,6 +117,10 @@ pub struct Shared {
     /// An ARN pattern (`*`, `?`) of existing AWS resources that objects may refer to; may be repeated.
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
+
+    /// Lets objects have files deleted that are no longer in the repository (`destination.prune`).
+    #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
+    pub allow_prune: bool,
 
     /// The AWS region of objects that name none. The SDK's own default if left out.
     #[arg(long, env = "REPOFANOUT_REGION")]

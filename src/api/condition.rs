@@ -13,6 +13,12 @@ pub enum ConditionType {
     Delivered,
     /// Somebody changed something behind the operator's back, and `drift: Detect` leaves it so.
     Drifted,
+    /// Where `destination.prune` is set: what earlier deliveries left behind is deleted.
+    Pruned,
+    /// Where `notifications.announce` is set: the last delivery was announced in our own words.
+    Announced,
+    /// Where `notifications.subscribers` is set: all of them get what is published.
+    Subscribed,
     /// Of a class: the account's quotas leave room for more fan-outs.
     QuotaAvailable,
     /// kstatus: something is still to happen before the object is as it should be.
@@ -30,6 +36,9 @@ impl ConditionType {
             Self::Provisioned => "Provisioned",
             Self::Delivered => "Delivered",
             Self::Drifted => "Drifted",
+            Self::Pruned => "Pruned",
+            Self::Announced => "Announced",
+            Self::Subscribed => "Subscribed",
             Self::QuotaAvailable => "QuotaAvailable",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
@@ -76,6 +85,28 @@ reasons! {
     DriftDetected,
     /// AWS is as the spec says.
     NoDrift,
+    /// Files that are no longer in the repository were deleted.
+    Pruned,
+    /// Every file that a delivery put there is in the repository.
+    NothingToPrune,
+    /// Files that are no longer in the repository would be deleted, were it not for `DryRun` or `--read-only`.
+    PruneDryRun,
+    /// More files would be deleted than `destination.pruneLimit` lets go at once.
+    PruneLimited,
+    /// It cannot be proved any more that a delivery put them there.
+    PruneUnproven,
+    /// What is no longer in the repository could not be found, or not be deleted.
+    PruneFailed,
+    /// The last delivery was announced in our own words.
+    Announced,
+    /// The last delivery could not be announced.
+    AnnounceFailed,
+    /// All subscribers get what is published.
+    Subscribed,
+    /// A subscriber has to confirm.
+    SubscriptionPending,
+    /// A subscription could not be made, changed or ended.
+    SubscribeFailed,
     /// `suspend` is set: AWS is not looked at.
     Suspended,
     /// Another, older object copies to the same keys.

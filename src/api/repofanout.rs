@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::status::RepoFanoutStatus;
 
@@ -204,6 +206,31 @@ pub struct DestinationSpec {
     #[x_kube(validation = Rule::new("!self.contains('..') && self.split('/').all(s, s != '.')")
         .message("prefix: write parts of letters, digits, _ . and - with single slashes between them, without '..'"))]
     pub prefix: Option<String>,
+
+    /// Whether files that are no longer in the repository are deleted after a succeeded execution: `Off` (the default), `DryRun`, which
+    /// only tells, or `On`. Only what a delivery put there goes, and only where the operator runs with `--allow-prune`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Off", "DryRun", "On"]))]
+    pub prune: Option<String>,
+
+    /// How much pruning may delete after one execution; more is left, and told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_limit: Option<PruneLimitSpec>,
+}
+
+/// How much pruning may delete after one execution. Ten keys may always go.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneLimitSpec {
+    /// Share of the keys that deliveries put there. 50 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: Option<i32>,
+
+    /// Number of keys. 10,000 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub objects: Option<i32>,
 }
 
 /// Where CodePipeline keeps its artifacts: one of `bucketName` (made, configured and owned by the object) or `existingBucket`.
@@ -289,6 +316,65 @@ pub struct NotificationsSpec {
     #[serde(default, rename = "existingTopicARN", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$"))]
     pub existing_topic_arn: Option<String>,
+
+    /// Whether each delivery is announced in the operator's own words, too, beside AWS's notification: repository, branch, commit, bucket,
+    /// prefix and, where the operator runs with `--allow-prune`, the keys that changed. At least once, in order. `false` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announce: Option<bool>,
+
+    /// Who subscribes to the object's own topic. Who is taken out of the list is unsubscribed; subscriptions that others made are left
+    /// alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map"),
+        extend("x-kubernetes-list-map-keys" = ["protocol", "endpoint"])
+    )]
+    pub subscribers: Option<Vec<SubscriberSpec>>,
+}
+
+/// One subscriber of the object's own topic.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.protocol != 'sqs' && self.protocol != 'lambda' || self.endpoint.startsWith('arn:')")
+        .message("subscribers: write the ARN of the queue or function as endpoint"),
+    validation = Rule::new("self.protocol != 'https' || self.endpoint.startsWith('https://')")
+        .message("subscribers: write a URL that begins with https:// as endpoint"),
+    validation = Rule::new("!self.protocol.startsWith('email') || self.endpoint.contains('@')")
+        .message("subscribers: write a mail address as endpoint"),
+    validation = Rule::new("!(has(self.rawMessageDelivery) && self.rawMessageDelivery) || self.protocol == 'sqs' || self.protocol == 'https'")
+        .message("subscribers: rawMessageDelivery is for sqs and https; leave it out")
+)]
+pub struct SubscriberSpec {
+    /// How it is reached, in SNS's words.
+    #[schemars(extend("enum" = ["sqs", "lambda", "https", "email", "email-json"]))]
+    pub protocol: String,
+
+    /// ARN of the queue or function, URL, or mail address.
+    #[schemars(length(min = 3, max = 2048))]
+    pub endpoint: String,
+
+    /// Which messages it gets, as SNS has it. All if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "filter_policy")]
+    pub filter_policy: Option<Value>,
+
+    /// What the filter looks at. The attributes, which only the operator's own announcements have, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["MessageAttributes", "MessageBody"]))]
+    pub filter_policy_scope: Option<String>,
+
+    /// Whether it gets a message without SNS's envelope. `false` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_message_delivery: Option<bool>,
+}
+
+fn filter_policy(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "Which messages it gets, as SNS has it. All if left out.",
+        "type": "object", "maxProperties": 32, "x-kubernetes-preserve-unknown-fields": true,
+    })
 }
 
 /// What becomes of the resources when the object is deleted: each `Delete` or `Retain`.

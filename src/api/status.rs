@@ -49,6 +49,19 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered: Option<DeliveredStatus>,
 
+    /// What pruning did after the last execution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<PrunedStatus>,
+
+    /// The last execution that was announced in our own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced: Option<AnnouncedStatus>,
+
+    /// Who subscribes to the own topic because the spec says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub subscriptions: Vec<SubscriptionStatus>,
+
     /// ARN of the topic that successes are announced on.
     #[serde(rename = "topicARN", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -243,4 +256,65 @@ pub struct DeliveredStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub at: Option<Timestamp>,
+}
+
+/// What pruning did after an execution.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunedStatus {
+    /// The execution whose files were compared with those in the bucket.
+    #[schemars(length(max = 64))]
+    pub execution: String,
+    /// The generation of the spec that said how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec_generation: Option<i64>,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub at: Option<Timestamp>,
+    /// How many keys were deleted.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub deleted: i32,
+    /// How many keys are no longer in the repository and were left, for `DryRun` or for the limit.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub left: i32,
+    /// Whether the next execution began meanwhile; what it misses then is delivered once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlapped: Option<bool>,
+    /// When the execution's artifact was last kept from expiring: it proves what the delivery put there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub artifact_kept_at: Option<Timestamp>,
+}
+
+/// An execution that was announced in our own words.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AnnouncedStatus {
+    /// CodePipeline's execution id.
+    #[schemars(length(max = 64))]
+    pub execution: String,
+    /// When it started; what started later is announced next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub started_at: Option<Timestamp>,
+}
+
+/// A subscription of the own topic.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionStatus {
+    /// SNS's word.
+    #[schemars(length(max = 16))]
+    pub protocol: String,
+    /// ARN, URL or address.
+    #[schemars(length(max = 2048))]
+    pub endpoint: String,
+    /// ARN of the subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub arn: Option<String>,
+    /// `PENDING` until its owner confirms it, then `CONFIRMED`; `EXPIRED` if that was not in time, or is taken back.
+    #[schemars(length(max = 16))]
+    pub status: String,
 }

@@ -10,6 +10,7 @@ use aws_sdk_s3::types::{
 };
 
 use super::error::classify;
+use super::object::not_deleted;
 use super::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{self, Buckets, Class, Result};
 use crate::model::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
@@ -173,26 +174,15 @@ impl Buckets for Clients {
             if objects.is_empty() {
                 return Ok((deleted, false));
             }
-            let count = objects.len() as u64;
+            let count = objects.len();
             let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(unbuildable(CALL))?;
             let delete =
                 self.s3.delete_objects().bucket(name).expected_bucket_owner(&self.account).delete(delete).send();
             let answer = self.call(CALL, delete).await?;
-            // An answer of 200 may carry errors of single keys.
             if let Some(first) = answer.errors().first() {
-                return Err(cloud::Error {
-                    class: if first.code() == Some("AccessDenied") { Class::Denied } else { Class::Transient },
-                    call: CALL,
-                    code: first.code().map(str::to_owned),
-                    message: format!(
-                        "{} of {count} keys were not deleted, such as {}",
-                        answer.errors().len(),
-                        first.key().unwrap_or("?")
-                    ),
-                    request_id: None,
-                });
+                return Err(not_deleted(CALL, answer.errors().len(), count, first));
             }
-            deleted += count;
+            deleted += count as u64;
             if page.is_truncated() != Some(true) {
                 return Ok((deleted, false));
             }

@@ -24,6 +24,7 @@ mod event_rule;
 mod limit;
 mod lists;
 mod notification_rule;
+mod object;
 mod permissions;
 mod pipeline;
 mod queue;
@@ -220,6 +221,7 @@ impl Aws {
         });
         Cloud {
             buckets: clients.clone(),
+            objects: clients.clone(),
             connections: clients.clone(),
             roles: clients.clone(),
             topics: clients.clone(),

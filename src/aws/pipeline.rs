@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_codepipeline::types::{
-    ActionCategory, ActionDeclaration, ActionExecutionFilter, ActionExecutionStatus, ActionOwner, ActionTypeId,
-    ArtifactStore, ArtifactStoreType, EncryptionKey, EncryptionKeyType, ExecutionMode, InputArtifact, OutputArtifact,
-    PipelineDeclaration, PipelineExecutionSummary, PipelineType, StageDeclaration, Tag,
+    ActionCategory, ActionDeclaration, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus,
+    ActionOwner, ActionTypeId, ArtifactStore, ArtifactStoreType, EncryptionKey, EncryptionKeyType, ExecutionMode,
+    InputArtifact, OutputArtifact, PipelineDeclaration, PipelineExecutionSummary, PipelineType, StageDeclaration, Tag,
 };
 use aws_smithy_types::error::operation::BuildError;
+use jiff::Timestamp;
 
 use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
 use crate::cloud::{Pipelines, Result};
@@ -112,10 +113,7 @@ impl Pipelines for Clients {
     }
 
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>> {
-        let filter = ActionExecutionFilter::builder().pipeline_execution_id(execution).build();
-        let list = self.codepipeline.list_action_executions().pipeline_name(name).filter(filter).send();
-        let answer = found(self.call("codepipeline:ListActionExecutions", list).await)?;
-        let details = answer.and_then(|a| a.action_execution_details).unwrap_or_default();
+        let details = self.actions(name, execution).await?;
         let failed = details.iter().find(|d| d.status() == Some(&ActionExecutionStatus::Failed));
         Ok(failed.map(|detail| {
             let result = detail.output().and_then(|o| o.execution_result());
@@ -129,9 +127,41 @@ impl Pipelines for Clients {
         }))
     }
 
+    async fn history(&self, name: &str, since: Timestamp) -> Result<Vec<Execution>> {
+        let mut all = Vec::new();
+        let mut next = None;
+        loop {
+            let list = self.codepipeline.list_pipeline_executions().pipeline_name(name).max_results(100);
+            let answer = self.call("codepipeline:ListPipelineExecutions", list.set_next_token(next).send()).await;
+            let Some(page) = found(answer)? else { return Ok(all) };
+            all.extend(page.pipeline_execution_summaries().iter().map(read_execution));
+            next = page.next_token;
+            if next.is_none() || all.last().is_some_and(|oldest: &Execution| oldest.updated_at < since) {
+                all.retain(|e| e.updated_at >= since);
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn artifact(&self, name: &str, execution: &str) -> Result<Option<(String, String)>> {
+        let details = self.actions(name, execution).await?;
+        let artifacts = details.iter().flat_map(|d| d.output().map(|o| o.output_artifacts()).unwrap_or_default());
+        let mut places = artifacts.filter_map(|artifact| artifact.s3_location());
+        Ok(places.find_map(|place| Some((place.bucket()?.to_owned(), place.key()?.to_owned()))))
+    }
+
     async fn start(&self, name: &str, token: &str) -> Result<()> {
         let start = self.codepipeline.start_pipeline_execution().name(name).client_request_token(token).send();
         self.call("codepipeline:StartPipelineExecution", start).await.map(|_| ())
+    }
+}
+
+impl Clients {
+    async fn actions(&self, name: &str, execution: &str) -> Result<Vec<ActionExecutionDetail>> {
+        let filter = ActionExecutionFilter::builder().pipeline_execution_id(execution).build();
+        let list = self.codepipeline.list_action_executions().pipeline_name(name).filter(filter).send();
+        let answer = found(self.call("codepipeline:ListActionExecutions", list).await)?;
+        Ok(answer.and_then(|a| a.action_execution_details).unwrap_or_default())
     }
 }
 

@@ -1,15 +1,19 @@
 //! SNS topics.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use aws_sdk_sns::types::Tag;
+use aws_sdk_sns::types::{MessageAttributeValue, Tag};
 use serde_json::Value;
 
-use super::{Clients, found, gone, json};
+use super::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Result, Topics};
+use crate::model::announcement::Announcement;
 use crate::model::desired::Topic;
 use crate::model::observed::ObservedTopic;
 use crate::model::owner::Tags;
 use crate::model::policy;
+use crate::model::subscriber::{Subscriber, Subscription};
 use crate::plan::delta::{Delta, Field};
 
 #[async_trait]
@@ -80,5 +84,57 @@ impl Topics for Clients {
 
     async fn delete(&self, arn: &str) -> Result<()> {
         gone(self.call("sns:DeleteTopic", self.sns.delete_topic().topic_arn(arn).send()).await)
+    }
+
+    async fn subscriptions(&self, arn: &str) -> Result<Vec<Subscription>> {
+        let pages = self.sns.list_subscriptions_by_topic().topic_arn(arn).into_paginator().send();
+        let pages = self.pages("sns:ListSubscriptionsByTopic", pages).await?;
+        let all = pages.iter().flat_map(|page| page.subscriptions()).map(|s| Subscription {
+            arn: s.subscription_arn().filter(|arn| arn.starts_with("arn:")).map(str::to_owned),
+            protocol: s.protocol().unwrap_or_default().to_owned(),
+            endpoint: s.endpoint().unwrap_or_default().to_owned(),
+        });
+        Ok(all.collect())
+    }
+
+    async fn subscribe(&self, arn: &str, subscriber: &Subscriber) -> Result<Option<String>> {
+        let mut subscribe = self.sns.subscribe().topic_arn(arn).return_subscription_arn(true);
+        subscribe = subscribe.protocol(&subscriber.protocol).endpoint(&subscriber.endpoint);
+        for (name, value) in subscriber.differs(&BTreeMap::new()) {
+            subscribe = subscribe.attributes(name, value);
+        }
+        let answer = self.call("sns:Subscribe", subscribe.send()).await?;
+        Ok(answer.subscription_arn.filter(|arn| arn.starts_with("arn:")))
+    }
+
+    async fn subscription(&self, subscription: &str) -> Result<BTreeMap<String, String>> {
+        let get = self.sns.get_subscription_attributes().subscription_arn(subscription).send();
+        let answer = found(self.call("sns:GetSubscriptionAttributes", get).await)?;
+        Ok(answer.and_then(|a| a.attributes).unwrap_or_default().into_iter().collect())
+    }
+
+    async fn configure(&self, subscription: &str, attributes: &BTreeMap<&'static str, String>) -> Result<()> {
+        for (name, value) in attributes {
+            let set = self.sns.set_subscription_attributes().subscription_arn(subscription);
+            let set = set.attribute_name(*name).attribute_value(value).send();
+            self.call("sns:SetSubscriptionAttributes", set).await?;
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, subscription: &str) -> Result<()> {
+        let end = self.sns.unsubscribe().subscription_arn(subscription).send();
+        gone(self.call("sns:Unsubscribe", end).await)
+    }
+
+    async fn publish(&self, arn: &str, announcement: &Announcement) -> Result<()> {
+        const CALL: &str = "sns:Publish";
+        let text = serde_json::to_string(announcement).expect("an announcement is JSON");
+        let mut publish = self.sns.publish().topic_arn(arn).message(text);
+        for (name, value) in announcement.attributes() {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+            publish = publish.message_attributes(name, value.map_err(unbuildable(CALL))?);
+        }
+        self.call(CALL, publish.send()).await.map(|_| ())
     }
 }

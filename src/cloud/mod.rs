@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
+use crate::model::announcement::Announcement;
 use crate::model::execution::{Execution, Failure, Target};
 use crate::model::observed::{
     BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline, ObservedQueue, ObservedRole,
     ObservedRule, ObservedTopic, RuleTarget,
 };
 use crate::model::owner::Tags;
+use crate::model::prune::{Entries, Object};
+use crate::model::subscriber::{Subscriber, Subscription};
 use crate::model::{AssumeRole, desired};
 use crate::plan::delta::Delta;
 
@@ -74,6 +78,19 @@ pub trait Buckets: Send + Sync {
     async fn delete(&self, name: &str) -> Result<()>;
 }
 
+/// What lies in buckets.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// All objects under the prefix.
+    async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Object>>;
+    /// Deletes up to 1,000 of them as long as they have these ETags; tells how many it were.
+    async fn delete(&self, bucket: &str, objects: &[Object]) -> Result<usize>;
+    /// The files of a zip; nothing if it is not there.
+    async fn entries(&self, bucket: &str, key: &str) -> Result<Option<Entries>>;
+    /// Has an object's age count from now on; answers whether it is there.
+    async fn refresh(&self, bucket: &str, key: &str) -> Result<bool>;
+}
+
 /// Connections to repository providers.
 #[async_trait]
 pub trait Connections: Send + Sync {
@@ -125,6 +142,18 @@ pub trait Topics: Send + Sync {
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, arn: &str) -> Result<()>;
+    /// Its subscriptions, everybody's.
+    async fn subscriptions(&self, arn: &str) -> Result<Vec<Subscription>>;
+    /// Subscribes; tells the subscription's ARN, if it has one before it is confirmed.
+    async fn subscribe(&self, arn: &str, subscriber: &Subscriber) -> Result<Option<String>>;
+    /// The attributes of a subscription.
+    async fn subscription(&self, subscription: &str) -> Result<BTreeMap<String, String>>;
+    /// Writes attributes of a subscription.
+    async fn configure(&self, subscription: &str, attributes: &BTreeMap<&'static str, String>) -> Result<()>;
+    /// Ends a subscription; one that is not there is fine.
+    async fn unsubscribe(&self, subscription: &str) -> Result<()>;
+    /// Publishes an announcement on it.
+    async fn publish(&self, arn: &str, announcement: &Announcement) -> Result<()>;
 }
 
 /// CodePipeline pipelines and their executions.
@@ -146,6 +175,10 @@ pub trait Pipelines: Send + Sync {
     async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>>;
     /// Why the execution failed.
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>>;
+    /// The executions that ended at that time or later, newest first; nothing if there is no pipeline.
+    async fn history(&self, name: &str, since: Timestamp) -> Result<Vec<Execution>>;
+    /// Bucket and key of the artifact that the execution's source left.
+    async fn artifact(&self, name: &str, execution: &str) -> Result<Option<(String, String)>>;
     /// Starts an execution, once for the same token.
     async fn start(&self, name: &str, token: &str) -> Result<()>;
     /// All pipelines of account and region, everybody's, by name; the list is at most that old.
@@ -227,6 +260,8 @@ pub trait EventRules: Send + Sync {
 pub struct Cloud {
     /// S3 buckets.
     pub buckets: Arc<dyn Buckets>,
+    /// S3 objects.
+    pub objects: Arc<dyn Objects>,
     /// Connections.
     pub connections: Arc<dyn Connections>,
     /// IAM roles.

@@ -213,6 +213,7 @@ async fn amazon(report: &mut Report, check: &Check) {
         region: aws.home().to_owned(),
         name_prefix: check.shared.name_prefix.clone(),
         allow_existing: check.shared.allow_existing.clone(),
+        allow_prune: check.shared.allow_prune,
         boundaries: check.shared.permissions_boundary.clone().into_iter().collect(),
         assume_roles: Vec::new(),
     };

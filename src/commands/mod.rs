@@ -48,6 +48,7 @@ fn settings(shared: &Shared, cluster_id: String, aws: &Aws, read_only: bool) -> 
         allow_existing: shared.allow_existing.clone(),
         region: aws.home().to_owned(),
         require_class: shared.require_class,
+        allow_prune: shared.allow_prune,
         read_only,
         permissions_boundary: shared.permissions_boundary.clone(),
         controller: shared.controller_name.clone(),

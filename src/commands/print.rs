@@ -31,9 +31,10 @@ pub fn crds(output: Option<&Path>) -> Result<(), String> {
 /// # Errors
 /// A document is asked for alone that is not there.
 pub fn iam_policy(policy: IamPolicy) -> Result<(), String> {
-    let IamPolicy { account, region, partition, name_prefix, allow_existing, assume_roles, .. } = policy;
+    let IamPolicy { account, region, partition, name_prefix, allow_existing, allow_prune, assume_roles, .. } = policy;
     let boundaries = policy.permissions_boundaries;
-    let scope = Scope { partition, account, region, name_prefix, allow_existing, assume_roles, boundaries };
+    let scope =
+        Scope { partition, account, region, name_prefix, allow_existing, allow_prune, assume_roles, boundaries };
     let mut documents = json!({"operator": permissions::policy(&scope), "boundary": permissions::boundary(&scope)});
     if let Some(principal) = &policy.guard {
         documents["guard"] = permissions::guard(principal);

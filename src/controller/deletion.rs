@@ -127,6 +127,7 @@ pub async fn end_former(
     let owner = fanout::owner(&held.current, &context.settings);
     let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_ref(), &left);
     let connection = left.get(Resource::Connection.as_str()).cloned();
+    ending.subscriptions.clone_from(&present.subscriptions);
     ending.connections.extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
     ending.run().await.map_err(Held::Cloud)
 }
@@ -164,6 +165,7 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
         ),
         topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).or_else(|| Some(names.topic_arn.clone())),
         connections: vec![(names.base.clone(), recorded(Resource::Connection))],
+        subscriptions: status.subscriptions.clone(),
         copied: copied(context, held),
         pipeline: Some((names.base.clone(), names.pipeline_arn)),
         role: Some(names.base),

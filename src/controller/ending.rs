@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::observe;
 use super::record::Resources;
 use crate::api::repofanout::DeletionSpec;
+use crate::api::status::SubscriptionStatus;
 use crate::cloud::{Cloud, Error};
 use crate::model::Resource;
 use crate::model::arn;
@@ -12,6 +13,7 @@ use crate::model::desired::{Connection, ConnectionUse, NotificationRule};
 use crate::model::observed::{BucketView, ConnectionState};
 use crate::model::owner::{Owner, RETAINED_AT, Tags};
 use crate::model::retention::Retention;
+use crate::model::subscriber::Subscription;
 
 /// What came of it.
 pub enum Outcome {
@@ -37,6 +39,8 @@ pub struct Ending {
     pub role: Option<String>,
     /// ARN of the topic.
     pub topic: Option<String>,
+    /// The subscriptions that the object made.
+    pub subscriptions: Vec<SubscriptionStatus>,
     /// ARN of the event rule.
     pub event_rule: Option<String>,
     /// Names of queues.
@@ -66,6 +70,7 @@ impl Ending {
             rule: recorded(Resource::NotificationRule),
             role: last(Resource::Role),
             topic: recorded(Resource::Topic),
+            subscriptions: Vec::new(),
             event_rule: recorded(Resource::EventRule),
             queues: [last(Resource::Queue), last(Resource::DeadLetterQueue)].into_iter().flatten().collect(),
             artifacts: last(Resource::Artifacts),
@@ -164,7 +169,20 @@ impl Ending {
         let Some(topic) = self.cloud.topics.observe(arn, true).await?.filter(|topic| self.owns(&topic.tags)) else {
             return Ok(());
         };
-        if self.retention.keeps_topic(&topic.tags, topic.subscriptions > 0) {
+        // Our own subscribers keep no topic; one that waits for its owner has no ARN, and ends by itself.
+        let mut others = topic.subscriptions > 0;
+        if others && !self.subscriptions.is_empty() {
+            let ours = |s: &Subscription| {
+                self.subscriptions.iter().any(|own| own.protocol == s.protocol && own.endpoint == s.endpoint)
+            };
+            let (ours, theirs): (Vec<_>, Vec<_>) =
+                self.cloud.topics.subscriptions(arn).await?.into_iter().partition(ours);
+            others = !theirs.is_empty();
+            for subscription in ours.iter().filter_map(|s| s.arn.as_ref()) {
+                self.cloud.topics.unsubscribe(subscription).await?;
+            }
+        }
+        if self.retention.keeps_topic(&topic.tags, others) {
             self.cloud.topics.tag(arn, retained).await?;
             kept.push(arn.clone());
             return Ok(());

@@ -7,10 +7,13 @@ use super::class::Overridable;
 use super::owner::{Owner, Tags};
 use super::placement::Placement;
 use super::prefix::Parts;
+use super::prune::{Limit, Prune};
+use super::subscriber::Subscriber;
 use super::terms::Terms;
 use super::{AssumeRole, Refusal, Resource, Settings};
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
+use crate::api::repofanout::{PruneLimitSpec, SubscriberSpec};
 
 /// A `RepoFanout` that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +48,8 @@ pub struct Fanout {
     pub destination: Source,
     /// Prefix of every key, without a slash at either end.
     pub prefix: String,
+    /// Whether and how files go that are no longer in the repository.
+    pub prune: Option<Prune>,
     /// Its artifacts bucket.
     pub artifacts: Source,
     /// Days that own artifacts are kept.
@@ -59,6 +64,10 @@ pub struct Fanout {
     pub events: BTreeSet<String>,
     /// `BASIC` or `FULL`.
     pub detail: String,
+    /// Who subscribes to its own topic.
+    pub subscribers: Vec<Subscriber>,
+    /// Whether deliveries are announced in our own words.
+    pub announce: bool,
     /// Its topic.
     pub topic: Source,
     /// How often it is looked at in full.
@@ -178,6 +187,7 @@ impl Fanout {
             kms_key: class.and_then(|c| c.kms_key.clone()),
             shared_role: None,
             connection: terms.connection(spec)?,
+            prune: prune(settings, destination.prune.as_deref(), destination.prune_limit.unwrap_or_default())?,
             prefix: terms.prefix(&parts, destination.prefix, &source)?,
             destination: source,
             artifacts: terms.bucket(
@@ -201,6 +211,8 @@ impl Fanout {
                 notifications.detail.unwrap_or_else(|| "BASIC".into()),
                 &["BASIC", "FULL"],
             )?,
+            subscribers: notifications.subscribers.unwrap_or_default().into_iter().map(subscriber).collect(),
+            announce: notifications.announce.unwrap_or(false),
             topic: terms.topic(notifications.topic_name, notifications.existing_topic_arn)?,
             interval: interval(spec.interval.as_deref())?,
             tags: terms.tags(spec),
@@ -213,6 +225,9 @@ impl Fanout {
             owner,
         };
         let shares = |source: &Source| matches!(source, Source::Shared(_));
+        if let Some(class) = class.filter(|_| shares(&fanout.artifacts)) {
+            fanout.retention_days = class.retention_days;
+        }
         if shares(&fanout.artifacts)
             && shares(&fanout.destination)
             && matches!(fanout.connection, ConnectionSource::Shared(_))
@@ -251,6 +266,12 @@ impl Fanout {
         {
             return Err(invalid(
                 "destination and artifacts name the same bucket: artifacts would lie among the copied files; name two",
+            ));
+        }
+        if !self.subscribers.is_empty() && !matches!(self.topic, Source::Own(_)) {
+            return Err(invalid(
+                "notifications.subscribers: the topic is not the object's own, and its subscriptions are not the object's to make; subscribe to \
+                 it where it belongs, or have a topic of one's own",
             ));
         }
         if self.prefix.split('/').any(|part| part == "." || part == "..") {
@@ -295,6 +316,35 @@ pub fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refu
         "{field}: this version of the operator does not know '{value}'; write one of {}",
         values.join(", ")
     )))
+}
+
+fn subscriber(spec: SubscriberSpec) -> Subscriber {
+    Subscriber {
+        protocol: spec.protocol,
+        endpoint: spec.endpoint,
+        filter_policy: spec.filter_policy,
+        filter_scope: spec.filter_policy_scope.unwrap_or_else(|| "MessageAttributes".into()),
+        raw: spec.raw_message_delivery.unwrap_or(false),
+    }
+}
+
+fn prune(settings: &Settings, mode: Option<&str>, limit: PruneLimitSpec) -> Result<Option<Prune>, Refusal> {
+    let mode = known("destination.prune", mode.unwrap_or("Off").to_owned(), &["Off", "DryRun", "On"])?;
+    if mode == "Off" {
+        return Ok(None);
+    }
+    if !settings.allow_prune {
+        return Err(Refusal::new(
+            Reason::NotAllowed,
+            format!(
+                "destination.prune: {mode} has the operator delete files, and it does not run with --allow-prune (operator.allowPrune in the \
+                 chart); have it run so, with the policy that `repofanout iam-policy --allow-prune` prints, or leave prune out"
+            ),
+        ));
+    }
+    let number = |given: Option<i32>, default: i32| given.unwrap_or(default).unsigned_abs();
+    let limit = Limit { percent: number(limit.percent, 50), objects: number(limit.objects, 10_000) as usize };
+    Ok(Some(Prune { dry_run: mode == "DryRun", limit }))
 }
 
 fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {

@@ -1,6 +1,7 @@
 //! What the custom resources mean: validated spec, placement, names, policy
 //! documents, desired and observed resources. Pure: no client, no clock.
 
+pub mod announcement;
 pub mod arn;
 pub mod class;
 pub mod desired;
@@ -13,7 +14,9 @@ pub mod permissions;
 pub mod placement;
 pub mod policy;
 pub mod prefix;
+pub mod prune;
 pub mod retention;
+pub mod subscriber;
 pub mod terms;
 
 use std::collections::BTreeMap;
@@ -40,6 +43,8 @@ pub struct Settings {
     pub require_class: bool,
     /// Name of the IAM policy that bounds the roles of those that name no boundary themselves; each account has its own.
     pub permissions_boundary: Option<String>,
+    /// Whether objects may have files deleted that are no longer in the repository.
+    pub allow_prune: bool,
     /// Whether nothing may be written to AWS.
     pub read_only: bool,
     /// Which classes are ours: their `spec.controller`.
@@ -60,6 +65,7 @@ impl Settings {
             region: "eu-west-1".into(),
             require_class: false,
             permissions_boundary: None,
+            allow_prune: false,
             read_only: false,
             controller: "repofanout".into(),
             classless: true,

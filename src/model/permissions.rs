@@ -18,6 +18,8 @@ pub struct Scope {
     pub name_prefix: String,
     /// ARN patterns of existing things that objects may refer to.
     pub allow_existing: Vec<String>,
+    /// Whether files may be pruned.
+    pub allow_prune: bool,
     /// Names, or ARNs, of the policies that bound the roles that the operator makes.
     pub boundaries: Vec<String>,
     /// ARNs of the roles by which classes reach other accounts.
@@ -109,8 +111,9 @@ pub fn policy(scope: &Scope) -> Value {
             "Sid": "Topics",
             "Effect": "Allow",
             "Action": [
-                "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListTagsForResource",
-                "sns:SetTopicAttributes", "sns:TagResource",
+                "sns:CreateTopic", "sns:DeleteTopic", "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes",
+                "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:Publish", "sns:SetSubscriptionAttributes",
+                "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:Unsubscribe",
             ],
             "Resource": regional("sns", &format!("{name_prefix}*")),
         }),
@@ -168,6 +171,9 @@ pub fn policy(scope: &Scope) -> Value {
         }),
     ];
     statements.extend(existing(scope));
+    if scope.allow_prune {
+        statements.extend(prune(scope));
+    }
     if !scope.assume_roles.is_empty() {
         statements.push(json!({
             "Sid": "Accounts",
@@ -256,6 +262,26 @@ pub fn guard(principal: &str) -> Value {
     }]})
 }
 
+/// What pruning takes beside the deletion of objects: to read what a delivery wrote from its source artifact.
+fn prune(scope: &Scope) -> [Value; 2] {
+    let Scope { partition, account, region, name_prefix, .. } = scope;
+    let ours = format!("arn:{partition}:s3:::{name_prefix}*");
+    let existing = scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some("s3"));
+    // CodePipeline's own folder of a pipeline, and the first ten characters of the artifact's name.
+    let artifacts = |bucket: &String| format!("{bucket}/*/SourceArti/*");
+    let read: Vec<String> = std::iter::once(&ours).chain(existing).map(artifacts).collect();
+    [
+        json!({"Sid": "SourceArtifacts", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": read}),
+        json!({
+            "Sid": "KeysOfSourceArtifacts",
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+            "Resource": format!("arn:{partition}:kms:{region}:{account}:key/*"),
+            "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+        }),
+    ]
+}
+
 /// What looking at existing things takes, on the patterns that the settings allow.
 fn existing(scope: &Scope) -> Vec<Value> {
     let mut statements = Vec::new();
@@ -267,9 +293,10 @@ fn existing(scope: &Scope) -> Vec<Value> {
         statements.push(json!({"Sid": "CopiedFiles", "Effect": "Allow", "Action": actions, "Resource": objects}));
         statements.push(json!({"Sid": "ListCopiedFiles", "Effect": "Allow", "Action": "s3:ListBucketVersions", "Resource": buckets}));
     }
-    for (service, sid, action) in
-        [("s3", "ExistingBuckets", "s3:ListBucket"), ("sns", "ExistingTopics", "sns:GetTopicAttributes")]
-    {
+    for (service, sid, action) in [
+        ("s3", "ExistingBuckets", json!("s3:ListBucket")),
+        ("sns", "ExistingTopics", json!(["sns:GetTopicAttributes", "sns:Publish"])),
+    ] {
         let of = |pattern: &&String| pattern.split(':').nth(2).is_none_or(|s| s == service || s == "*");
         let patterns: Vec<&String> = scope.allow_existing.iter().filter(of).collect();
         if !patterns.is_empty() {

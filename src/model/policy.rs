@@ -92,6 +92,18 @@ pub fn publish(topic: &str, account: &str) -> Value {
     })
 }
 
+/// What the policy of a queue in another account needs, to take what the topic sends.
+/// <https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html>
+pub fn receive(queue: &str, topic: &str) -> Value {
+    json!({
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    })
+}
+
 /// Lets this EventBridge rule, and nothing else, send to the queue.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sqs-permissions>
 pub fn send(queue: &str, rule: &str) -> Value {

@@ -19,6 +19,8 @@ pub enum Cause {
     Unannounced,
     /// The last execution was refused for permissions that were written since.
     PermissionsWritten,
+    /// What pruning deleted after the execution before may be what this one wrote.
+    PrunedInto,
 }
 
 impl Cause {
@@ -31,6 +33,7 @@ impl Cause {
             Self::BucketMadeAnew => "the destination bucket was made anew",
             Self::Unannounced => "the execution before succeeded while there was no notification rule yet",
             Self::PermissionsWritten => "the execution before was refused for permissions that were written since",
+            Self::PrunedInto => "files were pruned while the execution before wrote them",
         }
     }
 }

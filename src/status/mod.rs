@@ -46,6 +46,19 @@ pub struct Look<'a> {
     pub executions: Option<&'a [Execution]>,
     /// Why the newest execution failed.
     pub failure: Option<&'a Failure>,
+    /// What an object may do without.
+    pub optional: &'a [Optional],
+}
+
+/// Something that an object may do without; `Ready` does not depend on it.
+#[derive(Clone, Debug)]
+pub struct Optional {
+    /// Its condition.
+    pub type_: ConditionType,
+    /// Whether the spec asks for it.
+    pub asked: bool,
+    /// What came of it, if anything did.
+    pub told: Option<(Reason, String)>,
 }
 
 /// The status after a pass; what the pass did not look at stays as it was.
@@ -161,6 +174,20 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
     }
     if let Some(Verdict(state, reason, message)) = delivered {
         set(&mut status.conditions, look.generation, ConditionType::Delivered, state, reason, &message);
+    }
+    for Optional { type_, asked, told } in look.optional {
+        if !asked {
+            conditions::remove(&mut status.conditions, type_.as_str());
+            match type_ {
+                ConditionType::Pruned => status.pruned = None,
+                ConditionType::Announced => status.announced = None,
+                _ => {}
+            }
+        } else if let Some((reason, message)) = told {
+            let done =
+                matches!(reason, Reason::Pruned | Reason::NothingToPrune | Reason::Announced | Reason::Subscribed);
+            set(&mut status.conditions, look.generation, *type_, if done { True } else { False }, *reason, message);
+        }
     }
     let Verdict(state, reason, message) = ready_verdict(status, refused);
     set(&mut status.conditions, look.generation, ConditionType::Ready, state, reason, &message);

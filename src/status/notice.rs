@@ -24,25 +24,41 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
         ConditionType::ConnectionAvailable,
         ConditionType::Provisioned,
         ConditionType::Drifted,
+        ConditionType::Pruned,
+        ConditionType::Announced,
+        ConditionType::Subscribed,
         ConditionType::QuotaAvailable,
         ConditionType::Stalled,
     ];
     for type_ in types {
-        // Of drift, what differs is the news.
-        let text = |c: &Condition| if type_ == ConditionType::Drifted { c.message.clone() } else { String::new() };
+        // Of drift and of pruning, what it is about is the news.
+        let detailed = matches!(type_, ConditionType::Drifted | ConditionType::Pruned | ConditionType::Subscribed);
+        let text = |c: &Condition| if detailed { c.message.clone() } else { String::new() };
         let key = |s: &[Condition]| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
         let (was, is) = (key(before), key(after));
         let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
         // Stalled repeats what Provisioned says; one event for both, and as a warning.
         let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
-        let no_news = [Reason::Provisioning, Reason::NoDrift, Reason::QuotaAvailable].map(Reason::as_str);
+        let no_news =
+            [Reason::Provisioning, Reason::NoDrift, Reason::QuotaAvailable, Reason::NothingToPrune, Reason::Announced]
+                .map(Reason::as_str);
         let waits = no_news.contains(&&*condition.reason);
         if repeats || waits {
             continue;
         }
         notices.push(Notice {
             warning: matches!(type_, ConditionType::Stalled | ConditionType::Drifted)
-                || [Reason::ConnectionError, Reason::QuotaLow].map(Reason::as_str).contains(&&*condition.reason),
+                || [
+                    Reason::ConnectionError,
+                    Reason::QuotaLow,
+                    Reason::PruneLimited,
+                    Reason::PruneUnproven,
+                    Reason::PruneFailed,
+                    Reason::AnnounceFailed,
+                    Reason::SubscribeFailed,
+                ]
+                .map(Reason::as_str)
+                .contains(&&*condition.reason),
             reason: condition.reason.clone(),
             note: condition.message.clone(),
         });

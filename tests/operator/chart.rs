@@ -58,7 +58,7 @@ fn by_default_two_restricted_replicas_with_least_rights() {
     assert_eq!(crds.len(), 2);
     for crd in crds {
         assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-        assert_eq!(crd["metadata"]["annotations"]["repofanout.dev/schema"], "1");
+        assert_eq!(crd["metadata"]["annotations"]["repofanout.dev/schema"], "2");
     }
     // Nothing but the CRDs' own words may be read everywhere, and nobody may write secrets or roles.
     let text =
@@ -93,6 +93,7 @@ fn each_option_reaches_its_place() {
     assert_eq!(env(&["--set=operator.allowExisting={a,b}"], "REPOFANOUT_ALLOW_EXISTING"), "a,b");
     assert_eq!(env(&["--set=operator.permissionsBoundary=b"], "REPOFANOUT_PERMISSIONS_BOUNDARY"), "b");
     assert_eq!(env(&["--set=operator.requireClass=true"], "REPOFANOUT_REQUIRE_CLASS"), "true");
+    assert_eq!(env(&["--set=operator.allowPrune=true"], "REPOFANOUT_ALLOW_PRUNE"), "true");
     assert_eq!(env(&["--set=operator.region=eu-west-1"], "REPOFANOUT_REGION"), "eu-west-1");
     assert_eq!(env(&["--set=operator.endpointURL=http://x"], "AWS_ENDPOINT_URL"), "http://x");
     assert_eq!(env(&["--set=operator.s3PathStyle=true"], "REPOFANOUT_S3_PATH_STYLE"), "true");

@@ -2,6 +2,7 @@
 //! One control plane and one set of endpoints for all tests; each test has a
 //! namespace, an AWS account and an operator of its own.
 
+mod announce;
 mod architecture;
 mod bad_input;
 mod before;
@@ -19,11 +20,13 @@ mod outages;
 mod ownership;
 mod permissions;
 mod process;
+mod prune;
 mod quiet;
 mod rbac;
 mod safety;
 mod scale;
 mod sharing;
 mod story;
+mod subscribers;
 mod tenancy;
 mod walk;

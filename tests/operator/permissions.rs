@@ -19,6 +19,7 @@ pub fn scope(account: &str) -> Scope {
         region: REGION.into(),
         name_prefix: "rf-".into(),
         allow_existing: vec![],
+        allow_prune: true,
         boundaries: vec!["bound".into()],
         assume_roles: vec![],
     }

@@ -78,6 +78,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: REPOFANOUT_ALLOW_NAMES
   value: "true"
 {{- end }}
+{{- if .Values.operator.allowPrune }}
+- name: REPOFANOUT_ALLOW_PRUNE
+  value: "true"
+{{- end }}
 {{- if .Values.operator.requireClass }}
 - name: REPOFANOUT_REQUIRE_CLASS
   value: "true"

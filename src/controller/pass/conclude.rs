@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::controller::Action as Requeue;
 
-use super::{Pass, Stop};
+use super::{Pass, Stop, Told};
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
@@ -16,7 +16,7 @@ use crate::controller::{Context, log_error};
 use crate::model::Refusal;
 use crate::model::desired::Computed;
 use crate::model::placement::Placement;
-use crate::status::{self, Look, Progress};
+use crate::status::{self, Look, Optional, Progress};
 
 impl Context {
     /// Close looks at a connection that waits for a person at first, rarer ones the longer nobody authorizes it.
@@ -91,6 +91,8 @@ impl Pass<'_> {
         }
         before.topic_arn = self.saw.topic.take().or(before.topic_arn);
         before.delivered = self.saw.delivered.take().or(before.delivered);
+        before.subscriptions = self.saw.subscriptions.take().unwrap_or(before.subscriptions);
+        before.pruned = self.saw.pruned.take().or(before.pruned);
         if let Some(connection) = &mut before.connection
             && self.saw.connection.is_some()
         {
@@ -102,6 +104,11 @@ impl Pass<'_> {
         }
         before.former = former;
         self.echo_requests(&mut before);
+        let optional = |type_, part: &Told| {
+            let told = part.told.clone();
+            // A pass that did not come so far knows nothing of it.
+            Optional { type_, asked: part.asked || !self.saw.concluded, told }
+        };
         let look = Look {
             generation: self.object.current.metadata.generation,
             concluded,
@@ -112,6 +119,11 @@ impl Pass<'_> {
             drift: self.saw.drift.as_deref(),
             executions: self.saw.executions.as_deref(),
             failure: self.saw.failure.as_ref(),
+            optional: &[
+                optional(ConditionType::Pruned, &self.saw.pruning),
+                optional(ConditionType::Announced, &self.saw.announcements),
+                optional(ConditionType::Subscribed, &self.saw.subscribing),
+            ],
         };
         let mut next = status::status(&before, &look);
         if self.saw.full && self.saw.applied {

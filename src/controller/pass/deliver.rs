@@ -81,7 +81,12 @@ impl Pass<'_> {
     }
 
     /// Starts an execution for a cause of ours, or for a release that a person asked for.
-    async fn start(&mut self, ready: &Ready, executions: &[Execution], cause: Option<Cause>) -> Result<(), Stop> {
+    pub(super) async fn start(
+        &mut self,
+        ready: &Ready,
+        executions: &[Execution],
+        cause: Option<Cause>,
+    ) -> Result<(), Stop> {
         let uid = self.object.uid();
         let newest = executions.first().map_or("none", |e| &*e.id);
         let requested = self.object.requested(RELEASE_REQUESTED_AT);

@@ -1,10 +1,13 @@
 //! One pass over a living object: observe → plan → apply → status.
 
+mod announce;
 mod conclude;
 mod deliver;
 mod former;
 mod looks;
 mod preview;
+mod prune;
+mod subscribe;
 
 pub use deliver::created_at;
 pub use looks::{request, rest};
@@ -18,7 +21,7 @@ use kube::runtime::controller::Action as Requeue;
 
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
-use crate::api::status::{DeliveredStatus, FormerStatus, PlacementStatus};
+use crate::api::status::{DeliveredStatus, FormerStatus, PlacementStatus, PrunedStatus, SubscriptionStatus};
 use crate::cloud::{Cloud, Error};
 use crate::controller::claims::since;
 use crate::controller::classes::{ClassKey, Known, Resolved, Shared};
@@ -128,6 +131,20 @@ struct Saw {
     left: Resources,
     /// What is left of that, and of what was left before.
     former: Option<Vec<FormerStatus>>,
+    /// What came of pruning, and what is told of it and of announcements.
+    pruned: Option<PrunedStatus>,
+    pruning: Told,
+    announcements: Told,
+    subscriptions: Option<Vec<SubscriptionStatus>>,
+    subscribing: Told,
+}
+
+/// What is told of something that an object may do without.
+#[derive(Default)]
+struct Told {
+    /// Whether the spec asks for it.
+    asked: bool,
+    told: Option<(Reason, String)>,
 }
 
 /// What a pass works with.
@@ -253,7 +270,10 @@ impl Pass<'_> {
             self.saw.pipeline = self.settled_pipeline(&ready, &observed);
             self.saw.listed_at = Some(Instant::now());
         }
+        self.subscribe(&ready).await?;
         self.deliver(&ready).await?;
+        self.prune(&ready).await?;
+        self.announce(&ready).await?;
         self.clean_up(&ready).await?;
         self.saw.concluded = true;
         Ok(())

@@ -158,14 +158,7 @@ impl Run {
     /// Takes its time, and succeeds without moving anything.
     async fn imagine(&self, world: &Arc<World>, stage: std::time::Duration) {
         tokio::time::sleep(stage * 2).await;
-        let commit: String = self
-            .id
-            .bytes()
-            .filter(u8::is_ascii_hexdigit)
-            .map(char::from)
-            .chain("0".repeat(40).chars())
-            .take(40)
-            .collect();
+        let commit = format!("{:0<40.40}", self.id.replace('-', ""));
         let ended = self.change(world, |e| {
             e.revision = Some((commit, "Imagined".to_owned()));
             e.status = "Succeeded".to_owned();
@@ -248,9 +241,7 @@ impl Run {
         self.change(world, |e| e.revision = Some((commit.clone(), message)));
 
         let bucket = text(&structure["artifactStore"], "location");
-        // CodePipeline's own folder for the pipeline, cut to 20 characters.
-        let folder: String = self.name.chars().take(20).collect();
-        let key = format!("{folder}/SourceArti/{}", &self.id[..7]);
+        let key = artifact(&self.name, &self.id);
         self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;
         world
             .upstream
@@ -267,9 +258,11 @@ impl Run {
         self.permit(world, structure, "s3:GetObject", &format!("arn:aws:s3:::{artifacts}/{artifact}")).await?;
         let zip =
             world.upstream.get_object(&self.caller, artifacts, artifact).await.map_err(|e| storage(artifacts, &e))?;
+        // Many files are copied: what the role may is asked once.
+        let policies = self.policies(world, structure).await;
         for (path, content) in unzip(&zip).map_err(|e| ("JobFailed".to_owned(), e))? {
             let key = if prefix.is_empty() { path } else { format!("{prefix}/{path}") };
-            self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;
+            self.permitted(&policies, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}"))?;
             if self.change(world, |_| ()).is_none() {
                 return Ok(());
             }
@@ -280,11 +273,18 @@ impl Run {
 
     /// Whether the pipeline's role may, by its policies as they are at this moment.
     async fn permit(&self, world: &Arc<World>, structure: &Value, action: &str, resource: &str) -> Result<(), Refused> {
+        self.permitted(&self.policies(world, structure).await, structure, action, resource)
+    }
+
+    async fn policies(&self, world: &Arc<World>, structure: &Value) -> Vec<Value> {
+        let name = text(structure, "roleArn").rsplit('/').next().unwrap_or_default();
+        world.upstream.role(&self.caller, name).await.map(|(_, policies)| policies).unwrap_or_default()
+    }
+
+    fn permitted(&self, policies: &[Value], structure: &Value, action: &str, resource: &str) -> Result<(), Refused> {
         let role = text(structure, "roleArn");
-        let name = role.rsplit('/').next().unwrap_or_default();
-        let policies = world.upstream.role(&self.caller, name).await.map(|(_, policies)| policies).unwrap_or_default();
         let context = HashMap::from([("aws:resourceaccount", self.caller.account.clone())]);
-        match iam::allows(&policies, &iam::Request { principal: None, action, resource, context }) {
+        match iam::allows(policies, &iam::Request { principal: None, action, resource, context }) {
             Ok(true) => Ok(()),
             Ok(false) => Err(permission(format!(
                 "The service role or action role doesn't have the permissions required: {role} is not authorized to perform {action} on {resource}"
@@ -301,6 +301,11 @@ impl Run {
         }
         notifications::announce(world, &self.caller, &arn(&self.caller, &self.name), event, detail).await;
     }
+}
+
+/// Key of a source artifact: CodePipeline's own folders are the pipeline's name cut to 20 characters, and the artifact's cut to 10.
+pub fn artifact(pipeline: &str, execution: &str) -> String {
+    format!("{pipeline:.20}/SourceArti/{execution:.7}")
 }
 
 fn permission(message: String) -> Refused {

@@ -118,9 +118,15 @@ fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> 
                             false => json!({"externalExecutionSummary": message}),
                         };
                     }
+                    let mut output = json!({"executionResult": result});
+                    if (&*a.stage, &*a.status) == ("Source", "Succeeded") {
+                        let bucket = &pipeline.versions[e.version - 1]["artifactStore"]["location"];
+                        let place = json!({"bucket": bucket, "key": engine::artifact(name, &e.id)});
+                        output["outputArtifacts"] = json!([{"name": "SourceArtifact", "s3location": place}]);
+                    }
                     json!({
                         "pipelineExecutionId": e.id, "pipelineVersion": e.version, "stageName": a.stage, "actionName": a.stage,
-                        "startTime": a.started, "lastUpdateTime": a.updated, "status": a.status, "output": {"executionResult": result},
+                        "startTime": a.started, "lastUpdateTime": a.updated, "status": a.status, "output": output,
                     })
                 });
                 Ok(json!({"actionExecutionDetails": details.collect::<Vec<_>>()}))

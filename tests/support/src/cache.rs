@@ -329,6 +329,14 @@ pub fn aws_cli(progress: fn(&str)) -> Result<PathBuf> {
     environment(&folder()?, "awscli", AWS_CLI, progress)
 }
 
+/// Python with the AWS SDK, for the consumer in `deploy/samples`.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn boto3(progress: fn(&str)) -> Result<PathBuf> {
+    environment(&folder()?, "boto3", BOTOCORE, progress)
+}
+
 fn botocore(cache: &Path, python: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("the service models of botocore {BOTOCORE}");
     let folder = once(cache, &format!("botocore-{BOTOCORE}"), &what, progress, |folder| {

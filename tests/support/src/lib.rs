@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use api_proxy::{API, ApiProxy};
 pub use aws_standin::{self as aws, Aws};
-pub use cache::{NodeTools, aws_cli, cargo_install, debian};
+pub use cache::{NodeTools, aws_cli, boto3, cargo_install, debian};
 pub use cluster::Cluster;
 pub use generated::generated;
 pub use helm::Helm;

@@ -1,7 +1,10 @@
 //! `cargo xtask demo`: the main job, on real parts.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use support::{Operator, OperatorConfig, Place, Result, World, build, until};
 
@@ -20,6 +23,17 @@ metadata:
   namespace: team-docs
 spec:
   repository: acme/docs
+";
+
+const MORE: &str = "  destination:
+    prune: On
+  notifications:
+    announce: true
+    subscribers:
+    - protocol: sqs
+      endpoint: arn:aws:sqs:eu-west-1:111122223333:consumer
+      rawMessageDelivery: true
+      filterPolicy: {repository: [acme/docs]}
 ";
 
 /// Runs it; with `keep` until Ctrl-C.
@@ -61,7 +75,7 @@ async fn show(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
         account: ACCOUNT.to_owned(),
         region: REGION.to_owned(),
         namespace: NAMESPACE.to_owned(),
-        flags: ["--cluster-id=demo", "--poll-interval=1s"].map(str::to_owned).into(),
+        flags: ["--cluster-id=demo", "--poll-interval=1s", "--allow-prune"].map(str::to_owned).into(),
         kubeconfig: None,
     };
     let operator = Operator::start(&world, &program, &config)?;
@@ -106,6 +120,7 @@ async fn show(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
 
     say("The announcement is in the queue");
     println!("{}", demo.receive(&queue).await?);
+    demo.consumer(&bucket, &prefix).await?;
     println!("\nDone in {:.1} s.", started.elapsed().as_secs_f32());
     if keep {
         say("It stays until you press Ctrl-C");
@@ -145,6 +160,59 @@ impl Demo<'_> {
     async fn subscribe(&self) -> Result<String> {
         let topic = self.get("{.status.topicARN}").await?;
         self.world.aws.subscribe_queue(ACCOUNT, REGION, &topic, "readers").await
+    }
+
+    /// A consumer follows the copy; a file that should never have been there is removed, and is gone from the bucket too.
+    async fn consumer(&self, bucket: &str, prefix: &str) -> Result<()> {
+        let Self { world } = self;
+        say("More is asked for: removed files are pruned, and a consumer hears of each delivery");
+        print!("{MORE}");
+        let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", "consumer")];
+        world.aws.form(ACCOUNT, REGION, "sqs", &create).await?;
+        world.cluster.apply(&format!("{MANIFEST}{MORE}")).await?;
+        self.wait(r#"{.status.conditions[?(@.type=="Subscribed")].status}"#, "True").await?;
+        let python = tokio::task::spawn_blocking(|| support::boto3(note)).await.map_err(|e| e.to_string())??;
+        let copy = support::Scratch::new()?;
+        let queue = format!("http://{}/{ACCOUNT}/consumer", world.aws.address);
+        let mut consumer = tokio::process::Command::new(python)
+            .arg(support::root().join("deploy/samples/consumer.py"))
+            .arg(queue)
+            .arg(copy.path())
+            .env("AWS_ENDPOINT_URL", format!("http://{}", world.aws.address))
+            .env("AWS_REGION", REGION)
+            .env("AWS_DEFAULT_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", ACCOUNT)
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("NO_PROXY", "127.0.0.1")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| format!("the consumer: {e}"))?;
+        let mut lines = BufReader::new(consumer.stdout.take().expect("it is piped")).lines();
+
+        say("A secret slips in, and is removed");
+        let object = format!("/{bucket}/{prefix}/.env");
+        for (content, message) in [(Some("TOKEN=hush\n"), "Add the settings"), (None, "Remove the secret")] {
+            let commit = world.repositories.push(REPOSITORY, "main", &[(".env", content)], message).await?;
+            println!("{} {message}", &commit[..7]);
+            let line = tokio::time::timeout(LIMIT, async {
+                while let Some(line) = lines.next_line().await.map_err(|e| e.to_string())? {
+                    // What was delivered before it subscribed is none of it.
+                    if line.starts_with(&commit[..7]) {
+                        return Ok(line);
+                    }
+                }
+                Err("the consumer ended".to_owned())
+            });
+            println!("consumer: {}", line.await.map_err(|_| "the consumer heard of nothing".to_owned())??);
+            let there = world.aws.s3(ACCOUNT, REGION, "GET", &object, "").await.is_ok();
+            println!("s3:/{object} is {}", if there { "there" } else { "gone" });
+            if there != content.is_some() || copy.path().join(".env").exists() != content.is_some() {
+                return Err("bucket or copy is not what was pushed".to_owned());
+            }
+        }
+        println!("{}", self.get(r#"{.status.conditions[?(@.type=="Pruned")].message}"#).await?);
+        Ok(())
     }
 
     async fn receive(&self, queue: &str) -> Result<String> {

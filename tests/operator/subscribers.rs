@@ -1,0 +1,141 @@
+//! Subscribers that the object names: made, changed, ended; others' are left alone.
+
+use repofanout::api::status::RepoFanoutStatus;
+use serde_json::{Value, json};
+use support::until;
+
+use crate::case::{Case, LIMIT, REGION, condition, message};
+use crate::classes::shared;
+
+async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
+    let all = [&[("Version", "2010-03-31")], fields].concat();
+    case.aws().form(&case.account, REGION, "sns", &all).await.unwrap()
+}
+
+/// A queue; tells its URL and its ARN.
+async fn queue(case: &Case, name: &str) -> (String, String) {
+    let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", name)];
+    let made = case.aws().form(&case.account, REGION, "sqs", &create).await.unwrap();
+    let url = made.split("<QueueUrl>").nth(1).and_then(|rest| rest.split("</QueueUrl>").next()).unwrap().to_owned();
+    (url, format!("arn:aws:sqs:{REGION}:{}:{name}", case.account))
+}
+
+async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
+    case.wait("docs", "not subscribed", |s| {
+        let ready = condition(s, "Subscribed") == Some(("True".into(), "Subscribed".into()));
+        ready && s.subscriptions.len() == count && s.observed_generation == s.applied_generation
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
+    let case = Case::new("subscribers", &[]).await;
+    let (mine, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
+    let (repository, commit) = case.repository().await;
+    let spec = |subscribers: Value| json!({"repository": repository, "notifications": {"announce": true, "subscribers": subscribers}});
+    let ours = json!([{
+        "protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true, "filterPolicy": {"repository": [repository]},
+    }]);
+    case.apply("docs", spec(ours.clone())).await.unwrap();
+    // It is there before the connection is authorized.
+    subscribed(&case, 1).await;
+    case.authorize("docs").await;
+    let status = case.wait_delivered("docs", &commit).await;
+    // AWS's own notification has no attributes: the filter lets ours through alone, and raw.
+    let first = until(LIMIT, || async {
+        let all = case.aws().receive(&case.account, REGION, &mine).await?;
+        all.into_iter().next().ok_or_else(|| "nothing in the queue".to_owned())
+    })
+    .await
+    .unwrap();
+    let told: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(told["commit"]["id"], commit, "{told}");
+
+    // Somebody subscribes by hand; what the object says of its own changes.
+    let topic = status.topic_arn.unwrap();
+    let (_, theirs) = queue(&case, &format!("theirs-{}", case.namespace)).await;
+    sns(&case, &[("Action", "Subscribe"), ("TopicArn", &topic), ("Protocol", "sqs"), ("Endpoint", &theirs)]).await;
+    let mut changed = ours.clone();
+    changed[0]["filterPolicy"] = json!({"branch": ["release"]});
+    case.apply("docs", spec(changed)).await.unwrap();
+    let subscription = subscribed(&case, 1).await.subscriptions[0].arn.clone().unwrap();
+    let attributes = sns(&case, &[("Action", "GetSubscriptionAttributes"), ("SubscriptionArn", &subscription)]).await;
+    assert!(attributes.contains("release"), "{attributes}");
+    // Ended behind our back, it is made again.
+    sns(&case, &[("Action", "Unsubscribe"), ("SubscriptionArn", &subscription)]).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
+    case.wait("docs", "not made again", |s| {
+        s.subscriptions.first().and_then(|s| s.arn.as_ref()).is_some_and(|arn| *arn != subscription)
+    })
+    .await;
+
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.wait("docs", "still told", |s| s.subscriptions.is_empty() && condition(s, "Subscribed").is_none()).await;
+    let list = [("Action", "ListSubscriptionsByTopic"), ("TopicArn", &*topic)];
+    let left = sns(&case, &list).await;
+    assert!(left.contains(&theirs) && !left.contains(&arn), "{left}");
+    // It comes back, and does not keep the topic from being deleted; the other's does.
+    case.apply("docs", spec(ours)).await.unwrap();
+    subscribed(&case, 1).await;
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    let left = sns(&case, &list).await;
+    assert!(left.contains(&theirs) && !left.contains(&arn), "the topic stays for the other's sake: {left}");
+}
+
+#[tokio::test]
+async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() {
+    let case = Case::new("subscribers-end", &[]).await;
+    let (_, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
+    let subscribers = json!([
+        {"protocol": "sqs", "endpoint": arn}, {"protocol": "https", "endpoint": "https://127.0.0.1:9/hook"},
+    ]);
+    let (repository, _) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "notifications": {"subscribers": subscribers}})).await.unwrap();
+    let status = case
+        .wait("docs", "not told", |s| condition(s, "Subscribed").is_some_and(|c| c.1 == "SubscriptionPending"))
+        .await;
+    assert!(message(&status, "Subscribed").contains("https https://127.0.0.1:9/hook: call the SubscribeURL"));
+    let states: Vec<&str> = status.subscriptions.iter().map(|s| &*s.status).collect();
+    assert_eq!(states, ["CONFIRMED", "PENDING"]);
+    let subscribes = || case.writes().iter().filter(|w| *w == "sns:Subscribe").count();
+    assert_eq!(subscribes(), 2);
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
+    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("now")).await;
+    assert_eq!(subscribes(), 2, "nobody is asked again");
+    let topic = status.topic_arn.clone().unwrap_or_else(|| status.resources["topic"].clone());
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    let gone = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
+    let asked = case.aws().form(&case.account, REGION, "sns", &gone).await;
+    assert!(asked.is_err(), "our own subscribers keep no topic: {asked:?}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    let case = Case::with_classes("subscribers-bad", &[]).await;
+    let bad = [
+        (json!({"protocol": "sqs", "endpoint": "https://example.com"}), "write the ARN of the queue"),
+        (json!({"protocol": "https", "endpoint": "http://example.com"}), "begins with https://"),
+        (json!({"protocol": "email", "endpoint": "nobody"}), "write a mail address"),
+        (json!({"protocol": "email", "endpoint": "a@example.com", "rawMessageDelivery": true}), "rawMessageDelivery"),
+        (json!({"protocol": "firehose", "endpoint": "arn:aws:firehose:x"}), "Unsupported value"),
+    ];
+    for (subscriber, told) in bad {
+        let spec = json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}});
+        let refused = case.apply("docs", spec).await.unwrap_err();
+        assert!(refused.contains(told), "{subscriber}: {refused}");
+    }
+    // Of a topic that is the class's, subscriptions are not the object's to make.
+    let class = case.class_name("org");
+    case.ready_class(&class, shared(&case)).await;
+    let (_, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
+    let (repository, _) = case.repository().await;
+    let spec = json!({
+        "repository": repository, "className": class, "notifications": {"subscribers": [{"protocol": "sqs", "endpoint": arn}]},
+    });
+    case.apply("docs", spec).await.unwrap();
+    let status = case.wait_condition("docs", "Stalled", "True", "InvalidSpec").await;
+    assert!(message(&status, "Stalled").contains("not the object's own"), "{status:?}");
+}
