@@ -114,6 +114,7 @@ pub fn code(error: &Error) -> &'static str {
 /// What codes mean by themselves; where none is listed, the HTTP status decides.
 const CODES: &[(&str, Class)] = &[
     ("NoSuchBucket", Class::NotFound),
+    ("NoSuchKey", Class::NotFound),
     ("NotFound", Class::NotFound),
     ("NoSuchEntity", Class::NotFound),
     ("NoSuchEntityException", Class::NotFound),

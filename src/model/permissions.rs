@@ -111,11 +111,17 @@ pub fn policy(scope: &Scope) -> Value {
             "Sid": "Topics",
             "Effect": "Allow",
             "Action": [
-                "sns:CreateTopic", "sns:DeleteTopic", "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes",
-                "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:Publish", "sns:SetSubscriptionAttributes",
-                "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:Unsubscribe",
+                "sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic",
+                "sns:ListTagsForResource", "sns:Publish", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource",
             ],
             "Resource": regional("sns", &format!("{name_prefix}*")),
+        }),
+        json!({
+            // SNS knows no resource for these.
+            "Sid": "Subscriptions",
+            "Effect": "Allow",
+            "Action": ["sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"],
+            "Resource": "*",
         }),
         json!({
             "Sid": "Queues",

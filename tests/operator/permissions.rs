@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kube::api::{Patch, PatchParams};
 use repofanout::model::permissions::{Scope, boundary, policy};
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
@@ -39,7 +40,7 @@ pub async fn create_boundary(case: &Case) {
 
 #[tokio::test]
 async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
-    let mut case = Case::without_operator("policy", &["--permissions-boundary=bound"]).await;
+    let mut case = Case::without_operator("policy", &["--permissions-boundary=bound", "--allow-prune"]).await;
     case.own_classes();
     // The operator has what is printed, and nothing else.
     let printed = policy(&scope(&case.account));
@@ -103,6 +104,33 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let policy_of_topic = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
     let attributes = case.aws().form(&case.account, REGION, "sns", &policy_of_topic).await.unwrap();
     assert!(attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"), "{attributes}");
+    // Readers are served: announced to, subscribed, changed, taken off; what was removed goes, and the proof of it is kept.
+    let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", &*case.namespace)];
+    case.aws().form(&case.account, REGION, "sqs", &create).await.unwrap();
+    let endpoint = format!("arn:aws:sqs:{REGION}:{}:{}", case.account, case.namespace);
+    for raw in [false, true] {
+        let subscriber = json!({"protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": raw});
+        let notifications = json!({"announce": true, "subscribers": [subscriber]});
+        let spec = json!({"repository": repository, "destination": {"prune": "On"}, "notifications": notifications});
+        case.apply("docs", spec).await.unwrap();
+        case.wait("docs", "not served", |s| {
+            let confirmed = s.subscriptions.first().is_some_and(|s| s.status == "CONFIRMED");
+            confirmed && s.applied_generation == s.observed_generation && s.announced.is_some() && s.pruned.is_some()
+        })
+        .await;
+    }
+    case.push(&repository, "main", "gone.txt", "gone\n").await;
+    let commit = world().repositories.push(&repository, "main", &[("gone.txt", None)], "Remove").await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+    case.wait("docs", "not pruned", |s| s.pruned.as_ref().is_some_and(|p| p.deleted == 1)).await;
+    let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
+    case.api().patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago)).await.unwrap();
+    case.wait("docs", "not kept", |s| {
+        s.pruned.as_ref().and_then(|p| p.artifact_kept_at).is_some_and(|at| at.to_string().as_str() > "2026")
+    })
+    .await;
+    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.wait("docs", "still subscribed", |s| s.subscriptions.is_empty()).await;
     // An execution that fails is asked why.
     case.apply("docs", json!({"repository": repository, "branch": "none"})).await.unwrap();
     case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
@@ -153,8 +181,11 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let missing: Vec<&String> = called.difference(&allowed).collect();
     assert!(missing.is_empty(), "called and not allowed: {missing:?}");
     // AWS asks for these beside the calls: the services that are passed something, and the newer names of the same operations.
-    let implied =
-        |a: &&String| a.ends_with(":PassRole") || a.ends_with(":PassConnection") || a.starts_with("codeconnections:");
+    let implied = |a: &&String| {
+        // S3 asks for the keys of what it reads and writes for us.
+        let passed = a.ends_with(":PassRole") || a.ends_with(":PassConnection") || a.starts_with("kms:");
+        passed || a.starts_with("codeconnections:")
+    };
     // No call takes default encryption away from a bucket any more, so nothing can be taken back.
     let unseen: Vec<&String> =
         allowed.difference(&called).filter(|a| !implied(a) && *a != "s3:PutEncryptionConfiguration").collect();

@@ -24,7 +24,7 @@ type Need = (String, String, HashMap<&'static str, String>);
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
 pub fn actions(operation: &str) -> Vec<String> {
     let actions: &[&str] = match operation {
-        "s3:HeadBucket" => &["s3:ListBucket"],
+        "s3:HeadBucket" | "s3:ListObjects" => &["s3:ListBucket"],
         "s3:ListObjectVersions" => &["s3:ListBucketVersions"],
         "s3:DeleteObjects" => &["s3:DeleteObject", "s3:DeleteObjectVersion"],
         "s3:CreateBucket" => &["s3:CreateBucket", "s3:TagResource"],
