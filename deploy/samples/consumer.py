@@ -18,14 +18,14 @@ def main(queue, folder):
     while True:
         for message in sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20).get("Messages", []):
             delivery = json.loads(message["Body"])
-            count = follow(s3, delivery, pathlib.Path(folder))
+            changed, deleted = follow(s3, delivery, pathlib.Path(folder))
             commit = delivery["commit"]
-            print(f"{commit['id'][:7]} {commit['message']}: {count} files from s3://{delivery['bucket']}/{delivery['prefix']}", flush=True)
+            print(f"{commit['id'][:7]} {commit['message']}: {changed} changed, {deleted} deleted in s3://{delivery['bucket']}/{delivery['prefix']}", flush=True)
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
 
 def follow(s3, delivery, folder):
-    """Fetches what changed, or everything where that is not told; answers how many files that were."""
+    """Fetches what changed, or everything where that is not told; answers how many changed, and were deleted."""
     bucket, prefix = delivery["bucket"], delivery["prefix"] + "/"
     changes = delivery.get("changes")
     if changes is None or changes["truncated"]:
@@ -39,7 +39,7 @@ def follow(s3, delivery, folder):
         s3.download_file(bucket, key, str(path))
     for key in deleted:
         (folder / key.removeprefix(prefix)).unlink(missing_ok=True)
-    return len(changed)
+    return len(changed), len(deleted)
 
 
 if __name__ == "__main__":

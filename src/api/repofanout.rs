@@ -207,10 +207,10 @@ pub struct DestinationSpec {
         .message("prefix: write parts of letters, digits, _ . and - with single slashes between them, without '..'"))]
     pub prefix: Option<String>,
 
-    /// Whether files that are no longer in the repository are deleted after a succeeded execution: `Off` (the default), `DryRun`, which
-    /// only tells, or `On`. Only what a delivery put there goes, and only where the operator runs with `--allow-prune`.
+    /// Whether files that are no longer in the repository are deleted after a succeeded execution: `Disabled` (the default), `DryRun`, which
+    /// only tells, or `Enabled`. Only what a delivery put there goes, and only where the operator runs with `--allow-prune`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["Off", "DryRun", "On"]))]
+    #[schemars(extend("enum" = ["Disabled", "DryRun", "Enabled"]))]
     pub prune: Option<String>,
 
     /// How much pruning may delete after one execution; more is left, and told.

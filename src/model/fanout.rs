@@ -329,8 +329,8 @@ fn subscriber(spec: SubscriberSpec) -> Subscriber {
 }
 
 fn prune(settings: &Settings, mode: Option<&str>, limit: PruneLimitSpec) -> Result<Option<Prune>, Refusal> {
-    let mode = known("destination.prune", mode.unwrap_or("Off").to_owned(), &["Off", "DryRun", "On"])?;
-    if mode == "Off" {
+    let mode = known("destination.prune", mode.unwrap_or("Disabled").to_owned(), &["Disabled", "DryRun", "Enabled"])?;
+    if mode == "Disabled" {
         return Ok(None);
     }
     if !settings.allow_prune {

@@ -42,7 +42,7 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
 #[tokio::test]
 async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
     let mut case = Case::new("announce", &["--allow-prune"]).await;
-    let (repository, queue) = announcing(&case, json!({"destination": {"prune": "On"}})).await;
+    let (repository, queue) = announcing(&case, json!({"destination": {"prune": "Enabled"}})).await;
     let commit = case.push(&repository, "main", "guide.md", "read on\n").await;
     let (message, attributes) = announced(&case, &queue, 1).await.remove(0);
     let status = case.wait_delivered("docs", &commit).await;

@@ -111,7 +111,8 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     for raw in [false, true] {
         let subscriber = json!({"protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": raw});
         let notifications = json!({"announce": true, "subscribers": [subscriber]});
-        let spec = json!({"repository": repository, "destination": {"prune": "On"}, "notifications": notifications});
+        let spec =
+            json!({"repository": repository, "destination": {"prune": "Enabled"}, "notifications": notifications});
         case.apply("docs", spec).await.unwrap();
         case.wait("docs", "not served", |s| {
             let confirmed = s.subscriptions.first().is_some_and(|s| s.status == "CONFIRMED");

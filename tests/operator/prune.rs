@@ -46,7 +46,7 @@ async fn put(case: &Case, status: &RepoFanoutStatus, path: &str, content: &str) 
 async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
     let case = Case::new("prune", &["--allow-prune"]).await;
     let files = [("secret.txt", Some("hush")), ("theirs-now.txt", Some("ours")), ("a/ü b+c.txt", Some("odd"))];
-    let (repository, status) = delivered(&case, json!({"prune": "On"}), &files).await;
+    let (repository, status) = delivered(&case, json!({"prune": "Enabled"}), &files).await;
     // Put there by somebody else: beside ours, and in place of one of ours.
     put(&case, &status, "theirs.txt", "theirs").await;
     put(&case, &status, "theirs-now.txt", "somebody's").await;
@@ -81,7 +81,7 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let (repository, _) = case.repository().await;
     let spec = |destination: Value| json!({"repository": repository, "destination": destination});
-    case.apply("docs", spec(json!({"prune": "On"}))).await.unwrap();
+    case.apply("docs", spec(json!({"prune": "Enabled"}))).await.unwrap();
     let refused = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
     assert!(message(&refused, "Stalled").contains("--allow-prune"), "{refused:?}");
 
@@ -96,11 +96,11 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     assert_eq!(status.pruned.as_ref().unwrap().left, 30);
     assert!(message(&status, "Pruned").contains("30 of 31 keys"), "{status:?}");
     // It is meant now, and more than half of all.
-    case.apply("docs", spec(json!({"prune": "On"}))).await.unwrap();
+    case.apply("docs", spec(json!({"prune": "Enabled"}))).await.unwrap();
     let status = wait_pruned(&case, &pushed, "PruneLimited").await;
     assert!(case.file(&status, "29.txt").await.is_some(), "over the limit, and yet deleted");
     case.wait_event("docs", "PruneLimited", "30 of 31 keys").await;
-    case.apply("docs", spec(json!({"prune": "On", "pruneLimit": {"percent": 100}}))).await.unwrap();
+    case.apply("docs", spec(json!({"prune": "Enabled", "pruneLimit": {"percent": 100}}))).await.unwrap();
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "29.txt").await, None);
     assert!(case.file(&status, "README.md").await.is_some());
@@ -109,7 +109,7 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
 #[tokio::test]
 async fn a_push_during_pruning_loses_nothing() {
     let case = Case::new("prune-push", &["--allow-prune"]).await;
-    let (repository, _) = delivered(&case, json!({"prune": "On"}), &[("back.txt", Some("the same"))]).await;
+    let (repository, _) = delivered(&case, json!({"prune": "Enabled"}), &[("back.txt", Some("the same"))]).await;
     // The deletion is on its way for so long that the next execution writes the very same file before it arrives.
     let delay = Effect::Delay(Duration::from_secs(8));
     case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), delay));
@@ -136,7 +136,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
     let names: Vec<String> = (0..20_000).map(|n| format!("{}/{n:05}.txt", n / 1000)).collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let limit = json!({"percent": 100, "objects": 20_000});
-    let (repository, status) = delivered(&case, json!({"prune": "On", "pruneLimit": limit}), &files).await;
+    let (repository, status) = delivered(&case, json!({"prune": "Enabled", "pruneLimit": limit}), &files).await;
     put(&case, &status, "theirs.txt", "theirs").await;
     case.wait("docs", "not looked at", |s| s.pruned.is_some()).await;
     for (nth, after) in [(3, false), (5, true)] {
@@ -168,7 +168,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
 #[tokio::test]
 async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_stays() {
     let case = Case::new("prune-proof", &["--allow-prune"]).await;
-    let (repository, status) = delivered(&case, json!({"prune": "On"}), &[("old.txt", Some("old"))]).await;
+    let (repository, status) = delivered(&case, json!({"prune": "Enabled"}), &[("old.txt", Some("old"))]).await;
     case.wait("docs", "not looked at", |s| s.pruned.is_some()).await;
     // Half of its time is over: its age counts anew.
     let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
@@ -196,7 +196,7 @@ async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_sta
 #[tokio::test]
 async fn what_may_not_be_deleted_is_told_and_the_delivery_stands() {
     let case = Case::new("prune-denied", &["--allow-prune"]).await;
-    let (repository, _) = delivered(&case, json!({"prune": "On"}), &[("secret.txt", Some("hush"))]).await;
+    let (repository, _) = delivered(&case, json!({"prune": "Enabled"}), &[("secret.txt", Some("hush"))]).await;
     let denied = Effect::Fail { status: 403, code: "AccessDenied".into(), message: "no".into() };
     case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), denied));
     let pushed = commit(&repository, &[("secret.txt", None)]).await;

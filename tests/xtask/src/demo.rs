@@ -26,7 +26,7 @@ spec:
 ";
 
 const MORE: &str = "  destination:
-    prune: On
+    prune: Enabled
   notifications:
     announce: true
     subscribers:
