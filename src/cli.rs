@@ -35,6 +35,12 @@ pub enum Command {
         #[arg(long)]
         output: Option<PathBuf>,
     },
+    /// Prints the JSON schema of the announcements that `notifications.announce` asks for, or writes it into a file.
+    AnnouncementSchema {
+        /// The file.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
     /// Prints the IAM policies that the operator needs: its own, which covers what it calls on names with its prefix, and the
     /// permissions boundary of the roles that it makes.
     IamPolicy(IamPolicy),

@@ -9,6 +9,7 @@ use repofanout::{commands, telemetry};
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd { output } => commands::print::crds(output.as_deref()),
+        Command::AnnouncementSchema { output } => commands::print::announcement_schema(output.as_deref()),
         Command::IamPolicy(policy) => commands::print::iam_policy(policy),
         Command::Run(run) => {
             let traces = telemetry::init(&run.log, run.log_format, run.otlp_endpoint.as_deref());

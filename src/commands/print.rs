@@ -7,6 +7,7 @@ use serde_json::json;
 use super::say;
 use crate::api;
 use crate::cli::IamPolicy;
+use crate::model::announcement::Announcement;
 use crate::model::permissions::{self, Scope};
 
 /// The CustomResourceDefinitions, one file a resource if there is a folder for them.
@@ -22,6 +23,19 @@ pub fn crds(output: Option<&Path>) -> Result<(), String> {
                 std::fs::write(&path, yaml).map_err(|e| format!("{}: {e}", path.display()))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The form of announcements.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn announcement_schema(output: Option<&Path>) -> Result<(), String> {
+    let text = format!("{:#}", Announcement::schema());
+    match output {
+        None => say(text),
+        Some(path) => std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?,
     }
     Ok(())
 }

@@ -272,8 +272,8 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
         },
     };
     let wake = {
-        let (context, object) = (Arc::clone(&context), Arc::clone(&object));
-        move || context.wake(&ObjectRef::from_obj(&*object))
+        let (context, reference) = (Arc::clone(&context), ObjectRef::from_obj(&*object));
+        move || context.wake(reference)
     };
     let Some(_turn) = given.or_else(|| context.turns.take(request, wake)) else {
         return Ok(Action::await_change());

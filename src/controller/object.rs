@@ -18,7 +18,7 @@ use super::memo::Basis;
 use super::record::Resources;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::status::RepoFanoutStatus;
-use crate::api::{ABANDON, FINALIZER, RepoFanout, RepoFanoutClass};
+use crate::api::{ABANDON, FINALIZER, RELEASE_REQUESTED_AT, RepoFanout, RepoFanoutClass};
 use crate::status::{self, Notice};
 
 /// A custom resource of ours.
@@ -76,6 +76,15 @@ pub struct Object<'a, K> {
     api: Api<K>,
     /// The object as the API server last told it.
     pub current: K,
+}
+
+impl Object<'_, RepoFanout> {
+    /// What asks for a release that nobody has acted on. A value that stands at creation, or while its echo is lost, asks for nothing.
+    pub fn release(&self) -> Option<String> {
+        let asked = self.requested(RELEASE_REQUESTED_AT);
+        let handled = self.status().last_handled_release_at?;
+        (!asked.is_empty() && asked != handled).then_some(asked)
+    }
 }
 
 impl<'a, K: Custom> Object<'a, K> {
@@ -170,7 +179,7 @@ impl<'a, K: Custom> Object<'a, K> {
             note: Some(note),
             related: None,
         };
-        if let Err(error) = self.context.events.publish(&self.current, &event).await {
+        if let Err(error) = self.context.events(&self.uid()).publish(&self.current, &event).await {
             warn!(%error, "the event was not taken");
         }
     }

@@ -12,6 +12,14 @@ async fn the_committed_files_are_what_they_follow_from() {
 }
 
 #[test]
+fn the_committed_schema_of_announcements_is_theirs() {
+    let committed =
+        std::fs::read_to_string(support::root().join("deploy/announcement.schema.json")).unwrap_or_default();
+    let schema = repofanout::model::announcement::Announcement::schema();
+    assert!(committed == format!("{schema:#}\n"), "it is stale: run `cargo xtask generate`");
+}
+
+#[test]
 fn every_field_of_the_crd_has_a_description_and_every_string_a_limit() {
     let mut gaps = Vec::new();
     for (_, yaml) in repofanout::api::crds() {

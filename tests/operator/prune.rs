@@ -111,7 +111,7 @@ async fn a_push_during_pruning_loses_nothing() {
     let case = Case::new("prune-push", &["--allow-prune"]).await;
     let (repository, _) = delivered(&case, json!({"prune": "Enabled"}), &[("back.txt", Some("the same"))]).await;
     // The deletion is on its way for so long that the next execution writes the very same file before it arrives.
-    let delay = Effect::Delay(Duration::from_secs(8));
+    let delay = Effect::Delay(Duration::from_secs(15));
     case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), delay));
     let removed = commit(&repository, &[("back.txt", None)]).await;
     until(LIMIT, || async {
@@ -136,9 +136,25 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
     let names: Vec<String> = (0..20_000).map(|n| format!("{}/{n:05}.txt", n / 1000)).collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let limit = json!({"percent": 100, "objects": 20_000});
-    let (repository, status) = delivered(&case, json!({"prune": "Enabled", "pruneLimit": limit}), &files).await;
+    let (repository, _) = case.repository().await;
+    let destination = json!({"prune": "Enabled", "pruneLimit": limit});
+    let pushed = commit(&repository, &files).await;
+    case.apply("docs", json!({"repository": repository, "destination": destination})).await.unwrap();
+    case.authorize("docs").await;
+    // So many files take their time.
+    let long = async |what: &str, holds: &dyn Fn(&RepoFanoutStatus) -> bool| {
+        let asked = until(LIMIT * 5, || async {
+            let status = case.status("docs").await;
+            if holds(&status) { Ok(status) } else { Err(format!("{what}: {:?}", status.conditions)) }
+        });
+        asked.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()))
+    };
+    let status = long("not looked at", &|s| {
+        let delivered = s.delivered.as_ref().is_some_and(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
+        delivered && s.pruned.as_ref().is_some_and(|p| s.delivered.as_ref().is_some_and(|d| d.execution == p.execution))
+    })
+    .await;
     put(&case, &status, "theirs.txt", "theirs").await;
-    case.wait("docs", "not looked at", |s| s.pruned.is_some()).await;
     for (nth, after) in [(3, false), (5, true)] {
         let pid = case.operator.as_ref().unwrap().id();
         let kill = if after { Effect::KillAfter(pid) } else { Effect::KillBefore(pid) };
@@ -149,7 +165,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
             let removed: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, None)).collect();
             commit(&repository, &removed).await;
         }
-        until(LIMIT * 2, || async {
+        until(LIMIT * 5, || async {
             if struck.load(std::sync::atomic::Ordering::SeqCst) { Ok(()) } else { Err("it was not killed".to_owned()) }
         })
         .await

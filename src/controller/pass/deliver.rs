@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Pass, Ready, Stop};
-use crate::api::RELEASE_REQUESTED_AT;
 use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
 use crate::controller::converge::read_only;
 use crate::controller::memo::SettledPipeline;
@@ -89,16 +88,11 @@ impl Pass<'_> {
     ) -> Result<(), Stop> {
         let uid = self.object.uid();
         let newest = executions.first().map_or("none", |e| &*e.id);
-        let requested = self.object.requested(RELEASE_REQUESTED_AT);
-        let handled = self.object.status().last_handled_release_at;
-        let released = !requested.is_empty() && handled.is_some_and(|handled| handled != requested);
         // The same token for the same cause: asked twice, CodePipeline starts one.
-        let (token, why) = match (released, cause) {
-            (true, _) => {
-                (names::token(&[&uid, "release", &requested]), format!("released by annotation ({requested})"))
-            }
-            (false, Some(cause)) => (names::token(&[&uid, cause.as_str(), newest]), cause.as_str().to_owned()),
-            (false, None) => return Ok(()),
+        let (token, why) = match (self.object.release(), cause) {
+            (Some(asked), _) => (names::token(&[&uid, "release", &asked]), format!("released by annotation ({asked})")),
+            (None, Some(cause)) => (names::token(&[&uid, cause.as_str(), newest]), cause.as_str().to_owned()),
+            (None, None) => return Ok(()),
         };
         if self.context.settings.read_only {
             return Err(read_only(&format!("start an execution: {why}")));

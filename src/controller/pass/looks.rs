@@ -191,12 +191,10 @@ impl Pass<'_> {
     /// Whether the executions have to be looked at now.
     pub(super) fn due(&self, status: &RepoFanoutStatus, pipeline: &SettledPipeline) -> bool {
         let Some((at, feed)) = pipeline.read_at else { return true };
-        let asked = self.object.requested(RELEASE_REQUESTED_AT);
-        let released = !asked.is_empty() && status.last_handled_release_at.as_ref().is_some_and(|h| *h != asked);
         self.feed.is_none()
             || self.feed != feed
             || !self.heard.is_empty()
-            || released
+            || self.object.release().is_some()
             || (unfinished(status) && at.elapsed() >= self.context.pace.idle)
     }
 

@@ -55,6 +55,9 @@ pub fn generate() -> Result<()> {
     let crds = root().join("crds");
     let folder = crds.display().to_string();
     cargo(&["run", "--quiet", "--package", "repofanout", "--", "crd", "--output", &folder], "the CRDs")?;
+    let schema = root().join("deploy/announcement.schema.json").display().to_string();
+    let arguments = ["run", "--quiet", "--package", "repofanout", "--", "announcement-schema", "--output", &schema];
+    cargo(&arguments, "the schema of announcements")?;
     let read = |file: &'static str| {
         let text = std::fs::read_to_string(crds.join(file)).map_err(|e| format!("crds/{file}: {e}"))?;
         Ok::<_, String>((file, text))
