@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use k8s_controller::events::EventRecorder;
+use k8s_controller::events::{Event, EventRecorder, EventType, PublishError};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::Reporter;
@@ -22,8 +22,8 @@ use crate::cloud::Clouds;
 use crate::metrics::Metrics;
 use crate::model::{Identity, Settings, fanout};
 
-/// A recorder looks through all that it has published within ten minutes whenever it publishes: of ten thousand objects, several share
-/// that work.
+/// A recorder looks through all that it has published within ten minutes whenever it publishes: of ten thousand objects that fail,
+/// several share that work.
 const RECORDERS: usize = 32;
 
 /// How often AWS is looked at.
@@ -61,7 +61,8 @@ pub struct Context {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     pub(super) gate: Gate,
-    events: Vec<EventRecorder>,
+    reporter: Reporter,
+    warnings: Vec<EventRecorder>,
     pub(super) memos: Memos,
     pub(super) turns: Turns,
     pub(super) claims: claims::Index,
@@ -91,7 +92,7 @@ impl Context {
         metrics: Arc<Metrics>,
     ) -> Self {
         let reporter = Reporter { controller: format!("repofanout.dev/{}", settings.controller), instance: None };
-        let events = (0..RECORDERS).map(|_| EventRecorder::new(client.clone(), reporter.clone())).collect();
+        let warnings = (0..RECORDERS).map(|_| EventRecorder::new(client.clone(), reporter.clone())).collect();
         let (told, telling) = mpsc::channel(1);
         Self {
             client,
@@ -101,7 +102,8 @@ impl Context {
             pace,
             metrics,
             gate: Gate::default(),
-            events,
+            reporter,
+            warnings,
             memos: Memos::default(),
             turns: Turns::new(concurrency),
             claims: claims::Index::default(),
@@ -118,11 +120,18 @@ impl Context {
         }
     }
 
-    /// Who publishes the events of the object with this uid.
-    pub(super) fn events(&self, uid: &str) -> &EventRecorder {
+    /// Publishes an event. A warning counts as one more of the last one of its kind where they are alike; anything else happens once,
+    /// and nothing is kept of it.
+    pub(super) async fn publish<K>(&self, object: &K, event: &Event) -> Result<(), PublishError>
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        if event.type_ == EventType::Normal {
+            return EventRecorder::new(self.client.clone(), self.reporter.clone()).publish(object, event).await;
+        }
         let mut hasher = DefaultHasher::new();
-        uid.hash(&mut hasher);
-        &self.events[hasher.finish() as usize % RECORDERS]
+        object.meta().uid.hash(&mut hasher);
+        self.warnings[hasher.finish() as usize % RECORDERS].publish(object, event).await
     }
 
     /// The caches of what is served.

@@ -179,7 +179,7 @@ impl<'a, K: Custom> Object<'a, K> {
             note: Some(note),
             related: None,
         };
-        if let Err(error) = self.context.events(&self.uid()).publish(&self.current, &event).await {
+        if let Err(error) = self.context.publish(&self.current, &event).await {
             warn!(%error, "the event was not taken");
         }
     }

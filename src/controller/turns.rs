@@ -1,4 +1,4 @@
-//! Whose pass is next: what changed goes before what is only looked at again, and namespaces take turns.
+//! Whose pass is next: what was heard of and what changed, in turn, before what is only looked at again; and namespaces take turns.
 //!
 //! Whoever waits holds nothing but its place in the row, and is woken when it is its turn: a controller polls every pass that has begun
 //! whenever it polls one.
@@ -6,8 +6,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// How many turns go to what changed for one that goes to a look, while both wait.
-const CHANGED_FIRST: usize = 7;
+/// How many turns go to what was heard of or changed for one that goes to a look, while both wait.
+const NEWS_FIRST: usize = 7;
+
+/// Why a pass is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It is only looked at again.
+    Look,
+    /// It is new, or its spec changed.
+    Changed,
+    /// Something happened to it: an execution ended. Mostly that takes another API than a change does, and would be waited for in vain
+    /// behind a thousand of them.
+    Heard,
+}
 
 /// Who asks for a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +30,8 @@ pub struct Request {
     pub name: String,
     /// Where its calls go: the class, which is an account and region. One that throttles holds its own passes alone.
     pub place: String,
-    /// Whether it is new or changed, or was heard of, and is not only looked at again.
-    pub changed: bool,
+    /// Why.
+    pub why: Why,
 }
 
 /// Namespace and name.
@@ -40,17 +52,18 @@ struct State {
     total: usize,
     in_place: usize,
     running: HashMap<String, usize>,
-    changed: Line,
-    looks: Line,
-    /// Turns given to what changed since the last look.
+    /// By why.
+    lines: [Line; 3],
+    /// Turns given to anything else since the last look, and to what of that the last one was.
     in_a_row: usize,
+    last: Why,
     asked: HashMap<Id, Asked>,
     tickets: u64,
 }
 
 enum Asked {
     /// It waits; another ticket of the same object counts for nothing.
-    Waits { ticket: u64, changed: bool, wake: Box<dyn FnOnce() + Send> },
+    Waits { ticket: u64, why: Why, wake: Box<dyn FnOnce() + Send> },
     /// It has a turn in this place, and has not taken it up yet.
     Given(String),
 }
@@ -70,9 +83,9 @@ impl Turns {
             total,
             in_place: (total * 3 / 4).max(1),
             running: HashMap::new(),
-            changed: Line::default(),
-            looks: Line::default(),
+            lines: Default::default(),
             in_a_row: 0,
+            last: Why::Changed,
             asked: HashMap::new(),
             tickets: 0,
         })))
@@ -89,19 +102,17 @@ impl Turns {
 
     /// A turn if there is one now; else it waits in the row, and is woken.
     pub fn take(&self, request: Request, wake: impl FnOnce() + Send + 'static) -> Option<Turn> {
-        let Request { namespace, name, place, changed } = request;
+        let Request { namespace, name, place, why } = request;
         let id = (namespace.clone(), name.clone());
         {
             let mut state = self.0.lock().expect("no panic while held");
-            let waits =
-                matches!(state.asked.get(&id), Some(Asked::Waits { changed: before, .. }) if *before || !changed);
+            let waits = matches!(state.asked.get(&id), Some(Asked::Waits { why: before, .. }) if *before >= why);
             if !waits {
                 let ticket = state.tickets;
                 state.tickets += 1;
-                let asked = Asked::Waits { ticket, changed, wake: Box::new(wake) };
+                let asked = Asked::Waits { ticket, why, wake: Box::new(wake) };
                 state.asked.insert(id.clone(), asked);
-                let line = if changed { &mut state.changed } else { &mut state.looks };
-                line.push(id.0.clone(), place, ticket, id.1.clone());
+                state.lines[why as usize].push(id.0.clone(), place, ticket, id.1.clone());
             }
         }
         self.give(Some(&id));
@@ -153,13 +164,15 @@ impl State {
             if self.running.values().sum::<usize>() >= self.total {
                 return None;
             }
-            let Self { running, in_place, changed, looks, in_a_row, asked, .. } = self;
+            let other = if self.last == Why::Heard { Why::Changed } else { Why::Heard };
+            let order = match self.in_a_row >= NEWS_FIRST {
+                true => [Why::Look, other, self.last],
+                false => [other, self.last, Why::Look],
+            };
+            let Self { running, in_place, lines, in_a_row, last, asked, .. } = self;
             let free = |place: &str| running.get(place).is_none_or(|count| count < in_place);
-            let looks_first = *in_a_row >= CHANGED_FIRST;
-            let next = if looks_first { looks.pop(free) } else { None };
-            let next = next.map(|n| (n, false)).or_else(|| Some((changed.pop(free)?, true)));
-            let (next, was_changed) = next.or_else(|| Some((looks.pop(free)?, false)))?;
-            let Waiting { id, place, ticket } = next;
+            let next = order.into_iter().find_map(|why| Some((why, lines[why as usize].pop(free)?)));
+            let (why, Waiting { id, place, ticket }) = next?;
             // Who asked again has a better place in the row, or is gone.
             if !matches!(asked.get(&id), Some(Asked::Waits { ticket: last, .. }) if *last == ticket) {
                 continue;
@@ -167,7 +180,12 @@ impl State {
             let Some(Asked::Waits { wake, .. }) = asked.insert(id.clone(), Asked::Given(place.clone())) else {
                 continue;
             };
-            *in_a_row = if was_changed { *in_a_row + 1 } else { 0 };
+            if why == Why::Look {
+                *in_a_row = 0;
+            } else {
+                *in_a_row += 1;
+                *last = why;
+            }
             *running.entry(place).or_default() += 1;
             return Some((id, wake));
         }
@@ -219,8 +237,8 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn request(namespace: &str, name: usize, place: &str, changed: bool) -> Request {
-        Request { namespace: namespace.into(), name: name.to_string(), place: place.into(), changed }
+    fn request(namespace: &str, name: usize, place: &str, why: Why) -> Request {
+        Request { namespace: namespace.into(), name: name.to_string(), place: place.into(), why }
     }
 
     /// A row that tells who was woken.
@@ -262,9 +280,9 @@ mod tests {
     #[test]
     fn a_namespace_with_many_does_not_starve_one_with_few() {
         let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", true)).unwrap();
-        let mut requests: Vec<Request> = (0..100).map(|n| request("many", n, "p", true)).collect();
-        requests.push(request("few", 0, "p", true));
+        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
+        let mut requests: Vec<Request> = (0..100).map(|n| request("many", n, "p", Why::Changed)).collect();
+        requests.push(request("few", 0, "p", Why::Changed));
         let served = row.order(running, requests);
         assert_eq!(served.len(), 101);
         assert!(served.iter().position(|r| r.namespace == "few").unwrap() <= 2);
@@ -273,20 +291,31 @@ mod tests {
     #[test]
     fn what_changed_goes_first_and_looks_are_not_starved() {
         let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", true)).unwrap();
-        let mut requests: Vec<Request> = (0..20).map(|n| request("a", n, "p", false)).collect();
-        requests.extend((0..20).map(|n| request("b", n, "p", true)));
+        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
+        let mut requests: Vec<Request> = (0..20).map(|n| request("a", n, "p", Why::Look)).collect();
+        requests.extend((0..20).map(|n| request("b", n, "p", Why::Changed)));
         let served = row.order(running, requests);
-        let looks = served[..20].iter().filter(|r| !r.changed).count();
+        let looks = served[..20].iter().filter(|r| r.why == Why::Look).count();
         assert!((1..=3).contains(&looks), "{looks}");
+    }
+
+    #[test]
+    fn what_was_heard_of_does_not_wait_for_all_that_changed() {
+        let row = Row::new(1);
+        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
+        let mut requests: Vec<Request> = (0..20).map(|n| request("a", n, "p", Why::Changed)).collect();
+        requests.extend((20..40).map(|n| request("a", n, "p", Why::Heard)));
+        let served = row.order(running, requests);
+        let heard = served[..20].iter().filter(|r| r.why == Why::Heard).count();
+        assert_eq!(heard, 10);
     }
 
     #[test]
     fn an_account_that_is_slow_leaves_turns_to_others() {
         let row = Row::new(4);
-        let mut slow: Vec<Turn> = (0..3).map(|n| row.take(request("a", n, "slow", true)).unwrap()).collect();
-        assert!(row.take(request("a", 3, "slow", true)).is_none());
-        let other = row.take(request("a", 4, "other", false)).unwrap();
+        let mut slow: Vec<Turn> = (0..3).map(|n| row.take(request("a", n, "slow", Why::Changed)).unwrap()).collect();
+        assert!(row.take(request("a", 3, "slow", Why::Changed)).is_none());
+        let other = row.take(request("a", 4, "other", Why::Look)).unwrap();
         assert!(row.woken().is_none());
         drop((slow.pop(), other));
         assert_eq!(row.woken().unwrap().name, "3");
@@ -295,16 +324,16 @@ mod tests {
     #[test]
     fn who_asks_again_keeps_one_place_the_better_one_and_who_is_gone_gives_its_turn_back() {
         let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", true)).unwrap();
-        assert!(row.take(request("a", 1, "p", false)).is_none());
-        assert!(row.take(request("a", 2, "p", true)).is_none());
-        assert!(row.take(request("a", 1, "p", true)).is_none());
-        assert!(row.take(request("a", 1, "p", false)).is_none());
+        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
+        assert!(row.take(request("a", 1, "p", Why::Look)).is_none());
+        assert!(row.take(request("a", 2, "p", Why::Changed)).is_none());
+        assert!(row.take(request("a", 1, "p", Why::Changed)).is_none());
+        assert!(row.take(request("a", 1, "p", Why::Look)).is_none());
         drop(running);
         assert_eq!(row.woken().unwrap().name, "2");
         row.turns.forget("a", "2");
-        assert_eq!(row.woken().unwrap(), request("a", 1, "p", true));
+        assert_eq!(row.woken().unwrap(), request("a", 1, "p", Why::Changed));
         drop(row.turns.given("a", "1").unwrap());
-        assert!(row.woken().is_none() && row.take(request("a", 1, "p", false)).is_some());
+        assert!(row.woken().is_none() && row.take(request("a", 1, "p", Why::Look)).is_some());
     }
 }

@@ -13,7 +13,7 @@ use crate::controller::Context;
 use crate::controller::classes::{Known, Resolved};
 use crate::controller::memo::{Basis, Settled, SettledPipeline};
 use crate::controller::pass::created_at;
-use crate::controller::turns::Request;
+use crate::controller::turns::{Request, Why};
 use crate::model::Resource;
 use crate::model::execution::ExecutionState;
 use crate::model::observed::{ConnectionState, Observed};
@@ -48,7 +48,6 @@ pub fn request(context: &Context, object: &RepoFanout) -> Request {
         object.metadata.annotations.as_ref().and_then(|all| all.get(key)) != handled.filter(|h| !h.is_empty())
     };
     let changed = object.metadata.deletion_timestamp.is_some()
-        || context.memos.has_news(uid)
         || status.is_none_or(|s| {
             s.observed_generation != generation
                 || s.applied_generation != generation
@@ -59,7 +58,11 @@ pub fn request(context: &Context, object: &RepoFanout) -> Request {
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
         place: placed.or_else(|| object.spec.class_name.clone()).unwrap_or_default(),
-        changed,
+        why: match (context.memos.has_news(uid), changed) {
+            (true, _) => Why::Heard,
+            (false, true) => Why::Changed,
+            (false, false) => Why::Look,
+        },
     }
 }
 

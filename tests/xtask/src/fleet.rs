@@ -264,7 +264,8 @@ impl Bench<'_> {
             self.world.aws.pushed(&format!("acme/site-{n}"), "main");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(STAGE * 2 + Duration::from_secs(10)).await;
+        // Where AWS throttles, they are read one after the other.
+        tokio::time::sleep(STAGE * 2 + Duration::from_secs(if self.fleet.limits { 90 } else { 10 })).await;
         let seen = self.seen.lock().expect("no panic while held");
         let mut times = Vec::new();
         for (id, ended) in self.accounts.iter().flat_map(|account| self.world.aws.ended(account, "Webhook")) {
