@@ -115,6 +115,11 @@ pub async fn apply(
             cloud.notification_rules.update(&found.arn, rule, &targets, changes).await?;
             observed.notification_rule = Some(found.updated(rule, targets));
         }
+        (Action::Create | Action::Update(_), Resource::Readers) => {
+            let Some(readers) = &desired.readers else { return Ok(()) };
+            let written = cloud.buckets.allow(&readers.bucket, &readers.sids, &readers.statements).await?;
+            observed.set_policy(written);
+        }
         (Action::Create, Resource::DeadLetterQueue) => {
             let Some(queue) = &desired.dead_letter_queue else { return Ok(()) };
             observed.dead_letter_queue = Some(cloud.queues.create(queue).await?);

@@ -124,6 +124,11 @@ pub struct Shared {
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
+    /// A pattern (`*`, `?`) of accounts, ARNs of roles and ids of organizations that objects without a class may let read what they copy
+    /// (`destination.readers`); may be repeated. An account covers its roles.
+    #[arg(long, env = "REPOFANOUT_ALLOW_READERS", value_delimiter = ',')]
+    pub allow_readers: Vec<String>,
+
     /// Lets objects have files deleted that are no longer in the repository (`destination.prune`).
     #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
     pub allow_prune: bool,

@@ -163,6 +163,12 @@ pub struct RepoFanoutClassSpec {
     #[schemars(length(max = 32), extend("items" = {"type": "string", "maxLength": 512}), extend("x-kubernetes-list-type" = "set"))]
     pub allow_existing: Option<Vec<String>>,
 
+    /// Accounts, ARNs of roles and ids of organizations (`*`, `?`) that fan-outs of the class may let read what they copy; an account
+    /// covers its roles. None if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("items" = {"type": "string", "maxLength": 256}), extend("x-kubernetes-list-type" = "set"))]
+    pub allowed_readers: Option<Vec<String>>,
+
     /// What becomes of the shared resources when the class is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionSpec>,

@@ -7,6 +7,7 @@ pub mod class;
 pub mod condition;
 pub mod repofanout;
 pub mod status;
+pub mod trigger;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};

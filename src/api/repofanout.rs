@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::status::RepoFanoutStatus;
+use super::trigger::TriggersSpec;
 
 /// Copies every push to a repository into an S3 bucket and announces it on an SNS topic.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -216,6 +217,34 @@ pub struct DestinationSpec {
     /// How much pruning may delete after one execution; more is left, and told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_limit: Option<PruneLimitSpec>,
+
+    /// Who else may list and get what is under the prefix. Only what the operator's settings or the class allow. The policy of an existing
+    /// bucket is never written: it has to let them in already, and the object says which statements it lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub readers: Option<Vec<ReaderSpec>>,
+}
+
+/// Somebody who may read what is copied: one of `account`, `roleARN` and `organization`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.account), has(self.roleARN), has(self.organization)].filter(x, x).size() == 1")
+    .message("readers: write one of account, roleARN and organization in each entry"))]
+pub struct ReaderSpec {
+    /// An AWS account, twelve digits: everybody in it whom the account itself lets read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
+    pub account: Option<String>,
+
+    /// ARN of an IAM role.
+    #[serde(default, rename = "roleARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+$"))]
+    pub role_arn: Option<String>,
+
+    /// Id of an AWS organization: everybody in its accounts whom their account lets read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 34), regex(pattern = r"^o-[a-z0-9]{10,32}$"))]
+    pub organization: Option<String>,
 }
 
 /// How much pruning may delete after one execution. Ten keys may always go.
@@ -262,8 +291,14 @@ pub struct ArtifactsSpec {
 /// How the pipeline runs.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.executionMode) && self.executionMode != 'SUPERSEDED')")
-    .message("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out"))]
+#[x_kube(
+    validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.executionMode) && self.executionMode != 'SUPERSEDED')")
+        .message("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out"),
+    validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.triggers))")
+        .message("pipeline: a V1 pipeline knows no triggers; write type V2 or leave triggers out"),
+    validation = Rule::new("!(has(self.detectChanges) && has(self.triggers))")
+        .message("pipeline: triggers say what starts an execution, and detectChanges has no meaning beside them; leave one of them out")
+)]
 pub struct PipelineSpec {
     /// CodePipeline's pipeline type; it decides the price.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -278,6 +313,10 @@ pub struct PipelineSpec {
     /// Whether a push starts an execution. If `false`, only `repofanout.dev/release-requested-at` does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_changes: Option<bool>,
+
+    /// Which pushes and pull requests start an execution, in the place of every push to the branch. Of V2 pipelines alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<TriggersSpec>,
 }
 
 /// What is announced, and where: one of `topicName` (made, configured and owned by the object) or `existingTopicARN`.

@@ -67,7 +67,8 @@ pub struct RepoFanoutStatus {
     #[schemars(length(max = 512))]
     pub topic_arn: Option<String>,
 
-    /// ARNs by resource: artifacts, destination, connection, role, pipeline, topic, notification_rule.
+    /// ARNs by resource: artifacts, destination, connection, role, pipeline, topic, notification_rule, and readers, the bucket whose
+    /// policy lets them in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,

@@ -61,7 +61,7 @@ impl Buckets for Clients {
             self.public_access_blocked(name),
             self.owner_enforced(name),
             self.encryption(name),
-            self.policy(name),
+            <Self as Buckets>::policy(self, name),
             self.lifecycle_rules(name),
         );
         let encryption = encryption?;
@@ -132,7 +132,8 @@ impl Buckets for Clients {
             self.put_encryption(desired).await?;
         }
         if delta.has(Field::Policy) {
-            let present = self.policy(name).await?;
+            let _alone = self.policies.lock().await;
+            let present = <Self as Buckets>::policy(self, name).await?;
             self.put_statement(desired, present.as_ref()).await?;
         }
         if delta.has(Field::Lifecycle) {
@@ -140,6 +141,24 @@ impl Buckets for Clients {
             self.put_lifecycle(desired, rules).await?;
         }
         Ok(())
+    }
+
+    async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>> {
+        const CALL: &str = "s3:GetBucketPolicy";
+        let get = self.s3.get_bucket_policy().bucket(name).expected_bucket_owner(&self.account).send();
+        let answer = found(self.call(CALL, get).await)?;
+        answer.and_then(|a| a.policy).map(|text| json(CALL, &text)).transpose()
+    }
+
+    async fn allow(&self, name: &str, sids: &[String], ours: &[serde_json::Value]) -> Result<serde_json::Value> {
+        // A policy is written as a whole, and that of a class's bucket for many objects: one after the other.
+        let _alone = self.policies.lock().await;
+        let present = <Self as Buckets>::policy(self, name).await?;
+        let next = policy::replace(present.as_ref(), sids, ours);
+        if !policy::holds(present.as_ref(), sids, ours) {
+            self.put_policy(name, &next).await?;
+        }
+        Ok(next)
     }
 
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
@@ -229,13 +248,6 @@ impl Clients {
         Ok((default.is_some(), default.and_then(|d| d.kms_master_key_id)))
     }
 
-    async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>> {
-        const CALL: &str = "s3:GetBucketPolicy";
-        let get = self.s3.get_bucket_policy().bucket(name).expected_bucket_owner(&self.account).send();
-        let answer = found(self.call(CALL, get).await)?;
-        answer.and_then(|a| a.policy).map(|text| json(CALL, &text)).transpose()
-    }
-
     async fn lifecycle_rules(&self, name: &str) -> Result<Vec<LifecycleRule>> {
         let get = self.s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(&self.account).send();
         Ok(found(self.call("s3:GetLifecycleConfiguration", get).await)?.and_then(|a| a.rules).unwrap_or_default())
@@ -262,9 +274,12 @@ impl Clients {
 
     /// Puts our statement beside those of the others.
     async fn put_statement(&self, desired: &Bucket, present: Option<&serde_json::Value>) -> Result<()> {
-        let merged = policy::merge(present, &desired.statement);
-        let put = self.s3.put_bucket_policy().bucket(&desired.name).expected_bucket_owner(&self.account);
-        self.call("s3:PutBucketPolicy", put.policy(merged.to_string()).send()).await.map(|_| ())
+        self.put_policy(&desired.name, &policy::merge(present, &desired.statement)).await
+    }
+
+    async fn put_policy(&self, name: &str, document: &serde_json::Value) -> Result<()> {
+        let put = self.s3.put_bucket_policy().bucket(name).expected_bucket_owner(&self.account);
+        self.call("s3:PutBucketPolicy", put.policy(document.to_string()).send()).await.map(|_| ())
     }
 
     /// Puts our rule beside the others.

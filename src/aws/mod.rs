@@ -97,6 +97,8 @@ struct Clients {
     events: aws_sdk_eventbridge::Client,
     sqs: aws_sdk_sqs::Client,
     queue_urls: Mutex<HashMap<String, String>>,
+    /// Held while a bucket's policy is read, changed and written.
+    policies: Mutex<()>,
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
@@ -211,6 +213,7 @@ impl Aws {
             events: counted!(aws_sdk_eventbridge, config, throttles("events")),
             sqs: counted!(aws_sdk_sqs, config, throttles("sqs")),
             queue_urls: Mutex::default(),
+            policies: Mutex::default(),
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
             read_only: self.read_only,

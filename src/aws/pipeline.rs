@@ -1,24 +1,30 @@
 //! CodePipeline pipelines and their executions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_codepipeline::types::builders::{
+    GitBranchFilterCriteriaBuilder, GitFilePathFilterCriteriaBuilder, GitTagFilterCriteriaBuilder,
+};
 use aws_sdk_codepipeline::types::{
     ActionCategory, ActionDeclaration, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus,
     ActionOwner, ActionTypeId, ArtifactStore, ArtifactStoreType, EncryptionKey, EncryptionKeyType, ExecutionMode,
-    InputArtifact, OutputArtifact, PipelineDeclaration, PipelineExecutionSummary, PipelineType, StageDeclaration, Tag,
+    GitConfiguration, GitPullRequestEventType, GitPullRequestFilter, GitPushFilter, InputArtifact, OutputArtifact,
+    PipelineDeclaration, PipelineExecutionSummary, PipelineTriggerDeclaration, PipelineTriggerProviderType,
+    PipelineType, StageDeclaration, Tag,
 };
 use aws_smithy_types::error::operation::BuildError;
 use jiff::Timestamp;
 
 use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
 use crate::cloud::{Pipelines, Result};
-use crate::model::desired::{Action, Declaration, Pipeline, Stage};
+use crate::model::desired::{Action, Declaration, Pipeline, SOURCE, Stage};
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
 use crate::model::observed::{ListedPipeline, ObservedPipeline};
 use crate::model::owner::Tags;
+use crate::model::trigger::{EVENTS, Filter, Patterns, Triggers};
 use crate::plan::delta::{Delta, Field};
 
 /// How many executions one look asks for: enough to see a success behind a queue.
@@ -184,6 +190,44 @@ fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclaration, BuildE
         .pipeline_type(PipelineType::from(declaration.pipeline_type.as_str()))
         .execution_mode(ExecutionMode::from(declaration.execution_mode.as_str()))
         .set_stages(Some(stages?))
+        .set_triggers(declaration.triggers.as_ref().map(write_triggers).transpose()?.map(|trigger| vec![trigger]))
+        .build()
+}
+
+fn write_triggers(triggers: &Triggers) -> std::result::Result<PipelineTriggerDeclaration, BuildError> {
+    let some = |set: &BTreeSet<String>| (!set.is_empty()).then(|| set.iter().cloned().collect::<Vec<_>>());
+    // One type for each of the three, and all of one form.
+    macro_rules! criteria {
+        ($builder:ty, $patterns:expr) => {
+            (!$patterns.is_empty()).then(|| {
+                let Patterns { includes, excludes } = $patterns;
+                <$builder>::default().set_includes(some(includes)).set_excludes(some(excludes)).build()
+            })
+        };
+    }
+    let push = triggers.push.iter().map(|filter| {
+        GitPushFilter::builder()
+            .set_tags(criteria!(GitTagFilterCriteriaBuilder, &filter.tags))
+            .set_branches(criteria!(GitBranchFilterCriteriaBuilder, &filter.branches))
+            .set_file_paths(criteria!(GitFilePathFilterCriteriaBuilder, &filter.file_paths))
+            .build()
+    });
+    let pull_request = triggers.pull_request.iter().map(|filter| {
+        GitPullRequestFilter::builder()
+            .set_events(Some(filter.events.iter().map(|e| GitPullRequestEventType::from(e.as_str())).collect()))
+            .set_branches(criteria!(GitBranchFilterCriteriaBuilder, &filter.branches))
+            .set_file_paths(criteria!(GitFilePathFilterCriteriaBuilder, &filter.file_paths))
+            .build()
+    });
+    let (push, pull_request): (Vec<_>, Vec<_>) = (push.collect(), pull_request.collect());
+    let git = GitConfiguration::builder()
+        .source_action_name(SOURCE)
+        .set_push((!push.is_empty()).then_some(push))
+        .set_pull_request((!pull_request.is_empty()).then_some(pull_request))
+        .build()?;
+    PipelineTriggerDeclaration::builder()
+        .provider_type(PipelineTriggerProviderType::CodeStarSourceConnection)
+        .git_configuration(git)
         .build()
 }
 
@@ -220,12 +264,42 @@ fn read(pipeline: &PipelineDeclaration) -> Declaration {
         // CodePipeline leaves out what it takes for granted.
         pipeline_type: pipeline.pipeline_type().map_or("V1", |t| t.as_str()).to_owned(),
         execution_mode: pipeline.execution_mode().map_or("SUPERSEDED", |m| m.as_str()).to_owned(),
+        triggers: read_triggers(pipeline),
         stages: pipeline
             .stages()
             .iter()
             .map(|s| Stage { name: s.name().to_owned(), actions: s.actions().iter().map(read_action).collect() })
             .collect(),
     }
+}
+
+fn read_triggers(pipeline: &PipelineDeclaration) -> Option<Triggers> {
+    let git = pipeline.triggers().iter().find_map(|t| t.git_configuration())?;
+    macro_rules! patterns {
+        ($criteria:expr) => {{
+            let set = |texts: &[String]| texts.iter().cloned().collect();
+            $criteria.map_or_else(Patterns::default, |c| Patterns {
+                includes: set(c.includes()),
+                excludes: set(c.excludes()),
+            })
+        }};
+    }
+    let push = git.push().iter().map(|filter| Filter {
+        events: BTreeSet::new(),
+        branches: patterns!(filter.branches()),
+        tags: patterns!(filter.tags()),
+        file_paths: patterns!(filter.file_paths()),
+    });
+    let pull_request = git.pull_request().iter().map(|filter| {
+        let events: BTreeSet<String> = filter.events().iter().map(|e| e.as_str().to_owned()).collect();
+        Filter {
+            events: if events.is_empty() { EVENTS.map(str::to_owned).into() } else { events },
+            branches: patterns!(filter.branches()),
+            tags: Patterns::default(),
+            file_paths: patterns!(filter.file_paths()),
+        }
+    });
+    Some(Triggers { push: push.collect(), pull_request: pull_request.collect() })
 }
 
 fn read_action(action: &ActionDeclaration) -> Action {

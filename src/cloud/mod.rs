@@ -76,6 +76,11 @@ pub trait Buckets: Send + Sync {
     async fn empty(&self, name: &str, prefix: &str) -> Result<(u64, bool)>;
     /// Deletes the empty bucket; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<()>;
+    /// The policy of the bucket, if it has one and is there.
+    async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>>;
+    /// Puts these statements in the place of those with our Sids in the bucket's policy, and leaves the others as they are; answers the
+    /// policy. Of a bucket that is not there nothing is to be done.
+    async fn allow(&self, name: &str, sids: &[String], ours: &[serde_json::Value]) -> Result<serde_json::Value>;
 }
 
 /// What lies in buckets.

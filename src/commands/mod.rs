@@ -46,6 +46,7 @@ fn settings(shared: &Shared, cluster_id: String, aws: &Aws, read_only: bool) -> 
         name_prefix: shared.name_prefix.clone(),
         allow_names: shared.allow_names,
         allow_existing: shared.allow_existing.clone(),
+        allow_readers: shared.allow_readers.clone(),
         region: aws.home().to_owned(),
         require_class: shared.require_class,
         allow_prune: shared.allow_prune,

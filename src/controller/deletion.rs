@@ -17,7 +17,7 @@ use crate::model::desired::{self, Computed};
 use crate::model::fanout;
 use crate::model::placement::Placement;
 use crate::model::retention::Retention;
-use crate::model::{Resource, arn, covers};
+use crate::model::{Resource, arn, class, covers};
 use crate::status;
 
 /// Deletes what belongs to the object, and says on it what holds that up.
@@ -166,6 +166,10 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
         topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).or_else(|| Some(names.topic_arn.clone())),
         connections: vec![(names.base.clone(), recorded(Resource::Connection))],
         subscriptions: status.subscriptions.clone(),
+        readers: recorded_alone.readers.clone().or_else(|| {
+            spec.destination.as_ref()?.readers.as_ref()?;
+            shared_destination(context, held)
+        }),
         copied: copied(context, held),
         pipeline: Some((names.base.clone(), names.pipeline_arn)),
         role: Some(names.base),
@@ -190,16 +194,25 @@ fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, S
         return None;
     }
     let status = held.status();
-    let class = status.placement.as_ref().and_then(|p| context.class(p.class.as_ref()?));
-    let class = class.and_then(|class| context.parse_class(&class).ok());
+    let class = class_of(context, held);
     let existing = spec.destination.as_ref().and_then(|d| d.existing_bucket.clone());
     let bucket = match existing {
         Some(bucket) => {
             let patterns = class.as_ref().map_or(&context.settings.allow_existing, |c| &c.allow_existing);
             covers(patterns, &arn::bucket("aws", &bucket)).then_some(bucket)?
         }
-        None => class?.destination_bucket()?,
+        None => shared_destination(context, held)?,
     };
     let delivered = status.delivered?;
     (delivered.bucket == bucket && !delivered.prefix.is_empty()).then_some((bucket, delivered.prefix))
+}
+
+/// The bucket that the object's class shares.
+fn shared_destination(context: &Context, held: &Object<'_, RepoFanout>) -> Option<String> {
+    class_of(context, held)?.destination_bucket()
+}
+
+fn class_of(context: &Context, held: &Object<'_, RepoFanout>) -> Option<class::Class> {
+    let class = held.status().placement.and_then(|p| context.class(p.class.as_ref()?))?;
+    context.parse_class(&class).ok()
 }

@@ -12,6 +12,7 @@ use crate::model::arn;
 use crate::model::desired::{Connection, ConnectionUse, NotificationRule};
 use crate::model::observed::{BucketView, ConnectionState};
 use crate::model::owner::{Owner, RETAINED_AT, Tags};
+use crate::model::reader;
 use crate::model::retention::Retention;
 use crate::model::subscriber::Subscription;
 
@@ -49,6 +50,8 @@ pub struct Ending {
     pub artifacts: Option<String>,
     /// Name of the destination bucket.
     pub destination: Option<String>,
+    /// Name of the bucket whose policy lets readers in.
+    pub readers: Option<String>,
     /// Names of connections, and their ARNs as recorded.
     pub connections: Vec<(String, Option<String>)>,
     /// Bucket and prefix of what was copied into a bucket of others.
@@ -75,6 +78,7 @@ impl Ending {
             queues: [last(Resource::Queue), last(Resource::DeadLetterQueue)].into_iter().flatten().collect(),
             artifacts: last(Resource::Artifacts),
             destination: last(Resource::Destination),
+            readers: last(Resource::Readers),
             connections: Vec::new(),
             copied: None,
             now: Timestamp::now(),
@@ -85,6 +89,7 @@ impl Ending {
     pub async fn run(&self) -> Result<Outcome, Error> {
         let mut kept = Vec::new();
         let retained = Tags::from([(RETAINED_AT.to_owned(), self.now.to_string())]);
+        self.readers().await?;
         self.delivery(&retained, &mut kept).await?;
         self.role(&retained, &mut kept).await?;
         self.topic(&retained, &mut kept).await?;
@@ -114,6 +119,17 @@ impl Ending {
             self.connection(name, recorded.as_deref(), &retained, &mut kept).await?;
         }
         Ok(Outcome::Done(kept))
+    }
+
+    /// Nobody is let in any more, where the bucket is another's: under that prefix, others' files may lie one day. An own bucket goes, or is
+    /// kept as it is.
+    async fn readers(&self) -> Result<(), Error> {
+        match &self.readers {
+            Some(bucket) if self.own_bucket(bucket).await?.is_none() => {
+                self.cloud.buckets.allow(bucket, &reader::sids(&self.owner), &[]).await.map(|_| ())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The notification rule, then the pipeline.

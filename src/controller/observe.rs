@@ -56,9 +56,31 @@ pub async fn observe(
             None => Ok(None),
         }
     };
-    let (artifacts, destination, connection, role, topic, pipeline, dead_letter_queue, fed_queue, event_rule) = tokio::try_join!(
+    let policy = async {
+        match &desired.readers {
+            // An own bucket's is among its settings.
+            Some(_) if matches!(desired.destination, Some(BucketUse::Own(_))) => Ok(None),
+            Some(readers) if !readers.statements.is_empty() || recorded(Resource::Readers).is_some() => {
+                cloud.buckets.policy(&readers.bucket).await
+            }
+            _ => Ok(None),
+        }
+    };
+    let (
+        artifacts,
+        destination,
+        destination_policy,
+        connection,
+        role,
+        topic,
+        pipeline,
+        dead_letter_queue,
+        fed_queue,
+        event_rule,
+    ) = tokio::try_join!(
         bucket(cloud, desired.artifacts.as_ref()),
         bucket(cloud, desired.destination.as_ref()),
+        policy,
         connection(cloud, desired.connection.as_ref(), owner, recorded(Resource::Connection), adopt),
         role,
         topic,
@@ -88,6 +110,7 @@ pub async fn observe(
         topic,
         pipeline,
         notification_rule,
+        destination_policy,
         dead_letter_queue,
         queue: fed_queue,
         event_rule,

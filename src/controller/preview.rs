@@ -58,6 +58,11 @@ impl Preview {
         for (resource, wanted, there) in [
             (Resource::Pipeline, desired.pipeline.is_some(), observed.pipeline.is_some()),
             (Resource::NotificationRule, desired.notification_rule.is_some(), observed.notification_rule.is_some()),
+            (
+                Resource::Readers,
+                desired.readers.as_ref().is_some_and(|r| r.writable && !r.statements.is_empty()),
+                desired.readers.as_ref().is_some_and(|r| r.any(observed.policy())),
+            ),
         ] {
             if wanted && !there && !planned(resource) {
                 let later = if available { &mut self.now } else { &mut self.authorized };
@@ -81,6 +86,7 @@ fn named(resource: Resource, desired: &Desired) -> String {
         Resource::Topic => desired.topic.as_ref().map(TopicUse::arn),
         Resource::Pipeline => desired.pipeline.as_ref().map(|p| &*p.name),
         Resource::NotificationRule => desired.notification_rule.as_ref().map(|r| &*r.name),
+        Resource::Readers => desired.readers.as_ref().map(|r| &*r.bucket),
         Resource::DeadLetterQueue => desired.dead_letter_queue.as_ref().map(|q| &*q.name),
         Resource::Queue => desired.queue.as_ref().map(|q| &*q.name),
         Resource::EventRule => desired.event_rule.as_ref().map(|r| &*r.name),

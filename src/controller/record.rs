@@ -18,6 +18,7 @@ pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Reso
     let connection = desired.connection.as_ref().and(observed.connection.as_ref());
     let topic = observed.topic.as_ref().and(desired.topic.as_ref());
     let pipeline = observed.pipeline.as_ref().and(desired.pipeline.as_ref());
+    let readers = desired.readers.as_ref().filter(|r| r.writable && r.any(observed.policy()));
     let all = [
         (Resource::Artifacts, bucket(&desired.artifacts, &observed.artifacts)),
         (Resource::Destination, bucket(&desired.destination, &observed.destination)),
@@ -26,6 +27,7 @@ pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Reso
         (Resource::Topic, topic.map(|t| t.arn().to_owned())),
         (Resource::Pipeline, pipeline.map(|p| p.arn.clone())),
         (Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| r.arn.clone())),
+        (Resource::Readers, readers.map(|r| model::arn::bucket(partition, &r.bucket))),
         (Resource::DeadLetterQueue, arn(&desired.dead_letter_queue, observed.dead_letter_queue.is_some(), |q| &q.arn)),
         (Resource::Queue, arn(&desired.queue, observed.queue.is_some(), |q| &q.arn)),
         (Resource::EventRule, arn(&desired.event_rule, observed.event_rule.is_some(), |r| &r.arn)),
@@ -56,6 +58,7 @@ fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)>
         ConnectionUse::Existing(arn) => Some(arn.clone()),
     });
     let delivers = desired.notification_rule.as_ref().map(|_| None);
+    let readers = desired.readers.as_ref().filter(|r| r.writable);
     let all = [
         (Resource::Artifacts, bucket(&desired.artifacts)),
         (Resource::Destination, bucket(&desired.destination)),
@@ -64,6 +67,7 @@ fn wanted(desired: &Desired, partition: &str) -> Vec<(Resource, Option<String>)>
         (Resource::Topic, desired.topic.as_ref().map(|t: &TopicUse| Some(t.arn().to_owned()))),
         (Resource::Pipeline, delivers.clone()),
         (Resource::NotificationRule, delivers),
+        (Resource::Readers, readers.map(|r| Some(model::arn::bucket(partition, &r.bucket)))),
         (Resource::DeadLetterQueue, desired.dead_letter_queue.as_ref().map(|q| Some(q.arn.clone()))),
         (Resource::Queue, desired.queue.as_ref().map(|q| Some(q.arn.clone()))),
         (Resource::EventRule, desired.event_rule.as_ref().map(|r| Some(r.arn.clone()))),

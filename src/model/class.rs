@@ -91,6 +91,8 @@ pub struct Class {
     pub allowed_repositories: Vec<String>,
     /// ARN patterns of existing things that fan-outs may refer to.
     pub allow_existing: Vec<String>,
+    /// Patterns of those that fan-outs may let read.
+    pub allowed_readers: Vec<String>,
     /// What fan-outs may set themselves.
     pub overridable: BTreeSet<Overridable>,
     /// How often the shared resources are looked at in full.
@@ -169,6 +171,7 @@ impl Class {
             allowed_tag_keys: spec.allowed_tag_keys.clone().unwrap_or_default(),
             allowed_repositories: spec.allowed_repositories.clone().unwrap_or_default(),
             allow_existing: spec.allow_existing.clone().unwrap_or_default(),
+            allowed_readers: spec.allowed_readers.clone().unwrap_or_default(),
             overridable: overridable(spec.overridable.as_deref().unwrap_or_default())?,
             interval: interval(spec.interval.as_deref())?,
             namespaces: spec.allowed_namespaces.as_ref().and_then(|a| a.names.clone()).unwrap_or_default(),

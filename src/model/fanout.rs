@@ -8,8 +8,10 @@ use super::owner::{Owner, Tags};
 use super::placement::Placement;
 use super::prefix::Parts;
 use super::prune::{Limit, Prune};
+use super::reader::Reader;
 use super::subscriber::Subscriber;
 use super::terms::Terms;
+use super::trigger::Triggers;
 use super::{AssumeRole, Refusal, Resource, Settings};
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
@@ -50,6 +52,10 @@ pub struct Fanout {
     pub prefix: String,
     /// Whether and how files go that are no longer in the repository.
     pub prune: Option<Prune>,
+    /// Who else may read what is copied.
+    pub readers: Vec<Reader>,
+    /// Whether the destination's policy is the operator's to write.
+    pub writes_policy: bool,
     /// Its artifacts bucket.
     pub artifacts: Source,
     /// Days that own artifacts are kept.
@@ -60,6 +66,8 @@ pub struct Fanout {
     pub execution_mode: String,
     /// Whether a push starts an execution.
     pub detect_changes: bool,
+    /// What starts an execution in the place of every push.
+    pub triggers: Option<Triggers>,
     /// CodePipeline's event type ids.
     pub events: BTreeSet<String>,
     /// `BASIC` or `FULL`.
@@ -188,6 +196,13 @@ impl Fanout {
             shared_role: None,
             connection: terms.connection(spec)?,
             prune: prune(settings, destination.prune.as_deref(), destination.prune_limit.unwrap_or_default())?,
+            readers: destination
+                .readers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|r| terms.reader(r))
+                .collect::<Result<_, _>>()?,
+            writes_policy: terms.writes_policy(&source),
             prefix: terms.prefix(&parts, destination.prefix, &source)?,
             destination: source,
             artifacts: terms.bucket(
@@ -199,7 +214,9 @@ impl Fanout {
             retention_days: artifacts.retention_days.unwrap_or(30),
             pipeline_type: known("pipeline.type", pipeline.type_.unwrap_or_else(|| "V2".into()), &["V1", "V2"])?,
             execution_mode: String::new(),
-            detect_changes: pipeline.detect_changes.unwrap_or(true),
+            // A trigger and the detection of changes would each start an execution.
+            detect_changes: pipeline.detect_changes.unwrap_or(pipeline.triggers.is_none()),
+            triggers: pipeline.triggers.map(Triggers::from),
             events: notifications
                 .events
                 .unwrap_or_else(|| vec!["pipeline-execution-succeeded".to_owned()])
@@ -261,6 +278,12 @@ impl Fanout {
                 "repository: '{}' has {parts} parts, {provider} repositories have two; write owner/name",
                 self.repository
             )));
+        }
+        if self.triggers.is_some() && (self.pipeline_type == "V1" || self.detect_changes) {
+            return Err(invalid(
+                "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside them; write type V2 and leave \
+                 detectChanges out, or leave triggers out",
+            ));
         }
         if self.destination == self.artifacts && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_))
         {

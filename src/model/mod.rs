@@ -15,9 +15,11 @@ pub mod placement;
 pub mod policy;
 pub mod prefix;
 pub mod prune;
+pub mod reader;
 pub mod retention;
 pub mod subscriber;
 pub mod terms;
+pub mod trigger;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +45,8 @@ pub struct Settings {
     pub require_class: bool,
     /// Name of the IAM policy that bounds the roles of those that name no boundary themselves; each account has its own.
     pub permissions_boundary: Option<String>,
+    /// Patterns (`*` and `?`) of accounts, roles and organizations that objects may let read.
+    pub allow_readers: Vec<String>,
     /// Whether objects may have files deleted that are no longer in the repository.
     pub allow_prune: bool,
     /// Whether nothing may be written to AWS.
@@ -62,6 +66,7 @@ impl Settings {
             name_prefix: "rf-".into(),
             allow_names: false,
             allow_existing: vec![],
+            allow_readers: vec![],
             region: "eu-west-1".into(),
             require_class: false,
             permissions_boundary: None,
@@ -123,6 +128,8 @@ pub enum Resource {
     Pipeline,
     /// The notification rule.
     NotificationRule,
+    /// Who else may read the destination: statements in its policy.
+    Readers,
     /// The queue that takes events which could not be handled.
     DeadLetterQueue,
     /// The queue of events of executions.
@@ -143,6 +150,7 @@ impl Resource {
             Self::Topic => "topic",
             Self::Pipeline => "pipeline",
             Self::NotificationRule => "notification_rule",
+            Self::Readers => "readers",
             Self::DeadLetterQueue => "dead_letter_queue",
             Self::Queue => "queue",
             Self::EventRule => "event_rule",

@@ -29,12 +29,32 @@ pub struct Observed {
     pub pipeline: Option<ObservedPipeline>,
     /// The notification rule.
     pub notification_rule: Option<ObservedRule>,
+    /// Policy of the destination where that is not an own bucket.
+    pub destination_policy: Option<Value>,
     /// Where events go that could not be handled.
     pub dead_letter_queue: Option<ObservedQueue>,
     /// Where events of executions go.
     pub queue: Option<ObservedQueue>,
     /// What sends them there.
     pub event_rule: Option<ObservedEventRule>,
+}
+
+impl Observed {
+    /// The policy of the destination, as far as it was looked at.
+    pub fn policy(&self) -> Option<&Value> {
+        match &self.destination {
+            BucketView::Present(bucket) => bucket.policy.as_ref().or(self.destination_policy.as_ref()),
+            _ => self.destination_policy.as_ref(),
+        }
+    }
+
+    /// The policy was written.
+    pub fn set_policy(&mut self, policy: Value) {
+        match &mut self.destination {
+            BucketView::Present(bucket) if bucket.policy.is_some() => bucket.policy = Some(policy),
+            _ => self.destination_policy = Some(policy),
+        }
+    }
 }
 
 /// What one sees of a bucket by its name.

@@ -300,7 +300,7 @@ fn existing(scope: &Scope) -> Vec<Value> {
         statements.push(json!({"Sid": "ListCopiedFiles", "Effect": "Allow", "Action": "s3:ListBucketVersions", "Resource": buckets}));
     }
     for (service, sid, action) in [
-        ("s3", "ExistingBuckets", json!("s3:ListBucket")),
+        ("s3", "ExistingBuckets", json!(["s3:GetBucketPolicy", "s3:ListBucket"])),
         ("sns", "ExistingTopics", json!(["sns:GetTopicAttributes", "sns:Publish"])),
     ] {
         let of = |pattern: &&String| pattern.split(':').nth(2).is_none_or(|s| s == service || s == "*");

@@ -157,6 +157,42 @@ pub fn merge(document: Option<&Value>, statement: &Value) -> Value {
     Value::Object(merged)
 }
 
+/// The document with these statements in the place of those with our Sids.
+pub fn replace(document: Option<&Value>, sids: &[String], ours: &[Value]) -> Value {
+    let mut kept = document.cloned().unwrap_or_else(|| json!({"Version": "2012-10-17"}));
+    let mut all = statements(&kept);
+    all.retain(|s| !is_ours(s, sids));
+    all.extend(ours.iter().cloned());
+    kept["Statement"] = json!(all);
+    kept
+}
+
+/// Whether the document holds these statements, and nothing else with our Sids.
+pub fn holds(document: Option<&Value>, sids: &[String], ours: &[Value]) -> bool {
+    let with_sid = document.map(statements).unwrap_or_default().iter().filter(|s| is_ours(s, sids)).count();
+    with_sid == ours.len() && ours.iter().all(|s| contains(document, s))
+}
+
+/// Whether any statement has one of our Sids.
+pub fn has_sid(document: Option<&Value>, sids: &[String]) -> bool {
+    document.map(statements).unwrap_or_default().iter().any(|s| is_ours(s, sids))
+}
+
+/// Those of the statements that the document does not hold, under whatever Sid.
+pub fn missing<'a>(document: Option<&Value>, wanted: &'a [Value]) -> Vec<&'a Value> {
+    let bare = |statement: &Value| {
+        let mut bare = statement.clone();
+        bare["Sid"] = Value::Null;
+        canonical(&bare)
+    };
+    let there: Vec<Value> = document.map(statements).unwrap_or_default().iter().map(bare).collect();
+    wanted.iter().filter(|s| !there.contains(&bare(s))).collect()
+}
+
+fn is_ours(statement: &Value, sids: &[String]) -> bool {
+    statement["Sid"].as_str().is_some_and(|sid| sids.iter().any(|ours| ours == sid))
+}
+
 /// Whether the document holds our statement, as it is to be.
 pub fn contains(document: Option<&Value>, statement: &Value) -> bool {
     document.map(statements).unwrap_or_default().iter().any(|s| same(s, statement))

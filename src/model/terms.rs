@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use super::class::{Class, Overridable};
 use super::fanout::{ConnectionSource, Source, invalid};
 use super::owner::Tags;
+use super::reader::Reader;
 use super::{Refusal, Settings, arn, covers, prefix};
 use crate::api::RepoFanoutSpec;
 use crate::api::condition::Reason;
+use crate::api::repofanout::ReaderSpec;
 
 /// The terms of one object.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +95,31 @@ impl<'a> Terms<'a> {
         Err(not_allowed(format!(
             "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or leave {field} out"
         )))
+    }
+
+    /// Somebody who is to read what is copied, where that may be.
+    pub fn reader(&self, spec: ReaderSpec) -> Result<Reader, Refusal> {
+        let reader = Reader::parse(spec)?;
+        let (patterns, whose) = match self.class {
+            Some(class) => (&class.allowed_readers, format!("allowedReaders of RepoFanoutClass {}", class.name)),
+            None => (&self.settings.allow_readers, "the operator's --allow-readers".to_owned()),
+        };
+        if reader.covered(patterns) {
+            return Ok(reader);
+        }
+        Err(not_allowed(format!(
+            "destination.readers: {} is not covered by {whose}; have a pattern added that covers it, or leave the entry out",
+            reader.as_str()
+        )))
+    }
+
+    /// Whether the policy of the destination is the operator's to write: its own and the class's own are.
+    pub fn writes_policy(&self, destination: &Source) -> bool {
+        match destination {
+            Source::Own(_) => true,
+            Source::Existing(_) => false,
+            Source::Shared(_) => self.class.is_some_and(|class| matches!(class.destination, Some(Source::Own(_)))),
+        }
     }
 
     /// Whether the object may have its own where the class offers one.

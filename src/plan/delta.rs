@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::model::desired::{Bucket, Declaration, EventRule, NotificationRule, Pipeline, Queue, Role, Topic};
 use crate::model::observed::{
     ObservedBucket, ObservedEventRule, ObservedPipeline, ObservedQueue, ObservedRole, ObservedRule, ObservedTopic,
@@ -9,6 +11,9 @@ use crate::model::observed::{
 };
 use crate::model::owner::{RETAINED_AT, Tags};
 use crate::model::policy;
+use crate::model::reader::Readers;
+
+const TRIGGERS: &str = "triggers";
 
 /// The part of a resource that one call writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +143,23 @@ pub fn bucket(desired: &Bucket, observed: &ObservedBucket) -> Delta {
     delta.with_tags(&desired.tags, &observed.tags)
 }
 
+/// Who else may read the destination, given its policy.
+pub fn readers(desired: &Readers, policy: Option<&Value>) -> Delta {
+    let mut delta = Delta::default();
+    if desired.writable {
+        if !policy::holds(policy, &desired.sids, &desired.statements) {
+            let text = |there: bool| if there { "other statements" } else { "no statements" };
+            let to = if desired.statements.is_empty() { "no statements" } else { "the readers' statements" };
+            delta.note(Field::Policy, format!("policy of {}", desired.bucket), text(desired.any(policy)), to);
+        }
+        return delta;
+    }
+    for statement in policy::missing(policy, &desired.statements) {
+        delta.note(Field::Policy, format!("policy of {}", desired.bucket), "nothing", statement);
+    }
+    delta
+}
+
 /// The role.
 pub fn role(desired: &Role, observed: &ObservedRole) -> Delta {
     let mut delta = Delta::default();
@@ -200,7 +222,11 @@ pub fn event_rule(desired: &EventRule, observed: &ObservedEventRule) -> Delta {
 /// The pipeline.
 pub fn pipeline(desired: &Pipeline, observed: &ObservedPipeline) -> Delta {
     let mut delta = Delta::default();
-    let (is, was) = (flatten(&desired.declaration), flatten(&observed.declaration));
+    let (is, mut was) = (flatten(&desired.declaration), flatten(&observed.declaration));
+    if desired.declaration.triggers.is_none() {
+        // AWS may add some of its own to a V2 pipeline that has none.
+        was.retain(|(path, _)| path != TRIGGERS);
+    }
     for (path, value) in &is {
         let found = was.iter().find(|(p, _)| p == path).map_or("", |(_, v)| v);
         if found != value {
@@ -222,6 +248,8 @@ fn flatten(declaration: &Declaration) -> Vec<(String, String)> {
         ("executionMode".to_owned(), declaration.execution_mode.clone()),
         ("stages".to_owned(), declaration.stages.iter().map(|s| &*s.name).collect::<Vec<_>>().join(",")),
     ];
+    let triggers = declaration.triggers.as_ref().map(|t| serde_json::json!(t).to_string());
+    out.extend(triggers.map(|triggers| (TRIGGERS.to_owned(), triggers)));
     for stage in &declaration.stages {
         for action in &stage.actions {
             let path = format!("{}.{}", stage.name, action.name);

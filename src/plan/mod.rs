@@ -6,11 +6,14 @@ pub mod delta;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::api::condition::Reason;
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
 use crate::model::observed::{BucketView, ConnectionState, Observed};
 use crate::model::owner::{ADOPTED, Owner, REGION, Tags};
 use crate::model::placement::Placement;
+use crate::model::reader::LONGEST_POLICY;
 use crate::model::{Refusal, Resource, policy};
 use delta::Delta;
 
@@ -100,6 +103,7 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
     plan.role(desired, observed, facts);
     plan.pipeline(desired, observed, facts);
     plan.notification_rule(desired, observed, facts);
+    plan.readers(desired, observed, facts);
     plan.events(desired, observed, facts);
     if !plan.refusals.is_empty() {
         plan.steps.clear();
@@ -306,6 +310,43 @@ impl Plan {
 }
 
 impl Plan {
+    /// Once all else is made: whoever is let in finds something there, and what is refused here keeps nothing else from being made.
+    fn readers(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
+        let Some(readers) = desired.readers.as_ref().filter(|_| observed.notification_rule.is_some()) else { return };
+        let present = observed.policy();
+        let delta = delta::readers(readers, present);
+        if delta.is_empty() {
+            return;
+        }
+        let bucket = &readers.bucket;
+        if !readers.writable {
+            let missing = policy::missing(present, &readers.statements);
+            let missing: Vec<String> = missing.into_iter().map(Value::to_string).collect();
+            return self.refuse(
+                Reason::AccessDenied,
+                format!(
+                    "destination.readers: bucket {bucket} is not the operator's to configure, and its policy does not let them in; add these \
+                     statements to it, or leave readers out: {}",
+                    missing.join(", ")
+                ),
+            );
+        }
+        let size = policy::replace(present, &readers.sids, &readers.statements).to_string().len();
+        if size > LONGEST_POLICY {
+            return self.refuse(
+                Reason::QuotaExceeded,
+                format!(
+                    "destination.readers: the policy of bucket {bucket} would have {size} bytes, and Amazon S3 takes {LONGEST_POLICY}; name \
+                     fewer readers, or an organization in the place of many, or have a bucket of one's own"
+                ),
+            );
+        }
+        match readers.any(present) {
+            true => self.update(Resource::Readers, delta, facts),
+            false => self.create(Resource::Readers, facts),
+        }
+    }
+
     /// The queues, and then what feeds them.
     fn events(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         for (resource, queue, found) in [

@@ -91,6 +91,7 @@ fn each_option_reaches_its_place() {
     assert_eq!(env(&["--set=operator.namePrefix=x-"], "REPOFANOUT_NAME_PREFIX"), "x-");
     assert_eq!(env(&["--set=operator.allowNames=true"], "REPOFANOUT_ALLOW_NAMES"), "true");
     assert_eq!(env(&["--set=operator.allowExisting={a,b}"], "REPOFANOUT_ALLOW_EXISTING"), "a,b");
+    assert_eq!(env(&["--set=operator.allowReaders={1,o-x}"], "REPOFANOUT_ALLOW_READERS"), "1,o-x");
     assert_eq!(env(&["--set=operator.permissionsBoundary=b"], "REPOFANOUT_PERMISSIONS_BOUNDARY"), "b");
     assert_eq!(env(&["--set=operator.requireClass=true"], "REPOFANOUT_REQUIRE_CLASS"), "true");
     assert_eq!(env(&["--set=operator.allowPrune=true"], "REPOFANOUT_ALLOW_PRUNE"), "true");

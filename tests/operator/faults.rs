@@ -83,12 +83,17 @@ async fn at_every_write(side: Side, life: Life, name: &str, strike: Strike) -> u
 
 /// One life with the fault at its n-th write; tells whether it came to that.
 async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> bool {
-    let mut case = Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false", "--allow-names"]).await;
+    let mut case =
+        Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false", "--allow-names", "--allow-readers=*"])
+            .await;
     case.own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
     let (repository, commit) = case.repository().await;
-    let mut spec = json!({"repository": repository});
+    let readers = json!([{"account": "777788889999"}]);
+    let mut spec = json!({"repository": repository, "destination": {"readers": readers}});
+    let mut class_spec = crate::classes::shared(&case);
+    class_spec["allowedReaders"] = json!(["7777*"]);
     if life == Life::Adopt {
         let theirs = format!("theirs-{}", case.namespace);
         case.bucket(&theirs).await;
@@ -101,7 +106,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
     let struck: Arc<AtomicBool>;
     if life == Life::Class {
         struck = arm(side, &case, strike, n);
-        case.apply_class(&class, crate::classes::shared(&case), false).await.unwrap();
+        case.apply_class(&class, class_spec, false).await.unwrap();
         spec["className"] = json!(class);
         case.apply("docs", spec.clone()).await.unwrap();
         live(&mut case, "delivered", &commit).await;
@@ -114,7 +119,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         case.authorize("docs").await;
         case.wait_delivered("docs", &commit).await;
         if life == Life::Move {
-            case.ready_class(&class, crate::classes::shared(&case)).await;
+            case.ready_class(&class, class_spec).await;
         }
         struck = arm(side, &case, strike, n);
     }
@@ -128,7 +133,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         Life::Update => {
             let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
             spec["branch"] = json!("next");
-            spec["destination"] = json!({"prefix": "elsewhere"});
+            spec["destination"]["prefix"] = json!("elsewhere");
             spec["notifications"] = json!({"detail": "FULL"});
             spec["tags"] = json!({"team": "docs"});
             case.apply("docs", spec).await.unwrap();
@@ -213,7 +218,15 @@ pub async fn whole(case: &mut Case, life: Life) {
     assert!(case.file(&status, "README.md").await.is_some());
     let recorded: Vec<&String> = status.resources.values().collect();
     let shares = matches!(life, Life::Class | Life::Move);
-    assert_eq!(recorded.len(), if shares { 2 } else { 7 }, "{recorded:?}");
+    let destination = case.api().get("docs").await.expect("the object").spec.destination;
+    let reads = destination.is_some_and(|d| d.readers.is_some());
+    assert_eq!(recorded.len(), if shares { 2 } else { 7 } + usize::from(reads), "{recorded:?}");
+    if reads {
+        let delivered = status.delivered.clone().unwrap();
+        let policy = crate::readers::statements(case, &delivered.bucket).await;
+        let readable = format!("arn:aws:s3:::{}/{}/*", delivered.bucket, delivered.prefix);
+        assert_eq!(crate::readers::readable(&policy), [readable], "{policy:?}");
+    }
     if shares {
         let class = case.class_name("org");
         let whole = |s: &_| class_condition(s, "Ready").is_some_and(|c| c.0 == "True");

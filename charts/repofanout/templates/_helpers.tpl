@@ -70,6 +70,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: REPOFANOUT_ALLOW_EXISTING
   value: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.operator.allowReaders }}
+- name: REPOFANOUT_ALLOW_READERS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- with .Values.operator.permissionsBoundary }}
 - name: REPOFANOUT_PERMISSIONS_BOUNDARY
   value: {{ . | quote }}

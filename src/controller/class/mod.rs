@@ -133,7 +133,7 @@ impl<'a> Pass<'a> {
             // One connection that cannot be made keeps nothing else from being made.
             let connections = self.connections(class, cloud).await;
             self.shared(class, cloud).await?;
-            self.quotas(class, cloud).await;
+            self.quotas(cloud, class.interval / 2).await;
             connections?;
             self.clean_up(class, cloud).await?;
         }
@@ -269,8 +269,7 @@ impl<'a> Pass<'a> {
     }
 
     /// What cannot be counted is not told; it keeps nobody from working.
-    async fn quotas(&mut self, class: &Class, cloud: &Cloud) {
-        let age = class.interval / 2;
+    async fn quotas(&mut self, cloud: &Cloud, age: Duration) {
         let counted = tokio::try_join!(
             cloud.connections.count(age),
             cloud.notification_rules.list(age),
@@ -331,7 +330,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Writes how many fan-outs there are, at most once a minute, and rests.
+    /// Writes how many fan-outs there are, and what that means for the quotas, at most once a minute, and rests.
     async fn count(mut self, rest: Duration) -> Result<Requeue, kube::Error> {
         let uid = self.object.uid();
         if let Some(wait) = self.context.memos.counted_within(&uid, COUNT_EVERY) {
@@ -343,7 +342,16 @@ impl<'a> Pass<'a> {
             return Ok(Requeue::requeue(rest));
         }
         next.fanouts = Some(users);
-        self.object.set_status(next).await?;
+        if let Ok((_, cloud)) = self.decide().await {
+            self.quotas(&cloud, Duration::ZERO).await;
+        }
+        let look = ClassLook {
+            generation: self.object.current.metadata.generation,
+            concluded: false,
+            progress: Progress::Unchanged,
+            quotas: self.saw.quotas.take(),
+        };
+        self.object.set_status(status::class_status(&next, look)).await?;
         self.context.memos.counted(&uid, Instant::now());
         self.context.memos.passed(&uid, self.object.basis(), rest);
         Ok(Requeue::requeue(rest))

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired, EventRule,
-    Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
+    Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE, SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
 };
 use crate::model::arn;
 use crate::model::class::Class;
@@ -10,6 +10,7 @@ use crate::model::execution::Target;
 use crate::model::fanout::{ConnectionSource, Fanout, Source};
 use crate::model::owner::{self, Tags};
 use crate::model::placement::Placement;
+use crate::model::reader::Readers;
 use crate::model::{names, policy};
 
 const ARTIFACT: &str = "SourceArtifact";
@@ -74,6 +75,8 @@ impl Desired {
             tags: tags.clone(),
         });
         let role_name = own_role.then(|| names.base.clone());
+        let at = (buckets.1, fanout.writes_policy);
+        let readers = Readers::new(&place.partition, at, &fanout.prefix, &fanout.owner, &fanout.readers);
         Self {
             artifacts,
             destination,
@@ -83,6 +86,7 @@ impl Desired {
             topic,
             pipeline,
             notification_rule,
+            readers: Some(readers),
             ..Self::default()
         }
     }
@@ -241,7 +245,7 @@ fn declaration(
     };
     let detect = if fanout.detect_changes { "true" } else { "false" };
     let source = action(
-        "Source",
+        SOURCE,
         SOURCE_PROVIDER,
         config(&[
             ("ConnectionArn", connection),
@@ -265,6 +269,7 @@ fn declaration(
         artifacts_key: fanout.kms_key.clone(),
         pipeline_type: fanout.pipeline_type.clone(),
         execution_mode: fanout.execution_mode.clone(),
+        triggers: fanout.triggers.clone(),
         stages: [source, deploy].map(|a| Stage { name: a.name.clone(), actions: vec![a] }).into(),
     }
 }

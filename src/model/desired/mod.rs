@@ -11,6 +11,8 @@ use super::execution::Target;
 use super::names;
 use super::owner::Tags;
 use super::placement::Placement;
+use super::reader::Readers;
+use super::trigger::Triggers;
 
 /// IAM path of every role that the operator makes.
 pub const ROLE_PATH: &str = "/repofanout/";
@@ -44,6 +46,8 @@ pub struct Desired {
     pub pipeline: Option<Pipeline>,
     /// The notification rule.
     pub notification_rule: Option<NotificationRule>,
+    /// Who else may read the destination.
+    pub readers: Option<Readers>,
     /// Where events go that could not be handled.
     pub dead_letter_queue: Option<Queue>,
     /// Where events of executions go.
@@ -225,6 +229,8 @@ pub struct Declaration {
     pub pipeline_type: String,
     /// `QUEUED`, `SUPERSEDED` or `PARALLEL`.
     pub execution_mode: String,
+    /// What starts it in the place of every push.
+    pub triggers: Option<Triggers>,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
 }
@@ -309,6 +315,8 @@ impl NotificationRule {
     }
 }
 
+/// Name of the stage and action that reads the repository.
+pub const SOURCE: &str = "Source";
 const SOURCE_PROVIDER: &str = "CodeStarSourceConnection";
 const DEPLOY_PROVIDER: &str = "S3";
 

@@ -15,12 +15,19 @@ use crate::notifications;
 use crate::pipelines::{arn, assumable};
 use crate::reply::text;
 use crate::state::{ActionRun, Execution, Pipeline, World, now};
+use crate::triggers::{Event, starts};
 
 /// A failed action: code and words.
 type Refused = (String, String);
 
 /// Starts an execution, or lets it wait behind the one that runs.
-pub fn start(world: &Arc<World>, caller: &Caller, name: &str, trigger: &str) -> Option<String> {
+pub fn start(
+    world: &Arc<World>,
+    caller: &Caller,
+    name: &str,
+    trigger: &str,
+    reference: Option<&str>,
+) -> Option<String> {
     let id = uuid::Uuid::new_v4().to_string();
     let started = with_pipeline(world, caller, name, |pipeline| {
         let version = pipeline.versions.len();
@@ -36,6 +43,7 @@ pub fn start(world: &Arc<World>, caller: &Caller, name: &str, trigger: &str) -> 
             status: "InProgress".to_owned(),
             summary: None,
             trigger: trigger.to_owned(),
+            reference: reference.map(str::to_owned),
             started: now(),
             updated: now(),
             revision: None,
@@ -48,25 +56,29 @@ pub fn start(world: &Arc<World>, caller: &Caller, name: &str, trigger: &str) -> 
     Some(id)
 }
 
-/// Tells pipelines that copy this branch, and listen, of a push.
-pub fn pushed(world: &Arc<World>, repository: &str, branch: &str) {
+/// Tells pipelines of the repository that listen to it of a push, a tag or a pull request.
+pub fn pushed(world: &Arc<World>, repository: &str, reference: &str, change: &str) {
+    let folder = world.config.repositories.join(format!("{repository}.git"));
+    let changed = ["diff-tree", "--root", "-r", "--name-only", "--no-commit-id", reference];
+    let changed = std::process::Command::new("git").arg("--git-dir").arg(folder).args(changed).output();
+    let changed = changed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let event = Event { reference, change, paths: changed.lines().map(str::to_owned).collect() };
     for account in world.account_ids() {
-        let listening: Vec<(String, String)> = world.with_account(&account, |a| {
+        let listening: Vec<((String, String), &str)> = world.with_account(&account, |a| {
             let connections = &a.connections;
-            let listens = |p: &Pipeline| {
-                let source = configuration(p.versions.last().expect("a version"), "CodeStarSourceConnection");
-                let text = |key: &str| source[key].as_str().unwrap_or_default();
-                let connection = connections.get(text("ConnectionArn"));
-                text("FullRepositoryId") == repository
-                    && text("BranchName") == branch
-                    && text("DetectChanges") != "false"
-                    && connection.is_some_and(|c| c.status == "AVAILABLE")
+            let trigger = |p: &Pipeline| {
+                let structure = p.versions.last().expect("a version");
+                let source = configuration(structure, "CodeStarSourceConnection");
+                let connection = connections.get(text(&source, "ConnectionArn"));
+                let hears =
+                    source["FullRepositoryId"] == repository && connection.is_some_and(|c| c.status == "AVAILABLE");
+                starts(structure, &source, &event).filter(|_| hears)
             };
-            a.pipelines.iter().filter(|(_, p)| listens(p)).map(|(key, _)| key.clone()).collect()
+            a.pipelines.iter().filter_map(|(key, p)| Some((key.clone(), trigger(p)?))).collect()
         });
-        for (region, name) in listening {
+        for ((region, name), trigger) in listening {
             let caller = Caller { account: account.clone(), region, service: String::new() };
-            start(world, &caller, &name, "Webhook");
+            start(world, &caller, &name, trigger, Some(reference).filter(|_| trigger == "WebhookV2"));
         }
     }
 }
@@ -203,6 +215,12 @@ impl Run {
         let config = configuration(structure, "CodeStarSourceConnection");
         let connection = text(&config, "ConnectionArn");
         let (repository, branch) = (text(&config, "FullRepositoryId"), text(&config, "BranchName"));
+        // What triggered an execution is what it copies.
+        let reference = with_pipeline(world, &self.caller, &self.name, |p| {
+            p.executions.iter().find(|e| e.id == self.id).and_then(|e| e.reference.clone())
+        });
+        let reference = reference.flatten().unwrap_or_else(|| branch.to_owned());
+        let reference = if reference.starts_with("refs/") { reference } else { format!("refs/heads/{reference}") };
         let role = text(structure, "roleArn");
         if !assumable(world, &self.caller, role).await {
             return Err(permission(format!("CodePipeline is not authorized to perform AssumeRole on role {role}")));
@@ -232,8 +250,8 @@ impl Run {
                 format!("No Branch [{branch}] found for FullRepositoryName [{repository}]"),
             )
         };
-        let commit =
-            git(&folder, &["rev-parse", "--verify", &format!("refs/heads/{branch}")]).await.map_err(|_| missing())?;
+        let commit = format!("{reference}^{{commit}}");
+        let commit = git(&folder, &["rev-parse", "--verify", &commit]).await.map_err(|_| missing())?;
         let commit = String::from_utf8_lossy(&commit).trim().to_owned();
         let message = git(&folder, &["log", "-1", "--format=%B", &commit]).await.map_err(|_| missing())?;
         let message = String::from_utf8_lossy(&message).trim().to_owned();

@@ -186,7 +186,7 @@ fn control(world: &Arc<World>, command: &str, query: &str) -> Answer {
         "authorize" => world.set_connection(&value("arn"), "AVAILABLE"),
         "connection" => world.set_connection(&value("arn"), &value("status")),
         "pushed" => {
-            engine::pushed(world, &value("repository"), &value("branch"));
+            engine::pushed(world, &value("repository"), &value("reference"), &value("change"));
             Ok(())
         }
         other => Err(format!("no such control: {other}")),

@@ -19,6 +19,7 @@ mod pipelines;
 mod reply;
 mod state;
 mod sts;
+mod triggers;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub struct SeenConnection {
     pub arn: String,
     /// Its name.
     pub name: String,
+    /// ARN of its host.
+    pub host: Option<String>,
     /// Its status.
     pub status: String,
     /// Its tags.
@@ -121,7 +124,7 @@ impl Aws {
 
     /// Tells that somebody pushed to a branch: what the provider's app does.
     pub fn pushed(&self, repository: &str, branch: &str) {
-        engine::pushed(&self.world, repository, branch);
+        engine::pushed(&self.world, repository, branch, "UPDATED");
     }
 
     /// Holds executions of the account before each stage, or lets them go on.
@@ -216,6 +219,7 @@ impl Aws {
             let all = a.connections.iter().map(|(arn, c)| SeenConnection {
                 arn: arn.clone(),
                 name: c.name.clone(),
+                host: c.host.clone(),
                 status: c.status.clone(),
                 tags: c.tags.clone(),
             });

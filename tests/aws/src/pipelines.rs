@@ -12,6 +12,7 @@ use crate::front::Caller;
 use crate::iam;
 use crate::reply::{Answer, Failure, Reply, text};
 use crate::state::{Execution, Pipeline, World, now};
+use crate::triggers;
 
 pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> Reply {
     match operation {
@@ -25,7 +26,7 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                 update(world, caller, input)
             }?;
             if operation == "CreatePipeline" {
-                engine::start(world, caller, &name, "CreatePipeline");
+                engine::start(world, caller, &name, "CreatePipeline", None);
             }
             Ok(reply)
         }
@@ -224,7 +225,7 @@ fn start(world: &Arc<World>, caller: &Caller, input: &Value) -> Reply {
     if let Some(id) = known {
         return Ok(json!({"pipelineExecutionId": id}));
     }
-    let id = engine::start(world, caller, name, "StartPipelineExecution");
+    let id = engine::start(world, caller, name, "StartPipelineExecution", None);
     if let (Some(token), Some(id)) = (token, &id) {
         world.with_account(&caller.account, |account| {
             let pipeline = account.pipelines.get_mut(&key(caller, name));
@@ -279,6 +280,7 @@ fn check_structure(structure: &Value) -> Result<(), Failure> {
             "V1 pipelines only support the SUPERSEDED execution mode",
         ));
     }
+    triggers::check(structure).map_err(|m| Failure::new("InvalidStructureException", m))?;
     for action in structure["stages"].as_array().into_iter().flatten().filter_map(|s| s["actions"].as_array()).flatten()
     {
         let required: &[&str] = match action["actionTypeId"]["provider"].as_str() {

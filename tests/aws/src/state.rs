@@ -151,6 +151,8 @@ pub struct Execution {
     pub status: String,
     pub summary: Option<String>,
     pub trigger: String,
+    /// What triggered it, where that is not the branch itself.
+    pub reference: Option<String>,
     pub started: f64,
     pub updated: f64,
     pub revision: Option<(String, String)>,

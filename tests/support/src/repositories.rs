@@ -29,9 +29,10 @@ impl Repositories {
         git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main", "."]).await?;
         let hook = bare.join("hooks/post-receive");
         let script = format!(
-            "#!/bin/sh\nwhile read old new ref; do\n  python3 -c 'import sys, urllib.request as r, urllib.parse as p\n\
-             r.urlopen(r.Request(\"http://{}/_control/pushed?\" + p.urlencode({{\"repository\": sys.argv[1], \"branch\": sys.argv[2]}}), method=\"POST\"))' \
-             '{repository}' \"${{ref#refs/heads/}}\"\ndone\n",
+            "#!/bin/sh\nwhile read old new ref; do\n  case $old$new in 0000000*) change=OPEN;; *0000000) change=CLOSED;; *) change=UPDATED;; esac\n\
+             python3 -c 'import sys, urllib.request as r, urllib.parse as p\n\
+             r.urlopen(r.Request(\"http://{}/_control/pushed?\" + p.urlencode(dict(repository=sys.argv[1], reference=sys.argv[2], change=sys.argv[3])), method=\"POST\"))' \
+             '{repository}' \"${{ref#refs/heads/}}\" $change\ndone\n",
             self.aws
         );
         std::fs::create_dir_all(hook.parent().expect("a folder")).map_err(|e| e.to_string())?;
@@ -80,6 +81,15 @@ impl Repositories {
         git(&work, &["commit", "--quiet", "--allow-empty", "--message", message]).await?;
         git(&work, &["push", "--quiet", "origin", branch]).await?;
         Ok(git(&work, &["rev-parse", "HEAD"]).await?.trim().to_owned())
+    }
+
+    /// Has a reference of the repository, such as `refs/tags/v1`, name what this branch names; the app tells of it.
+    ///
+    /// # Errors
+    /// git failed.
+    pub async fn refer(&self, repository: &str, branch: &str, reference: &str) -> Result<()> {
+        let work = self.folder.join(format!("{repository}.work"));
+        git(&work, &["push", "--quiet", "--force", "origin", &format!("{branch}:{reference}")]).await.map(|_| ())
     }
 }
 
