@@ -58,7 +58,7 @@ fn by_default_two_restricted_replicas_with_least_rights() {
     assert_eq!(crds.len(), 2);
     for crd in crds {
         assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-        assert_eq!(crd["metadata"]["annotations"]["repofanout.dev/schema"], "2");
+        assert_eq!(crd["metadata"]["annotations"]["repofanout.dev/schema"], "3");
     }
     // Nothing but the CRDs' own words may be read everywhere, and nobody may write secrets or roles.
     let text =

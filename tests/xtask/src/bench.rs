@@ -58,7 +58,11 @@ pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
         };
         for fleet in fleets.chain(limited) {
             eprintln!("\n{fleet:?}");
-            measured.push(fleet.measure(&program).await?);
+            let figures = fleet.measure(&program).await?;
+            // In the place of what was measured of such a fleet before.
+            measured.retain(|m| (&m["size"], &m["limits"]) != (&json!(fleet.size), &json!(fleet.limits)));
+            measured.push(figures);
+            measured.sort_by_key(|m| (m["limits"].as_bool(), m["size"].as_u64()));
             let text = serde_json::to_string_pretty(&json!(measured)).map_err(|e| e.to_string())?;
             std::fs::write(&json, text).map_err(|e| e.to_string())?;
         }

@@ -306,7 +306,7 @@ impl Bench {
         }
         let file = newer.join("files/crds/repofanouts.yaml");
         let crd = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        let crd = crd.replacen("repofanout.dev/schema: \"2\"", "repofanout.dev/schema: \"3\"", 1);
+        let crd = crd.replacen("repofanout.dev/schema: \"3\"", "repofanout.dev/schema: \"4\"", 1);
         std::fs::write(&file, &crd).map_err(|e| format!("{}: {e}", file.display()))?;
         let schema = [
             "get",
@@ -320,13 +320,13 @@ impl Bench {
             newer.display()
         ))
         .await?;
-        if self.kubectl(&schema).await? != "3" {
+        if self.kubectl(&schema).await? != "4" {
             return Err("the upgrade did not bring its CRD".to_owned());
         }
         self.rolled_out().await?;
         self.delivers("upgraded.md").await?;
         self.shell(&format!("helm rollback repofanout -n {SYSTEM} --wait")).await?;
-        if self.kubectl(&schema).await? != "2" {
+        if self.kubectl(&schema).await? != "3" {
             return Err("the rollback did not bring its CRD back".to_owned());
         }
         self.rolled_out().await?;
