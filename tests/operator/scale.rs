@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
+use repofanout::api::RepoFanoutClass;
+use repofanout::api::class::RepoFanoutClassStatus;
 use serde_json::{Value, json};
 use support::until;
 
@@ -231,19 +233,36 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     let none = ["codepipeline:GetPipeline", "codepipeline:ListTagsForResource", "s3:HeadBucket", "iam:CreateRole"];
     assert!(none.iter().all(|call| !made.contains_key(*call)), "{made:?}");
 
-    let mut versions = Vec::new();
+    // Once the class has counted them, nothing is left to be written.
+    let all = i32::try_from(MANY + 1).unwrap();
+    let counted = |s: &RepoFanoutClassStatus| s.fanouts == Some(all) && s.quotas["pipelines"].used == all;
+    case.wait_class(&class, "not counted", counted).await;
+    let classes: Api<RepoFanoutClass> = Api::all(case.client.clone());
+    let class_version = async || classes.get(&class).await.unwrap().metadata.resource_version;
+    let mut versions: Vec<String> = Vec::new();
     for n in 0..MANY {
         versions.push(version(&case.get(&format!("more-{n}")).await));
     }
+    let of_class = class_version().await;
     case.operator.take().unwrap().stop().await.unwrap();
     let (before, writes) = (calls(&case), case.writes());
     case.start().await;
+    until(LIMIT, || async {
+        let looked = since(&case, &before);
+        if looked.contains_key("iam:GetAccountSummary") { Ok(()) } else { Err(format!("the class: {looked:?}")) }
+    })
+    .await
+    .unwrap();
+    for (n, version) in versions.into_iter().enumerate() {
+        assert_eq!(self::version(&case.get(&format!("more-{n}")).await), version);
+    }
     let commit = case.push(&repository, "main", "README.md", "after the restart\n").await;
     case.wait_delivered("docs", &commit).await;
     for n in 0..MANY {
         case.wait_delivered(&format!("more-{n}"), &commit).await;
     }
     assert_eq!(case.writes(), writes);
+    assert_eq!(class_version().await, of_class, "the class's status was written");
     let looked = since(&case, &before);
     // Each was read once or twice for the push that was told of, and for nothing else.
     assert!(!looked.contains_key("codepipeline:GetPipeline"), "{looked:?}");
