@@ -27,5 +27,7 @@ RUN set -eu; out=/out; bin=target/release/repofanout; mkdir -p $out/usr/bin $out
 FROM scratch
 COPY --from=builder /out /
 USER 65532:65532
+# The allocator's one heap for all threads: what one has freed, another uses.
+ENV MALLOC_ARENA_MAX=1
 ENTRYPOINT ["/usr/bin/repofanout"]
 CMD ["run"]

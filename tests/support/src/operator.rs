@@ -44,7 +44,9 @@ impl Operator {
         command
             .env_clear()
             .env("KUBECONFIG", config.kubeconfig.as_ref().unwrap_or(&world.cluster.kubeconfig))
-            .env("PATH", "/usr/bin:/bin");
+            .env("PATH", "/usr/bin:/bin")
+            // As in the image.
+            .env("MALLOC_ARENA_MAX", "1");
         // The SDK's trust store must not be empty, also where nothing is encrypted.
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
             if let Some(value) = std::env::var_os(name) {
