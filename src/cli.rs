@@ -29,6 +29,9 @@ pub enum Command {
     Check(Box<Check>),
     /// Shows what would be written to AWS for a manifest; writes nothing, in AWS or in the cluster.
     Plan(Box<Plan>),
+    /// Writes manifests that take over pipelines of this shape that exist, and shows what applying them would change; writes nothing in AWS or in
+    /// a cluster.
+    Import(Box<Import>),
     /// Prints the CustomResourceDefinitions, or writes them into a folder.
     Crd {
         /// The folder; one file a resource.
@@ -253,6 +256,26 @@ pub struct Plan {
     /// Asks no cluster: objects are new, classes are those of the file. Needs --cluster-id.
     #[arg(long, requires = "cluster_id")]
     pub offline: bool,
+}
+
+/// What is brought in.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// What holds for every object.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// A pattern (`*`, `?`) of names of pipelines; may be repeated.
+    #[arg(long = "pipeline", default_value = "*")]
+    pub pipelines: Vec<String>,
+
+    /// Namespace of the objects.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+
+    /// A Terraform state file: prints the `removed` blocks for what it has of them; may be repeated.
+    #[arg(long)]
+    pub state: Vec<PathBuf>,
 }
 
 /// How a log line looks.

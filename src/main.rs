@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             traces.and_then(|_flushed_at_the_end| block_on(commands::run::run(*run)))
         }
         Command::Check(check) => block_on(commands::check::check(*check)),
+        Command::Import(import) => block_on(commands::import::import(*import)),
         Command::Plan(plan) => block_on(commands::plan::plan(*plan)),
     };
     match result {

@@ -54,7 +54,11 @@ use super::trigger::TriggersSpec;
     validation = Rule::new("(has(self.connection) && has(self.connection.provider) ? self.connection.provider : '') == (has(oldSelf.connection) && has(oldSelf.connection.provider) ? oldSelf.connection.provider : '')")
         .message("connection.provider is immutable, also from unset to set: another provider is another connection and another authorization; delete the object and create it with the other provider"),
     validation = Rule::new("(has(self.connection) && has(self.connection.hostARN) ? self.connection.hostARN : '') == (has(oldSelf.connection) && has(oldSelf.connection.hostARN) ? oldSelf.connection.hostARN : '')")
-        .message("connection.hostARN is immutable, also from unset to set: another host is another connection and another authorization; delete the object and create it with the other host")
+        .message("connection.hostARN is immutable, also from unset to set: another host is another connection and another authorization; delete the object and create it with the other host"),
+    validation = Rule::new("(has(self.pipeline) && has(self.pipeline.name) ? self.pipeline.name : '') == (has(oldSelf.pipeline) && has(oldSelf.pipeline.name) ? oldSelf.pipeline.name : '')")
+        .message("pipeline.name is immutable, also from unset to set: delete the object, which keeps a pipeline that was taken over, and create it with the other name"),
+    validation = Rule::new("!(has(self.pipeline) && has(self.pipeline.name)) || (has(self.adopt) && 'Pipeline' in self.adopt)")
+        .message("pipeline.name: the pipeline is taken over; write Pipeline in adopt, or leave pipeline.name out")
 )]
 pub struct RepoFanoutSpec {
     /// The repository to copy, as `owner/name` in the provider's own case (GitLab: with all its groups).
@@ -300,6 +304,12 @@ pub struct ArtifactsSpec {
         .message("pipeline: triggers say what starts an execution, and detectChanges has no meaning beside them; leave one of them out")
 )]
 pub struct PipelineSpec {
+    /// Name of a pipeline that exists and is taken over, with `Pipeline` in `adopt`. It keeps its role, and whatever else the object does
+    /// not say of it. Only what the operator's settings or the class allow, and so its role. It is never created. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9.@_-]+$"))]
+    pub name: Option<String>,
+
     /// CodePipeline's pipeline type; it decides the price.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["V1", "V2"]))]

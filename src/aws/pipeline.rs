@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
 use crate::cloud::{Pipelines, Result};
-use crate::model::desired::{Action, Declaration, Pipeline, SOURCE, Stage};
+use crate::model::desired::{Action, Declaration, Pipeline, Stage};
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
 use crate::model::observed::{ListedPipeline, ObservedPipeline};
 use crate::model::owner::Tags;
@@ -68,7 +68,14 @@ impl Pipelines for Clients {
     async fn update(&self, desired: &Pipeline, delta: &Delta) -> Result<()> {
         if delta.has(Field::Declaration) {
             const CALL: &str = "codepipeline:UpdatePipeline";
-            let declaration = write(desired).map_err(unbuildable(CALL))?;
+            let mut declaration = write(desired).map_err(unbuildable(CALL))?;
+            if desired.taken.is_some() {
+                // An update writes a pipeline as a whole: what we know nothing of has to be sent along.
+                const READ: &str = "codepipeline:GetPipeline";
+                let get = self.codepipeline.get_pipeline().name(&desired.name).send();
+                let present = self.call(READ, get).await?.pipeline.ok_or_else(|| incomplete(READ, "the pipeline"))?;
+                declaration = overlay(present, declaration);
+            }
             self.call(CALL, self.codepipeline.update_pipeline().pipeline(declaration).send()).await?;
         }
         if delta.has(Field::Tags) {
@@ -194,6 +201,22 @@ fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclaration, BuildE
         .build()
 }
 
+/// What we write, on a pipeline as it is.
+fn overlay(mut present: PipelineDeclaration, ours: PipelineDeclaration) -> PipelineDeclaration {
+    let actions = |stages: Vec<StageDeclaration>| stages.into_iter().flat_map(|s| s.actions).collect::<Vec<_>>();
+    for (action, ours) in present.stages.iter_mut().flat_map(|s| &mut s.actions).zip(actions(ours.stages)) {
+        action.configuration = ours.configuration;
+    }
+    if let (Some(store), Some(ours)) = (&mut present.artifact_store, ours.artifact_store) {
+        store.location = ours.location;
+        store.encryption_key = ours.encryption_key;
+    }
+    present.pipeline_type = ours.pipeline_type;
+    present.execution_mode = ours.execution_mode;
+    present.triggers = ours.triggers;
+    present
+}
+
 fn write_triggers(triggers: &Triggers) -> std::result::Result<PipelineTriggerDeclaration, BuildError> {
     let some = |set: &BTreeSet<String>| (!set.is_empty()).then(|| set.iter().cloned().collect::<Vec<_>>());
     // One type for each of the three, and all of one form.
@@ -221,7 +244,7 @@ fn write_triggers(triggers: &Triggers) -> std::result::Result<PipelineTriggerDec
     });
     let (push, pull_request): (Vec<_>, Vec<_>) = (push.collect(), pull_request.collect());
     let git = GitConfiguration::builder()
-        .source_action_name(SOURCE)
+        .source_action_name(&triggers.source)
         .set_push((!push.is_empty()).then_some(push))
         .set_pull_request((!pull_request.is_empty()).then_some(pull_request))
         .build()?;
@@ -299,7 +322,8 @@ fn read_triggers(pipeline: &PipelineDeclaration) -> Option<Triggers> {
             file_paths: patterns!(filter.file_paths()),
         }
     });
-    Some(Triggers { push: push.collect(), pull_request: pull_request.collect() })
+    let source = git.source_action_name().to_owned();
+    Some(Triggers { source, push: push.collect(), pull_request: pull_request.collect() })
 }
 
 fn read_action(action: &ActionDeclaration) -> Action {

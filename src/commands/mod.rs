@@ -1,6 +1,7 @@
 //! What the commands do: each connects to what it needs, and hands over.
 
 pub mod check;
+pub mod import;
 pub mod plan;
 pub mod print;
 pub mod run;

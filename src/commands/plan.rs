@@ -19,6 +19,7 @@ use crate::aws::Aws;
 use crate::cli::Plan;
 use crate::controller::{self, Context, Pace, Preview, Stop};
 use crate::metrics::Metrics;
+use crate::model::Settings;
 
 /// The objects of a manifest.
 #[derive(Default)]
@@ -60,9 +61,7 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
     let metrics = Arc::<Metrics>::default();
     let aws = Aws::connect(aws_options(&plan.shared, true), Arc::clone(&metrics)).await?;
     let settings = settings(&plan.shared, cluster_id, &aws, true);
-    let identity = aws.identity().clone();
-    let pace = Pace { idle: Duration::from_secs(60), close: Duration::from_secs(5), stuck: Duration::from_secs(900) };
-    let context = Context::new(client, Arc::new(aws), identity, settings, pace, 1, metrics);
+    let context = context(client, aws, settings, metrics);
     context.know(fanouts, classes);
 
     let mut refused = 0;
@@ -75,6 +74,13 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
         refused += print(&name, controller::preview(&context, fanout).await);
     }
     if refused == 0 { Ok(()) } else { Err(format!("{refused} of the manifest's objects would be refused")) }
+}
+
+/// What previews are made with.
+pub fn context(client: Client, aws: Aws, settings: Settings, metrics: Arc<Metrics>) -> Context {
+    let identity = aws.identity().clone();
+    let pace = Pace { idle: Duration::from_secs(60), close: Duration::from_secs(5), stuck: Duration::from_secs(900) };
+    Context::new(client, Arc::new(aws), identity, settings, pace, 1, metrics)
 }
 
 /// Prints the preview of an object; answers whether it would be refused.

@@ -105,7 +105,8 @@ impl Context {
     pub fn place_in(&self, object: &RepoFanout, class: Option<&Class>) -> PlacementStatus {
         let prefix = class.map_or(&self.settings.name_prefix, |c| &c.name_prefix);
         let owner = fanout::owner(object, &self.settings);
-        let base_name = names::base_name(prefix, object.spec.name.as_deref(), &owner);
+        let taken = object.spec.pipeline.as_ref().and_then(|p| p.name.clone());
+        let base_name = taken.unwrap_or_else(|| names::base_name(prefix, object.spec.name.as_deref(), &owner));
         match class {
             Some(class) => PlacementStatus { class: Some(class.name.clone()), base_name, ..class.place.status() },
             None => PlacementStatus {

@@ -138,7 +138,7 @@ impl Ending {
         let found = match &self.pipeline {
             Some((name, arn)) => {
                 let watches = NotificationRule::watching(name, arn);
-                observe::rule(cloud, &self.owner, &watches, self.rule.as_deref()).await?
+                observe::rule(cloud, &self.owner, &watches, self.rule.as_deref(), false).await?
             }
             None => match &self.rule {
                 Some(arn) => cloud.notification_rules.observe(arn).await?,

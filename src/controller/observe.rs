@@ -1,6 +1,6 @@
 //! The look at AWS that a pass rests on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::cloud::{Cloud, Result};
@@ -18,7 +18,7 @@ pub async fn observe(
     desired: &Desired,
     owner: &Owner,
     status: &BTreeMap<String, String>,
-    adopt: bool,
+    adopts: &BTreeSet<Resource>,
 ) -> Result<Observed> {
     let recorded = |resource: Resource| status.get(resource.as_str()).map(String::as_str);
     let role = async {
@@ -81,7 +81,7 @@ pub async fn observe(
         bucket(cloud, desired.artifacts.as_ref()),
         bucket(cloud, desired.destination.as_ref()),
         policy,
-        connection(cloud, desired.connection.as_ref(), owner, recorded(Resource::Connection), adopt),
+        connection(cloud, desired.connection.as_ref(), owner, recorded(Resource::Connection), adopts.contains(&Resource::Connection)),
         role,
         topic,
         pipeline,
@@ -94,7 +94,8 @@ pub async fn observe(
         Some(wanted) => {
             // A rule outlives its pipeline; without either there is nothing to ask for.
             let arn = recorded(Resource::NotificationRule);
-            let found = if pipeline.is_some() || arn.is_some() { rule(cloud, owner, wanted, arn).await? } else { None };
+            let there = pipeline.is_some() || arn.is_some();
+            let found = if there { rule(cloud, owner, wanted, arn, adopts.contains(&Resource::NotificationRule)).await? } else { None };
             let there = found.is_some() || cloud.roles.service_linked_role().await?;
             (found, there)
         }
@@ -130,6 +131,7 @@ pub async fn rule(
     owner: &Owner,
     wanted: &NotificationRule,
     recorded: Option<&str>,
+    adopt: bool,
 ) -> Result<Option<ObservedRule>> {
     if let Some(arn) = recorded
         && let Some(found) = cloud.notification_rules.observe(arn).await?
@@ -138,7 +140,8 @@ pub async fn rule(
     }
     let rules = cloud.notification_rules.watching(&wanted.pipeline_arn).await?;
     let (ours, others): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| owner.owns(&r.tags));
-    Ok(ours.into_iter().next().or_else(|| others.into_iter().find(|r| r.name == wanted.name)))
+    let wanted = |r: &ObservedRule| r.name == wanted.name || (adopt && Owner::unowned(&r.tags));
+    Ok(ours.into_iter().next().or_else(|| others.into_iter().find(wanted)))
 }
 
 /// The connection in use, and the spares beside it.

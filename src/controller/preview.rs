@@ -34,6 +34,12 @@ impl Preview {
         Self { place: format!("account {}, region {}", place.account, place.region), ..Self::default() }
     }
 
+    /// Whether nothing but tags would be written.
+    pub fn changes_tags_alone(&self) -> bool {
+        let nothing = [&self.refused, &self.authorized, &self.delivered].into_iter().all(Vec::is_empty);
+        nothing && self.now.iter().all(|line| line.starts_with("~ ") || line.trim_start().starts_with("tags."))
+    }
+
     /// What a plan says, what has to wait for the connection, and what is not used any more.
     pub fn add(&mut self, plan: Plan, desired: &Desired, observed: &Observed, left: Resources) {
         self.refused.extend(plan.refusals.into_iter().map(|r| format!("{}: {}", r.reason.as_str(), r.message)));

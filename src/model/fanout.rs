@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::class::Overridable;
+use super::desired::Computed;
 use super::owner::{Owner, Tags};
 use super::placement::Placement;
 use super::prefix::Parts;
-use super::prune::{Limit, Prune};
+use super::prune::Prune;
 use super::reader::Reader;
 use super::subscriber::Subscriber;
-use super::terms::Terms;
+use super::terms::{Allowed, Terms};
 use super::trigger::Triggers;
-use super::{AssumeRole, Refusal, Resource, Settings};
+use super::{AssumeRole, Refusal, Resource, Settings, names};
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
-use crate::api::repofanout::{PruneLimitSpec, SubscriberSpec};
 
 /// A `RepoFanout` that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,8 @@ pub struct Fanout {
     pub artifacts: Source,
     /// Days that own artifacts are kept.
     pub retention_days: i32,
+    /// Name of the pipeline that exists and is taken over, and what of that kind is allowed.
+    pub taken: Option<(String, Allowed)>,
     /// `V1` or `V2`.
     pub pipeline_type: String,
     /// `QUEUED` or `SUPERSEDED`.
@@ -195,7 +197,7 @@ impl Fanout {
             kms_key: class.and_then(|c| c.kms_key.clone()),
             shared_role: None,
             connection: terms.connection(spec)?,
-            prune: prune(settings, destination.prune.as_deref(), destination.prune_limit.unwrap_or_default())?,
+            prune: Prune::parse(settings, destination.prune.as_deref(), destination.prune_limit.unwrap_or_default())?,
             readers: destination
                 .readers
                 .unwrap_or_default()
@@ -212,6 +214,7 @@ impl Fanout {
                 artifacts.existing_bucket,
             )?,
             retention_days: artifacts.retention_days.unwrap_or(30),
+            taken: pipeline.name.map(|name| (name, terms.allowed())),
             pipeline_type: known("pipeline.type", pipeline.type_.unwrap_or_else(|| "V2".into()), &["V1", "V2"])?,
             execution_mode: String::new(),
             // A trigger and the detection of changes would each start an execution.
@@ -228,7 +231,7 @@ impl Fanout {
                 notifications.detail.unwrap_or_else(|| "BASIC".into()),
                 &["BASIC", "FULL"],
             )?,
-            subscribers: notifications.subscribers.unwrap_or_default().into_iter().map(subscriber).collect(),
+            subscribers: notifications.subscribers.unwrap_or_default().into_iter().map(Subscriber::from).collect(),
             announce: notifications.announce.unwrap_or(false),
             topic: terms.topic(notifications.topic_name, notifications.existing_topic_arn)?,
             interval: interval(spec.interval.as_deref())?,
@@ -245,7 +248,8 @@ impl Fanout {
         if let Some(class) = class.filter(|_| shares(&fanout.artifacts)) {
             fanout.retention_days = class.retention_days;
         }
-        if shares(&fanout.artifacts)
+        if fanout.taken.is_none()
+            && shares(&fanout.artifacts)
             && shares(&fanout.destination)
             && matches!(fanout.connection, ConnectionSource::Shared(_))
         {
@@ -279,6 +283,16 @@ impl Fanout {
                 self.repository
             )));
         }
+        let generated = |source: &Source| *source == Source::Own(None);
+        let own_connection = matches!(self.connection, ConnectionSource::Provider(_) | ConnectionSource::Host(_));
+        if self.taken.is_some()
+            && (own_connection || [&self.artifacts, &self.destination, &self.topic].into_iter().any(generated))
+        {
+            return Err(invalid(
+                "pipeline.name: beside a pipeline that is taken over, what it uses is to be named; write connection.existingARN, a bucket \
+                 each under destination and artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
+            ));
+        }
         if self.triggers.is_some() && (self.pipeline_type == "V1" || self.detect_changes) {
             return Err(invalid(
                 "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside them; write type V2 and leave \
@@ -303,8 +317,18 @@ impl Fanout {
         Ok(self)
     }
 
+    /// What its names begin with: those of a pipeline that is taken over are named after it.
+    pub fn base_name(&self) -> String {
+        let chosen = self.name.as_deref();
+        let generated = || names::base_name(&self.name_prefix, chosen, &self.owner);
+        self.taken.as_ref().map_or_else(generated, |(name, _)| name.clone())
+    }
+
     /// Refuses ARNs that cannot work in this account and region.
     pub fn check_place(&self, place: &Placement) -> Result<(), Refusal> {
+        if let Some((_, allowed)) = &self.taken {
+            allowed.check("pipeline.name", &Computed::new(place).pipeline_arn)?;
+        }
         match &self.connection {
             ConnectionSource::Existing(arn) => {
                 place.check_arn("connection.existingARN", arn, "name a connection of that region and account")?;
@@ -339,35 +363,6 @@ pub fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refu
         "{field}: this version of the operator does not know '{value}'; write one of {}",
         values.join(", ")
     )))
-}
-
-fn subscriber(spec: SubscriberSpec) -> Subscriber {
-    Subscriber {
-        protocol: spec.protocol,
-        endpoint: spec.endpoint,
-        filter_policy: spec.filter_policy,
-        filter_scope: spec.filter_policy_scope.unwrap_or_else(|| "MessageAttributes".into()),
-        raw: spec.raw_message_delivery.unwrap_or(false),
-    }
-}
-
-fn prune(settings: &Settings, mode: Option<&str>, limit: PruneLimitSpec) -> Result<Option<Prune>, Refusal> {
-    let mode = known("destination.prune", mode.unwrap_or("Disabled").to_owned(), &["Disabled", "DryRun", "Enabled"])?;
-    if mode == "Disabled" {
-        return Ok(None);
-    }
-    if !settings.allow_prune {
-        return Err(Refusal::new(
-            Reason::NotAllowed,
-            format!(
-                "destination.prune: {mode} has the operator delete files, and it does not run with --allow-prune (operator.allowPrune in the \
-                 chart); have it run so, with the policy that `repofanout iam-policy --allow-prune` prints, or leave prune out"
-            ),
-        ));
-    }
-    let number = |given: Option<i32>, default: i32| given.unwrap_or(default).unsigned_abs();
-    let limit = Limit { percent: number(limit.percent, 50), objects: number(limit.objects, 10_000) as usize };
-    Ok(Some(Prune { dry_run: mode == "DryRun", limit }))
 }
 
 fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {

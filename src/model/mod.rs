@@ -7,6 +7,7 @@ pub mod class;
 pub mod desired;
 pub mod execution;
 pub mod fanout;
+pub mod import;
 pub mod names;
 pub mod observed;
 pub mod owner;
@@ -19,6 +20,7 @@ pub mod reader;
 pub mod retention;
 pub mod subscriber;
 pub mod terms;
+pub mod terraform;
 pub mod trigger;
 
 use std::collections::BTreeMap;

@@ -309,6 +309,26 @@ fn existing(scope: &Scope) -> Vec<Value> {
             statements.push(json!({"Sid": sid, "Effect": "Allow", "Action": action, "Resource": patterns}));
         }
     }
+    let of = |service: &str| -> Vec<&String> {
+        scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some(service)).collect()
+    };
+    let (pipelines, roles) = (of("codepipeline"), of("iam"));
+    if !pipelines.is_empty() {
+        // To be taken over; the last one only for objects that say `deletion.default: Delete`.
+        let actions = [
+            "codepipeline:GetPipeline", "codepipeline:GetPipelineExecution", "codepipeline:ListActionExecutions",
+            "codepipeline:ListPipelineExecutions", "codepipeline:ListTagsForResource", "codepipeline:StartPipelineExecution",
+            "codepipeline:TagResource", "codepipeline:UpdatePipeline", "codepipeline:DeletePipeline",
+        ];
+        statements.push(json!({"Sid": "ExistingPipelines", "Effect": "Allow", "Action": actions, "Resource": pipelines}));
+    }
+    if !roles.is_empty() {
+        // Of such pipelines, whenever they are updated.
+        let to = json!({"StringEquals": {"iam:PassedToService": "codepipeline.amazonaws.com"}});
+        statements.push(json!({
+            "Sid": "PassExistingRoles", "Effect": "Allow", "Action": "iam:PassRole", "Resource": roles, "Condition": to,
+        }));
+    }
     statements
 }
 

@@ -36,7 +36,7 @@ impl Placement {
             partition,
             region: fanout.region.clone(),
             class: fanout.class.clone(),
-            base_name: names::base_name(&fanout.name_prefix, fanout.name.as_deref(), &fanout.owner),
+            base_name: fanout.base_name(),
         }
     }
 

@@ -9,6 +9,10 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::execution::Execution;
+use super::fanout::known;
+use super::{Refusal, Settings};
+use crate::api::condition::Reason;
+use crate::api::repofanout::PruneLimitSpec;
 
 /// What `destination.prune` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,29 @@ pub struct Limit {
     pub percent: u32,
     /// At all.
     pub objects: usize,
+}
+
+impl Prune {
+    /// What the object asks for, where objects may ask for it.
+    pub fn parse(settings: &Settings, mode: Option<&str>, limit: PruneLimitSpec) -> Result<Option<Self>, Refusal> {
+        let modes = ["Disabled", "DryRun", "Enabled"];
+        let mode = known("destination.prune", mode.unwrap_or("Disabled").to_owned(), &modes)?;
+        if mode == "Disabled" {
+            return Ok(None);
+        }
+        if !settings.allow_prune {
+            return Err(Refusal::new(
+                Reason::NotAllowed,
+                format!(
+                    "destination.prune: {mode} has the operator delete files, and it does not run with --allow-prune (operator.allowPrune in \
+                     the chart); have it run so, with the policy that `repofanout iam-policy --allow-prune` prints, or leave prune out"
+                ),
+            ));
+        }
+        let number = |given: Option<i32>, default: i32| given.unwrap_or(default).unsigned_abs();
+        let limit = Limit { percent: number(limit.percent, 50), objects: number(limit.objects, 10_000) as usize };
+        Ok(Some(Self { dry_run: mode == "DryRun", limit }))
+    }
 }
 
 impl Limit {

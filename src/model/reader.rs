@@ -63,6 +63,8 @@ pub struct Readers {
     pub sids: Vec<String>,
     /// The statements; none where nobody is let in.
     pub statements: Vec<Value>,
+    /// ARN of the KMS key that encrypts the bucket.
+    pub kms_key: Option<String>,
 }
 
 impl Readers {
@@ -109,7 +111,26 @@ impl Readers {
             }
             statements.extend([get, list]);
         }
-        Self { bucket: bucket.to_owned(), writable, sids, statements }
+        Self { bucket: bucket.to_owned(), writable, sids, statements, kms_key: None }
+    }
+
+    /// What the policy of the bucket's key needs, for them to read what it encrypts; the key is its owner's to configure.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html#bucket-key-changes>
+    pub fn decrypt(&self, partition: &str) -> Vec<Value> {
+        let bucket = arn::bucket(partition, &self.bucket);
+        let gets = self.statements.iter().filter(|s| s["Action"] == "s3:GetObject");
+        let decrypt = gets.map(|get| {
+            let context = json!({"kms:EncryptionContext:aws:s3:arn": [bucket, get["Resource"]]});
+            let mut decrypt = json!({
+                "Effect": "Allow", "Principal": get["Principal"], "Action": "kms:Decrypt", "Resource": "*",
+                "Condition": {"StringLike": context},
+            });
+            if let Some(of) = get.pointer("/Condition/StringEquals") {
+                decrypt["Condition"]["StringEquals"] = of.clone();
+            }
+            decrypt
+        });
+        if self.kms_key.is_some() { decrypt.collect() } else { Vec::new() }
     }
 
     /// Whether any statement of ours is in the policy.
@@ -146,6 +167,11 @@ mod tests {
         assert_eq!(readers.statements[1]["Condition"]["StringLike"]["s3:prefix"], "acme/docs/*");
         assert_eq!(readers.statements[2]["Condition"]["StringEquals"]["aws:PrincipalOrgID"], json!(["o-abcdefghij"]));
         assert!(readers.statements.iter().all(|s| readers.sids.iter().any(|sid| s["Sid"] == **sid)));
+        assert!(readers.decrypt("aws").is_empty(), "Amazon S3's own key needs no word");
+        let keyed = Readers { kms_key: Some("k".into()), ..readers.clone() };
+        let decrypt = keyed.decrypt("aws");
+        assert_eq!(decrypt[0]["Principal"], readers.statements[0]["Principal"]);
+        assert_eq!(decrypt[1]["Condition"]["StringEquals"]["aws:PrincipalOrgID"], json!(["o-abcdefghij"]));
         let nobody = Readers::new("aws", ("b", true), "acme/docs", &owner, &[]);
         assert!(nobody.statements.is_empty() && nobody.sids == readers.sids);
         let patterns = ["444455556666".to_owned()];

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::api::repofanout::SubscriberSpec;
+
 /// It gets what is published.
 pub const CONFIRMED: &str = "CONFIRMED";
 /// Its owner has to agree.
@@ -24,6 +26,18 @@ pub struct Subscriber {
     pub filter_scope: String,
     /// Whether it gets the message without SNS's envelope.
     pub raw: bool,
+}
+
+impl From<SubscriberSpec> for Subscriber {
+    fn from(spec: SubscriberSpec) -> Self {
+        Self {
+            protocol: spec.protocol,
+            endpoint: spec.endpoint,
+            filter_policy: spec.filter_policy,
+            filter_scope: spec.filter_policy_scope.unwrap_or_else(|| "MessageAttributes".into()),
+            raw: spec.raw_message_delivery.unwrap_or(false),
+        }
+    }
 }
 
 impl Subscriber {

@@ -22,6 +22,26 @@ pub struct Terms<'a> {
     pub labels: &'a BTreeMap<String, String>,
 }
 
+/// ARN patterns of what exists and may be referred to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    patterns: Vec<String>,
+    whose: String,
+}
+
+impl Allowed {
+    /// Refuses what no pattern covers.
+    pub fn check(&self, field: &str, arn: &str) -> Result<(), Refusal> {
+        let Self { patterns, whose } = self;
+        if covers(patterns, arn) {
+            return Ok(());
+        }
+        Err(not_allowed(format!(
+            "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or leave {field} out"
+        )))
+    }
+}
+
 impl<'a> Terms<'a> {
     /// Whether the object may use the class at all.
     pub fn admit(&self, namespace: &str, spec: &RepoFanoutSpec) -> Result<(), Refusal> {
@@ -83,18 +103,18 @@ impl<'a> Terms<'a> {
         )))
     }
 
-    /// Something that exists, where it may be referred to.
-    pub fn existing(&self, field: &str, arn: &str) -> Result<(), Refusal> {
+    /// What exists and may be referred to.
+    pub fn allowed(&self) -> Allowed {
         let (patterns, whose) = match self.class {
             Some(class) => (&class.allow_existing, format!("allowExisting of RepoFanoutClass {}", class.name)),
             None => (&self.settings.allow_existing, "the operator's --allow-existing".to_owned()),
         };
-        if covers(patterns, arn) {
-            return Ok(());
-        }
-        Err(not_allowed(format!(
-            "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or leave {field} out"
-        )))
+        Allowed { patterns: patterns.clone(), whose }
+    }
+
+    /// Something that exists, where it may be referred to.
+    pub fn existing(&self, field: &str, arn: &str) -> Result<(), Refusal> {
+        self.allowed().check(field, arn)
     }
 
     /// Somebody who is to read what is copied, where that may be.

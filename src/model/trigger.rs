@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::desired::SOURCE;
 use crate::api::trigger::{PatternsSpec, PullRequestFilterSpec, PushFilterSpec, TriggersSpec};
 
 /// The filters; one that lets an event through is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
+    /// Name of the source action.
+    #[serde(skip)]
+    pub source: String,
     /// Of pushes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub push: Vec<Filter>,
@@ -61,6 +65,7 @@ pub const EVENTS: [&str; 3] = ["OPEN", "UPDATED", "CLOSED"];
 impl From<TriggersSpec> for Triggers {
     fn from(spec: TriggersSpec) -> Self {
         Self {
+            source: SOURCE.to_owned(),
             push: spec.push.into_iter().flatten().map(Filter::from).collect(),
             pull_request: spec.pull_request.into_iter().flatten().map(Filter::from).collect(),
         }

@@ -9,11 +9,12 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::api::condition::Reason;
-use crate::model::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::model::desired::{BucketUse, ConnectionUse, Desired, Pipeline, TopicUse};
 use crate::model::observed::{BucketView, ConnectionState, Observed};
 use crate::model::owner::{ADOPTED, Owner, REGION, Tags};
 use crate::model::placement::Placement;
 use crate::model::reader::LONGEST_POLICY;
+use crate::model::terms::Allowed;
 use crate::model::{Refusal, Resource, policy};
 use delta::Delta;
 
@@ -275,6 +276,11 @@ impl Plan {
         {
             return;
         }
+        if let Some(allowed) = &pipeline.taken
+            && let Err(refusal) = may_be_taken(pipeline, allowed, observed)
+        {
+            return self.refusals.push(refusal);
+        }
         // A pipeline made on a connection that nobody authorized never hears of a push, also later.
         let available = observed.connection.as_ref().is_some_and(|c| c.state == ConnectionState::Available);
         if !available {
@@ -371,6 +377,30 @@ impl Plan {
     }
 }
 
+/// Whether there is a pipeline to take over, and it can be.
+fn may_be_taken(pipeline: &Pipeline, allowed: &Allowed, observed: &Observed) -> Result<(), Refusal> {
+    let Some(found) = &observed.pipeline else {
+        return Err(Refusal::new(
+            Reason::NotFound,
+            format!(
+                "pipeline.name: there is no pipeline {} in this account and region to be taken over; create it, or leave pipeline.name out",
+                pipeline.name
+            ),
+        ));
+    };
+    if found.declaration.actions().is_none() {
+        return Err(Refusal::new(
+            Reason::InvalidSpec,
+            format!(
+                "pipeline.name: {} is not of two stages with one action each, a CodeStarSourceConnection and an S3 deployment; name one that \
+                 is",
+                pipeline.name
+            ),
+        ));
+    }
+    allowed.check("pipeline.name, its role", &found.declaration.role_arn)
+}
+
 /// Marks what is taken over: its tags say so from then on, and deletion heeds it.
 pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resource>) {
     let marks = |resource: Resource, tags: Option<&Tags>| adopt.contains(&resource) && tags.is_some_and(Owner::unowned);
@@ -407,9 +437,17 @@ pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resour
     {
         mark(&mut pipeline.tags);
     }
-    if let Some(rule) = &mut desired.notification_rule
-        && marks(Resource::NotificationRule, observed.notification_rule.as_ref().map(|r| &r.tags))
+    if let (Some(pipeline), Some(found)) = (&mut desired.pipeline, &observed.pipeline)
+        && pipeline.taken.is_some()
     {
-        mark(&mut rule.tags);
+        pipeline.declaration = pipeline.declaration.within(&found.declaration);
+    }
+    if let (Some(rule), Some(found)) = (&mut desired.notification_rule, &observed.notification_rule) {
+        if marks(Resource::NotificationRule, Some(&found.tags)) {
+            mark(&mut rule.tags);
+        }
+        if rule.tags.contains_key(ADOPTED) || found.tags.contains_key(ADOPTED) {
+            rule.name.clone_from(&found.name);
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::case::{Case, REGION, condition, message, world};
 use crate::permissions::scope;
 
 /// Runs a command of the operator as its ServiceAccount; answers whether it was content, and what it printed.
-async fn run(case: &Case, arguments: &[&str], manifest: Option<&str>) -> (bool, String) {
+pub async fn run(case: &Case, arguments: &[&str], manifest: Option<&str>) -> (bool, String) {
     let user = format!("system:serviceaccount:{}:repofanout", case.namespace);
     let kubeconfig = world().cluster.kubeconfig_as(&format!("{}-run", case.namespace), &user).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));

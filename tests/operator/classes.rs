@@ -293,9 +293,11 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
     let mut spec = shared(&case);
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
+    spec["allowedReaders"] = json!(["777788889999"]);
     case.ready_class(&class, spec.clone()).await;
     let (repository, commit) = case.repository().await;
-    let manifest = json!({"repository": repository, "className": class});
+    let readers = json!([{"account": "777788889999"}]);
+    let manifest = json!({"repository": repository, "className": class, "destination": {"readers": readers}});
     case.apply("docs", manifest.clone()).await.unwrap();
     case.wait_delivered("docs", &commit).await;
     // All of it, as a change of what is there.
@@ -316,6 +318,8 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         [("Action", "GetRolePolicy"), ("Version", "2010-05-08"), ("RoleName", &*base), ("PolicyName", "repofanout")];
     let policy = case.aws().form(account, REGION, "iam", &policy).await.unwrap();
     assert!(policy.contains("kms"), "{policy}");
+    // Who reads the bucket needs the key, too; that is its owner's to say.
+    case.wait_event("docs", "ReadersNeedKey", "kms:Decrypt").await;
 }
 
 #[tokio::test]

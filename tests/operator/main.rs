@@ -16,6 +16,7 @@ mod faults;
 mod generated;
 mod gitops;
 mod health;
+mod import;
 mod outages;
 mod ownership;
 mod permissions;

@@ -204,7 +204,12 @@ fn what_is_printed_is_in_the_service_authorization_reference() {
             one => one.as_str().map(str::to_owned).into_iter().collect(),
         }
     };
-    let scope = Scope { allow_existing: vec!["arn:aws:s3:::team-*".into()], ..scope("111122223333") };
+    let existing = [
+        "arn:aws:s3:::team-*",
+        "arn:aws:codepipeline:eu-west-1:111122223333:team-*",
+        "arn:aws:iam::111122223333:role/team-*",
+    ];
+    let scope = Scope { allow_existing: existing.map(str::to_owned).into(), ..scope("111122223333") };
     let mut wrong = Vec::new();
     for document in [policy(&scope), boundary(&scope)] {
         for statement in document["Statement"].as_array().unwrap() {

@@ -186,7 +186,7 @@ impl<'a> Pass<'a> {
         let known = self.object.status().connections.get(name).and_then(|c| c.arn.clone());
         let recorded: BTreeMap<String, String> =
             known.into_iter().map(|arn| (Resource::Connection.as_str().to_owned(), arn)).collect();
-        let mut observed = observe::observe(cloud, desired, &class.owner, &recorded, false).await?;
+        let mut observed = observe::observe(cloud, desired, &class.owner, &recorded, &BTreeSet::new()).await?;
         let none = BTreeSet::new();
         let facts = self.facts(class, &recorded, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
@@ -238,7 +238,7 @@ impl<'a> Pass<'a> {
         let status = self.object.status();
         let desired = self.desire(class);
         let none = BTreeSet::new();
-        let mut observed = observe::observe(cloud, &desired, &class.owner, &status.resources, false).await?;
+        let mut observed = observe::observe(cloud, &desired, &class.owner, &status.resources, &BTreeSet::new()).await?;
         let facts = self.facts(class, &status.resources, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
         self.saw.destination_created_at = created_at(&observed.destination);

@@ -28,7 +28,7 @@ pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Prev
         let desired = Desired::of_class_connection(&class, name, source);
         let arn = known.get(name).and_then(|c| c.arn.clone());
         let recorded: Resources = arn.into_iter().map(|arn| (Resource::Connection.as_str().to_owned(), arn)).collect();
-        let observed = observe::observe(&cloud, &desired, &class.owner, &recorded, false).await?;
+        let observed = observe::observe(&cloud, &desired, &class.owner, &recorded, &BTreeSet::new()).await?;
         let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
         let entry = known.entry(name.clone()).or_default();
         entry.arn =
@@ -37,7 +37,7 @@ pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Prev
     }
     pass.saw.connections = Some(known);
     let desired = pass.desire(&class);
-    let observed = observe::observe(&cloud, &desired, &class.owner, &status.resources, false).await?;
+    let observed = observe::observe(&cloud, &desired, &class.owner, &status.resources, &BTreeSet::new()).await?;
     let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
     let used = recorded(&desired, &observed, &class.place.partition);
     let left = left(&status.resources, &used, &desired, &class.place.partition);

@@ -15,6 +15,7 @@ use crate::controller::memo::{Basis, Settled, SettledPipeline};
 use crate::controller::pass::created_at;
 use crate::controller::turns::{Request, Why};
 use crate::model::Resource;
+use crate::model::class::name_prefix;
 use crate::model::execution::ExecutionState;
 use crate::model::observed::{ConnectionState, Observed};
 
@@ -66,11 +67,17 @@ pub fn request(context: &Context, object: &RepoFanout) -> Request {
     }
 }
 
+/// Whether the class's event rule tells of the object's pipeline: it goes by the beginning of names.
+fn told_of(context: &Context, object: &RepoFanout, class: &Known) -> bool {
+    let taken = object.spec.pipeline.as_ref().and_then(|p| p.name.as_ref());
+    taken.is_none_or(|name| name.starts_with(name_prefix(class, &context.settings)))
+}
+
 pub(super) fn basis(context: &Context, object: &RepoFanout, class: Option<&Known>) -> Basis {
     Basis {
         resource_version: object.metadata.resource_version.clone(),
         class: class.map(|class| context.class_key(class, object)),
-        feed: class.and_then(|class| context.feeds.heard_of(class)),
+        feed: class.filter(|class| told_of(context, object, class)).and_then(|class| context.feeds.heard_of(class)),
     }
 }
 

@@ -47,7 +47,7 @@ impl Desired {
             _ => connection_arn,
         };
         let buckets = (fanout.artifacts.name(&names.artifacts), fanout.destination.name(&names.destination));
-        let own_role = fanout.shared_role.is_none();
+        let own_role = fanout.shared_role.is_none() && fanout.taken.is_none();
         let role = connection_arn.filter(|_| own_role).map(|arn| {
             let reach = policy::Reach {
                 connections: &[arn],
@@ -63,6 +63,7 @@ impl Desired {
             name: names.base.clone(),
             arn: names.pipeline_arn.clone(),
             declaration: declaration(fanout, role_arn, arn, buckets),
+            taken: fanout.taken.as_ref().map(|(_, allowed)| allowed.clone()),
             tags: tags.clone(),
         });
         let notification_rule = Some(NotificationRule {
@@ -76,7 +77,10 @@ impl Desired {
         });
         let role_name = own_role.then(|| names.base.clone());
         let at = (buckets.1, fanout.writes_policy);
-        let readers = Readers::new(&place.partition, at, &fanout.prefix, &fanout.owner, &fanout.readers);
+        let readers = Readers {
+            kms_key: fanout.kms_key.clone(),
+            ..Readers::new(&place.partition, at, &fanout.prefix, &fanout.owner, &fanout.readers)
+        };
         Self {
             artifacts,
             destination,

@@ -12,6 +12,7 @@ use super::names;
 use super::owner::Tags;
 use super::placement::Placement;
 use super::reader::Readers;
+use super::terms::Allowed;
 use super::trigger::Triggers;
 
 /// IAM path of every role that the operator makes.
@@ -211,6 +212,8 @@ pub struct Pipeline {
     pub arn: String,
     /// Its structure.
     pub declaration: Declaration,
+    /// Of one that exists and is taken over: what its role may be.
+    pub taken: Option<Allowed>,
     /// Our tags.
     pub tags: Tags,
 }
@@ -266,6 +269,41 @@ pub struct Action {
 }
 
 impl Declaration {
+    /// Source and deploy action, if it has our shape, whatever they are called.
+    pub fn actions(&self) -> Option<(&Action, &Action)> {
+        let [source, deploy] = &*self.stages else { return None };
+        match (&*source.actions, &*deploy.actions) {
+            ([source], [deploy]) if source.provider == SOURCE_PROVIDER && deploy.provider == DEPLOY_PROVIDER => {
+                Some((source, deploy))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is asked for, in a pipeline that is taken over: what it says beyond that stays as it is.
+    pub fn within(&self, found: &Self) -> Self {
+        let mut kept = found.clone();
+        let (Some(_), Some((source, deploy))) = (found.actions(), self.actions()) else { return self.clone() };
+        for (stage, asked) in kept.stages.iter_mut().zip([source, deploy]) {
+            let configuration = &mut stage.actions[0].configuration;
+            for (key, value) in &asked.configuration {
+                // What AWS takes for granted need not be written.
+                if !(key == "DetectChanges" && value == "true" && !configuration.contains_key(key)) {
+                    configuration.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        kept.artifacts.clone_from(&self.artifacts);
+        kept.artifacts_key = self.artifacts_key.clone().or(kept.artifacts_key);
+        kept.pipeline_type.clone_from(&self.pipeline_type);
+        kept.execution_mode.clone_from(&self.execution_mode);
+        kept.triggers = self.triggers.clone().or(kept.triggers);
+        if let Some(triggers) = &mut kept.triggers {
+            triggers.source.clone_from(&kept.stages[0].actions[0].name);
+        }
+        kept
+    }
+
     /// What it copies from where to where, if it has our shape.
     pub fn target(&self) -> Option<Target> {
         let config = |provider: &str, key: &str| {

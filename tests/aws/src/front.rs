@@ -155,7 +155,7 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
     }
 }
 
-async fn local(world: &Arc<World>, caller: &Caller, service: &str, operation: &str, body: &Bytes) -> Reply {
+pub async fn local(world: &Arc<World>, caller: &Caller, service: &str, operation: &str, body: &Bytes) -> Reply {
     let input: Value = match body.is_empty() {
         true => Value::Object(Default::default()),
         false => serde_json::from_slice(body).map_err(|e| Failure::new("SerializationException", e.to_string()))?,

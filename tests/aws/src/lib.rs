@@ -345,6 +345,29 @@ impl Aws {
         .await
     }
 
+    /// Calls a service of the stand-in's own (CodePipeline and the developer tools) as the account, uncounted.
+    ///
+    /// # Errors
+    /// It refused; its words.
+    pub async fn ask(
+        &self,
+        account: &str,
+        region: &str,
+        service: &str,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, String> {
+        let caller =
+            front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
+        let (world, operation, body) = (Arc::clone(&self.world), operation.to_owned(), input.to_string());
+        self.on_runtime(async move {
+            let service = caller.service.clone();
+            let reply = front::local(&world, &caller, &service, &operation, &body.into()).await;
+            reply.map_err(|failure| failure.message)
+        })
+        .await
+    }
+
     /// Calls S3 as the account, uncounted: method, path with query, body.
     ///
     /// # Errors

@@ -1,0 +1,180 @@
+//! Pipelines that somebody else made are brought in, and stay as they are.
+
+use serde_json::{Value, json};
+
+use crate::before::run;
+use crate::case::{Case, REGION, message};
+
+/// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its connection.
+async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
+    let (account, aws) = (&case.account, case.aws());
+    let asked = async |service: &str, operation: &str, input: Value| {
+        aws.ask(account, REGION, service, operation, &input).await.unwrap_or_else(|e| panic!("{operation}: {e}"))
+    };
+    for bucket in ["artifacts", "site"] {
+        case.bucket(&format!("{name}-{bucket}-{account}")).await;
+    }
+    let form = async |service: &str, fields: &[(&str, &str)]| aws.form(account, REGION, service, fields).await.unwrap();
+    let trust = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "codepipeline.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    ]});
+    let iam = ("Version", "2010-05-08");
+    form("iam", &[iam, ("Action", "CreateRole"), ("RoleName", name), ("AssumeRolePolicyDocument", &trust.to_string())]).await;
+    let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let put = [iam, ("Action", "PutRolePolicy"), ("RoleName", name), ("PolicyName", "all"), ("PolicyDocument", &*all.to_string())];
+    form("iam", &put).await;
+    let topic = format!("arn:aws:sns:{REGION}:{account}:{name}");
+    let publish = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "codestar-notifications.amazonaws.com"}, "Action": "sns:Publish", "Resource": topic,
+    }]});
+    let sns = ("Version", "2010-03-31");
+    form("sns", &[sns, ("Action", "CreateTopic"), ("Name", name)]).await;
+    let attribute = [
+        sns,
+        ("Action", "SetTopicAttributes"),
+        ("TopicArn", &*topic),
+        ("AttributeName", "Policy"),
+        ("AttributeValue", &*publish.to_string()),
+    ];
+    form("sns", &attribute).await;
+    let made = json!({"ConnectionName": name, "ProviderType": "GitHub"});
+    let made = asked("codestar-connections", "CreateConnection", made).await;
+    let connection = made["ConnectionArn"].as_str().unwrap().to_owned();
+    aws.authorize(&connection).unwrap();
+    let role = format!("arn:aws:iam::{account}:role/{name}");
+    let deploy = |stage: &str| {
+        json!({"name": stage, "actions": [{
+            "name": "ToSite", "runOrder": 1, "actionTypeId": {"category": "Deploy", "owner": "AWS", "provider": "S3", "version": "1"},
+            "configuration": {"BucketName": format!("{name}-site-{account}"), "Extract": "true", "ObjectKey": "site", "CacheControl": "max-age=60"},
+            "inputArtifacts": [{"name": "source_output"}],
+        }]})
+    };
+    let mut all = vec![json!({"name": "Checkout", "actions": [{
+        "name": "GitHub", "runOrder": 1, "namespace": "SourceVariables",
+        "actionTypeId": {"category": "Source", "owner": "AWS", "provider": "CodeStarSourceConnection", "version": "1"},
+        "configuration": {
+            "ConnectionArn": connection, "FullRepositoryId": repository, "BranchName": "main", "OutputArtifactFormat": "CODE_ZIP",
+        },
+        "outputArtifacts": [{"name": "source_output"}],
+    }]})];
+    all.extend((1..stages).map(|n| deploy(&format!("Publish{n}"))));
+    let pipeline = json!({
+        "name": name, "roleArn": role, "pipelineType": "V2", "executionMode": "SUPERSEDED", "stages": all,
+        "artifactStore": {"type": "S3", "location": format!("{name}-artifacts-{account}")},
+    });
+    asked("codepipeline", "CreatePipeline", json!({"pipeline": pipeline})).await;
+    let rule = json!({
+        "Name": format!("{name}-announces"), "Resource": format!("arn:aws:codepipeline:{REGION}:{account}:{name}"), "DetailType": "FULL",
+        "EventTypeIds": ["codepipeline-pipeline-pipeline-execution-succeeded", "codepipeline-pipeline-pipeline-execution-failed"],
+        "Targets": [{"TargetType": "SNS", "TargetAddress": topic}],
+    });
+    asked("codestar-notifications", "CreateNotificationRule", rule).await;
+    connection
+}
+
+/// The manifests of what is printed.
+fn manifests(printed: &str) -> Vec<Value> {
+    let all: Vec<Value> = serde_saphyr::from_multiple(printed).unwrap_or_else(|e| panic!("{e}: {printed}"));
+    all.into_iter().filter(|document| document.is_object()).collect()
+}
+
+/// The flags that it asks for.
+fn flags(printed: &str) -> Vec<String> {
+    printed.lines().filter_map(|line| line.strip_prefix("#   --")).map(|flag| format!("--{flag}")).collect()
+}
+
+#[tokio::test]
+async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
+    let mut case = Case::without_operator("import", &[]).await;
+    case.grant(case.chart_rbac()).await;
+    let (repository, commit) = case.repository().await;
+    by_hand(&case, "team-site", &repository, 2).await;
+    by_hand(&case, "three-stages", &repository, 3).await;
+    let arn = |name: &str| format!("arn:aws:codepipeline:{REGION}:{}:{name}", case.account);
+    let rule = case.aws().rules(&case.account).into_iter().find(|r| r.resource == arn("team-site")).unwrap().arn;
+    let state = json!({"version": 4, "resources": [
+        {"mode": "managed", "type": "aws_codepipeline", "name": "site", "module": "module.site", "instances": [{"attributes": {"arn": arn("team-site")}}]},
+        {"mode": "managed", "type": "aws_codepipeline", "name": "other", "instances": [{"attributes": {"arn": arn("three-stages")}}]},
+        {"mode": "managed", "type": "aws_codestarnotifications_notification_rule", "name": "site", "instances": [{"attributes": {"arn": rule}}]},
+    ]});
+    let file = crate::case::world().logs.join(format!("{}.tfstate", case.namespace));
+    std::fs::write(&file, state.to_string()).unwrap();
+    let asked = ["import", "--cluster-id=tests", "--namespace", &case.namespace.clone(), "--state", &file.display().to_string()];
+    let (ok, printed) = run(&case, &asked, None).await;
+    assert!(ok && printed.contains("Left out: pipeline three-stages: it is not of two stages"), "{printed}");
+    assert!(printed.contains("Applying it changes nothing of pipeline team-site but tags"), "{printed}");
+    assert_eq!(printed.matches("removed {").count(), 2, "{printed}");
+    assert!(printed.contains("from = module.site.aws_codepipeline.site"), "{printed}");
+    assert!(case.writes().is_empty(), "it only looks: {:?}", case.writes());
+    let [manifest] = &manifests(&printed)[..] else { panic!("{printed}") };
+    let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
+
+    // Applied as it is, with the flags as printed.
+    let flags = flags(&printed);
+    case.restart_with(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let before = case.aws().pipelines(&case.account)["team-site"].clone();
+    case.apply(&name, manifest["spec"].clone()).await.unwrap();
+    let status = case.wait_delivered(&name, &commit).await;
+    assert_eq!(status.delivered.unwrap().prefix, "site");
+    assert_eq!(case.aws().pipelines(&case.account)["team-site"], before);
+    let writes = case.writes();
+    assert_eq!(writes, ["codepipeline:TagResource", "codestar-notifications:TagResource"], "nothing but tags");
+    let runs = case.aws().executions(&case.account, "team-site");
+    assert_eq!(runs.len(), 1, "nothing was started: {runs:?}");
+
+    // From now on it is kept as the object says, and what that says nothing of stays.
+    let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
+    let mut spec = manifest["spec"].clone();
+    spec["branch"] = json!("next");
+    case.apply(&name, spec).await.unwrap();
+    case.wait_delivered(&name, &next).await;
+    let mut expected = before.clone();
+    expected["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("next");
+    assert_eq!(case.aws().pipelines(&case.account)["team-site"], expected);
+    let pushed = case.push(&repository, "next", "MORE.md", "more\n").await;
+    case.wait_delivered(&name, &pushed).await;
+
+    // It was there before, and is there after.
+    case.delete(&name).await;
+    case.wait_gone(&name).await;
+    assert!(case.aws().pipelines(&case.account).contains_key("team-site"));
+    assert_eq!(case.aws().rules(&case.account).len(), 2);
+    // A pipeline with an owner is not offered again.
+    let (ok, printed) = run(&case, &["import", "--cluster-id=tests"], None).await;
+    assert!(!ok && printed.contains("Left out: pipeline team-site: it has an owner already"), "{printed}");
+}
+
+#[tokio::test]
+async fn no_pipeline_is_taken_over_that_nobody_allowed() {
+    let mut case = Case::without_operator("import-not", &[]).await;
+    case.grant(case.chart_rbac()).await;
+    let (repository, _) = case.repository().await;
+    by_hand(&case, "site", &repository, 2).await;
+    let (_, printed) = run(&case, &["import", "--cluster-id=tests"], None).await;
+    let flags = flags(&printed);
+    let [manifest] = &manifests(&printed)[..] else { panic!("{printed}") };
+    let spec = manifest["spec"].clone();
+    let but = |left_out: &str| {
+        let kept: Vec<&str> = flags.iter().map(String::as_str).filter(|flag| !flag.contains(left_out)).collect();
+        assert!(kept.len() < flags.len(), "{left_out}: {flags:?}");
+        kept
+    };
+    case.restart_with(&but(":role/")).await;
+    case.apply("docs", spec.clone()).await.unwrap();
+    let status = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
+    assert!(message(&status, "Stalled").contains("pipeline.name, its role"), "{}", message(&status, "Stalled"));
+    let mut missing = spec.clone();
+    missing["pipeline"]["name"] = json!("nobody");
+    case.apply("missing", missing).await.unwrap();
+    let status = case.wait_condition("missing", "Stalled", "True", "NotAllowed").await;
+    assert!(message(&status, "Stalled").contains(":nobody is not covered"), "{}", message(&status, "Stalled"));
+    assert!(case.writes().is_empty(), "{:?}", case.writes());
+    let mut others = spec.clone();
+    others["connection"] = Value::Null;
+    case.apply("others", others).await.unwrap();
+    case.wait_condition("others", "Stalled", "True", "InvalidSpec").await;
+    let mut bad = spec;
+    bad["adopt"] = json!(["NotificationRule"]);
+    let refused = case.apply("bad", bad).await.unwrap_err();
+    assert!(refused.contains("write Pipeline in adopt"), "{refused}");
+}
