@@ -58,7 +58,9 @@ use super::trigger::TriggersSpec;
     validation = Rule::new("(has(self.pipeline) && has(self.pipeline.name) ? self.pipeline.name : '') == (has(oldSelf.pipeline) && has(oldSelf.pipeline.name) ? oldSelf.pipeline.name : '')")
         .message("pipeline.name is immutable, also from unset to set: delete the object, which keeps a pipeline that was taken over, and create it with the other name"),
     validation = Rule::new("!(has(self.pipeline) && has(self.pipeline.name)) || (has(self.adopt) && 'Pipeline' in self.adopt)")
-        .message("pipeline.name: the pipeline is taken over; write Pipeline in adopt, or leave pipeline.name out")
+        .message("pipeline.name: the pipeline is taken over; write Pipeline in adopt, or leave pipeline.name out"),
+    validation = Rule::new("!(has(self.pipeline) && has(self.pipeline.name) && has(self.name))")
+        .message("name: a pipeline that is taken over has its own; leave name or pipeline.name out")
 )]
 pub struct RepoFanoutSpec {
     /// The repository to copy, as `owner/name` in the provider's own case (GitLab: with all its groups).

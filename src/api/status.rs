@@ -111,8 +111,8 @@ pub struct PlacementStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub class: Option<String>,
-    /// What every generated name begins with.
-    #[schemars(length(max = 63))]
+    /// What every generated name begins with; the pipeline's name where one was taken over.
+    #[schemars(length(max = 100))]
     pub base_name: String,
 }
 

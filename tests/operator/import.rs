@@ -1,9 +1,11 @@
 //! Pipelines that somebody else made are brought in, and stay as they are.
 
 use serde_json::{Value, json};
+use support::aws::{Effect, Fault, When};
+use support::until;
 
 use crate::before::run;
-use crate::case::{Case, REGION, message};
+use crate::case::{Case, LIMIT, REGION, message};
 
 /// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its connection.
 async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
@@ -106,6 +108,8 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     assert_eq!(printed.matches("removed {").count(), 2, "{printed}");
     assert!(printed.contains("from = module.site.aws_codepipeline.site"), "{printed}");
     assert!(case.writes().is_empty(), "it only looks: {:?}", case.writes());
+    let (ok, none) = run(&case, &["import", "--cluster-id=tests", "--pipeline", "three-*"], None).await;
+    assert!(!ok && none.contains("no pipeline in account") && !none.contains("team-site"), "{none}");
     let [manifest] = &manifests(&printed)[..] else { panic!("{printed}") };
     let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
 
@@ -113,6 +117,17 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     let flags = flags(&printed);
     case.restart_with(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let before = case.aws().pipelines(&case.account)["team-site"].clone();
+    // Killed after the first of its writes, it goes on with the second.
+    let pid = case.operator.as_ref().unwrap().id();
+    case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), Effect::KillAfter(pid)));
+    case.apply(&name, manifest["spec"].clone()).await.unwrap();
+    until(LIMIT, || {
+        let ended = case.operator.as_mut().is_some_and(|o| o.has_ended());
+        async move { if ended { Ok(()) } else { Err("it was not killed".to_owned()) } }
+    })
+    .await
+    .unwrap();
+    case.start().await;
     case.apply(&name, manifest["spec"].clone()).await.unwrap();
     let status = case.wait_delivered(&name, &commit).await;
     assert_eq!(status.delivered.unwrap().prefix, "site");
@@ -140,7 +155,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     assert!(case.aws().pipelines(&case.account).contains_key("team-site"));
     assert_eq!(case.aws().rules(&case.account).len(), 2);
     // A pipeline with an owner is not offered again.
-    let (ok, printed) = run(&case, &["import", "--cluster-id=tests"], None).await;
+    let (ok, printed) = run(&case, &["import"], None).await;
     assert!(!ok && printed.contains("Left out: pipeline team-site: it has an owner already"), "{printed}");
 }
 
@@ -150,7 +165,7 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     case.grant(case.chart_rbac()).await;
     let (repository, _) = case.repository().await;
     by_hand(&case, "site", &repository, 2).await;
-    let (_, printed) = run(&case, &["import", "--cluster-id=tests"], None).await;
+    let (_, printed) = run(&case, &["import"], None).await;
     let flags = flags(&printed);
     let [manifest] = &manifests(&printed)[..] else { panic!("{printed}") };
     let spec = manifest["spec"].clone();
