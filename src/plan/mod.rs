@@ -318,10 +318,11 @@ impl Plan {
 impl Plan {
     /// Once all else is made: whoever is let in finds something there, and what is refused here keeps nothing else from being made.
     fn readers(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        let Some(readers) = desired.readers.as_ref().filter(|_| observed.notification_rule.is_some()) else { return };
+        let Some(readers) = &desired.readers else { return };
         let present = observed.policy();
         let delta = delta::readers(readers, present);
-        if delta.is_empty() {
+        let new = !readers.any(present);
+        if delta.is_empty() || (new && observed.notification_rule.is_none()) {
             return;
         }
         let bucket = &readers.bucket;
@@ -347,9 +348,9 @@ impl Plan {
                 ),
             );
         }
-        match readers.any(present) {
-            true => self.update(Resource::Readers, delta, facts),
-            false => self.create(Resource::Readers, facts),
+        match new {
+            true => self.create(Resource::Readers, facts),
+            false => self.update(Resource::Readers, delta, facts),
         }
     }
 
