@@ -29,7 +29,7 @@ pub struct Announcement {
     pub name: String,
     /// The repository, `owner/name`.
     pub repository: String,
-    /// The branch.
+    /// The branch that is copied; with `pipeline.triggers` the commit may be of another one, a tag or a pull request.
     pub branch: String,
     /// The commit, where CodePipeline tells it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -192,4 +192,8 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     bad["adopt"] = json!(["NotificationRule"]);
     let refused = case.apply("bad", bad).await.unwrap_err();
     assert!(refused.contains("write Pipeline in adopt"), "{refused}");
+    // What may not be looked at is named.
+    case.aws().enforce(&case.account, Some(json!({"Version": "2012-10-17", "Statement": []})));
+    let (ok, told) = run(&case, &["import"], None).await;
+    assert!(!ok && told.contains("codepipeline:ListPipelines was refused"), "{told}");
 }
