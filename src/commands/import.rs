@@ -100,7 +100,10 @@ pub async fn import(import: Import) -> Result<(), String> {
         say("---");
         match controller::preview(&context, &object).await {
             Ok(preview) if preview.changes_tags_alone() => {
-                say(format!("# Applying it changes nothing of pipeline {} but tags, which say who owns it.", found.name));
+                say(format!(
+                    "# Applying it changes nothing of pipeline {} but tags, which say who owns it.",
+                    found.name
+                ));
                 taken.extend(found.taken());
             }
             Ok(preview) => {

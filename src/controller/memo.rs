@@ -90,6 +90,8 @@ struct Memo {
     /// The class itself, as its fan-outs were last told of it.
     seen_class: Option<ClassKey>,
     counted: Option<Instant>,
+    /// Whether they are to be counted once more: what a new one makes follows.
+    recount: bool,
     backoff: Option<ExponentialBackoff>,
     /// Receipts of events that were heard of it and not yet looked into, and whether one came since the last pass.
     heard: Vec<String>,
@@ -216,9 +218,14 @@ impl Memos {
         self.with(uid, |memo| time.checked_sub(memo.counted?.elapsed()))
     }
 
-    /// Remembers when the fan-outs of a class were counted.
-    pub fn counted(&self, uid: &str, at: Instant) {
-        self.with(uid, |memo| memo.counted = Some(at));
+    /// Remembers that the fan-outs of a class were counted now, and whether there were more or fewer of them.
+    pub fn counted(&self, uid: &str, changed: bool) {
+        self.with(uid, |memo| (memo.counted, memo.recount) = (Some(Instant::now()), changed));
+    }
+
+    /// Whether they are to be counted once more.
+    pub fn counts_again(&self, uid: &str) -> bool {
+        self.with(uid, |memo| memo.recount)
     }
 
     /// Forgets an object that is gone.

@@ -81,7 +81,13 @@ pub async fn observe(
         bucket(cloud, desired.artifacts.as_ref()),
         bucket(cloud, desired.destination.as_ref()),
         policy,
-        connection(cloud, desired.connection.as_ref(), owner, recorded(Resource::Connection), adopts.contains(&Resource::Connection)),
+        connection(
+            cloud,
+            desired.connection.as_ref(),
+            owner,
+            recorded(Resource::Connection),
+            adopts.contains(&Resource::Connection)
+        ),
         role,
         topic,
         pipeline,
@@ -95,7 +101,11 @@ pub async fn observe(
             // A rule outlives its pipeline; without either there is nothing to ask for.
             let arn = recorded(Resource::NotificationRule);
             let there = pipeline.is_some() || arn.is_some();
-            let found = if there { rule(cloud, owner, wanted, arn, adopts.contains(&Resource::NotificationRule)).await? } else { None };
+            let found = if there {
+                rule(cloud, owner, wanted, arn, adopts.contains(&Resource::NotificationRule)).await?
+            } else {
+                None
+            };
             let there = found.is_some() || cloud.roles.service_linked_role().await?;
             (found, there)
         }

@@ -36,9 +36,13 @@ impl Found {
             return Err("it has an owner already, as its tags say".to_owned());
         }
         let Some((source, deploy)) = self.declaration.actions() else {
-            return Err("it is not of two stages with one action each, a CodeStarSourceConnection and an S3 deployment".to_owned());
+            return Err(
+                "it is not of two stages with one action each, a CodeStarSourceConnection and an S3 deployment"
+                    .to_owned(),
+            );
         };
-        let of = |action: &super::desired::Action, key: &str| action.configuration.get(key).cloned().unwrap_or_default();
+        let of =
+            |action: &super::desired::Action, key: &str| action.configuration.get(key).cloned().unwrap_or_default();
         if of(deploy, "Extract") != "true" {
             return Err("its deployment does not extract the files (Extract is not true)".to_owned());
         }
@@ -48,7 +52,10 @@ impl Found {
             return Err("it deploys without a prefix (ObjectKey), and a fan-out has one".to_owned());
         }
         if of(source, "OutputArtifactFormat") == "CODEBUILD_CLONE_REF" {
-            return Err("its source hands on a reference instead of files (OutputArtifactFormat is CODEBUILD_CLONE_REF)".to_owned());
+            return Err(
+                "its source hands on a reference instead of files (OutputArtifactFormat is CODEBUILD_CLONE_REF)"
+                    .to_owned(),
+            );
         }
         if artifacts.is_empty() {
             return Err("it has artifact stores of several regions".to_owned());

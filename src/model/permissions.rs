@@ -316,11 +316,18 @@ fn existing(scope: &Scope) -> Vec<Value> {
     if !pipelines.is_empty() {
         // To be taken over; the last one only for objects that say `deletion.default: Delete`.
         let actions = [
-            "codepipeline:GetPipeline", "codepipeline:GetPipelineExecution", "codepipeline:ListActionExecutions",
-            "codepipeline:ListPipelineExecutions", "codepipeline:ListTagsForResource", "codepipeline:StartPipelineExecution",
-            "codepipeline:TagResource", "codepipeline:UpdatePipeline", "codepipeline:DeletePipeline",
+            "codepipeline:GetPipeline",
+            "codepipeline:GetPipelineExecution",
+            "codepipeline:ListActionExecutions",
+            "codepipeline:ListPipelineExecutions",
+            "codepipeline:ListTagsForResource",
+            "codepipeline:StartPipelineExecution",
+            "codepipeline:TagResource",
+            "codepipeline:UpdatePipeline",
+            "codepipeline:DeletePipeline",
         ];
-        statements.push(json!({"Sid": "ExistingPipelines", "Effect": "Allow", "Action": actions, "Resource": pipelines}));
+        statements
+            .push(json!({"Sid": "ExistingPipelines", "Effect": "Allow", "Action": actions, "Resource": pipelines}));
     }
     if !roles.is_empty() {
         // Of such pipelines, whenever they are updated.

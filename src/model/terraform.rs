@@ -42,7 +42,10 @@ struct Attributes {
 pub fn state(text: &str) -> Result<State, String> {
     let state: State = serde_json::from_str(text).map_err(|e| format!("it is no Terraform state: {e}"))?;
     if state.version != 4 {
-        return Err(format!("it is a Terraform state of version {}; write one of version 4, as Terraform 0.12 and later do", state.version));
+        return Err(format!(
+            "it is a Terraform state of version {}; write one of version 4, as Terraform 0.12 and later do",
+            state.version
+        ));
     }
     Ok(state)
 }

@@ -21,9 +21,16 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
         {"Effect": "Allow", "Principal": {"Service": "codepipeline.amazonaws.com"}, "Action": "sts:AssumeRole"},
     ]});
     let iam = ("Version", "2010-05-08");
-    form("iam", &[iam, ("Action", "CreateRole"), ("RoleName", name), ("AssumeRolePolicyDocument", &trust.to_string())]).await;
+    form("iam", &[iam, ("Action", "CreateRole"), ("RoleName", name), ("AssumeRolePolicyDocument", &trust.to_string())])
+        .await;
     let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
-    let put = [iam, ("Action", "PutRolePolicy"), ("RoleName", name), ("PolicyName", "all"), ("PolicyDocument", &*all.to_string())];
+    let put = [
+        iam,
+        ("Action", "PutRolePolicy"),
+        ("RoleName", name),
+        ("PolicyName", "all"),
+        ("PolicyDocument", &*all.to_string()),
+    ];
     form("iam", &put).await;
     let topic = format!("arn:aws:sns:{REGION}:{account}:{name}");
     let publish = json!({"Version": "2012-10-17", "Statement": [{
@@ -101,7 +108,14 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     ]});
     let file = crate::case::world().logs.join(format!("{}.tfstate", case.namespace));
     std::fs::write(&file, state.to_string()).unwrap();
-    let asked = ["import", "--cluster-id=tests", "--namespace", &case.namespace.clone(), "--state", &file.display().to_string()];
+    let asked = [
+        "import",
+        "--cluster-id=tests",
+        "--namespace",
+        &case.namespace.clone(),
+        "--state",
+        &file.display().to_string(),
+    ];
     let (ok, printed) = run(&case, &asked, None).await;
     assert!(ok && printed.contains("Left out: pipeline three-stages: it is not of two stages"), "{printed}");
     assert!(printed.contains("Applying it changes nothing of pipeline team-site but tags"), "{printed}");

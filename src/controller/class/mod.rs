@@ -8,7 +8,7 @@ pub use preview::preview;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -336,11 +336,12 @@ impl<'a> Pass<'a> {
         if let Some(wait) = self.context.memos.counted_within(&uid, COUNT_EVERY) {
             return Ok(Requeue::requeue(rest.min(wait)));
         }
-        let mut next = self.object.status();
-        let users = self.users();
-        if next.fanouts == Some(users) {
+        let (before, users) = (self.object.status(), self.users());
+        let changed = before.fanouts != Some(users);
+        if !changed && !self.context.memos.counts_again(&uid) {
             return Ok(Requeue::requeue(rest));
         }
+        let mut next = before.clone();
         next.fanouts = Some(users);
         if let Ok((_, cloud)) = self.decide().await {
             self.quotas(&cloud, Duration::ZERO).await;
@@ -351,10 +352,14 @@ impl<'a> Pass<'a> {
             progress: Progress::Unchanged,
             quotas: self.saw.quotas.take(),
         };
-        self.object.set_status(status::class_status(&next, look)).await?;
-        self.context.memos.counted(&uid, Instant::now());
+        let next = status::class_status(&next, look);
+        if next != before {
+            self.object.set_status(next).await?;
+        }
+        self.context.memos.counted(&uid, changed);
         self.context.memos.passed(&uid, self.object.basis(), rest);
-        Ok(Requeue::requeue(rest))
+        // What a new fan-out makes is there by the next time.
+        Ok(Requeue::requeue(if changed { rest.min(COUNT_EVERY) } else { rest }))
     }
 
     fn users(&self) -> i32 {

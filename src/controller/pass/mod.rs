@@ -23,22 +23,20 @@ use serde_json::Value;
 
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
-use crate::api::status::{DeliveredStatus, FormerStatus, PlacementStatus, PrunedStatus, SubscriptionStatus};
+use crate::api::status::{DeliveredStatus, FormerStatus, PrunedStatus, SubscriptionStatus};
 use crate::cloud::{Cloud, Error};
-use crate::controller::claims::since;
 use crate::controller::classes::{ClassKey, Known, Resolved, Shared};
 use crate::controller::converge::{Ledger, Stop, converge, intent, surely_not_made};
 use crate::controller::memo::{Basis, Settled, SettledPipeline};
 use crate::controller::object::Object;
 use crate::controller::record::{Resources, left, recorded};
 use crate::controller::{Context, observe};
+use crate::model::Resource;
 use crate::model::desired::{Computed, Desired};
 use crate::model::execution::{Execution, Failure};
-use crate::model::fanout::{self, Fanout, Source};
+use crate::model::fanout::Fanout;
 use crate::model::observed::{Observed, ObservedConnection};
 use crate::model::placement::Placement;
-use crate::model::prefix::Claim;
-use crate::model::{Refusal, Resource};
 use crate::plan::{Action, Facts, Plan, Step};
 use crate::status::Notice;
 
