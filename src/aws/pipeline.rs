@@ -211,6 +211,7 @@ fn overlay(mut present: PipelineDeclaration, ours: PipelineDeclaration) -> Pipel
         store.location = ours.location;
         store.encryption_key = ours.encryption_key;
     }
+    present.version = None;
     present.pipeline_type = ours.pipeline_type;
     present.execution_mode = ours.execution_mode;
     present.triggers = ours.triggers;

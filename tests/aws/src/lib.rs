@@ -345,7 +345,8 @@ impl Aws {
         .await
     }
 
-    /// Calls a service of the stand-in's own (CodePipeline and the developer tools) as the account, uncounted.
+    /// Calls a service of the stand-in's own (CodePipeline and the developer tools) as the account, uncounted; the service-linked role of
+    /// notifications is made, as the console does.
     ///
     /// # Errors
     /// It refused; its words.
@@ -360,6 +361,7 @@ impl Aws {
         let caller =
             front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
         let (world, operation, body) = (Arc::clone(&self.world), operation.to_owned(), input.to_string());
+        world.with_account(account, |a| a.service_linked_role |= service == "codestar-notifications");
         self.on_runtime(async move {
             let service = caller.service.clone();
             let reply = front::local(&world, &caller, &service, &operation, &body.into()).await;
