@@ -126,7 +126,9 @@ pub async fn import(import: Import) -> Result<(), String> {
     existing.iter().for_each(|arn| say(format!("#   --allow-existing={arn}")));
     let blocks = terraform::removed(&states, &taken);
     if !blocks.is_empty() {
-        say("# For the Terraform configuration, in the place of the resources that they name, and to be applied before the manifests are:");
+        say(
+            "# For the Terraform configuration, in the place of the resources that they name, and to be applied before the manifests are:",
+        );
         blocks.iter().flat_map(|block| block.lines()).for_each(|line| say(format!("#   {line}")));
     }
     Ok(())

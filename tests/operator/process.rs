@@ -119,7 +119,8 @@ async fn without_the_crd_it_waits_and_then_serves() {
         world.cluster.kubectl(&["annotate", "--overwrite", crd, &annotation]).await.unwrap();
     };
     schema("0").await;
-    readyz(503, "has schema 0, and this version needs 2 or newer; nothing is written").await;
+    let needs = repofanout::api::SCHEMA;
+    readyz(503, &format!("has schema 0, and this version needs {needs} or newer; nothing is written")).await;
     let writes = || world.aws.calls("111122223333").iter().filter(|c| c.write).count();
     let before = writes();
     world.cluster.apply(&manifest.replace("docs", "later")).await.unwrap();

@@ -91,9 +91,12 @@ async fn one_less(index: usize) -> Option<String> {
     case.start_as_granted();
     drive(&case).await;
     let end = std::time::Instant::now() + LIMIT;
-    // An event that is told again is patched: each second change tells the same.
-    for again in [true, false].into_iter().cycle() {
-        case.apply("docs", json!({"repository": "acme/none", "suspend": again})).await.unwrap();
+    // A warning that is told again is patched: refused again and again for the same two reasons, and served between.
+    let refused = json!({"repository": "acme/none", "destination": {"existingBucket": "theirs"}});
+    let specs = [json!({"repository": "acme/none"}), refused, json!({"repository": "acme/no/such"})];
+    for (step, spec) in specs.iter().cycle().enumerate() {
+        let again = step % 2 == 0;
+        case.apply("docs", spec.clone()).await.unwrap();
         let mut class = class_spec(&case);
         if again {
             let arn = format!("arn:aws:codeconnections:{REGION}:{}:connection/none", case.account);
