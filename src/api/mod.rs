@@ -40,7 +40,7 @@ pub const IS_DEFAULT_CLASS: &str = "repofanout.dev/is-default-class";
 pub const SCHEMA_ANNOTATION: &str = "repofanout.dev/schema";
 
 /// Number of the schema that this version writes; it grows with every field.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// The CustomResourceDefinitions as YAML documents, by file name.
 pub fn crds() -> Vec<(&'static str, String)> {

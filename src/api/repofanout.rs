@@ -11,6 +11,7 @@ use super::status::RepoFanoutStatus;
 use super::trigger::TriggersSpec;
 
 /// Copies every push to a repository into an S3 bucket and announces it on an SNS topic.
+// What most objects leave out is boxed: ten thousand of them are cached.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -94,27 +95,27 @@ pub struct RepoFanoutSpec {
 
     /// The connection to the repository's provider. Its own connection to GitHub if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connection: Option<ConnectionSpec>,
+    pub connection: Option<Box<ConnectionSpec>>,
 
     /// Where the files go. An own bucket, under `owner/name`, if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<DestinationSpec>,
+    pub destination: Option<Box<DestinationSpec>>,
 
     /// Where CodePipeline keeps the zip that it passes between its stages. An own bucket, kept 30 days, if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifacts: Option<ArtifactsSpec>,
+    pub artifacts: Option<Box<ArtifactsSpec>>,
 
     /// How the pipeline runs. A V2 pipeline that queues its executions if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pipeline: Option<PipelineSpec>,
+    pub pipeline: Option<Box<PipelineSpec>>,
 
     /// What is announced, and where. Succeeded executions, on an own topic, if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notifications: Option<NotificationsSpec>,
+    pub notifications: Option<Box<NotificationsSpec>>,
 
     /// What becomes of the resources when this object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion: Option<DeletionSpec>,
+    pub deletion: Option<Box<DeletionSpec>>,
 
     /// Resources that may be taken over although they carry no ownership tags; they are kept on deletion unless `deletion` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -388,21 +389,23 @@ pub struct NotificationsSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.protocol != 'sqs' && self.protocol != 'lambda' || self.endpoint.startsWith('arn:')")
-        .message("subscribers: write the ARN of the queue or function as endpoint"),
+    validation = Rule::new("!(self.protocol in ['sqs', 'lambda', 'firehose']) || self.endpoint.startsWith('arn:')")
+        .message("subscribers: write the ARN of the queue, function or delivery stream as endpoint"),
     validation = Rule::new("self.protocol != 'https' || self.endpoint.startsWith('https://')")
         .message("subscribers: write a URL that begins with https:// as endpoint"),
     validation = Rule::new("!self.protocol.startsWith('email') || self.endpoint.contains('@')")
         .message("subscribers: write a mail address as endpoint"),
-    validation = Rule::new("!(has(self.rawMessageDelivery) && self.rawMessageDelivery) || self.protocol == 'sqs' || self.protocol == 'https'")
-        .message("subscribers: rawMessageDelivery is for sqs and https; leave it out")
+    validation = Rule::new("!(has(self.rawMessageDelivery) && self.rawMessageDelivery) || self.protocol in ['sqs', 'https', 'firehose']")
+        .message("subscribers: rawMessageDelivery is for sqs, https and firehose; leave it out"),
+    validation = Rule::new("has(self.subscriptionRoleARN) == (self.protocol == 'firehose')")
+        .message("subscribers: firehose, and nothing else, takes a subscriptionRoleARN, the role by which SNS reaches the delivery stream")
 )]
 pub struct SubscriberSpec {
     /// How it is reached, in SNS's words.
-    #[schemars(extend("enum" = ["sqs", "lambda", "https", "email", "email-json"]))]
+    #[schemars(extend("enum" = ["sqs", "lambda", "https", "email", "email-json", "firehose"]))]
     pub protocol: String,
 
-    /// ARN of the queue or function, URL, or mail address.
+    /// ARN of the queue, function or delivery stream, URL, or mail address.
     #[schemars(length(min = 3, max = 2048))]
     pub endpoint: String,
 
@@ -419,6 +422,12 @@ pub struct SubscriberSpec {
     /// Whether it gets a message without SNS's envelope. `false` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_message_delivery: Option<bool>,
+
+    /// ARN of the role by which SNS reaches a delivery stream of Firehose. The class's `allowExisting`, or without a class the
+    /// operator's `--allow-existing`, has to cover it.
+    #[serde(rename = "subscriptionRoleARN", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"))]
+    pub subscription_role_arn: Option<String>,
 }
 
 fn filter_policy(_: &mut SchemaGenerator) -> Schema {

@@ -191,7 +191,7 @@ pub struct ExecutionStatus {
     pub url: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<FailureStatus>,
+    pub failure: Option<Box<FailureStatus>>,
 }
 
 /// Why an execution failed.

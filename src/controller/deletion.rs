@@ -125,7 +125,7 @@ pub async fn end_former(
     left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
     let cloud = context.cloud_of(&former.placement).await.map_err(Held::OutOfReach)?;
     let owner = fanout::owner(&held.current, &context.settings);
-    let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_ref(), &left);
+    let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_deref(), &left);
     let connection = left.get(Resource::Connection.as_str()).cloned();
     ending.subscriptions.clone_from(&present.subscriptions);
     ending.connections.extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
@@ -151,7 +151,7 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
     };
     let chosen_topic = spec.notifications.as_ref().and_then(|n| n.topic_name.as_ref());
     let topic_arn = |name: &String| desired::topic_arn(&place, name);
-    let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_ref(), &status.resources);
+    let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_deref(), &status.resources);
     Ok(Ending {
         artifacts: bucket(
             Resource::Artifacts,
@@ -190,7 +190,7 @@ fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
 /// settings still allow the bucket.
 fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, String)> {
     let spec = &held.current.spec;
-    if Retention(spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
+    if Retention(*spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
         return None;
     }
     let status = held.status();

@@ -15,7 +15,8 @@ use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::metrics::{Objects, Queue, Snapshot, Stalled};
 use crate::model::observed::ConnectionState;
 
-/// Whether passes may run: in the process that leads, and while the cluster's schema is not older than the program's.
+/// Whether passes may run: in the process that leads, once its caches are filled, and while the cluster's schema is not older than the
+/// program's. A pass goes by all objects: a class that knows only some of its fan-outs would let go of what the others use.
 #[derive(Default)]
 pub struct Gate(Mutex<State>);
 
@@ -48,9 +49,9 @@ impl Gate {
         self.change(|state| state.leads = true)
     }
 
-    /// The caches are filled.
-    pub fn synced(&self) {
-        self.change(|state| state.synced = true);
+    /// The caches are filled. Answers whether the gate has opened by that.
+    pub fn synced(&self) -> bool {
+        self.change(|state| state.synced = true)
     }
 
     /// What keeps the schema of a resource from being used. Answers whether the gate has opened by that.
@@ -63,7 +64,7 @@ impl Gate {
     fn change(&self, change: impl FnOnce(&mut State)) -> bool {
         let mut state = self.0.lock().expect("no panic while held");
         change(&mut state);
-        let open = state.leads && state.schema.values().all(Option::is_none);
+        let open = state.leads && state.synced && state.schema.values().all(Option::is_none);
         let opened = open && state.open_since.is_none();
         state.open_since = if open { state.open_since.or_else(|| Some(Instant::now())) } else { None };
         opened

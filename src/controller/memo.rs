@@ -20,7 +20,8 @@ const LONGEST_THROTTLED: Duration = Duration::from_secs(30);
 /// Memories by the objects' uid.
 #[derive(Default)]
 pub struct Memos {
-    objects: Mutex<HashMap<String, Memo>>,
+    /// Boxed, as the table has room for more than there are.
+    objects: Mutex<HashMap<String, Box<Memo>>>,
     /// Passes that run, by uid, and when the last one ended.
     running: Mutex<HashMap<String, Instant>>,
     last_end: Mutex<Option<Instant>>,
@@ -84,6 +85,8 @@ struct Memo {
     /// Whether a pass over it has begun.
     looked_at: bool,
     settled: Option<Settled>,
+    /// Whether a pass of this process has looked at everything, or was to: what one before it left on the status counts no more.
+    known: bool,
     /// The class as it was at the last full look.
     planned: Option<ClassKey>,
     replan: Option<(ClassKey, Instant)>,
@@ -114,6 +117,11 @@ impl Memos {
     /// What the last full look found, if all was settled.
     pub fn settled(&self, uid: &str) -> Option<Settled> {
         self.with(uid, |memo| memo.settled.clone())
+    }
+
+    /// Whether nobody in this process has looked at everything yet, nor tried to.
+    pub fn unknown(&self, uid: &str) -> bool {
+        self.with(uid, |memo| !memo.known)
     }
 
     /// Something happened that the object itself does not show: it is looked at before that is due.
@@ -176,6 +184,7 @@ impl Memos {
     /// Remembers what was found settled, or that everything has to be looked at again.
     pub fn looked(&self, uid: &str, settled: Option<Settled>, class: Option<ClassKey>) {
         self.with(uid, |memo| {
+            memo.known = true;
             memo.planned = class;
             if settled.is_some() {
                 memo.backoff = None;

@@ -28,6 +28,7 @@ use k8s_controller::LeaderElection;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
@@ -138,7 +139,9 @@ async fn serve(context: &Arc<Context>, options: &Options, stopped: impl Future<O
         }
         std::future::pending::<()>().await
     };
-    let follow = join3(follow_namespaces(context), schema::follow(context), hear);
+    let (namespaces, labels) = reflector::store();
+    let _ = context.namespaces.set(namespaces);
+    let follow = join3(follow_namespaces(context, labels), schema::follow(context), hear);
     let passes = async {
         schema::established(context).await;
         passes(context, options, stopped).await;
@@ -151,7 +154,7 @@ async fn passes(
     options: &Options,
     stopped: impl Future<Output = ()> + Send + Sync + Clone + 'static,
 ) {
-    let (classes, known) = followed(Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()));
+    let (classes, known) = followed(context, Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()));
     let _ = context.classes.set(known.clone());
     let classes = classes
         .reconcile_all_on(wakes(&context.wake_classes))
@@ -167,7 +170,7 @@ async fn passes(
             some => some.iter().map(|namespace| Api::namespaced(context.client.clone(), namespace)).collect(),
         };
         let controllers = apis.into_iter().map(|api| {
-            let (controller, store) = followed(api);
+            let (controller, store) = followed(context, api);
             let (wake, mut woken) = mpsc::unbounded_channel();
             context.fanouts.lock().expect("no panic while held").push(Served { store, wake });
             controller
@@ -186,7 +189,12 @@ async fn passes(
         let served = context.served();
         let filled = async {
             let _ = join_all(served.iter().map(|served| served.store.wait_until_ready())).await;
-            context.gate.synced();
+            if let Some(namespaces) = context.namespaces.get() {
+                let _ = namespaces.wait_until_ready().await;
+            }
+            if context.gate.synced() {
+                context.wake_all();
+            }
         };
         join(controllers, filled).await;
     };
@@ -194,22 +202,24 @@ async fn passes(
 }
 
 /// A controller of all objects of an API, and the cache of them, which holds nothing that is not read.
-fn followed<K: Custom>(api: Api<Guarded<K>>) -> (Controller<Guarded<K>>, Store<Guarded<K>>) {
+///
+/// As many passes as have turns, and as many again that find none and leave, are begun at once: for a restart's thousands no room is made.
+fn followed<K: Custom>(context: &Context, api: Api<Guarded<K>>) -> (Controller<Guarded<K>>, Store<Guarded<K>>) {
     let (store, writer) = reflector::store();
     let changes = watcher(api, watcher::Config::default()).default_backoff().modify(|object| {
         object.managed_fields_mut().clear();
         object.annotations_mut().remove(LAST_APPLIED);
     });
-    (Controller::for_stream(changes.reflect(writer).applied_objects(), store.clone()), store)
+    let config = controller::Config::default().concurrency(context.turns.total().saturating_mul(2));
+    let controller = Controller::for_stream(changes.reflect(writer).applied_objects(), store.clone());
+    (controller.with_config(config), store)
 }
 
 /// Keeps the labels of all namespaces, and has fan-outs look at them again where they change.
-async fn follow_namespaces(context: &Context) {
-    let (reader, writer) = reflector::store();
-    context.namespaces.get_or_init(|| reader);
+async fn follow_namespaces(context: &Context, store: Writer<PartialObjectMeta<Namespace>>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
     let mut labels = HashMap::new();
-    let changes = watcher(api, watcher::Config::default()).default_backoff().reflect(writer).touched_objects();
+    let changes = watcher(api, watcher::Config::default()).default_backoff().reflect(store).touched_objects();
     futures::pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {

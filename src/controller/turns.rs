@@ -91,6 +91,11 @@ impl Turns {
         })))
     }
 
+    /// How many there are at once.
+    pub fn total(&self) -> u16 {
+        u16::try_from(self.0.lock().expect("no panic while held").total).unwrap_or(u16::MAX)
+    }
+
     /// The turn that it was woken for, if it was.
     pub fn given(&self, namespace: &str, name: &str) -> Option<Turn> {
         let id = (namespace.to_owned(), name.to_owned());

@@ -151,10 +151,10 @@ impl Fanout {
     pub fn parse(object: &RepoFanout, terms: &Terms<'_>) -> Result<Self, Refusal> {
         let spec = &object.spec;
         let Terms { settings, class, .. } = *terms;
-        let destination = spec.destination.clone().unwrap_or_default();
-        let artifacts = spec.artifacts.clone().unwrap_or_default();
-        let pipeline = spec.pipeline.clone().unwrap_or_default();
-        let notifications = spec.notifications.clone().unwrap_or_default();
+        let destination = *spec.destination.clone().unwrap_or_default();
+        let artifacts = *spec.artifacts.clone().unwrap_or_default();
+        let pipeline = *spec.pipeline.clone().unwrap_or_default();
+        let notifications = *spec.notifications.clone().unwrap_or_default();
         let owner = owner(object, settings);
         terms.admit(&owner.namespace, spec)?;
         let parts = Parts {
@@ -231,7 +231,12 @@ impl Fanout {
                 notifications.detail.unwrap_or_else(|| "BASIC".into()),
                 &["BASIC", "FULL"],
             )?,
-            subscribers: notifications.subscribers.unwrap_or_default().into_iter().map(Subscriber::from).collect(),
+            subscribers: notifications
+                .subscribers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|s| terms.subscriber(s))
+                .collect::<Result<_, _>>()?,
             announce: notifications.announce.unwrap_or(false),
             topic: terms.topic(notifications.topic_name, notifications.existing_topic_arn)?,
             interval: interval(spec.interval.as_deref())?,

@@ -330,8 +330,9 @@ fn existing(scope: &Scope) -> Vec<Value> {
             .push(json!({"Sid": "ExistingPipelines", "Effect": "Allow", "Action": actions, "Resource": pipelines}));
     }
     if !roles.is_empty() {
-        // Of such pipelines, whenever they are updated.
-        let to = json!({"StringEquals": {"iam:PassedToService": "codepipeline.amazonaws.com"}});
+        // To such pipelines, whenever they are updated, and to SNS, which reaches delivery streams by them.
+        let services = ["codepipeline.amazonaws.com", "sns.amazonaws.com"];
+        let to = json!({"StringEquals": {"iam:PassedToService": services}});
         statements.push(json!({
             "Sid": "PassExistingRoles", "Effect": "Allow", "Action": "iam:PassRole", "Resource": roles, "Condition": to,
         }));

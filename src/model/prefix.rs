@@ -1,6 +1,7 @@
 //! Prefixes: how they are made, and that no two objects copy to the same keys.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::owner::Owner;
 
@@ -78,8 +79,8 @@ pub struct Claim {
 /// All claims, so that one object's overlaps are found without a look at all others.
 #[derive(Debug, Default)]
 pub struct Claims {
-    by_owner: HashMap<(String, String), Claim>,
-    by_place: HashMap<String, BTreeMap<String, Vec<Claim>>>,
+    by_owner: HashMap<(String, String), Arc<Claim>>,
+    by_place: HashMap<String, BTreeMap<String, Vec<Arc<Claim>>>>,
 }
 
 impl Claims {
@@ -87,17 +88,16 @@ impl Claims {
     /// else may hold for them now.
     pub fn set(&mut self, claim: Claim) -> Vec<Owner> {
         let key = (claim.owner.namespace.clone(), claim.owner.name.clone());
-        if self.by_owner.get(&key) == Some(&claim) {
+        if self.by_owner.get(&key).is_some_and(|known| **known == claim) {
             return Vec::new();
         }
         let mut touched = self.remove(&claim.owner);
         touched.extend(self.younger(&claim));
-        self.by_place
-            .entry(claim.bucket.clone())
-            .or_default()
-            .entry(claim.prefix.clone())
-            .or_default()
-            .push(claim.clone());
+        let claim = Arc::new(claim);
+        let prefixes = self.by_place.entry(claim.bucket.clone()).or_default();
+        // Mostly one alone; a list has room for four.
+        let beside = prefixes.entry(claim.prefix.clone()).or_insert_with(|| Vec::with_capacity(1));
+        beside.push(Arc::clone(&claim));
         self.by_owner.insert(key, claim);
         touched
     }
@@ -132,7 +132,7 @@ impl Claims {
         let above = (1..=parts.len()).filter_map(|n| prefixes.get(&parts[..n].join("/"))).flatten();
         let within = format!("{}/", claim.prefix);
         let below = prefixes.range(within.clone()..).take_while(|(p, _)| p.starts_with(&within)).flat_map(|(_, c)| c);
-        above.chain(below).filter(|other| other.owner != claim.owner).collect()
+        above.chain(below).map(Arc::as_ref).filter(|other| other.owner != claim.owner).collect()
     }
 }
 

@@ -16,7 +16,7 @@ pub const EXPIRED: &str = "EXPIRED";
 /// One that the object names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscriber {
-    /// SNS's word: `sqs`, `lambda`, `https`, `email` or `email-json`.
+    /// SNS's word: `sqs`, `lambda`, `https`, `email`, `email-json` or `firehose`.
     pub protocol: String,
     /// ARN, URL or address.
     pub endpoint: String,
@@ -26,6 +26,8 @@ pub struct Subscriber {
     pub filter_scope: String,
     /// Whether it gets the message without SNS's envelope.
     pub raw: bool,
+    /// ARN of the role by which SNS reaches it, where it takes one.
+    pub role: Option<String>,
 }
 
 impl From<SubscriberSpec> for Subscriber {
@@ -36,6 +38,7 @@ impl From<SubscriberSpec> for Subscriber {
             filter_policy: spec.filter_policy,
             filter_scope: spec.filter_policy_scope.unwrap_or_else(|| "MessageAttributes".into()),
             raw: spec.raw_message_delivery.unwrap_or(false),
+            role: spec.subscription_role_arn,
         }
     }
 }
@@ -54,9 +57,10 @@ impl Subscriber {
         if self.filter_policy.is_some() {
             attributes.insert("FilterPolicyScope", self.filter_scope.clone());
         }
-        if matches!(&*self.protocol, "sqs" | "https") {
+        if matches!(&*self.protocol, "sqs" | "https" | "firehose") {
             attributes.insert("RawMessageDelivery", self.raw.to_string());
         }
+        attributes.extend(self.role.clone().map(|role| ("SubscriptionRoleArn", role)));
         attributes
     }
 
@@ -67,6 +71,7 @@ impl Subscriber {
             let default = match *name {
                 "FilterPolicy" => "{}",
                 "FilterPolicyScope" => "MessageAttributes",
+                "SubscriptionRoleArn" => "",
                 _ => "false",
             };
             let there = present.get(*name).map_or(default, String::as_str);
@@ -100,6 +105,7 @@ mod tests {
             filter_policy: Some(serde_json::json!({"branch": ["main"]})),
             filter_scope: "MessageAttributes".into(),
             raw: true,
+            role: None,
         };
         let present = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()

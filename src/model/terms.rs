@@ -6,10 +6,11 @@ use super::class::{Class, Overridable};
 use super::fanout::{ConnectionSource, Source, invalid};
 use super::owner::Tags;
 use super::reader::Reader;
+use super::subscriber::Subscriber;
 use super::{Refusal, Settings, arn, covers, prefix};
 use crate::api::RepoFanoutSpec;
 use crate::api::condition::Reason;
-use crate::api::repofanout::ReaderSpec;
+use crate::api::repofanout::{ReaderSpec, SubscriberSpec};
 
 /// The terms of one object.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +134,15 @@ impl<'a> Terms<'a> {
         )))
     }
 
+    /// Somebody who is to subscribe, by a role only where that may be referred to.
+    pub fn subscriber(&self, spec: SubscriberSpec) -> Result<Subscriber, Refusal> {
+        let subscriber = Subscriber::from(spec);
+        if let Some(role) = &subscriber.role {
+            self.existing("notifications.subscribers.subscriptionRoleARN", role)?;
+        }
+        Ok(subscriber)
+    }
+
     /// Whether the policy of the destination is the operator's to write: its own and the class's own are.
     pub fn writes_policy(&self, destination: &Source) -> bool {
         match destination {
@@ -203,7 +213,7 @@ impl<'a> Terms<'a> {
 
     /// The connection: the object's word, or the class's that serves the repository's owner, or one of its own.
     pub fn connection(&self, spec: &RepoFanoutSpec) -> Result<ConnectionSource, Refusal> {
-        let asked = spec.connection.clone().unwrap_or_default();
+        let asked = *spec.connection.clone().unwrap_or_default();
         let shared = self.class.filter(|class| !class.connections.is_empty());
         match (asked.provider, asked.host_arn, asked.existing_arn, shared) {
             (None, None, None, Some(class)) => match class.connection_for(&spec.repository) {

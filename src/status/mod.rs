@@ -101,7 +101,7 @@ fn execution_status(
         started_at: Some(whole_second(execution.started_at)),
         finished_at: (!execution.state.is_running()).then(|| whole_second(execution.updated_at)),
         url: Some(place.execution_url(&place.base_name, &execution.id)),
-        failure,
+        failure: failure.map(Box::new),
     }
 }
 

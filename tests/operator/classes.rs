@@ -1,6 +1,7 @@
 //! Classes: one authorization, one pair of buckets and one role for many fan-outs, in whichever account.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,7 +9,8 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use repofanout::api::RepoFanout;
 use serde_json::{Value, json};
-use support::until;
+use support::aws::{Effect, Fault, When};
+use support::{API, until};
 
 use crate::case::{Case, LIMIT, REGION, class_condition, condition, message};
 
@@ -245,9 +247,17 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
     assert_eq!(case.writes(), writes);
 }
 
+/// Also where the API server refuses one of the operator's writes on the way: a pass that it cut off has not seen to its end.
 #[tokio::test]
 async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
-    let case = Case::with_classes("mended", &[]).await;
+    futures::stream::iter(0..=6).for_each_concurrent(3, mended).await;
+}
+
+/// With a conflict at the n-th write to the API server; with none if that is 0.
+async fn mended(conflict_at: u32) {
+    let mut case = Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
+    case.own_classes();
+    case.start_behind_proxy().await;
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["interval"] = json!("1m");
@@ -264,13 +274,16 @@ async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
     let topic = &ready.resources["topic"];
     let delete = [("Action", "DeleteTopic"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
     case.aws().form(&case.account, REGION, "sns", &delete).await.unwrap();
+    let refused = Effect::Fail { status: 409, code: "Conflict".to_owned(), message: "the object has been modified".to_owned() };
+    let fault = Fault::of_writes(API, When::Nth(conflict_at), refused);
+    case.proxy.as_ref().unwrap().faults.add(fault);
     // A change of the class has it look now.
     spec["tags"] = json!({"looked": "again"});
     case.apply_class(&class, spec, false).await.unwrap();
     let again = case
         .wait("docs", "not delivered again", |s| s.delivered.as_ref().is_some_and(|d| d.execution != before.execution));
     let again = again.await;
-    assert_eq!(case.file(&again, "README.md").await.as_deref(), Some("hello\n"));
+    assert_eq!(case.file(&again, "README.md").await.as_deref(), Some("hello\n"), "conflict at {conflict_at}");
     let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
     assert!(case.aws().form(&case.account, REGION, "sns", &get).await.unwrap().contains("RepoFanoutPublish"));
 }
@@ -357,6 +370,33 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
         let roles = case.aws().form(&case.account, REGION, "iam", &get).await.unwrap();
         assert!(!roles.contains("<RoleName>rf-"), "{order}: {roles}");
     }
+}
+
+/// While its fan-outs are not known yet, nothing is ended of a class that is deleted.
+#[tokio::test]
+async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_use_it() {
+    let mut case = Case::without_operator("away", &["--leader-elect=false"]).await;
+    case.own_classes();
+    case.start_behind_proxy().await;
+    let class = case.class_name("org");
+    case.ready_class(&class, shared(&case)).await;
+    let (repository, commit) = case.repository().await;
+    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.wait_delivered("docs", &commit).await;
+    case.operator.take().unwrap().stop().await.unwrap();
+    case.delete_class(&class).await;
+    let writes = case.writes();
+    // The list of fan-outs comes long after everything else.
+    let late = Fault::new(API, "GET repofanouts", When::Nth(1), Effect::Delay(Duration::from_secs(5)));
+    let struck = late.struck();
+    case.proxy.as_ref().unwrap().faults.add(late);
+    case.start().await;
+    let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
+    case.wait_class(&class, "does not wait", in_use).await;
+    assert!(struck.load(Ordering::SeqCst));
+    let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
+    case.wait_delivered("docs", &next).await;
+    assert_eq!(case.writes(), writes, "something of the class was ended");
 }
 
 #[tokio::test]

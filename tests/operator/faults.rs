@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::{API, until};
 
-use crate::case::{Case, LIMIT, class_condition, condition};
+use crate::case::{Case, LIMIT, class_condition, condition, world};
 
 /// What an object goes through while the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Life {
     Class,
     /// Out of things of its own into a class.
     Move,
+    /// A delivery that is subscribed to, pruned and announced.
+    Serve,
 }
 
 /// What happens at the n-th call: of which account, n, and the operator's process id.
@@ -86,6 +88,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
     let mut case =
         Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false", "--allow-names", "--allow-readers=*"])
             .await;
+    case.flags(&["--allow-prune"]);
     case.own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
@@ -121,6 +124,10 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         if life == Life::Move {
             case.ready_class(&class, class_spec).await;
         }
+        if life == Life::Serve {
+            let commit = case.push(&repository, "main", "gone.txt", "gone\n").await;
+            case.wait_delivered("docs", &commit).await;
+        }
         struck = arm(side, &case, strike, n);
     }
     match life {
@@ -139,6 +146,17 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
             case.apply("docs", spec).await.unwrap();
             live(&mut case, "delivered", &next).await;
         }
+        Life::Serve => {
+            let (url, arn) = crate::subscribers::queue(&case, &format!("mine-{}", case.namespace)).await;
+            let subscribers = json!([{"protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true}]);
+            spec["destination"]["prune"] = json!("Enabled");
+            spec["notifications"] = json!({"announce": true, "subscribers": subscribers});
+            case.apply("docs", spec).await.unwrap();
+            let removal = [("gone.txt", None)];
+            let last = world().repositories.push(&repository, "main", &removal, "Remove").await.unwrap();
+            live(&mut case, "served", &last).await;
+            served(&case, &url, &last).await;
+        }
         Life::Delete => {
             case.delete("docs").await;
             live(&mut case, "gone", "").await;
@@ -148,6 +166,24 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
     case.proxy.as_ref().expect("a proxy").faults.clear(API);
     whole(&mut case, life).await;
     struck.load(Ordering::SeqCst)
+}
+
+/// The removed file is gone, one subscription stands, and whoever reads its queue hears of the commit.
+async fn served(case: &Case, queue: &str, commit: &str) {
+    let status = case.status("docs").await;
+    assert_eq!(case.file(&status, "gone.txt").await, None);
+    let topic = status.topic_arn.unwrap();
+    let list = [("Action", "ListSubscriptionsByTopic"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
+    let listed = case.aws().form(&case.account, crate::case::REGION, "sns", &list).await.unwrap();
+    assert_eq!(listed.matches("<Endpoint>").count(), 1, "{listed}");
+    let heard = until(LIMIT, || async {
+        let told = case.aws().receive(&case.account, crate::case::REGION, queue).await?;
+        let ours = told.iter().any(|text| {
+            serde_json::from_str::<Value>(text).is_ok_and(|told| told["commit"]["id"] == commit)
+        });
+        ours.then_some(()).ok_or_else(|| format!("not announced: {told:?}"))
+    });
+    heard.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
 }
 
 fn arm(side: Side, case: &Case, strike: Strike, n: u32) -> Arc<AtomicBool> {
@@ -189,7 +225,11 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
         let runs = names.keys().flat_map(|name| case.aws().executions(&case.account, name));
         let ended = runs.into_iter().all(|(state, _)| state != "InProgress");
         let bucket = status.delivered.as_ref().map(|d| d.bucket.clone()).unwrap_or_default();
-        let arrived = until == "delivered" || (until == "moved" && status.former.is_empty() && bucket.ends_with("-an"));
+        let execution = status.delivered.as_ref().map(|d| &d.execution);
+        let served = status.announced.as_ref().map(|a| &a.execution) == execution
+            && status.pruned.as_ref().map(|p| &p.execution) == execution
+            && status.subscriptions.iter().map(|s| &*s.status).eq(["CONFIRMED"]);
+        let arrived = until == "delivered" || (until == "served" && served) || (until == "moved" && status.former.is_empty() && bucket.ends_with("-an"));
         if arrived && delivered && settled && ended {
             return;
         }
@@ -278,6 +318,16 @@ async fn killed_before_every_write_of_a_move_into_a_class() {
 #[tokio::test]
 async fn killed_after_every_write_of_a_move_into_a_class() {
     assert!(at_every_write(Side::Aws, Life::Move, "kill-a-move", kill_after).await >= 8);
+}
+
+#[tokio::test]
+async fn killed_around_every_write_of_a_delivery_that_is_served_or_failing_for_a_while() {
+    for (name, strike) in
+        [("kill-b-serve", kill_before as Strike), ("kill-a-serve", kill_after), ("fail-serve", fail_for_a_while)]
+    {
+        let tried = at_every_write(Side::Aws, Life::Serve, name, strike).await;
+        assert!(tried >= 3, "{name}: {tried}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Subscribers that the object names: made, changed, ended; others' are left alone.
 
 use repofanout::api::status::RepoFanoutStatus;
+use repofanout::model::permissions::{Scope, policy};
 use serde_json::{Value, json};
 use support::until;
 
 use crate::case::{Case, LIMIT, REGION, condition, message};
 use crate::classes::shared;
+use crate::permissions::{create_boundary, scope};
 
 async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
     let all = [&[("Version", "2010-03-31")], fields].concat();
@@ -13,7 +15,7 @@ async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
 }
 
 /// A queue; tells its URL and its ARN.
-async fn queue(case: &Case, name: &str) -> (String, String) {
+pub async fn queue(case: &Case, name: &str) -> (String, String) {
     let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", name)];
     let made = case.aws().form(&case.account, REGION, "sqs", &create).await.unwrap();
     let url = made.split("<QueueUrl>").nth(1).and_then(|rest| rest.split("</QueueUrl>").next()).unwrap().to_owned();
@@ -112,6 +114,40 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     assert!(asked.is_err(), "our own subscribers keep no topic: {asked:?}");
 }
 
+/// Firehose is reached by a role, which is passed on: only one that may be referred to, with what is printed for that and nothing else.
+#[tokio::test]
+async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
+    let mut case = Case::without_operator("firehose", &[]).await;
+    let account = case.account.clone();
+    let role = |name: &str| format!("arn:aws:iam::{account}:role/{name}");
+    let allowed = role("streams-*");
+    case.flags(&[&format!("--allow-existing={allowed}"), "--permissions-boundary=bound"]);
+    let scope = Scope { allow_existing: vec![allowed], ..scope(&account) };
+    case.aws().enforce(&account, Some(policy(&scope)));
+    create_boundary(&case).await;
+    case.start().await;
+    let stream = format!("arn:aws:firehose:{REGION}:{account}:deliverystream/pushes");
+    let spec = |role: &str| {
+        let subscriber = json!({
+            "protocol": "firehose", "endpoint": stream, "subscriptionRoleARN": role, "rawMessageDelivery": true,
+        });
+        json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}})
+    };
+    for name in ["streams-a", "streams-b"] {
+        case.apply("docs", spec(&role(name))).await.unwrap();
+        let subscription = subscribed(&case, 1).await.subscriptions[0].arn.clone().unwrap();
+        let get = [("Action", "GetSubscriptionAttributes"), ("SubscriptionArn", &*subscription)];
+        let attributes = sns(&case, &get).await;
+        let raw = "<key>RawMessageDelivery</key><value>true</value>";
+        assert!(attributes.contains(&role(name)) && attributes.contains(raw), "{attributes}");
+    }
+    let writes = case.writes();
+    case.apply("docs", spec(&role("admin"))).await.unwrap();
+    let status = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
+    assert!(message(&status, "Stalled").contains("subscriptionRoleARN"), "{status:?}");
+    assert_eq!(case.writes(), writes);
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let case = Case::with_classes("subscribers-bad", &[]).await;
@@ -120,7 +156,12 @@ async fn what_makes_no_sense_is_refused() {
         (json!({"protocol": "https", "endpoint": "http://example.com"}), "begins with https://"),
         (json!({"protocol": "email", "endpoint": "nobody"}), "write a mail address"),
         (json!({"protocol": "email", "endpoint": "a@example.com", "rawMessageDelivery": true}), "rawMessageDelivery"),
-        (json!({"protocol": "firehose", "endpoint": "arn:aws:firehose:x"}), "Unsupported value"),
+        (json!({"protocol": "sms", "endpoint": "+4912345"}), "Unsupported value"),
+        (json!({"protocol": "firehose", "endpoint": "arn:aws:firehose:x"}), "takes a subscriptionRoleARN"),
+        (
+            json!({"protocol": "sqs", "endpoint": "arn:aws:sqs:x", "subscriptionRoleARN": "arn:aws:iam::111122223333:role/x"}),
+            "takes a subscriptionRoleARN",
+        ),
     ];
     for (subscriber, told) in bad {
         let spec = json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}});

@@ -15,6 +15,7 @@ use crate::controller::ending::{Ending, Outcome};
 use crate::controller::object::Object;
 use crate::controller::record::Resources;
 use crate::controller::{Context, log_error};
+use crate::model::arn::Arn;
 use crate::model::desired::Computed;
 use crate::model::placement::Placement;
 use crate::model::{Resource, class, names};
@@ -38,6 +39,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     }
     let users = context.users(&name);
     let (reason, message, delay) = if !users.is_empty() {
+        listen(context, object).await;
         let more = if users.len() > NAMED { format!(" and {} more", users.len() - NAMED) } else { String::new() };
         let who =
             if users.len() == 1 { "1 fan-out uses it".to_owned() } else { format!("{} fan-outs use it", users.len()) };
@@ -73,6 +75,16 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     let rest = if reason == Reason::InUse { Duration::ZERO } else { delay };
     context.memos.passed(&uid, held.basis(), rest);
     Ok(Requeue::requeue(delay))
+}
+
+/// Who still uses the class hears of executions, also from a process that has begun since.
+async fn listen(context: &Context, object: &RepoFanoutClass) {
+    let Some(status) = &object.status else { return };
+    let queue = status.resources.get(Resource::Queue.as_str()).and_then(|arn| Arn::parse(arn));
+    if let (Some(queue), Some(place)) = (queue, &status.placement) {
+        let cloud = context.clouds.cloud(class::access(object).as_ref(), &place.region).await;
+        context.feeds.listen(&object.name_any(), &queue.resource, cloud.queues, context.told.clone());
+    }
 }
 
 async fn release(context: &Context, mut held: Object<'_, RepoFanoutClass>) -> Result<Requeue, kube::Error> {

@@ -418,7 +418,9 @@ impl<'a> Pass<'a> {
             memos.looked(&uid, self.saw.concluded.then(|| Settled::now(None)), None);
         }
         memos.passed(&uid, self.object.basis(), delay);
-        Ok(Requeue::requeue(delay))
+        // This look does not put off that the fan-outs are counted once more.
+        let count = memos.counts_again(&uid).then(|| memos.counted_within(&uid, COUNT_EVERY).unwrap_or_default());
+        Ok(Requeue::requeue(count.unwrap_or(delay).min(delay)))
     }
 
     /// Close looks at a connection that waits for a person, rarer ones the longer it does.

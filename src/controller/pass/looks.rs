@@ -97,10 +97,11 @@ impl Pass<'_> {
         }
         let settled = match self.context.memos.settled(&uid) {
             Some(settled) => settled,
-            None => match self.remembered(ready, &status).await? {
+            None if self.context.memos.unknown(&uid) => match self.remembered(ready, &status).await? {
                 Some(settled) => settled,
                 None => return Ok(false),
             },
+            None => return Ok(false),
         };
         if settled.at.elapsed() >= self.full_look_every(ready) {
             return Ok(false);

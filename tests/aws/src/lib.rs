@@ -446,6 +446,47 @@ impl Aws {
         Ok(bodies)
     }
 
+    /// How many calls a second these endpoints bear, over HTTP and from so many callers at once as an operator makes them: each asks
+    /// `calls` times what the pipeline ran.
+    ///
+    /// # Errors
+    /// A call was not answered.
+    pub async fn bears(
+        &self,
+        account: &str,
+        region: &str,
+        pipeline: &str,
+        callers: u32,
+        calls: u32,
+    ) -> Result<f64, String> {
+        let client = Arc::new(upstream::Upstream::new(&self.address.to_string()));
+        let mut asking = tokio::task::JoinSet::new();
+        let begun = std::time::Instant::now();
+        for _ in 0..callers {
+            let caller = front::Caller {
+                account: account.to_owned(),
+                region: region.to_owned(),
+                service: "codepipeline".to_owned(),
+            };
+            let input = serde_json::json!({"pipelineName": pipeline, "maxResults": 10});
+            let client = Arc::clone(&client);
+            asking.spawn(async move {
+                for _ in 0..calls {
+                    let target = "CodePipeline_20150709.ListPipelineExecutions";
+                    let answer = client.call(&caller, target, &input).await.map_err(|e| e.to_string())?;
+                    if answer["pipelineExecutionSummaries"].is_null() {
+                        return Err(format!("ListPipelineExecutions: {answer}"));
+                    }
+                }
+                Ok::<_, String>(())
+            });
+        }
+        while let Some(asked) = asking.join_next().await {
+            asked.map_err(|e| e.to_string())??;
+        }
+        Ok(f64::from(callers * calls) / begun.elapsed().as_secs_f64())
+    }
+
     /// Connections of the HTTP client belong to the runtime that opened them.
     async fn on_runtime<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         self.runtime.spawn(work).await.expect("the work does not panic")

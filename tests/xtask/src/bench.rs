@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A figure: its words, its key, its unit, what it is to reach, and whether it does at a thousand fan-outs.
 type Row = (&'static str, &'static str, &'static str, &'static str, fn(f64) -> bool);
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 17] = [
     ("applied → all Ready", "ready_s", "s", "< 60", |v| v < 60.0),
     ("AWS calls per new fan-out", "calls_per_fan_out", "", "≤ 4", |v| v <= 4.0),
     ("idle AWS calls a minute, each account", "idle_calls_per_minute_and_account", "", "< 10", |v| v < 10.0),
@@ -35,6 +35,8 @@ const ROWS: [Row; 15] = [
     ("memory, peak", "peak_mib", "MiB", "", |_| true),
     ("CPU, idle", "idle_cpu_percent", "% of a core", "< 1", |v| v < 1.0),
     ("idle requests to the API server a minute", "idle_requests_per_minute", "", "", |_| true),
+    ("AWS calls a second while all are made", "calls_per_second", "", "", |_| true),
+    ("AWS calls a second that the endpoints bear", "endpoints_bear_per_second", "", "", |_| true),
 ];
 
 /// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does; with `add` beside what was measured

@@ -306,8 +306,6 @@ impl Bench {
         }
         let file = newer.join("files/crds/repofanouts.yaml");
         let crd = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        let crd = crd.replacen("repofanout.dev/schema: \"3\"", "repofanout.dev/schema: \"4\"", 1);
-        std::fs::write(&file, &crd).map_err(|e| format!("{}: {e}", file.display()))?;
         let schema = [
             "get",
             "crd",
@@ -315,18 +313,22 @@ impl Bench {
             "-o",
             r"jsonpath={.metadata.annotations.repofanout\.dev/schema}",
         ];
+        let (before, after) = (self.kubectl(&schema).await?, "1000");
+        let number = |n: &str| format!("repofanout.dev/schema: \"{n}\"");
+        std::fs::write(&file, crd.replacen(&number(&before), &number(after), 1))
+            .map_err(|e| format!("{}: {e}", file.display()))?;
         self.shell(&format!(
             "helm upgrade repofanout {} -n {SYSTEM} --values values.yaml --set log.level=debug --wait",
             newer.display()
         ))
         .await?;
-        if self.kubectl(&schema).await? != "4" {
+        if self.kubectl(&schema).await? != after {
             return Err("the upgrade did not bring its CRD".to_owned());
         }
         self.rolled_out().await?;
         self.delivers("upgraded.md").await?;
         self.shell(&format!("helm rollback repofanout -n {SYSTEM} --wait")).await?;
-        if self.kubectl(&schema).await? != "3" {
+        if self.kubectl(&schema).await? != before {
             return Err("the rollback did not bring its CRD back".to_owned());
         }
         self.rolled_out().await?;
