@@ -49,7 +49,7 @@ pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
         if !add {
             one(&program).await?;
         }
-        let fleets = sizes.iter().map(|size| Fleet { size: *size, limits: false });
+        let fleets = sizes.iter().filter(|size| **size > 0).map(|size| Fleet { size: *size, limits: false });
         let limited = limited.map(|size| Fleet { size, limits: true });
         let folder = root().join("target/bench");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;

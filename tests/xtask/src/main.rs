@@ -53,13 +53,13 @@ enum Command {
     /// Measures one fan-out, and fleets of them: times, calls, writes, memory. Prints figures beside their goals and fails nothing; also
     /// written to target/bench, as JSON, as a table and as a picture.
     Bench {
-        /// Sizes of fleets on classes of a thousand, one account each.
+        /// Sizes of fleets on classes of a thousand, one account each; none if 0.
         #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
         sizes: Vec<usize>,
         /// Size of a fleet in an account that throttles as AWS does; none if 0.
         #[arg(long, default_value_t = 1000)]
         limited: usize,
-        /// Adds to what target/bench/bench.json holds.
+        /// Adds to what target/bench/bench.json holds; with no fleet the table and the picture alone are made anew.
         #[arg(long)]
         add: bool,
     },
