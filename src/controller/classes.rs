@@ -200,29 +200,23 @@ impl Context {
         self.guarded().iter().filter(|g| g.0.as_ref().map_or(true, |object| !follows(object))).count()
     }
 
-    /// How many objects use the class, and the first of their names; those that this version cannot read may use it.
-    pub fn users(&self, class: &str) -> Vec<String> {
-        let mut users = Vec::new();
-        let all = self.guarded();
+    /// The objects that use the class; those that this version cannot read may use it.
+    pub fn users(&self, class: &str) -> Vec<Arc<DeserializeGuard<RepoFanout>>> {
+        let mut all = self.guarded();
         let mut released = self.released.lock().expect("no panic while held");
         let known: HashSet<String> = all.iter().filter_map(|g| g.uid()).collect();
         released.retain(|uid| known.contains(uid));
-        for guarded in all.iter().filter(|g| g.uid().is_none_or(|uid| !released.contains(&uid))) {
-            let uses = match &guarded.0 {
-                Ok(object) => {
-                    let status = object.status.as_ref();
-                    let placed = status.and_then(|s| s.placement.as_ref()).into_iter();
-                    let former = status.into_iter().flat_map(|s| s.former.iter().map(|f| &f.placement));
-                    placed.chain(former).any(|p| p.class.as_deref() == Some(class))
-                }
-                Err(_) => guarded.meta().finalizers.iter().flatten().any(|f| f == crate::api::FINALIZER),
-            };
-            if uses {
-                users.push(format!("{}/{}", guarded.namespace().unwrap_or_default(), guarded.name_any()));
+        let uses = |guarded: &DeserializeGuard<RepoFanout>| match &guarded.0 {
+            Ok(object) => {
+                let status = object.status.as_ref();
+                let placed = status.and_then(|s| s.placement.as_ref()).into_iter();
+                let former = status.into_iter().flat_map(|s| s.former.iter().map(|f| &f.placement));
+                placed.chain(former).any(|p| p.class.as_deref() == Some(class))
             }
-        }
-        users.sort();
-        users
+            Err(_) => guarded.meta().finalizers.iter().flatten().any(|f| f == crate::api::FINALIZER),
+        };
+        all.retain(|guarded| uses(guarded) && guarded.uid().is_none_or(|uid| !released.contains(&uid)));
+        all
     }
 }
 

@@ -274,7 +274,8 @@ async fn mended(conflict_at: u32) {
     let topic = &ready.resources["topic"];
     let delete = [("Action", "DeleteTopic"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
     case.aws().form(&case.account, REGION, "sns", &delete).await.unwrap();
-    let refused = Effect::Fail { status: 409, code: "Conflict".to_owned(), message: "the object has been modified".to_owned() };
+    let refused =
+        Effect::Fail { status: 409, code: "Conflict".to_owned(), message: "the object has been modified".to_owned() };
     let fault = Fault::of_writes(API, When::Nth(conflict_at), refused);
     case.proxy.as_ref().unwrap().faults.add(fault);
     // A change of the class has it look now.

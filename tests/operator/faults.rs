@@ -178,9 +178,9 @@ async fn served(case: &Case, queue: &str, commit: &str) {
     assert_eq!(listed.matches("<Endpoint>").count(), 1, "{listed}");
     let heard = until(LIMIT, || async {
         let told = case.aws().receive(&case.account, crate::case::REGION, queue).await?;
-        let ours = told.iter().any(|text| {
-            serde_json::from_str::<Value>(text).is_ok_and(|told| told["commit"]["id"] == commit)
-        });
+        let ours = told
+            .iter()
+            .any(|text| serde_json::from_str::<Value>(text).is_ok_and(|told| told["commit"]["id"] == commit));
         ours.then_some(()).ok_or_else(|| format!("not announced: {told:?}"))
     });
     heard.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
@@ -229,7 +229,9 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
         let served = status.announced.as_ref().map(|a| &a.execution) == execution
             && status.pruned.as_ref().map(|p| &p.execution) == execution
             && status.subscriptions.iter().map(|s| &*s.status).eq(["CONFIRMED"]);
-        let arrived = until == "delivered" || (until == "served" && served) || (until == "moved" && status.former.is_empty() && bucket.ends_with("-an"));
+        let arrived = until == "delivered"
+            || (until == "served" && served)
+            || (until == "moved" && status.former.is_empty() && bucket.ends_with("-an"));
         if arrived && delivered && settled && ended {
             return;
         }

@@ -269,6 +269,18 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     assert!(looked["codepipeline:ListPipelines"] <= 2, "{looked:?}");
 }
 
+/// Nothing else happens by which its class would look again.
+#[tokio::test]
+async fn a_lone_new_fan_out_is_counted_with_what_it_makes() {
+    let case = Case::with_classes("lone", &[RARELY]).await;
+    let (class, _) = delivered(&case, shared(&case)).await;
+    let used = |s: &RepoFanoutClassStatus, what: &str| s.quotas[what].used;
+    let counted = |s: &RepoFanoutClassStatus| {
+        s.fanouts == Some(1) && used(s, "pipelines") == 1 && used(s, "notification_rules") == 1
+    };
+    case.wait_class(&class, "not counted", counted).await;
+}
+
 #[tokio::test]
 async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() {
     let case = Case::with_classes("listed", &["--poll-interval=1h"]).await;

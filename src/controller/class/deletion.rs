@@ -37,7 +37,12 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     if held.abandoned(&held.status().resources).await {
         return release(context, held).await;
     }
-    let users = context.users(&name);
+    let mut users: Vec<String> = context
+        .users(&name)
+        .iter()
+        .map(|user| format!("{}/{}", user.namespace().unwrap_or_default(), user.name_any()))
+        .collect();
+    users.sort();
     let (reason, message, delay) = if !users.is_empty() {
         listen(context, object).await;
         let more = if users.len() > NAMED { format!(" and {} more", users.len() - NAMED) } else { String::new() };

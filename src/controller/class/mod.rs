@@ -418,8 +418,9 @@ impl<'a> Pass<'a> {
             memos.looked(&uid, self.saw.concluded.then(|| Settled::now(None)), None);
         }
         memos.passed(&uid, self.object.basis(), delay);
-        // This look does not put off that the fan-outs are counted once more.
-        let count = memos.counts_again(&uid).then(|| memos.counted_within(&uid, COUNT_EVERY).unwrap_or_default());
+        // Looks do not count, and put off no count that is due.
+        let uncounted = memos.counts_again(&uid) || self.object.status().fanouts != Some(self.users());
+        let count = uncounted.then(|| memos.counted_within(&uid, COUNT_EVERY).unwrap_or_default());
         Ok(Requeue::requeue(count.unwrap_or(delay).min(delay)))
     }
 

@@ -145,6 +145,10 @@ impl Pass<'_> {
         }
         let basis = Basis { class: self.key, feed: self.feed, ..self.object.basis() };
         memos.passed(&uid, basis, delay);
+        if self.saw.new {
+            // Its class counts it: by now the cache has its place.
+            self.context.wake_classes();
+        }
         Ok(Requeue::requeue(delay))
     }
 

@@ -119,6 +119,8 @@ struct Saw {
     /// What this quick look went by.
     before: Option<Settled>,
     wait: Option<Duration>,
+    /// Whether this pass has given it its place.
+    new: bool,
     /// Whether anything was written to AWS.
     wrote: bool,
     /// Whether AWS was made to match this generation, as far as an unauthorized connection allows.
@@ -294,9 +296,7 @@ impl Ledger for Pass<'_> {
     async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
         self.saw.wrote = true;
         let mut next = self.object.status();
-        if next.placement.is_none() {
-            self.context.wake_classes();
-        }
+        self.saw.new |= next.placement.is_none();
         next.placement = self.saw.place.as_ref().map(Placement::status);
         self.echo_requests(&mut next);
         let given = next.connection.as_ref().and_then(|c| c.intent.as_ref());

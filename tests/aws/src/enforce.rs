@@ -108,7 +108,8 @@ async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, b
         }
         "sns" => {
             // By which SNS reaches a delivery stream of Firehose.
-            let role = form.values().find(|value| value.starts_with("arn:aws:iam:")).filter(|_| name.contains("ubscri"));
+            let role =
+                form.values().find(|value| value.starts_with("arn:aws:iam:")).filter(|_| name.contains("ubscri"));
             let to = HashMap::from([("iam:passedtoservice", "sns.amazonaws.com".to_owned())]);
             more.extend(role.map(|role| ("iam:PassRole".to_owned(), role.clone(), to)));
             let arn = form.get("TopicArn").or_else(|| form.get("ResourceArn")).cloned();
