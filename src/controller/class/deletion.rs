@@ -88,7 +88,7 @@ async fn listen(context: &Context, object: &RepoFanoutClass) {
     let queue = status.resources.get(Resource::Queue.as_str()).and_then(|arn| Arn::parse(arn));
     if let (Some(queue), Some(place)) = (queue, &status.placement) {
         let cloud = context.clouds.cloud(class::access(object).as_ref(), &place.region).await;
-        context.feeds.listen(&object.name_any(), &queue.resource, cloud.queues, context.told.clone());
+        context.feeds.listen(&object.name_any(), queue.resource, cloud.queues, context.told.clone());
     }
 }
 
