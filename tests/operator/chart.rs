@@ -1,5 +1,6 @@
 //! The chart: what it renders, what it refuses, and that the API server takes it.
 
+use repofanout::api::{SCHEMA, SCHEMA_ANNOTATION};
 use serde_json::{Value, json};
 
 use crate::case::{Case, world};
@@ -58,7 +59,7 @@ fn by_default_two_restricted_replicas_with_least_rights() {
     assert_eq!(crds.len(), 2);
     for crd in crds {
         assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-        assert_eq!(crd["metadata"]["annotations"]["repofanout.dev/schema"], "3");
+        assert_eq!(crd["metadata"]["annotations"][SCHEMA_ANNOTATION], SCHEMA.to_string());
     }
     // Nothing but the CRDs' own words may be read everywhere, and nobody may write secrets or roles.
     let text =
