@@ -276,7 +276,7 @@ async fn mended(conflict_at: u32) {
     case.aws().form(&case.account, REGION, "sns", &delete).await.unwrap();
     let refused =
         Effect::Fail { status: 409, code: "Conflict".to_owned(), message: "the object has been modified".to_owned() };
-    let fault = Fault::of_writes(API, When::Nth(conflict_at), refused);
+    let fault = Fault::new(API, "PUT repofanouts/status", When::Nth(conflict_at), refused);
     case.proxy.as_ref().unwrap().faults.add(fault);
     // A change of the class has it look now.
     spec["tags"] = json!({"looked": "again"});
