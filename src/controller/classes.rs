@@ -204,8 +204,10 @@ impl Context {
     pub fn users(&self, class: &str) -> Vec<Arc<DeserializeGuard<RepoFanout>>> {
         let mut all = self.guarded();
         let mut released = self.released.lock().expect("no panic while held");
-        let known: HashSet<String> = all.iter().filter_map(|g| g.uid()).collect();
-        released.retain(|uid| known.contains(uid));
+        if !released.is_empty() {
+            let known: HashSet<String> = all.iter().filter_map(|g| g.uid()).collect();
+            released.retain(|uid| known.contains(uid));
+        }
         let uses = |guarded: &DeserializeGuard<RepoFanout>| match &guarded.0 {
             Ok(object) => {
                 let status = object.status.as_ref();

@@ -247,13 +247,13 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
     assert_eq!(case.writes(), writes);
 }
 
-/// Also where the API server refuses one of the operator's writes on the way: a pass that it cut off has not seen to its end.
+/// Also where the API server refuses a write of the fan-out's status on the way: a pass that it cut off has not seen to its end.
 #[tokio::test]
 async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
     futures::stream::iter(0..=6).for_each_concurrent(3, mended).await;
 }
 
-/// With a conflict at the n-th write to the API server; with none if that is 0.
+/// With a conflict at the n-th write of a fan-out's status; with none if that is 0.
 async fn mended(conflict_at: u32) {
     let mut case = Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
     case.own_classes();

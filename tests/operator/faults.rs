@@ -173,8 +173,8 @@ async fn served(case: &Case, queue: &str, commit: &str) {
     let status = case.status("docs").await;
     assert_eq!(case.file(&status, "gone.txt").await, None);
     let topic = status.topic_arn.unwrap();
-    let list = [("Action", "ListSubscriptionsByTopic"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
-    let listed = case.aws().form(&case.account, crate::case::REGION, "sns", &list).await.unwrap();
+    let list = [("Action", "ListSubscriptionsByTopic"), ("TopicArn", &*topic)];
+    let listed = crate::subscribers::sns(case, &list).await;
     assert_eq!(listed.matches("<Endpoint>").count(), 1, "{listed}");
     let heard = until(LIMIT, || async {
         let told = case.aws().receive(&case.account, crate::case::REGION, queue).await?;

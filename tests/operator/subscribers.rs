@@ -9,7 +9,8 @@ use crate::case::{Case, LIMIT, REGION, condition, message};
 use crate::classes::shared;
 use crate::permissions::{create_boundary, scope};
 
-async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
+/// Asks SNS as a person.
+pub async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
     let all = [&[("Version", "2010-03-31")], fields].concat();
     case.aws().form(&case.account, REGION, "sns", &all).await.unwrap()
 }
