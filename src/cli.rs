@@ -29,8 +29,8 @@ pub enum Command {
     Check(Box<Check>),
     /// Shows what would be written to AWS for a manifest; writes nothing, in AWS or in the cluster.
     Plan(Box<Plan>),
-    /// Writes manifests that take over pipelines of this shape that exist, and shows what applying them would change; writes nothing in AWS or in
-    /// a cluster.
+    /// Writes manifests that take over pipelines of this shape that exist, and shows what applying
+    /// them would change; writes nothing in AWS or in a cluster.
     Import(Box<Import>),
     /// Prints the CustomResourceDefinitions, or writes them into a folder.
     Crd {
@@ -38,14 +38,15 @@ pub enum Command {
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Prints the JSON schema of the announcements that `notifications.announce` asks for, or writes it into a file.
+    /// Prints the JSON schema of the announcements that `notifications.announce` asks for, or
+    /// writes it into a file.
     AnnouncementSchema {
         /// The file.
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Prints the IAM policies that the operator needs: its own, which covers what it calls on names with its prefix, and the
-    /// permissions boundary of the roles that it makes.
+    /// Prints the IAM policies that the operator needs: its own, which covers what it calls on
+    /// names with its prefix, and the permissions boundary of the roles that it makes.
     IamPolicy(IamPolicy),
 }
 
@@ -68,7 +69,8 @@ pub struct IamPolicy {
     #[arg(long, visible_alias = "prefix", env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
     pub name_prefix: String,
 
-    /// Name of the IAM policy that is the boundary; the operator is to run with the same. May be repeated, for classes that name one.
+    /// Name of the IAM policy that is the boundary; the operator is to run with the same. May be
+    /// repeated, for classes that name one.
     #[arg(
         long = "permissions-boundary",
         env = "REPOFANOUT_PERMISSIONS_BOUNDARY",
@@ -80,7 +82,8 @@ pub struct IamPolicy {
     #[arg(long, value_enum)]
     pub only: Option<Document>,
 
-    /// ARN of the operator's role: prints a service control policy, too, by which nobody else writes our ownership tags.
+    /// ARN of the operator's role: prints a service control policy, too, by which nobody else
+    /// writes our ownership tags.
     #[arg(long)]
     pub guard: Option<String>,
 
@@ -88,11 +91,13 @@ pub struct IamPolicy {
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
-    /// Adds what `destination.prune` takes: to read source artifacts, and to keep them from expiring.
+    /// Adds what `destination.prune` takes: to read source artifacts, and to keep them from
+    /// expiring.
     #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
     pub allow_prune: bool,
 
-    /// ARN of a role in another account that a RepoFanoutClass names; may be repeated. That role needs the policy of its account.
+    /// ARN of a role in another account that a RepoFanoutClass names; may be repeated. That role
+    /// needs the policy of its account.
     #[arg(long = "assume-role")]
     pub assume_roles: Vec<String>,
 }
@@ -111,11 +116,13 @@ pub enum Document {
 /// What holds for every object; the same for `run`, `check` and `plan`.
 #[derive(Args, Debug)]
 pub struct Shared {
-    /// Which cluster the ownership tags in AWS name. The uid of the namespace kube-system if left out.
+    /// Which cluster the ownership tags in AWS name. The uid of the namespace kube-system if left
+    /// out.
     #[arg(long, env = "REPOFANOUT_CLUSTER_ID")]
     pub cluster_id: Option<String>,
 
-    /// What every generated AWS name begins with: lower-case letters, digits and dashes, 12 characters at most.
+    /// What every generated AWS name begins with: lower-case letters, digits and dashes, 12
+    /// characters at most.
     #[arg(long, env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
     pub name_prefix: String,
 
@@ -123,12 +130,14 @@ pub struct Shared {
     #[arg(long, env = "REPOFANOUT_ALLOW_NAMES")]
     pub allow_names: bool,
 
-    /// An ARN pattern (`*`, `?`) of existing AWS resources that objects may refer to; may be repeated.
+    /// An ARN pattern (`*`, `?`) of existing AWS resources that objects may refer to; may be
+    /// repeated.
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
-    /// A pattern (`*`, `?`) of accounts, ARNs of roles and ids of organizations that objects without a class may let read what they copy
-    /// (`destination.readers`); may be repeated. An account covers its roles.
+    /// A pattern (`*`, `?`) of accounts, ARNs of roles and ids of organizations that objects
+    /// without a class may let read what they copy (`destination.readers`); may be repeated. An
+    /// account covers its roles.
     #[arg(long, env = "REPOFANOUT_ALLOW_READERS", value_delimiter = ',')]
     pub allow_readers: Vec<String>,
 
@@ -144,8 +153,8 @@ pub struct Shared {
     #[arg(long, env = "REPOFANOUT_S3_PATH_STYLE")]
     pub s3_path_style: bool,
 
-    /// Name of the IAM policy that bounds the roles of pipelines, as `iam-policy` prints it; each account has its own. A class may name
-    /// another one.
+    /// Name of the IAM policy that bounds the roles of pipelines, as `iam-policy` prints it; each
+    /// account has its own. A class may name another one.
     #[arg(long, env = "REPOFANOUT_PERMISSIONS_BOUNDARY")]
     pub permissions_boundary: Option<String>,
 
@@ -154,11 +163,16 @@ pub struct Shared {
     pub require_class: bool,
 
     /// A namespace whose objects are served; may be repeated. All if left out.
-    #[arg(long = "watch-namespace", env = "REPOFANOUT_WATCH_NAMESPACES", value_delimiter = ',')]
+    #[arg(
+        long = "watch-namespace",
+        env = "REPOFANOUT_WATCH_NAMESPACES",
+        value_delimiter = ','
+    )]
     pub watch_namespaces: Vec<String>,
 
-    /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the classes that it serves. One with
-    /// another name than the default serves objects without a class only in namespaces that --watch-namespace names.
+    /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the
+    /// classes that it serves. One with another name than the default serves objects without a
+    /// class only in namespaces that --watch-namespace names.
     #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = CONTROLLER)]
     pub controller_name: String,
 
@@ -182,13 +196,15 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
-    /// How many calls a second an AWS API bears in an account and region, by the beginning of its name, such as `codepipeline=20` or
-    /// `sns:TagResource=5`; may be repeated, `*` is all others. AWS's documented limits if left out; when AWS throttles, less is asked.
+    /// How many calls a second an AWS API bears in an account and region, by the beginning of its
+    /// name, such as `codepipeline=20` or `sns:TagResource=5`; may be repeated, `*` is all others.
+    /// AWS's documented limits if left out; when AWS throttles, less is asked.
     #[arg(long = "aws-rate", env = "REPOFANOUT_AWS_RATES", value_delimiter = ',', value_parser = aws_rate)]
     pub aws_rates: Vec<(String, f64)>,
 
-    /// How often executions are looked at while none runs, such as 60s, where no queue tells of them: without a class, or under one
-    /// with `executionEvents: Poll`. Many pipelines are looked at less often, so that their looks take one call a second at most.
+    /// How often executions are looked at while none runs, such as 60s, where no queue tells of
+    /// them: without a class, or under one with `executionEvents: Poll`. Many pipelines are looked
+    /// at less often, so that their looks take one call a second at most.
     #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
     pub poll_interval: Duration,
 
@@ -200,7 +216,8 @@ pub struct Run {
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
 
-    /// Address of `/metrics`, `/livez` and `/readyz`, such as 0.0.0.0:8080. Nothing is answered if left out.
+    /// Address of `/metrics`, `/livez` and `/readyz`, such as 0.0.0.0:8080. Nothing is answered if
+    /// left out.
     #[arg(long, env = "REPOFANOUT_LISTEN")]
     pub listen: Option<SocketAddr>,
 
@@ -212,7 +229,8 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_READ_ONLY")]
     pub read_only: bool,
 
-    /// Where traces are sent by OTLP over HTTP, such as http://otel-collector:4318. They are not if left out.
+    /// Where traces are sent by OTLP over HTTP, such as http://otel-collector:4318. They are not if
+    /// left out.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 
@@ -232,8 +250,8 @@ pub struct Check {
     #[command(flatten)]
     pub shared: Shared,
 
-    /// ARN of the role or user whose permissions are checked, to be asked by somebody else before it has the keys. The one whose
-    /// credentials this process has if left out.
+    /// ARN of the role or user whose permissions are checked, to be asked by somebody else before
+    /// it has the keys. The one whose credentials this process has if left out.
     #[arg(long)]
     pub principal: Option<String>,
 }
@@ -245,7 +263,8 @@ pub struct Plan {
     #[command(flatten)]
     pub shared: Shared,
 
-    /// The manifest: RepoFanouts, and RepoFanoutClasses in the place of those in the cluster. `-` is standard input.
+    /// The manifest: RepoFanouts, and RepoFanoutClasses in the place of those in the cluster. `-`
+    /// is standard input.
     #[arg(long, short)]
     pub file: PathBuf,
 
@@ -273,7 +292,8 @@ pub struct Import {
     #[arg(long, short, default_value = "default")]
     pub namespace: String,
 
-    /// A Terraform state file: prints the `removed` blocks for what it has of them; may be repeated.
+    /// A Terraform state file: prints the `removed` blocks for what it has of them; may be
+    /// repeated.
     #[arg(long)]
     pub state: Vec<PathBuf>,
 }
@@ -290,17 +310,33 @@ pub enum LogFormat {
 fn name_prefix(text: &str) -> Result<String, String> {
     let fits = !text.is_empty() && text.len() <= LONGEST_PREFIX;
     let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if fits && starts && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+    if fits
+        && starts
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    {
         return Ok(text.to_owned());
     }
-    Err(format!("write 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, beginning with a letter or digit"))
+    Err(format!(
+        "write 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, beginning \
+         with a letter or digit"
+    ))
 }
 
 fn aws_rate(text: &str) -> Result<(String, f64), String> {
-    let parts = text.split_once('=').and_then(|(name, rate)| Some((name, rate.parse::<f64>().ok()?)));
+    let parts = text
+        .split_once('=')
+        .and_then(|(name, rate)| Some((name, rate.parse::<f64>().ok()?)));
     match parts {
-        Some((name, rate)) if !name.is_empty() && (0.01..=10_000.0).contains(&rate) => Ok((name.to_owned(), rate)),
-        _ => Err("write the beginning of an API's name and calls a second, such as codepipeline=20".to_owned()),
+        Some((name, rate)) if !name.is_empty() && (0.01..=10_000.0).contains(&rate) => {
+            Ok((name.to_owned(), rate))
+        }
+        _ => Err(
+            "write the beginning of an API's name and calls a second, such as \
+             codepipeline=20"
+                .to_owned(),
+        ),
     }
 }
 
@@ -317,7 +353,14 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn duration(text: &str, least: Duration, example: &str) -> Result<Duration, String> {
-    let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    let span = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|span| Duration::try_from(span).ok());
     let span = span.ok_or_else(|| format!("write a duration such as {example}"))?;
-    if span >= least { Ok(span) } else { Err(format!("write a duration of at least {least:?}")) }
+    if span >= least {
+        Ok(span)
+    } else {
+        Err(format!("write a duration of at least {least:?}"))
+    }
 }

@@ -9,7 +9,9 @@ use repofanout::{commands, telemetry};
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd { output } => commands::print::crds(output.as_deref()),
-        Command::AnnouncementSchema { output } => commands::print::announcement_schema(output.as_deref()),
+        Command::AnnouncementSchema { output } => {
+            commands::print::announcement_schema(output.as_deref())
+        }
         Command::IamPolicy(policy) => commands::print::iam_policy(policy),
         Command::Run(run) => {
             let traces = telemetry::init(&run.log, run.log_format, run.otlp_endpoint.as_deref());
@@ -29,7 +31,13 @@ fn main() -> ExitCode {
 }
 
 fn block_on(command: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|e| format!("no runtime: {e}"))?.block_on(command)
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|e| format!("no runtime: {e}"))?
+        .block_on(command)
 }

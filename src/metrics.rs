@@ -1,4 +1,5 @@
-//! What is measured, in OpenMetrics; the only place that names a metric. No label takes values without bounds.
+//! What is measured, in OpenMetrics; the only place that names a metric. No label takes values
+//! without bounds.
 //! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
 
 use std::collections::BTreeMap;
@@ -154,16 +155,34 @@ impl Default for Metrics {
             told: Mutex::default(),
             registry: Registry::default(),
         };
-        registry.register("reconciles", "Passes over objects, by what came of them", metrics.reconciles.clone());
-        seconds(&mut registry, "reconcile_duration", "How long a pass took", metrics.reconcile_duration.clone());
+        registry.register(
+            "reconciles",
+            "Passes over objects, by what came of them",
+            metrics.reconciles.clone(),
+        );
+        seconds(
+            &mut registry,
+            "reconcile_duration",
+            "How long a pass took",
+            metrics.reconcile_duration.clone(),
+        );
         seconds(
             &mut registry,
             "time_to_ready",
             "From the creation of a RepoFanout until it delivered for the first time",
             metrics.time_to_ready.clone(),
         );
-        registry.register("aws_calls", "Calls of AWS; code is OK or AWS's error code", metrics.aws_calls.clone());
-        seconds(&mut registry, "aws_call_duration", "How long AWS took to answer", metrics.aws_call_duration.clone());
+        registry.register(
+            "aws_calls",
+            "Calls of AWS; code is OK or AWS's error code",
+            metrics.aws_calls.clone(),
+        );
+        seconds(
+            &mut registry,
+            "aws_call_duration",
+            "How long AWS took to answer",
+            metrics.aws_call_duration.clone(),
+        );
         registry.register(
             "aws_throttles",
             "Attempts of calls that AWS refused as too many",
@@ -176,21 +195,57 @@ impl Default for Metrics {
             metrics.aws_budget_wait.clone(),
         );
         let build = Family::<Build, Gauge>::default();
-        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        build
+            .get_or_create(&Build {
+                version: env!("CARGO_PKG_VERSION"),
+            })
+            .set(1);
         registry.register("build_info", "The version that runs", build);
-        metrics.told.lock().expect("no panic while held").register(&mut registry);
-        Self { registry, ..metrics }
+        metrics
+            .told
+            .lock()
+            .expect("no panic while held")
+            .register(&mut registry);
+        Self {
+            registry,
+            ..metrics
+        }
     }
 }
 
 impl Told {
     fn register(&self, registry: &mut Registry) {
-        registry.register("leader", "Whether this process works: 1, or 0 of one that is ready to", self.leader.clone());
-        registry.register("queue_depth", "Objects that are due and not yet looked at", self.queue_depth.clone());
-        seconds(registry, "queue_age", "How long the object waits that is due for longest", self.queue_age.clone());
-        registry.register("objects", "Objects by status and reason of Ready", self.objects.clone());
-        registry.register("stalled", "Objects that wait for a person, by reason", self.stalled.clone());
-        registry.register("connections", "Own connections, by status", self.connections.clone());
+        registry.register(
+            "leader",
+            "Whether this process works: 1, or 0 of one that is ready to",
+            self.leader.clone(),
+        );
+        registry.register(
+            "queue_depth",
+            "Objects that are due and not yet looked at",
+            self.queue_depth.clone(),
+        );
+        seconds(
+            registry,
+            "queue_age",
+            "How long the object waits that is due for longest",
+            self.queue_age.clone(),
+        );
+        registry.register(
+            "objects",
+            "Objects by status and reason of Ready",
+            self.objects.clone(),
+        );
+        registry.register(
+            "stalled",
+            "Objects that wait for a person, by reason",
+            self.stalled.clone(),
+        );
+        registry.register(
+            "connections",
+            "Own connections, by status",
+            self.connections.clone(),
+        );
         let queues = "Queues of execution events, by whether they answer";
         registry.register("event_queues", queues, self.event_queues.clone());
         registry.register(
@@ -215,17 +270,25 @@ impl Told {
     fn set(&self, snapshot: &Snapshot) {
         self.leader.set(i64::from(snapshot.leader));
         for (kind, queue) in &snapshot.queues {
-            self.queue_depth.get_or_create(&Kind { kind }).set(number(queue.depth));
-            self.queue_age.get_or_create(&Kind { kind }).set(queue.age.as_secs_f64());
+            self.queue_depth
+                .get_or_create(&Kind { kind })
+                .set(number(queue.depth));
+            self.queue_age
+                .get_or_create(&Kind { kind })
+                .set(queue.age.as_secs_f64());
         }
         tell(&self.objects, &snapshot.objects, Objects::clone);
         tell(&self.stalled, &snapshot.stalled, Stalled::clone);
-        let status = |status: &String| Status { status: status.clone() };
+        let status = |status: &String| Status {
+            status: status.clone(),
+        };
         tell(&self.connections, &snapshot.connections, status);
         tell(&self.event_queues, &snapshot.event_queues, status);
         tell(&self.last_executions, &snapshot.last_executions, status);
-        self.oldest_pending.set(snapshot.oldest_pending.as_secs_f64());
-        self.oldest_deletion.set(snapshot.oldest_deletion.as_secs_f64());
+        self.oldest_pending
+            .set(snapshot.oldest_pending.as_secs_f64());
+        self.oldest_deletion
+            .set(snapshot.oldest_deletion.as_secs_f64());
     }
 }
 
@@ -251,12 +314,16 @@ fn number(n: usize) -> i64 {
 impl Metrics {
     /// A pass over an object of this kind came to this.
     pub fn reconciled(&self, kind: &'static str, result: &'static str) {
-        self.reconciles.get_or_create(&Reconcile { kind, result }).inc();
+        self.reconciles
+            .get_or_create(&Reconcile { kind, result })
+            .inc();
     }
 
     /// A pass took so long.
     pub fn reconcile_took(&self, kind: &'static str, took: Duration) {
-        self.reconcile_duration.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+        self.reconcile_duration
+            .get_or_create(&Kind { kind })
+            .observe(took.as_secs_f64());
     }
 
     /// A fan-out delivered for the first time, so long after it was created.
@@ -267,14 +334,24 @@ impl Metrics {
     /// A call such as `s3:HeadBucket` waited for its budget.
     pub fn aws_waited(&self, call: &'static str, waited: Duration) {
         let (service, _) = parts(call);
-        self.aws_budget_wait.get_or_create(&Service { service }).inc_by(waited.as_secs_f64());
+        self.aws_budget_wait
+            .get_or_create(&Service { service })
+            .inc_by(waited.as_secs_f64());
     }
 
     /// A call was answered: with `OK`, or with an error code that is one of a known set.
     pub fn aws_answered(&self, call: &'static str, code: &'static str, took: Duration) {
         let (service, operation) = parts(call);
-        self.aws_calls.get_or_create(&Call { service, operation, code }).inc();
-        self.aws_call_duration.get_or_create(&Service { service }).observe(took.as_secs_f64());
+        self.aws_calls
+            .get_or_create(&Call {
+                service,
+                operation,
+                code,
+            })
+            .inc();
+        self.aws_call_duration
+            .get_or_create(&Service { service })
+            .observe(took.as_secs_f64());
         // Of a service that was asked there is a series, before it throttles.
         let _ = self.aws_throttles.get_or_create(&Service { service });
     }

@@ -29,8 +29,12 @@ pub struct Told {
 /// # Errors
 /// The address cannot be listened on.
 pub async fn start(address: SocketAddr, told: Arc<Told>) -> Result<(), String> {
-    let listener = TcpListener::bind(address).await.map_err(|e| format!("--listen {address}: {e}"))?;
-    let address = listener.local_addr().map_err(|e| format!("--listen {address}: {e}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| format!("--listen {address}: {e}"))?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| format!("--listen {address}: {e}"))?;
     info!(%address, "answering /metrics, /livez and /readyz");
     let router = Router::new()
         .route("/metrics", get(metrics))
@@ -42,7 +46,10 @@ pub async fn start(address: SocketAddr, told: Arc<Told>) -> Result<(), String> {
 }
 
 async fn metrics(State(told): State<Arc<Told>>) -> impl IntoResponse {
-    let snapshot = told.context.get().map_or_else(Snapshot::default, |context| context.snapshot());
+    let snapshot = told
+        .context
+        .get()
+        .map_or_else(Snapshot::default, |context| context.snapshot());
     let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content)], told.metrics.encode(&snapshot))
 }
@@ -52,9 +59,17 @@ async fn livez(State(told): State<Arc<Told>>) -> impl IntoResponse {
 }
 
 async fn readyz(State(told): State<Arc<Told>>) -> impl IntoResponse {
-    let starting =
-        || Err("starting: the cluster and AWS are asked who we are; the log says what is missing".to_owned());
-    answer(told.context.get().map_or_else(starting, |context| context.ready()))
+    let starting = || {
+        Err(
+            "starting: the cluster and AWS are asked who we are; the log says what is missing"
+                .to_owned(),
+        )
+    };
+    answer(
+        told.context
+            .get()
+            .map_or_else(starting, |context| context.ready()),
+    )
 }
 
 fn answer(state: Result<(), String>) -> (StatusCode, String) {

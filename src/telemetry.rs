@@ -25,33 +25,63 @@ impl Drop for Guard {
     }
 }
 
-/// Sends logs to standard error, and spans to the endpoint. To be called outside of a runtime: the exporter has a thread of its own.
+/// Sends logs to standard error, and spans to the endpoint. To be called outside of a runtime: the
+/// exporter has a thread of its own.
 ///
 /// # Errors
 /// Says which directive cannot be read, or what is wrong with the endpoint.
-pub fn init(directives: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> Result<Guard, String> {
+pub fn init(
+    directives: &str,
+    format: LogFormat,
+    otlp_endpoint: Option<&str>,
+) -> Result<Guard, String> {
     // kube's span of a pass tells no more than ours, and is written before each line.
     let filter = EnvFilter::try_new(format!("kube_runtime::controller=warn,{directives}"))
         .map_err(|e| format!("--log {directives}: {e}; write a level such as info"))?;
     let provider = otlp_endpoint.map(exporter).transpose()?;
     // Every pass and every call of AWS is traced, whatever is logged; of other crates nothing is.
-    let traced = tracing_subscriber::filter::Targets::new().with_target("repofanout", LevelFilter::DEBUG);
-    let traces = provider
-        .as_ref()
-        .map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("repofanout")).with_filter(traced));
-    let text = (format == LogFormat::Text)
-        .then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter.clone()));
-    let json = (format == LogFormat::Json)
-        .then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(filter));
-    tracing_subscriber::registry().with(traces).with(text).with(json).init();
+    let traced =
+        tracing_subscriber::filter::Targets::new().with_target("repofanout", LevelFilter::DEBUG);
+    let traces = provider.as_ref().map(|p| {
+        tracing_opentelemetry::layer()
+            .with_tracer(p.tracer("repofanout"))
+            .with_filter(traced)
+    });
+    let text = (format == LogFormat::Text).then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_filter(filter.clone())
+    });
+    let json = (format == LogFormat::Json).then(|| {
+        tracing_subscriber::fmt::layer()
+            .json()
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
+    });
+    tracing_subscriber::registry()
+        .with(traces)
+        .with(text)
+        .with(json)
+        .init();
     Ok(Guard(provider))
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, String> {
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build();
-    let exporter = exporter
-        .map_err(|e| format!("--otlp-endpoint {endpoint}: {e}; write a URL such as http://otel-collector:4318"))?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(url)
+        .build();
+    let exporter = exporter.map_err(|e| {
+        format!(
+            "--otlp-endpoint {endpoint}: {e}; write a URL such as \
+             http://otel-collector:4318"
+        )
+    })?;
     let resource = Resource::builder().with_service_name("repofanout").build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }

@@ -24,8 +24,10 @@ use super::status::{ConnectionStatus, FormerStatus, PlacementStatus};
     category = "aws",
     status = "RepoFanoutClassStatus",
     derive = "PartialEq",
-    doc = "RepoFanoutClass is an AWS account and region, what fan-outs share there, and who may use it for what. \
-           The annotation `repofanout.dev/is-default-class: \"true\"` makes it the class of new fan-outs that name none.",
+    doc = "RepoFanoutClass is an AWS account and region, what fan-outs share there, and who may \
+         use it for what. \
+           The annotation `repofanout.dev/is-default-class: \"true\"` makes it the class of new \
+           fan-outs that name none.",
     printcolumn(name = "Account", type_ = "string", json_path = ".status.placement.account"),
     printcolumn(name = "Region", type_ = "string", json_path = ".status.placement.region"),
     printcolumn(name = "Default", type_ = "string", json_path = r#".metadata.annotations.repofanout\.dev/is-default-class"#),
@@ -38,25 +40,45 @@ use super::status::{ConnectionStatus, FormerStatus, PlacementStatus};
         .message("metadata.name: write at most 63 characters, AWS tags and names carry it")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.controller) == has(oldSelf.controller) && (!has(self.controller) || self.controller == oldSelf.controller)")
-        .message("controller is immutable, also from unset to set: another installation does not know what this one made; create another class"),
-    validation = Rule::new("has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)")
-        .message("region is immutable, also from unset to set: create another class, and move fan-outs by spec.className"),
-    validation = Rule::new("has(self.namePrefix) == has(oldSelf.namePrefix) && (!has(self.namePrefix) || self.namePrefix == oldSelf.namePrefix)")
-        .message("namePrefix is immutable, also from unset to set: create another class, and move fan-outs by spec.className"),
-    validation = Rule::new("!has(self.pipelineRole) || self.pipelineRole != 'Shared' || (has(self.artifacts) && has(self.destination))")
-        .message("pipelineRole: a Shared role covers shared buckets; write artifacts and destination, too (each may be {}), or write Own"),
-    validation = Rule::new("!has(self.pipelineRole) || self.pipelineRole != 'Shared' || (has(self.connections) && size(self.connections) > 0)")
-        .message("pipelineRole: a Shared role covers shared connections; write connections, too, or write Own"),
-    validation = Rule::new("!has(self.artifacts) || !has(oldSelf.artifacts) || (has(self.artifacts.bucketName) ? self.artifacts.bucketName : '') == (has(oldSelf.artifacts.bucketName) ? oldSelf.artifacts.bucketName : '')")
-        .message("artifacts.bucketName is immutable, also from unset to set: a bucket cannot be renamed; create another class"),
-    validation = Rule::new("!has(self.destination) || !has(oldSelf.destination) || (has(self.destination.bucketName) ? self.destination.bucketName : '') == (has(oldSelf.destination.bucketName) ? oldSelf.destination.bucketName : '')")
-        .message("destination.bucketName is immutable, also from unset to set: a bucket cannot be renamed; create another class")
+    validation = Rule::new("has(self.controller) == has(oldSelf.controller) && \
+         (!has(self.controller) || self.controller == oldSelf.controller)")
+        .message("controller is immutable, also from unset to set: another installation does not \
+             know what this one made; create another class"),
+    validation = Rule::new("has(self.region) == has(oldSelf.region) && (!has(self.region) || \
+         self.region == oldSelf.region)")
+        .message("region is immutable, also from unset to set: create another class, and move \
+             fan-outs by spec.className"),
+    validation = Rule::new("has(self.namePrefix) == has(oldSelf.namePrefix) && \
+         (!has(self.namePrefix) || self.namePrefix == oldSelf.namePrefix)")
+        .message("namePrefix is immutable, also from unset to set: create another class, and move \
+             fan-outs by spec.className"),
+    validation = Rule::new("!has(self.pipelineRole) || self.pipelineRole != 'Shared' || \
+         (has(self.artifacts) && has(self.destination))")
+        .message("pipelineRole: a Shared role covers shared buckets; write artifacts and \
+             destination, too (each may be {}), or write Own"),
+    validation = Rule::new("!has(self.pipelineRole) || self.pipelineRole != 'Shared' || \
+         (has(self.connections) && size(self.connections) > 0)")
+        .message("pipelineRole: a Shared role covers shared connections; write connections, too, \
+             or write Own"),
+    validation = Rule::new("!has(self.artifacts) || !has(oldSelf.artifacts) || \
+         (has(self.artifacts.bucketName) ? self.artifacts.bucketName : '') == \
+         (has(oldSelf.artifacts.bucketName) ? oldSelf.artifacts.bucketName : '')")
+        .message("artifacts.bucketName is immutable, also from unset to set: a bucket cannot be \
+             renamed; create another class"),
+    validation = Rule::new("!has(self.destination) || !has(oldSelf.destination) || \
+         (has(self.destination.bucketName) ? self.destination.bucketName : '') == \
+         (has(oldSelf.destination.bucketName) ? oldSelf.destination.bucketName : '')")
+        .message("destination.bucketName is immutable, also from unset to set: a bucket cannot be \
+             renamed; create another class")
 )]
 pub struct RepoFanoutClassSpec {
-    /// The installation that serves the class: its `--controller-name`. `repofanout` if left out. Immutable.
+    /// The installation that serves the class: its `--controller-name`. `repofanout` if left out.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
     pub controller: Option<String>,
 
     /// The AWS account, by a role in it. The operator's own account and credentials if left out.
@@ -65,22 +87,30 @@ pub struct RepoFanoutClassSpec {
 
     /// The AWS region, such as `eu-west-1`. The operator's own if left out. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 8, max = 25), regex(pattern = r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$"))]
+    #[schemars(
+        length(min = 8, max = 25),
+        regex(pattern = r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$")
+    )]
     pub region: Option<String>,
 
-    /// What every name begins with that is generated for the class and its fan-outs. The operator's own prefix if left out. Immutable.
+    /// What every name begins with that is generated for the class and its fan-outs. The operator's
+    /// own prefix if left out. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 12), regex(pattern = r"^[a-z0-9][a-z0-9-]*$"))]
     pub name_prefix: Option<String>,
 
-    /// AWS tags of everything that is made for the class and its fan-outs; they win over a fan-out's own.
+    /// AWS tags of everything that is made for the class and its fan-outs; they win over a
+    /// fan-out's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 15), extend("additionalProperties" = {"type": "string", "maxLength": 256, "pattern": r"^[A-Za-z0-9 _.:/=+@-]*$"}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, size(k) >= 1 && size(k) <= 128 && k.matches('^[A-Za-z0-9 _.:/=+@-]+$'))")
+        validation = Rule::new("self.all(k, size(k) >= 1 && size(k) <= 128 && \
+             k.matches('^[A-Za-z0-9 _.:/=+@-]+$'))")
             .message("tags: write keys of 1 to 128 letters, digits, spaces and _ . : / = + - @"),
-        validation = Rule::new("self.all(k, !k.lowerAscii().startsWith('aws:') && !k.lowerAscii().startsWith('repofanout.dev/'))")
-            .message("tags: choose keys that do not begin with aws: or repofanout.dev/, those say who owns a resource")
+        validation = Rule::new("self.all(k, !k.lowerAscii().startsWith('aws:') && \
+             !k.lowerAscii().startsWith('repofanout.dev/'))")
+            .message("tags: choose keys that do not begin with aws: or repofanout.dev/, those say \
+                 who owns a resource")
     )]
     pub tags: Option<BTreeMap<String, String>>,
 
@@ -89,18 +119,27 @@ pub struct RepoFanoutClassSpec {
     #[schemars(length(max = 32), extend("items" = {"type": "string", "maxLength": 128}), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_tag_keys: Option<Vec<String>>,
 
-    /// ARN of the managed policy that bounds every role that is made for the class and its fan-outs.
-    #[serde(default, rename = "permissionsBoundaryARN", skip_serializing_if = "Option::is_none")]
+    /// ARN of the managed policy that bounds every role that is made for the class and its
+    /// fan-outs.
+    #[serde(
+        default,
+        rename = "permissionsBoundaryARN",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(
         length(max = 256),
         regex(pattern = r"^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9/_+=,.@-]+$")
     )]
     pub permissions_boundary_arn: Option<String>,
 
-    /// ARN of the KMS key that encrypts own buckets and topics. Its policy has to let the pipelines' roles and
-    /// `codestar-notifications.amazonaws.com` use it. Amazon S3's own key, and unencrypted topics, if left out.
+    /// ARN of the KMS key that encrypts own buckets and topics. Its policy has to let the
+    /// pipelines' roles and `codestar-notifications.amazonaws.com` use it. Amazon S3's own key, and
+    /// unencrypted topics, if left out.
     #[serde(default, rename = "kmsKeyARN", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$"))]
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")
+    )]
     pub kms_key_arn: Option<String>,
 
     /// One artifacts bucket for all fan-outs; `{}` makes one. Each fan-out its own if left out.
@@ -111,8 +150,8 @@ pub struct RepoFanoutClassSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<ClassDestinationSpec>,
 
-    /// Whether pipelines share one role that covers the class's buckets and connections as a whole, or have each its own that
-    /// covers its prefix (the default).
+    /// Whether pipelines share one role that covers the class's buckets and connections as a whole,
+    /// or have each its own that covers its prefix (the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Shared", "Own"]))]
     pub pipeline_role: Option<String>,
@@ -122,20 +161,24 @@ pub struct RepoFanoutClassSpec {
     #[schemars(extend("enum" = ["Shared", "Own"]))]
     pub topic: Option<String>,
 
-    /// How executions are heard of: by an EventBridge rule and an SQS queue of the class (`Queue`, the default), within about a second, or
-    /// by looking at each pipeline now and then (`Poll`).
+    /// How executions are heard of: by an EventBridge rule and an SQS queue of the class (`Queue`,
+    /// the default), within about a second, or by looking at each pipeline now and then (`Poll`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Queue", "Poll"]))]
     pub execution_events: Option<String>,
 
-    /// Connections by name: a person authorizes each once, for all fan-outs of its owner. Each fan-out its own if left out.
+    /// Connections by name: a person authorizes each once, for all fan-outs of its owner. Each
+    /// fan-out its own if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 20))]
     #[x_kube(
-        validation = Rule::new("self.all(k, size(k) <= 63 && k.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))")
+        validation = Rule::new("self.all(k, size(k) <= 63 && \
+             k.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))")
             .message("connections: name each by at most 63 lower-case letters, digits and dashes"),
-        validation = Rule::new("self.all(k, self.all(l, k == l || self[k].owner.lowerAscii() != self[l].owner.lowerAscii()))")
-            .message("connections: each owner may have one connection; take one away, or give it to another owner")
+        validation = Rule::new("self.all(k, self.all(l, k == l || self[k].owner.lowerAscii() != \
+             self[l].owner.lowerAscii()))")
+            .message("connections: each owner may have one connection; take one away, or give it \
+                 to another owner")
     )]
     pub connections: Option<BTreeMap<String, ClassConnectionSpec>>,
 
@@ -143,13 +186,15 @@ pub struct RepoFanoutClassSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 
-    /// The repositories that fan-outs may name, with `*` and `?`, such as `acme/*`. None if left out; `*` opens.
+    /// The repositories that fan-outs may name, with `*` and `?`, such as `acme/*`. None if left
+    /// out; `*` opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), extend("items" = {"type": "string", "maxLength": 255}), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_repositories: Option<Vec<String>>,
 
-    /// What a fan-out may set itself although the class offers it: `Name` (all AWS names), `Prefix` (any prefix of the shared
-    /// bucket), or a `Connection`, `Destination`, `Artifacts` or `Topic` of its own.
+    /// What a fan-out may set itself although the class offers it: `Name` (all AWS names), `Prefix`
+    /// (any prefix of the shared bucket), or a `Connection`, `Destination`, `Artifacts` or `Topic`
+    /// of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 6),
@@ -158,13 +203,14 @@ pub struct RepoFanoutClassSpec {
     )]
     pub overridable: Option<Vec<String>>,
 
-    /// ARN patterns (`*`, `?`) of existing AWS resources that fan-outs of the class may refer to. None if left out.
+    /// ARN patterns (`*`, `?`) of existing AWS resources that fan-outs of the class may refer to.
+    /// None if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("items" = {"type": "string", "maxLength": 512}), extend("x-kubernetes-list-type" = "set"))]
     pub allow_existing: Option<Vec<String>>,
 
-    /// Accounts, ARNs of roles and ids of organizations (`*`, `?`) that fan-outs of the class may let read what they copy; an account
-    /// covers its roles. None if left out.
+    /// Accounts, ARNs of roles and ids of organizations (`*`, `?`) that fan-outs of the class may
+    /// let read what they copy; an account covers its roles. None if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("items" = {"type": "string", "maxLength": 256}), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_readers: Option<Vec<String>>,
@@ -173,10 +219,15 @@ pub struct RepoFanoutClassSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionSpec>,
 
-    /// How often the shared resources are looked at in full, such as `10m` (the default); at least `1m`.
+    /// How often the shared resources are looked at in full, such as `10m` (the default); at least
+    /// `1m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$"))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+    #[schemars(
+        length(min = 2, max = 16),
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= \
+         duration('168h')")
         .message("interval: write a duration from 1m to 168h, such as 10m"))]
     pub interval: Option<String>,
 }
@@ -185,14 +236,26 @@ pub struct RepoFanoutClassSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountSpec {
-    /// ARN of the role that the operator assumes, from its own identity; its trust policy has to name that, and the external id.
+    /// ARN of the role that the operator assumes, from its own identity; its trust policy has to
+    /// name that, and the external id.
     #[serde(rename = "roleARN")]
-    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+$"))]
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+$")
+    )]
     pub role_arn: String,
 
-    /// The external id that the role's trust policy asks for: it keeps others who know the ARN from having the operator use it.
-    #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[A-Za-z0-9_+=,.@:/-]+$"))]
+    /// The external id that the role's trust policy asks for: it keeps others who know the ARN from
+    /// having the operator use it.
+    #[serde(
+        default,
+        rename = "externalID",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(
+        length(min = 2, max = 1224),
+        regex(pattern = r"^[A-Za-z0-9_+=,.@:/-]+$")
+    )]
     pub external_id: Option<String>,
 
     /// Tags of the session; the trust policy has to allow `sts:TagSession` for them.
@@ -201,40 +264,61 @@ pub struct AccountSpec {
     pub session_tags: Option<BTreeMap<String, String>>,
 }
 
-/// The shared destination bucket: one of `bucketName` (made, configured and owned by the class) or `existingBucket`.
+/// The shared destination bucket: one of `bucketName` (made, configured and owned by the class) or
+/// `existingBucket`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
     .message("destination: write only one of bucketName and existingBucket"))]
 pub struct ClassDestinationSpec {
-    /// Name of the class's own bucket. A name that only the account can have if left out. Immutable.
+    /// Name of the class's own bucket. A name that only the account can have if left out.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$")
+    )]
     pub bucket_name: Option<String>,
 
     /// Name of a bucket that exists; it is used, never configured, tagged or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")
+    )]
     pub existing_bucket: Option<String>,
 
-    /// Prefix of a fan-out's keys, made of `{namespace}`, `{name}`, `{owner}`, `{repo}` and `{branch}`. `{namespace}/{owner}/{repo}`
-    /// if left out. Where its first part is `{namespace}`, a fan-out may choose any prefix below that itself.
+    /// Prefix of a fan-out's keys, made of `{namespace}`, `{name}`, `{owner}`, `{repo}` and
+    /// `{branch}`. `{namespace}/{owner}/{repo}` if left out. Where its first part is `{namespace}`,
+    /// a fan-out may choose any prefix below that itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9_.{}-]+(/[A-Za-z0-9_.{}-]+)*$"))]
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = r"^[A-Za-z0-9_.{}-]+(/[A-Za-z0-9_.{}-]+)*$")
+    )]
     pub prefix_template: Option<String>,
 }
 
 /// A shared connection: of one of `provider`, `hostARN` (both made by the class) or `existingARN`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[x_kube(
-    validation = Rule::new("[has(self.provider), has(self.hostARN), has(self.existingARN)].filter(x, x).size() <= 1")
+    validation = Rule::new("[has(self.provider), has(self.hostARN), \
+         has(self.existingARN)].filter(x, x).size() <= 1")
         .message("connections: write only one of provider, hostARN and existingARN"),
-    validation = Rule::new("has(self.existingARN) || has(oldSelf.existingARN) || ((has(self.provider) ? self.provider : 'GitHub') == (has(oldSelf.provider) ? oldSelf.provider : 'GitHub') && (has(self.hostARN) ? self.hostARN : '') == (has(oldSelf.hostARN) ? oldSelf.hostARN : ''))")
-        .message("connections: provider and hostARN are immutable, another one is another authorization; add a connection of another name")
+    validation = Rule::new("has(self.existingARN) || has(oldSelf.existingARN) || \
+         ((has(self.provider) ? self.provider : 'GitHub') == (has(oldSelf.provider) ? \
+         oldSelf.provider : 'GitHub') && (has(self.hostARN) ? self.hostARN : '') == \
+         (has(oldSelf.hostARN) ? oldSelf.hostARN : ''))")
+        .message("connections: provider and hostARN are immutable, another one is another \
+             authorization; add a connection of another name")
 )]
 pub struct ClassConnectionSpec {
-    /// The owner of the repositories that it serves: what stands before the last slash of their names; `*` for all others.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^(\*|[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)$"))]
+    /// The owner of the repositories that it serves: what stands before the last slash of their
+    /// names; `*` for all others.
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^(\*|[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)$")
+    )]
     pub owner: String,
 
     /// The provider of a connection of the class's own. GitHub if left out. Immutable.
@@ -242,7 +326,8 @@ pub struct ClassConnectionSpec {
     #[schemars(extend("enum" = ["GitHub", "GitLab", "Bitbucket"]))]
     pub provider: Option<String>,
 
-    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of a connection of the class's own. Immutable.
+    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of a connection of the
+    /// class's own. Immutable.
     #[serde(default, rename = "hostARN", skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 256),
@@ -253,7 +338,11 @@ pub struct ClassConnectionSpec {
     pub host_arn: Option<String>,
 
     /// ARN of a connection that exists; it is used and looked at, never changed or deleted.
-    #[serde(default, rename = "existingARN", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "existingARN",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(
         length(max = 256),
         regex(
@@ -314,7 +403,8 @@ pub struct RepoFanoutClassStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The generation of the spec that AWS was last made to match; what differs from then on is drift.
+    /// The generation of the spec that AWS was last made to match; what differs from then on is
+    /// drift.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_generation: Option<i64>,
 
@@ -332,7 +422,8 @@ pub struct RepoFanoutClassStatus {
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 
-    /// What is not shared any more: deleted, or kept as `spec.deletion` says, once every fan-out has followed the change.
+    /// What is not shared any more: deleted, or kept as `spec.deletion` says, once every fan-out
+    /// has followed the change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub former: Vec<FormerStatus>,
@@ -342,7 +433,8 @@ pub struct RepoFanoutClassStatus {
     #[schemars(with = "Option<Time>")]
     pub destination_created_at: Option<Timestamp>,
 
-    /// When the shared role's permissions were last written: an execution refused before they took effect is started again.
+    /// When the shared role's permissions were last written: an execution refused before they took
+    /// effect is started again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub permissions_written_at: Option<Timestamp>,
@@ -352,12 +444,14 @@ pub struct RepoFanoutClassStatus {
     #[schemars(range(min = 0, max = 1_000_000))]
     pub fanouts: Option<i32>,
 
-    /// How much of the account's quotas is used, by everybody: connections, pipelines, notification_rules, roles.
+    /// How much of the account's quotas is used, by everybody: connections, pipelines,
+    /// notification_rules, roles.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub quotas: BTreeMap<String, QuotaStatus>,
 
-    /// `Ready`, `ConnectionAvailable`, `Provisioned`, `QuotaAvailable`, and kstatus's `Reconciling` and `Stalled` while they hold.
+    /// `Ready`, `ConnectionAvailable`, `Provisioned`, `QuotaAvailable`, and kstatus's `Reconciling`
+    /// and `Stalled` while they hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map"), extend("x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -89,7 +89,8 @@ reasons! {
     Pruned,
     /// Every file that a delivery put there is in the repository.
     NothingToPrune,
-    /// Files that are no longer in the repository would be deleted, were it not for `DryRun` or `--read-only`.
+    /// Files that are no longer in the repository would be deleted, were it not for `DryRun` or
+    /// `--read-only`.
     PruneDryRun,
     /// More files would be deleted than `destination.pruneLimit` lets go at once.
     PruneLimited,

@@ -44,53 +44,94 @@ use super::trigger::TriggersSpec;
         .message("metadata.name: write at most 63 characters, AWS tags and names carry it")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
-        .message("name is immutable, also from unset to set: delete the object and create it with the other name"),
-    validation = Rule::new("has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)")
-        .message("region is immutable, also from unset to set: delete the object and create it in the other region"),
-    validation = Rule::new("(has(self.destination) && has(self.destination.bucketName) ? self.destination.bucketName : '') == (has(oldSelf.destination) && has(oldSelf.destination.bucketName) ? oldSelf.destination.bucketName : '')")
-        .message("destination.bucketName is immutable, also from unset to set: a bucket cannot be renamed; delete the object and create it with the other name"),
-    validation = Rule::new("(has(self.artifacts) && has(self.artifacts.bucketName) ? self.artifacts.bucketName : '') == (has(oldSelf.artifacts) && has(oldSelf.artifacts.bucketName) ? oldSelf.artifacts.bucketName : '')")
-        .message("artifacts.bucketName is immutable, also from unset to set: a bucket cannot be renamed; delete the object and create it with the other name"),
-    validation = Rule::new("(has(self.connection) && has(self.connection.provider) ? self.connection.provider : '') == (has(oldSelf.connection) && has(oldSelf.connection.provider) ? oldSelf.connection.provider : '')")
-        .message("connection.provider is immutable, also from unset to set: another provider is another connection and another authorization; delete the object and create it with the other provider"),
-    validation = Rule::new("(has(self.connection) && has(self.connection.hostARN) ? self.connection.hostARN : '') == (has(oldSelf.connection) && has(oldSelf.connection.hostARN) ? oldSelf.connection.hostARN : '')")
-        .message("connection.hostARN is immutable, also from unset to set: another host is another connection and another authorization; delete the object and create it with the other host"),
-    validation = Rule::new("(has(self.pipeline) && has(self.pipeline.name) ? self.pipeline.name : '') == (has(oldSelf.pipeline) && has(oldSelf.pipeline.name) ? oldSelf.pipeline.name : '')")
-        .message("pipeline.name is immutable, also from unset to set: delete the object, which keeps a pipeline that was taken over, and create it with the other name"),
-    validation = Rule::new("!(has(self.pipeline) && has(self.pipeline.name)) || (has(self.adopt) && 'Pipeline' in self.adopt)")
-        .message("pipeline.name: the pipeline is taken over; write Pipeline in adopt, or leave pipeline.name out"),
+    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name \
+         == oldSelf.name)")
+        .message("name is immutable, also from unset to set: delete the object and create it with \
+             the other name"),
+    validation = Rule::new("has(self.region) == has(oldSelf.region) && (!has(self.region) || \
+         self.region == oldSelf.region)")
+        .message("region is immutable, also from unset to set: delete the object and create it in \
+             the other region"),
+    validation = Rule::new("(has(self.destination) && has(self.destination.bucketName) ? \
+         self.destination.bucketName : '') == (has(oldSelf.destination) && \
+         has(oldSelf.destination.bucketName) ? oldSelf.destination.bucketName : '')")
+        .message("destination.bucketName is immutable, also from unset to set: a bucket cannot be \
+             renamed; delete the object and create it with the other name"),
+    validation = Rule::new("(has(self.artifacts) && has(self.artifacts.bucketName) ? \
+         self.artifacts.bucketName : '') == (has(oldSelf.artifacts) && \
+         has(oldSelf.artifacts.bucketName) ? oldSelf.artifacts.bucketName : '')")
+        .message("artifacts.bucketName is immutable, also from unset to set: a bucket cannot be \
+             renamed; delete the object and create it with the other name"),
+    validation = Rule::new("(has(self.connection) && has(self.connection.provider) ? \
+         self.connection.provider : '') == (has(oldSelf.connection) && \
+         has(oldSelf.connection.provider) ? oldSelf.connection.provider : '')")
+        .message("connection.provider is immutable, also from unset to set: another provider is \
+             another connection and another authorization; delete the object and create it with \
+             the other provider"),
+    validation = Rule::new("(has(self.connection) && has(self.connection.hostARN) ? \
+         self.connection.hostARN : '') == (has(oldSelf.connection) && \
+         has(oldSelf.connection.hostARN) ? oldSelf.connection.hostARN : '')")
+        .message("connection.hostARN is immutable, also from unset to set: another host is \
+             another connection and another authorization; delete the object and create it with \
+             the other host"),
+    validation = Rule::new("(has(self.pipeline) && has(self.pipeline.name) ? self.pipeline.name : \
+         '') == (has(oldSelf.pipeline) && has(oldSelf.pipeline.name) ? oldSelf.pipeline.name : '')")
+        .message("pipeline.name is immutable, also from unset to set: delete the object, which \
+             keeps a pipeline that was taken over, and create it with the other name"),
+    validation = Rule::new("!(has(self.pipeline) && has(self.pipeline.name)) || (has(self.adopt) \
+         && 'Pipeline' in self.adopt)")
+        .message("pipeline.name: the pipeline is taken over; write Pipeline in adopt, or leave \
+             pipeline.name out"),
     validation = Rule::new("!(has(self.pipeline) && has(self.pipeline.name) && has(self.name))")
         .message("name: a pipeline that is taken over has its own; leave name or pipeline.name out")
 )]
 pub struct RepoFanoutSpec {
-    /// The repository to copy, as `owner/name` in the provider's own case (GitLab: with all its groups).
-    #[schemars(length(min = 3, max = 255), regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$"))]
+    /// The repository to copy, as `owner/name` in the provider's own case (GitLab: with all its
+    /// groups).
+    #[schemars(
+        length(min = 3, max = 255),
+        regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$")
+    )]
     #[x_kube(validation = Rule::new("self.split('/').all(s, s != '.' && s != '..')")
         .message("repository: write owner/name, no part of it may be '.' or '..'"))]
     pub repository: String,
 
     /// The branch whose pushes are copied.
     #[serde(default = "default_branch")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\x00-\x20~^:?*\[\\\x7f]+$"))]
-    #[x_kube(validation = Rule::new("!self.contains('..') && !self.contains('//') && !self.contains('@{') && !self.startsWith('/') && !self.startsWith('-') && !self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')")
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^[^\x00-\x20~^:?*\[\\\x7f]+$")
+    )]
+    #[x_kube(validation = Rule::new("!self.contains('..') && !self.contains('//') && \
+         !self.contains('@{') && !self.startsWith('/') && !self.startsWith('-') && !self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')")
         .message("branch: write a branch name as git has it, without '..', '//' or '@{', not starting with '/' or '-', not ending with '/', '.' or '.lock'"))]
     pub branch: String,
 
-    /// The `RepoFanoutClass` whose account, region and shared resources it uses. The default class, or none, if left out: that is
-    /// decided once. Writing another one moves the fan-out: it delivers to the new place before the old one goes.
+    /// The `RepoFanoutClass` whose account, region and shared resources it uses. The default class,
+    /// or none, if left out: that is decided once. Writing another one moves the fan-out: it
+    /// delivers to the new place before the old one goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
     pub class_name: Option<String>,
 
-    /// Readable base of every AWS name, only where the operator's settings allow names. Made of namespace and name if left out. Immutable.
+    /// Readable base of every AWS name, only where the operator's settings allow names. Made of
+    /// namespace and name if left out. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 21), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 21),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
     pub name: Option<String>,
 
     /// The AWS region, such as `eu-west-1`. The operator's own if left out. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 8, max = 25), regex(pattern = r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$"))]
+    #[schemars(
+        length(min = 8, max = 25),
+        regex(pattern = r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$")
+    )]
     pub region: Option<String>,
 
     /// The connection to the repository's provider. Its own connection to GitHub if left out.
@@ -101,7 +142,8 @@ pub struct RepoFanoutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<Box<DestinationSpec>>,
 
-    /// Where CodePipeline keeps the zip that it passes between its stages. An own bucket, kept 30 days, if left out.
+    /// Where CodePipeline keeps the zip that it passes between its stages. An own bucket, kept 30
+    /// days, if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Box<ArtifactsSpec>>,
 
@@ -117,7 +159,8 @@ pub struct RepoFanoutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Box<DeletionSpec>>,
 
-    /// Resources that may be taken over although they carry no ownership tags; they are kept on deletion unless `deletion` says otherwise.
+    /// Resources that may be taken over although they carry no ownership tags; they are kept on
+    /// deletion unless `deletion` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 7),
@@ -128,31 +171,42 @@ pub struct RepoFanoutSpec {
     )]
     pub adopt: Option<Vec<String>>,
 
-    /// Whether what somebody changed behind the operator's back is corrected (the default) or only shown.
+    /// Whether what somebody changed behind the operator's back is corrected (the default) or only
+    /// shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Correct", "Detect"]))]
     pub drift: Option<String>,
 
-    /// Stops the operator from looking at AWS for this object; the pipeline goes on. A suspended object can be deleted.
+    /// Stops the operator from looking at AWS for this object; the pipeline goes on. A suspended
+    /// object can be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How often AWS is looked at, such as `10m` (the default) or `1h30m`; at least `1m`. Where an account and region have many
-    /// fan-outs, what lists do not tell of each is looked at less often.
+    /// How often AWS is looked at, such as `10m` (the default) or `1h30m`; at least `1m`. Where an
+    /// account and region have many fan-outs, what lists do not tell of each is looked at less
+    /// often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$"))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+    #[schemars(
+        length(min = 2, max = 16),
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= \
+         duration('168h')")
         .message("interval: write a duration from 1m to 168h, such as 10m"))]
     pub interval: Option<String>,
 
-    /// AWS tags of every resource that is made for this object. Keys of AWS (`aws:`) and of the operator (`repofanout.dev/`) are refused.
+    /// AWS tags of every resource that is made for this object. Keys of AWS (`aws:`) and of the
+    /// operator (`repofanout.dev/`) are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 30), extend("additionalProperties" = {"type": "string", "maxLength": 256, "pattern": r"^[A-Za-z0-9 _.:/=+@-]*$"}))]
     #[x_kube(
-        validation = Rule::new("self.all(k, size(k) >= 1 && size(k) <= 128 && k.matches('^[A-Za-z0-9 _.:/=+@-]+$'))")
+        validation = Rule::new("self.all(k, size(k) >= 1 && size(k) <= 128 && \
+             k.matches('^[A-Za-z0-9 _.:/=+@-]+$'))")
             .message("tags: write keys of 1 to 128 letters, digits, spaces and _ . : / = + - @"),
-        validation = Rule::new("self.all(k, !k.lowerAscii().startsWith('aws:') && !k.lowerAscii().startsWith('repofanout.dev/'))")
-            .message("tags: choose keys that do not begin with aws: or repofanout.dev/, those say who owns a resource")
+        validation = Rule::new("self.all(k, !k.lowerAscii().startsWith('aws:') && \
+             !k.lowerAscii().startsWith('repofanout.dev/'))")
+            .message("tags: choose keys that do not begin with aws: or repofanout.dev/, those say \
+                 who owns a resource")
     )]
     pub tags: Option<BTreeMap<String, String>>,
 }
@@ -161,17 +215,21 @@ fn default_branch() -> String {
     "main".to_owned()
 }
 
-/// The connection to the repository's provider: one of `provider`, `hostARN` (both its own) or `existingARN`.
+/// The connection to the repository's provider: one of `provider`, `hostARN` (both its own) or
+/// `existingARN`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = Rule::new("[has(self.provider), has(self.hostARN), has(self.existingARN)].filter(x, x).size() <= 1")
+#[x_kube(validation = Rule::new("[has(self.provider), has(self.hostARN), \
+     has(self.existingARN)].filter(x, x).size() <= 1")
     .message("connection: write only one of provider, hostARN and existingARN"))]
 pub struct ConnectionSpec {
-    /// The provider of the object's own connection; a person authorizes it once in the AWS console. Immutable.
+    /// The provider of the object's own connection; a person authorizes it once in the AWS console.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["GitHub", "GitLab", "Bitbucket"]))]
     pub provider: Option<String>,
 
-    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of the object's own connection. Immutable.
+    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of the object's own
+    /// connection. Immutable.
     #[serde(default, rename = "hostARN", skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 256),
@@ -181,8 +239,13 @@ pub struct ConnectionSpec {
     )]
     pub host_arn: Option<String>,
 
-    /// ARN of a connection that exists; it is used and looked at, never changed or deleted. Only what the operator's settings allow.
-    #[serde(default, rename = "existingARN", skip_serializing_if = "Option::is_none")]
+    /// ARN of a connection that exists; it is used and looked at, never changed or deleted. Only
+    /// what the operator's settings allow.
+    #[serde(
+        default,
+        rename = "existingARN",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(
         length(max = 256),
         regex(
@@ -192,7 +255,8 @@ pub struct ConnectionSpec {
     pub existing_arn: Option<String>,
 }
 
-/// Where the files go: one of `bucketName` (made, configured and owned by the object) or `existingBucket`.
+/// Where the files go: one of `bucketName` (made, configured and owned by the object) or
+/// `existingBucket`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
@@ -200,23 +264,36 @@ pub struct ConnectionSpec {
 pub struct DestinationSpec {
     /// Name of the object's own bucket. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$")
+    )]
     pub bucket_name: Option<String>,
 
-    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the operator's settings allow.
+    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the
+    /// operator's settings allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")
+    )]
     pub existing_bucket: Option<String>,
 
-    /// Prefix of every key, without a slash at either end. The repository's `owner/name` if left out.
+    /// Prefix of every key, without a slash at either end. The repository's `owner/name` if left
+    /// out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"))]
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")
+    )]
     #[x_kube(validation = Rule::new("!self.contains('..') && self.split('/').all(s, s != '.')")
-        .message("prefix: write parts of letters, digits, _ . and - with single slashes between them, without '..'"))]
+        .message("prefix: write parts of letters, digits, _ . and - with single slashes between \
+             them, without '..'"))]
     pub prefix: Option<String>,
 
-    /// Whether files that are no longer in the repository are deleted after a succeeded execution: `Disabled` (the default), `DryRun`, which
-    /// only tells, or `Enabled`. Only what a delivery put there goes, and only where the operator runs with `--allow-prune`.
+    /// Whether files that are no longer in the repository are deleted after a succeeded execution:
+    /// `Disabled` (the default), `DryRun`, which only tells, or `Enabled`. Only what a delivery put
+    /// there goes, and only where the operator runs with `--allow-prune`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Disabled", "DryRun", "Enabled"]))]
     pub prune: Option<String>,
@@ -225,8 +302,9 @@ pub struct DestinationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_limit: Option<PruneLimitSpec>,
 
-    /// Who else may list and get what is under the prefix. Only what the operator's settings or the class allow. The policy of an existing
-    /// bucket is never written: it has to let them in already, and the object says which statements it lacks.
+    /// Who else may list and get what is under the prefix. Only what the operator's settings or the
+    /// class allow. The policy of an existing bucket is never written: it has to let them in
+    /// already, and the object says which statements it lacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub readers: Option<Vec<ReaderSpec>>,
@@ -235,7 +313,8 @@ pub struct DestinationSpec {
 /// Somebody who may read what is copied: one of `account`, `roleARN` and `organization`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.account), has(self.roleARN), has(self.organization)].filter(x, x).size() == 1")
+#[x_kube(validation = Rule::new("[has(self.account), has(self.roleARN), \
+     has(self.organization)].filter(x, x).size() == 1")
     .message("readers: write one of account, roleARN and organization in each entry"))]
 pub struct ReaderSpec {
     /// An AWS account, twelve digits: everybody in it whom the account itself lets read.
@@ -245,7 +324,10 @@ pub struct ReaderSpec {
 
     /// ARN of an IAM role.
     #[serde(default, rename = "roleARN", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+$"))]
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+$")
+    )]
     pub role_arn: Option<String>,
 
     /// Id of an AWS organization: everybody in its accounts whom their account lets read.
@@ -269,24 +351,33 @@ pub struct PruneLimitSpec {
     pub objects: Option<i32>,
 }
 
-/// Where CodePipeline keeps its artifacts: one of `bucketName` (made, configured and owned by the object) or `existingBucket`.
+/// Where CodePipeline keeps its artifacts: one of `bucketName` (made, configured and owned by the
+/// object) or `existingBucket`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
         .message("artifacts: write only one of bucketName and existingBucket"),
     validation = Rule::new("!(has(self.retentionDays) && has(self.existingBucket))")
-        .message("artifacts: retentionDays is for the object's own bucket, an existing bucket is never configured; leave one of them out")
+        .message("artifacts: retentionDays is for the object's own bucket, an existing bucket is \
+             never configured; leave one of them out")
 )]
 pub struct ArtifactsSpec {
     /// Name of the object's own bucket. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$")
+    )]
     pub bucket_name: Option<String>,
 
-    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the operator's settings allow.
+    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the
+    /// operator's settings allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")
+    )]
     pub existing_bucket: Option<String>,
 
     /// Days after which an artifact in the object's own bucket expires.
@@ -299,16 +390,20 @@ pub struct ArtifactsSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.executionMode) && self.executionMode != 'SUPERSEDED')")
-        .message("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out"),
+    validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.executionMode) && \
+         self.executionMode != 'SUPERSEDED')")
+        .message("pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or \
+             leave executionMode out"),
     validation = Rule::new("!(has(self.type) && self.type == 'V1' && has(self.triggers))")
         .message("pipeline: a V1 pipeline knows no triggers; write type V2 or leave triggers out"),
     validation = Rule::new("!(has(self.detectChanges) && has(self.triggers))")
-        .message("pipeline: triggers say what starts an execution, and detectChanges has no meaning beside them; leave one of them out")
+        .message("pipeline: triggers say what starts an execution, and detectChanges has no \
+             meaning beside them; leave one of them out")
 )]
 pub struct PipelineSpec {
-    /// Name of a pipeline that exists and is taken over, with `Pipeline` in `adopt`. It keeps its role, and whatever else the object does
-    /// not say of it. Only what the operator's settings or the class allow, and so its role. It is never created. Immutable.
+    /// Name of a pipeline that exists and is taken over, with `Pipeline` in `adopt`. It keeps its
+    /// role, and whatever else the object does not say of it. Only what the operator's settings or
+    /// the class allow, and so its role. It is never created. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9.@_-]+$"))]
     pub name: Option<String>,
@@ -323,22 +418,26 @@ pub struct PipelineSpec {
     #[schemars(extend("enum" = ["QUEUED", "SUPERSEDED"]))]
     pub execution_mode: Option<String>,
 
-    /// Whether a push starts an execution. If `false`, only `repofanout.dev/release-requested-at` does.
+    /// Whether a push starts an execution. If `false`, only `repofanout.dev/release-requested-at`
+    /// does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_changes: Option<bool>,
 
-    /// Which pushes and pull requests start an execution, in the place of every push to the branch. Of V2 pipelines alone.
+    /// Which pushes and pull requests start an execution, in the place of every push to the branch.
+    /// Of V2 pipelines alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<TriggersSpec>,
 }
 
-/// What is announced, and where: one of `topicName` (made, configured and owned by the object) or `existingTopicARN`.
+/// What is announced, and where: one of `topicName` (made, configured and owned by the object) or
+/// `existingTopicARN`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.topicName) && has(self.existingTopicARN))")
     .message("notifications: write only one of topicName and existingTopicARN"))]
 pub struct NotificationsSpec {
-    /// What is announced: ends of CodePipeline's event type ids, such as `pipeline-execution-succeeded` (the default).
+    /// What is announced: ends of CodePipeline's event type ids, such as
+    /// `pipeline-execution-succeeded` (the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 17),
@@ -364,18 +463,27 @@ pub struct NotificationsSpec {
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     pub topic_name: Option<String>,
 
-    /// ARN of a topic that exists; it is used, never configured or deleted. Only what the operator's settings allow.
-    #[serde(default, rename = "existingTopicARN", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$"))]
+    /// ARN of a topic that exists; it is used, never configured or deleted. Only what the
+    /// operator's settings allow.
+    #[serde(
+        default,
+        rename = "existingTopicARN",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(
+        length(max = 512),
+        regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$")
+    )]
     pub existing_topic_arn: Option<String>,
 
-    /// Whether each delivery is announced in the operator's own words, too, beside AWS's notification: repository, branch, commit, bucket,
-    /// prefix and, where the operator runs with `--allow-prune`, the keys that changed. At least once, in order. `false` if left out.
+    /// Whether each delivery is announced in the operator's own words, too, beside AWS's
+    /// notification: repository, branch, commit, bucket, prefix and, where the operator runs with
+    /// `--allow-prune`, the keys that changed. At least once, in order. `false` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announce: Option<bool>,
 
-    /// Who subscribes to the object's own topic. Who is taken out of the list is unsubscribed; subscriptions that others made are left
-    /// alone.
+    /// Who subscribes to the object's own topic. Who is taken out of the list is unsubscribed;
+    /// subscriptions that others made are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 32),
@@ -389,16 +497,19 @@ pub struct NotificationsSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(self.protocol in ['sqs', 'lambda', 'firehose']) || self.endpoint.startsWith('arn:')")
+    validation = Rule::new("!(self.protocol in ['sqs', 'lambda', 'firehose']) || \
+         self.endpoint.startsWith('arn:')")
         .message("subscribers: write the ARN of the queue, function or delivery stream as endpoint"),
     validation = Rule::new("self.protocol != 'https' || self.endpoint.startsWith('https://')")
         .message("subscribers: write a URL that begins with https:// as endpoint"),
     validation = Rule::new("!self.protocol.startsWith('email') || self.endpoint.contains('@')")
         .message("subscribers: write a mail address as endpoint"),
-    validation = Rule::new("!(has(self.rawMessageDelivery) && self.rawMessageDelivery) || self.protocol in ['sqs', 'https', 'firehose']")
+    validation = Rule::new("!(has(self.rawMessageDelivery) && self.rawMessageDelivery) || \
+         self.protocol in ['sqs', 'https', 'firehose']")
         .message("subscribers: rawMessageDelivery is for sqs, https and firehose; leave it out"),
     validation = Rule::new("has(self.subscriptionRoleARN) == (self.protocol == 'firehose')")
-        .message("subscribers: firehose, and nothing else, takes a subscriptionRoleARN, the role by which SNS reaches the delivery stream")
+        .message("subscribers: firehose, and nothing else, takes a subscriptionRoleARN, the role \
+             by which SNS reaches the delivery stream")
 )]
 pub struct SubscriberSpec {
     /// How it is reached, in SNS's words.
@@ -414,7 +525,8 @@ pub struct SubscriberSpec {
     #[schemars(schema_with = "filter_policy")]
     pub filter_policy: Option<Value>,
 
-    /// What the filter looks at. The attributes, which only the operator's own announcements have, if left out.
+    /// What the filter looks at. The attributes, which only the operator's own announcements have,
+    /// if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["MessageAttributes", "MessageBody"]))]
     pub filter_policy_scope: Option<String>,
@@ -423,10 +535,17 @@ pub struct SubscriberSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_message_delivery: Option<bool>,
 
-    /// ARN of the role by which SNS reaches a delivery stream of Firehose. The class's `allowExisting`, or without a class the
-    /// operator's `--allow-existing`, has to cover it.
-    #[serde(rename = "subscriptionRoleARN", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"))]
+    /// ARN of the role by which SNS reaches a delivery stream of Firehose. The class's
+    /// `allowExisting`, or without a class the operator's `--allow-existing`, has to cover it.
+    #[serde(
+        rename = "subscriptionRoleARN",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(
+        length(max = 2048),
+        regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
+    )]
     pub subscription_role_arn: Option<String>,
 }
 
@@ -441,12 +560,14 @@ fn filter_policy(_: &mut SchemaGenerator) -> Schema {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletionSpec {
-    /// Of everything that is not named below. Without it each resource has a default of its own, and the rest is deleted.
+    /// Of everything that is not named below. Without it each resource has a default of its own,
+    /// and the rest is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub default: Option<String>,
 
-    /// Of the connection. Retained by default once it was AVAILABLE: it holds a person's authorization.
+    /// Of the connection. Retained by default once it was AVAILABLE: it holds a person's
+    /// authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub connection: Option<String>,

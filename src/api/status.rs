@@ -15,7 +15,8 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The generation of the spec that AWS was last made to match; what differs from then on is drift.
+    /// The generation of the spec that AWS was last made to match; what differs from then on is
+    /// drift.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_generation: Option<i64>,
 
@@ -23,7 +24,8 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_class_generation: Option<i64>,
 
-    /// The version of the pipeline's structure that matched the spec; another one in AWS is somebody else's.
+    /// The version of the pipeline's structure that matched the spec; another one in AWS is
+    /// somebody else's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub pipeline_version: Option<i32>,
@@ -32,7 +34,8 @@ pub struct RepoFanoutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
 
-    /// What is not used any more: deleted, or kept as `spec.deletion` says, once the present place has been delivered to.
+    /// What is not used any more: deleted, or kept as `spec.deletion` says, once the present place
+    /// has been delivered to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub former: Vec<FormerStatus>,
@@ -67,28 +70,32 @@ pub struct RepoFanoutStatus {
     #[schemars(length(max = 512))]
     pub topic_arn: Option<String>,
 
-    /// ARNs by resource: artifacts, destination, connection, role, pipeline, topic, notification_rule, and readers, the bucket whose
-    /// policy lets them in.
+    /// ARNs by resource: artifacts, destination, connection, role, pipeline, topic,
+    /// notification_rule, and readers, the bucket whose policy lets them in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 
-    /// The last value of `repofanout.dev/release-requested-at` that was acted on; empty if none stood at creation.
+    /// The last value of `repofanout.dev/release-requested-at` that was acted on; empty if none
+    /// stood at creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_release_at: Option<String>,
 
-    /// The last value of `repofanout.dev/reconcile-requested-at` that was acted on; empty if none stood at creation.
+    /// The last value of `repofanout.dev/reconcile-requested-at` that was acted on; empty if none
+    /// stood at creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// When the role's permissions were last written: an execution refused before they took effect is started again.
+    /// When the role's permissions were last written: an execution refused before they took effect
+    /// is started again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub permissions_written_at: Option<Timestamp>,
 
-    /// `Ready`, `ConnectionAvailable`, `Provisioned`, `Delivered`, and kstatus's `Reconciling` and `Stalled` while they hold.
+    /// `Ready`, `ConnectionAvailable`, `Provisioned`, `Delivered`, and kstatus's `Reconciling` and
+    /// `Stalled` while they hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map"), extend("x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -135,7 +142,8 @@ pub struct ConnectionStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub arn: Option<String>,
-    /// `PENDING` until a person authorizes it, then `AVAILABLE`; `ERROR` while the provider refuses it.
+    /// `PENDING` until a person authorizes it, then `AVAILABLE`; `ERROR` while the provider refuses
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub status: Option<String>,
@@ -143,7 +151,8 @@ pub struct ConnectionStatus {
     #[serde(rename = "authorizeURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub authorize_url: Option<String>,
-    /// Set from before the connection is created until its ARN is known, so that none is made twice.
+    /// Set from before the connection is created until its ARN is known, so that none is made
+    /// twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<ConnectionIntent>,
 }
@@ -167,7 +176,8 @@ pub struct ExecutionStatus {
     /// CodePipeline's execution id.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// CodePipeline's word: `InProgress`, `Succeeded`, `Failed`, `Cancelled`, `Superseded`, `Stopping` or `Stopped`.
+    /// CodePipeline's word: `InProgress`, `Succeeded`, `Failed`, `Cancelled`, `Superseded`,
+    /// `Stopping` or `Stopped`.
     #[schemars(length(max = 32))]
     pub status: String,
     /// What started it, in CodePipeline's words, such as `Webhook` or `StartPipelineExecution`.
@@ -282,7 +292,8 @@ pub struct PrunedStatus {
     /// Whether the next execution began meanwhile; what it misses then is delivered once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlapped: Option<bool>,
-    /// When the execution's artifact was last kept from expiring: it proves what the delivery put there.
+    /// When the execution's artifact was last kept from expiring: it proves what the delivery put
+    /// there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub artifact_kept_at: Option<Timestamp>,
@@ -315,7 +326,8 @@ pub struct SubscriptionStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub arn: Option<String>,
-    /// `PENDING` until its owner confirms it, then `CONFIRMED`; `EXPIRED` if that was not in time, or is taken back.
+    /// `PENDING` until its owner confirms it, then `CONFIRMED`; `EXPIRED` if that was not in time,
+    /// or is taken back.
     #[schemars(length(max = 16))]
     pub status: String,
 }

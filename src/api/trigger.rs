@@ -5,12 +5,14 @@ use kube::KubeSchema;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// What starts executions in the place of every push to the branch: a push or pull request that any of these filters lets through. What
-/// started an execution is what it copies, which may be another branch, a tag or a pull request.
+/// What starts executions in the place of every push to the branch: a push or pull request that any
+/// of these filters lets through. What started an execution is what it copies, which may be another
+/// branch, a tag or a pull request.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.push) || has(self.pullRequest)")
-    .message("triggers: write push, pullRequest or both; to have no push start anything, write detectChanges: false in their place"))]
+    .message("triggers: write push, pullRequest or both; to have no push start anything, write \
+         detectChanges: false in their place"))]
 pub struct TriggersSpec {
     /// Filters of pushes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

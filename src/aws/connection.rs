@@ -15,7 +15,8 @@ use crate::model::desired;
 use crate::model::observed::{ConnectionState, ObservedConnection};
 use crate::model::owner::Tags;
 
-/// How old the list may be by whose names connections are found: what we make ourselves is always in it.
+/// How old the list may be by whose names connections are found: what we make ourselves is always
+/// in it.
 const FRESH: Duration = Duration::from_secs(2);
 
 #[async_trait]
@@ -31,13 +32,27 @@ impl Connections for Clients {
         let mut named = Vec::new();
         for listed in all.iter().filter(|c| c.name == name) {
             // By its status it is kept or deleted: that is not taken from a list of a while ago.
-            let Some(mut connection) = Connections::observe(self, &listed.arn).await? else { continue };
-            // Deleted between the two calls, it has no tags and is nobody's.
-            let list = self.connections.list_tags_for_resource().resource_arn(&connection.arn).send();
-            let Some(answer) = found(self.call("codestar-connections:ListTagsForResource", list).await)? else {
+            let Some(mut connection) = Connections::observe(self, &listed.arn).await? else {
                 continue;
             };
-            connection.tags = answer.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
+            // Deleted between the two calls, it has no tags and is nobody's.
+            let list = self
+                .connections
+                .list_tags_for_resource()
+                .resource_arn(&connection.arn)
+                .send();
+            let Some(answer) = found(
+                self.call("codestar-connections:ListTagsForResource", list)
+                    .await,
+            )?
+            else {
+                continue;
+            };
+            connection.tags = answer
+                .tags()
+                .iter()
+                .map(|t| (t.key().to_owned(), t.value().to_owned()))
+                .collect();
             named.push(connection);
         }
         Ok(named)
@@ -47,7 +62,11 @@ impl Connections for Clients {
         Ok(self.all_connections(age).await?.len())
     }
 
-    async fn create(&self, desired: &desired::Connection, tags: &Tags) -> Result<ObservedConnection> {
+    async fn create(
+        &self,
+        desired: &desired::Connection,
+        tags: &Tags,
+    ) -> Result<ObservedConnection> {
         const CALL: &str = "codestar-connections:CreateConnection";
         let create = self
             .connections
@@ -74,22 +93,45 @@ impl Connections for Clients {
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
         const CALL: &str = "codestar-connections:TagResource";
-        let tag = self.connections.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?)).send();
+        let tag = self
+            .connections
+            .tag_resource()
+            .resource_arn(arn)
+            .set_tags(Some(tag_set!(Tag, CALL, tags)?))
+            .send();
         self.call(CALL, tag).await.map(|_| ())
     }
 
     async fn delete(&self, arn: &str) -> Result<()> {
-        let delete = self.connections.delete_connection().connection_arn(arn).send();
-        gone(self.call("codestar-connections:DeleteConnection", delete).await)
+        let delete = self
+            .connections
+            .delete_connection()
+            .connection_arn(arn)
+            .send();
+        gone(
+            self.call("codestar-connections:DeleteConnection", delete)
+                .await,
+        )
     }
 }
 
 impl Clients {
     async fn all_connections(&self, age: Duration) -> Result<Arc<Vec<ObservedConnection>>> {
         let ask = async {
-            let pages = self.connections.list_connections().max_results(100).into_paginator().send();
-            let pages = self.pages("codestar-connections:ListConnections", pages).await?;
-            Ok(pages.iter().flat_map(|p| p.connections()).map(read).collect())
+            let pages = self
+                .connections
+                .list_connections()
+                .max_results(100)
+                .into_paginator()
+                .send();
+            let pages = self
+                .pages("codestar-connections:ListConnections", pages)
+                .await?;
+            Ok(pages
+                .iter()
+                .flat_map(|p| p.connections())
+                .map(read)
+                .collect())
         };
         self.listed_connections.get(age, ask).await
     }
@@ -100,7 +142,10 @@ fn read(connection: &Connection) -> ObservedConnection {
         arn: connection.connection_arn().unwrap_or_default().to_owned(),
         name: connection.connection_name().unwrap_or_default().to_owned(),
         state: ConnectionState::parse(connection.connection_status().map_or("", |s| s.as_str())),
-        provider: connection.provider_type().map_or("", |p| p.as_str()).to_owned(),
+        provider: connection
+            .provider_type()
+            .map_or("", |p| p.as_str())
+            .to_owned(),
         tags: Tags::new(),
     }
 }

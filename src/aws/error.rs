@@ -19,20 +19,34 @@ where
     }
     let status = error.raw_response().map(|r| r.status().as_u16());
     let request_id = error.raw_response().and_then(|r| {
-        ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|h| r.headers().get(*h)).map(str::to_owned)
+        ["x-amzn-requestid", "x-amz-request-id"]
+            .iter()
+            .find_map(|h| r.headers().get(*h))
+            .map(str::to_owned)
     });
     let (code, message) = match error.as_service_error() {
-        Some(service) => (service.code().map(str::to_owned), service.message().map(str::to_owned)),
+        Some(service) => (
+            service.code().map(str::to_owned),
+            service.message().map(str::to_owned),
+        ),
         None => (None, None),
     };
     let message = message.unwrap_or_else(|| match (status, &code) {
         // Answers to HEAD have no body, so S3 tells the status alone.
-        (Some(status), None) if error.as_service_error().is_some() => format!("HTTP status {status}"),
+        (Some(status), None) if error.as_service_error().is_some() => {
+            format!("HTTP status {status}")
+        }
         (_, Some(_)) => "no message".to_owned(),
         _ => chain(&error),
     });
     let class = class(code.as_deref(), &message, status);
-    Error { class, call, code, message, request_id }
+    Error {
+        class,
+        call,
+        code,
+        message,
+        request_id,
+    }
 }
 
 /// What STS said, where a call was never sent because the role of its account was not to be had.
@@ -46,7 +60,13 @@ fn not_assumed(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
             let message = service.message().unwrap_or("no message").to_owned();
             let status = said.raw_response().map(|r| r.status().as_u16());
             let class = class(code.as_deref(), &message, status);
-            return Some(Error { class, call: "sts:AssumeRole", code, message, request_id: None });
+            return Some(Error {
+                class,
+                call: "sts:AssumeRole",
+                code,
+                message,
+                request_id: None,
+            });
         }
         cause = error.source();
     }
@@ -77,10 +97,16 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
     match code {
         "InvalidStructureException" if message.contains("not authorized") => Class::IamPropagating,
         // For half a minute after its last rule is gone.
-        "ValidationException" if message.contains("subscribed to one or more notification rules") => Class::Conflict,
+        "ValidationException"
+            if message.contains("subscribed to one or more notification rules") =>
+        {
+            Class::Conflict
+        }
         // Of a principal that was just made, resource policies say that it is invalid.
         "MalformedPolicyDocument" if message.contains("Invalid principal") => Class::IamPropagating,
-        "ConfigurationException" if message.contains("managed rule") || message.contains("service-linked role") => {
+        "ConfigurationException"
+            if message.contains("managed rule") || message.contains("service-linked role") =>
+        {
             Class::ServiceLinkedRole
         }
         _ => match (CODES.iter().find(|(known, _)| *known == code), status) {
@@ -95,7 +121,10 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
 /// Whether an answer, of whichever protocol, asks for fewer calls.
 pub fn throttles(status: u16, body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
-    status == 429 || CODES.iter().any(|(code, class)| *class == Class::Throttled && text.contains(code))
+    status == 429
+        || CODES
+            .iter()
+            .any(|(code, class)| *class == Class::Throttled && text.contains(code))
 }
 
 /// The code as a metric may name it: one of a closed set.
@@ -108,7 +137,10 @@ pub fn code(error: &Error) -> &'static str {
             _ => "Other",
         };
     };
-    CODES.iter().find(|(known, _)| *known == code).map_or("Other", |(known, _)| known)
+    CODES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map_or("Other", |(known, _)| known)
 }
 
 /// What codes mean by themselves; where none is listed, the HTTP status decides.
@@ -130,7 +162,10 @@ const CODES: &[(&str, Class)] = &[
     ("OwnershipControlsNotFoundError", Class::NotFound),
     ("PipelineExecutionNotFoundException", Class::NotFound),
     ("PipelineVersionNotFoundException", Class::NotFound),
-    ("ServerSideEncryptionConfigurationNotFoundError", Class::NotFound),
+    (
+        "ServerSideEncryptionConfigurationNotFoundError",
+        Class::NotFound,
+    ),
     ("BucketAlreadyOwnedByYou", Class::Conflict),
     ("BucketAlreadyExists", Class::Conflict),
     ("BucketNotEmpty", Class::Conflict),
@@ -148,7 +183,10 @@ const CODES: &[(&str, Class)] = &[
     ("OperationAborted", Class::Conflict),
     // A queue's name is taken for a minute after its end.
     ("QueueDeletedRecently", Class::Conflict),
-    ("AWS.SimpleQueueService.QueueDeletedRecently", Class::Conflict),
+    (
+        "AWS.SimpleQueueService.QueueDeletedRecently",
+        Class::Conflict,
+    ),
     ("QueueAlreadyExists", Class::Conflict),
     ("QueueNameExists", Class::Conflict),
     ("ResourceUnavailableException", Class::Conflict),
@@ -172,7 +210,10 @@ const CODES: &[(&str, Class)] = &[
     ("RequestLimitExceeded", Class::Throttled),
     ("SlowDown", Class::Throttled),
     ("ServiceUnavailable", Class::Throttled),
-    ("ConcurrentPipelineExecutionsLimitExceededException", Class::Throttled),
+    (
+        "ConcurrentPipelineExecutionsLimitExceededException",
+        Class::Throttled,
+    ),
     ("LimitExceeded", Class::Quota),
     ("LimitExceededException", Class::Quota),
     ("TooManyBuckets", Class::Quota),
@@ -203,7 +244,12 @@ mod tests {
                 400,
                 Class::IamPropagating,
             ),
-            (Some("InvalidStructureException"), "Pipeline should have at least 2 stages", 400, Class::Invalid),
+            (
+                Some("InvalidStructureException"),
+                "Pipeline should have at least 2 stages",
+                400,
+                Class::Invalid,
+            ),
             (
                 Some("ConfigurationException"),
                 "could not create the AWS CloudWatch Events managed rule",
@@ -227,7 +273,11 @@ mod tests {
             (Some("InternalError"), "", 500, Class::Transient),
         ];
         for (code, message, status, expected) in cases {
-            assert_eq!(class(code, message, Some(status)), expected, "{code:?} {message} {status}");
+            assert_eq!(
+                class(code, message, Some(status)),
+                expected,
+                "{code:?} {message} {status}"
+            );
         }
         assert_eq!(class(None, "", None), Class::Transient);
     }

@@ -17,18 +17,37 @@ const TARGET: &str = "repofanout";
 impl EventRules for Clients {
     async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedEventRule>> {
         const CALL: &str = "events:DescribeRule";
-        let Some(rule) = found(self.call(CALL, self.events.describe_rule().name(name).send()).await)? else {
+        let Some(rule) = found(
+            self.call(CALL, self.events.describe_rule().name(name).send())
+                .await,
+        )?
+        else {
             return Ok(None);
         };
         let list = self.events.list_targets_by_rule().rule(name).send();
         let targets = found(self.call("events:ListTargetsByRule", list).await)?;
-        let list = self.events.list_tags_for_resource().resource_arn(arn).send();
+        let list = self
+            .events
+            .list_tags_for_resource()
+            .resource_arn(arn)
+            .send();
         let tags = found(self.call("events:ListTagsForResource", list).await)?;
         Ok(Some(ObservedEventRule {
             enabled: rule.state() == Some(&RuleState::Enabled),
-            pattern: rule.event_pattern().map(|text| json(CALL, text)).transpose()?,
-            targets: targets.iter().flat_map(|a| a.targets()).map(|t| t.arn().to_owned()).collect(),
-            tags: tags.iter().flat_map(|a| a.tags()).map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
+            pattern: rule
+                .event_pattern()
+                .map(|text| json(CALL, text))
+                .transpose()?,
+            targets: targets
+                .iter()
+                .flat_map(|a| a.targets())
+                .map(|t| t.arn().to_owned())
+                .collect(),
+            tags: tags
+                .iter()
+                .flat_map(|a| a.tags())
+                .map(|t| (t.key().to_owned(), t.value().to_owned()))
+                .collect(),
         }))
     }
 
@@ -60,14 +79,24 @@ impl EventRules for Clients {
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
         const CALL: &str = "events:TagResource";
-        let tag = self.events.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?));
+        let tag = self
+            .events
+            .tag_resource()
+            .resource_arn(arn)
+            .set_tags(Some(tag_set!(Tag, CALL, tags)?));
         self.call(CALL, tag.send()).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         let remove = self.events.remove_targets().rule(name).ids(TARGET).send();
         gone(self.call("events:RemoveTargets", remove).await)?;
-        gone(self.call("events:DeleteRule", self.events.delete_rule().name(name).send()).await)
+        gone(
+            self.call(
+                "events:DeleteRule",
+                self.events.delete_rule().name(name).send(),
+            )
+            .await,
+        )
     }
 }
 
@@ -86,10 +115,25 @@ impl Clients {
 
     async fn put_target(&self, desired: &EventRule) -> Result<()> {
         const CALL: &str = "events:PutTargets";
-        let target = Target::builder().id(TARGET).arn(&desired.queue_arn).build().map_err(unbuildable(CALL))?;
-        let answer = self.call(CALL, self.events.put_targets().rule(&desired.name).targets(target).send()).await?;
+        let target = Target::builder()
+            .id(TARGET)
+            .arn(&desired.queue_arn)
+            .build()
+            .map_err(unbuildable(CALL))?;
+        let answer = self
+            .call(
+                CALL,
+                self.events
+                    .put_targets()
+                    .rule(&desired.name)
+                    .targets(target)
+                    .send(),
+            )
+            .await?;
         // Answered with 200, and refused all the same.
-        let Some(refused) = answer.failed_entries().first() else { return Ok(()) };
+        let Some(refused) = answer.failed_entries().first() else {
+            return Ok(());
+        };
         Err(Error {
             class: Class::Transient,
             call: CALL,

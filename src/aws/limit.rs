@@ -1,6 +1,7 @@
 //! A budget of calls per account, region and API, which all workers share.
 //!
-//! A generic cell rate algorithm (ITU-T I.371) whose rate halves when AWS throttles, and grows back to its ceiling while it does not.
+//! A generic cell rate algorithm (ITU-T I.371) whose rate halves when AWS throttles, and grows back
+//! to its ceiling while it does not.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,8 +11,9 @@ use tokio::time::Instant;
 
 /// How many calls a second an API bears, by the beginning of its name, longest first.
 ///
-/// SNS documents 30 a second for topics and 10 for tags; CodePipeline, the connections, the notifications and IAM publish none, and
-/// throttle early. <https://docs.aws.amazon.com/general/latest/gr/sns.html>
+/// SNS documents 30 a second for topics and 10 for tags; CodePipeline, the connections, the
+/// notifications and IAM publish none, and throttle early.
+/// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
 const RATES: [(&str, f64); 6] = [
     ("codepipeline:", 5.0),
     ("s3:", 100.0),
@@ -49,9 +51,13 @@ struct Budget {
 }
 
 impl Limits {
-    /// Budgets with other ceilings than the built-in ones, by the beginning of the call's name; `*` is all.
+    /// Budgets with other ceilings than the built-in ones, by the beginning of the call's name; `*`
+    /// is all.
     pub fn new(ceilings: Vec<(String, f64)>) -> Self {
-        Self { ceilings, budgets: Mutex::default() }
+        Self {
+            ceilings,
+            budgets: Mutex::default(),
+        }
     }
 
     /// Waits until the call is within its budget.
@@ -72,7 +78,9 @@ impl Limits {
         self.with(account, region, call, |budget, now| {
             budget.recover(now);
             // Calls that were under way together are refused together: they count once.
-            if budget.rate >= budget.ceiling || now.duration_since(budget.changed) > Duration::from_secs(1) {
+            if budget.rate >= budget.ceiling
+                || now.duration_since(budget.changed) > Duration::from_secs(1)
+            {
                 budget.rate = (budget.rate / 2.0).max(budget.ceiling * FLOOR);
                 budget.changed = now;
             }
@@ -87,20 +95,36 @@ impl Limits {
         });
     }
 
-    fn with<T>(&self, account: &str, region: &str, call: &'static str, f: impl FnOnce(&mut Budget, Instant) -> T) -> T {
+    fn with<T>(
+        &self,
+        account: &str,
+        region: &str,
+        call: &'static str,
+        f: impl FnOnce(&mut Budget, Instant) -> T,
+    ) -> T {
         let now = Instant::now();
         // IAM is one for all regions.
         let region = if call.starts_with("iam:") { "" } else { region };
         let mut budgets = self.budgets.lock().expect("no panic while held");
-        let budget = budgets.entry((account.to_owned(), region.to_owned(), call)).or_insert_with(|| {
-            let ceiling = self.ceiling(call);
-            Budget { ceiling, rate: ceiling, next: now, changed: now }
-        });
+        let budget = budgets
+            .entry((account.to_owned(), region.to_owned(), call))
+            .or_insert_with(|| {
+                let ceiling = self.ceiling(call);
+                Budget {
+                    ceiling,
+                    rate: ceiling,
+                    next: now,
+                    changed: now,
+                }
+            });
         f(budget, now)
     }
 
     fn ceiling(&self, call: &str) -> f64 {
-        let given = self.ceilings.iter().map(|(name, rate)| (name.as_str(), *rate));
+        let given = self
+            .ceilings
+            .iter()
+            .map(|(name, rate)| (name.as_str(), *rate));
         let longest = |rates: &mut dyn Iterator<Item = (&str, f64)>| {
             rates
                 .filter(|(name, _)| *name == "*" || call.starts_with(name))
@@ -132,7 +156,10 @@ mod tests {
     async fn within(limits: &Limits, region: &str, time: Duration) -> usize {
         let end = Instant::now() + time;
         let mut calls = 0;
-        while tokio::time::timeout_at(end, limits.ready("1", region, CALL)).await.is_ok() {
+        while tokio::time::timeout_at(end, limits.ready("1", region, CALL))
+            .await
+            .is_ok()
+        {
             calls += 1;
         }
         calls

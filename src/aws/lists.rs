@@ -1,4 +1,5 @@
-//! What one list tells of everything: asked for once by all who want it at the same time, and kept for as long as they say.
+//! What one list tells of everything: asked for once by all who want it at the same time, and kept
+//! for as long as they say.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,10 @@ pub struct Listed<T> {
 
 impl<T> Default for Listed<T> {
     fn default() -> Self {
-        Self { kept: Mutex::new(None), changes: AtomicU64::new(0) }
+        Self {
+            kept: Mutex::new(None),
+            changes: AtomicU64::new(0),
+        }
     }
 }
 

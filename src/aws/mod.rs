@@ -5,7 +5,13 @@ macro_rules! tag_set {
     ($tag:ident, $call:expr, $tags:expr) => {
         $tags
             .iter()
-            .map(|(k, v)| $tag::builder().key(k).value(v).build().map_err($crate::aws::unbuildable($call)))
+            .map(|(k, v)| {
+                $tag::builder()
+                    .key(k)
+                    .value(v)
+                    .build()
+                    .map_err($crate::aws::unbuildable($call))
+            })
             .collect::<$crate::cloud::Result<Vec<$tag>>>()
     };
 }
@@ -13,7 +19,11 @@ macro_rules! tag_set {
 /// A client whose throttled attempts are counted.
 macro_rules! counted {
     ($sdk:ident, $config:expr, $throttles:expr) => {
-        $sdk::Client::from_conf($sdk::config::Builder::from(&$config).interceptor($throttles).build())
+        $sdk::Client::from_conf(
+            $sdk::config::Builder::from(&$config)
+                .interceptor($throttles)
+                .build(),
+        )
     };
 }
 
@@ -68,7 +78,8 @@ pub struct Options {
     pub path_style: bool,
     /// Sends nothing that changes anything.
     pub read_only: bool,
-    /// How many calls a second APIs bear, by the beginning of their names; beside the built-in ones.
+    /// How many calls a second APIs bear, by the beginning of their names; beside the built-in
+    /// ones.
     pub rates: Vec<(String, f64)>,
 }
 
@@ -115,14 +126,20 @@ impl Aws {
     /// # Errors
     /// One line that says what is missing: a region, credentials, or the way to STS.
     pub async fn connect(options: Options, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let Options { region, path_style, read_only, rates } = options;
+        let Options {
+            region,
+            path_style,
+            read_only,
+            rates,
+        } = options;
         // AWS gives no answer time; without these a lost connection would hold a worker for ever.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .operation_attempt_timeout(Duration::from_secs(20))
             .operation_timeout(Duration::from_secs(60))
             .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
@@ -130,10 +147,14 @@ impl Aws {
         if config.region().is_none() {
             return Err("no AWS region: give --region, or set AWS_REGION".to_owned());
         }
-        let caller = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        let caller = aws_sdk_sts::Client::new(&config)
+            .get_caller_identity()
+            .send()
+            .await;
         let caller = caller.map_err(|e| {
             format!(
-                "AWS does not accept the operator's credentials: {}; give it a role (IRSA, Pod Identity) or AWS_ACCESS_KEY_ID, and check the region",
+                "AWS does not accept the operator's credentials: {}; give it a role (IRSA, Pod \
+                     Identity) or AWS_ACCESS_KEY_ID, and check the region",
                 error::classify("sts:GetCallerIdentity", e)
             )
         })?;
@@ -186,7 +207,10 @@ impl Clouds for Aws {
 
 impl Aws {
     async fn connect_to(&self, access: Option<&AssumeRole>, region: &str) -> Cloud {
-        let mut builder = self.config.to_builder().region(Region::new(region.to_owned()));
+        let mut builder = self
+            .config
+            .to_builder()
+            .region(Region::new(region.to_owned()));
         let mut account = self.identity.account.clone();
         if let Some(role) = access {
             account = role.identity().account;
@@ -208,8 +232,16 @@ impl Aws {
             iam: counted!(aws_sdk_iam, config, throttles("iam")),
             sns: counted!(aws_sdk_sns, config, throttles("sns")),
             codepipeline: counted!(aws_sdk_codepipeline, config, throttles("codepipeline")),
-            connections: counted!(aws_sdk_codestarconnections, config, throttles("codestar-connections")),
-            notifications: counted!(aws_sdk_codestarnotifications, config, throttles("codestar-notifications")),
+            connections: counted!(
+                aws_sdk_codestarconnections,
+                config,
+                throttles("codestar-connections")
+            ),
+            notifications: counted!(
+                aws_sdk_codestarnotifications,
+                config,
+                throttles("codestar-notifications")
+            ),
             events: counted!(aws_sdk_eventbridge, config, throttles("events")),
             sqs: counted!(aws_sdk_sqs, config, throttles("sqs")),
             queue_urls: Mutex::default(),
@@ -235,11 +267,14 @@ impl Aws {
         }
     }
 
-    /// Credentials of the role, chained from the operator's own; the SDK asks for new ones before they expire. The region's own
-    /// endpoint of STS is asked, so that other partitions work.
+    /// Credentials of the role, chained from the operator's own; the SDK asks for new ones before
+    /// they expire. The region's own endpoint of STS is asked, so that other partitions work.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html>
     async fn assume(&self, role: &AssumeRole, region: &str) -> SharedCredentialsProvider {
-        let tags = role.session_tags.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let tags = role
+            .session_tags
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()));
         let mut builder = AssumeRoleProvider::builder(&role.role_arn)
             .configure(&self.config)
             .region(Region::new(region.to_owned()))
@@ -262,7 +297,9 @@ impl Clients {
         sent: impl Future<Output = Result<T, error::SdkError<E>>>,
     ) -> cloud::Result<T> {
         self.permit(call).await?;
-        self.measured(call, async { Some(sent.await) }).await.expect("it answers once")
+        self.measured(call, async { Some(sent.await) })
+            .await
+            .expect("it answers once")
     }
 
     /// All pages of a list, each within the budget of the call.
@@ -335,8 +372,12 @@ impl<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static> Servic
 
 /// Whether the call changes nothing.
 fn reads(call: &str) -> bool {
-    let operation = call.split_once(':').map_or(call, |(_, operation)| operation);
-    ["Get", "List", "Head", "Describe"].iter().any(|verb| operation.starts_with(verb))
+    let operation = call
+        .split_once(':')
+        .map_or(call, |(_, operation)| operation);
+    ["Get", "List", "Head", "Describe"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 /// Absence as a value.
@@ -365,12 +406,21 @@ fn incomplete(call: &'static str, what: &str) -> cloud::Error {
 }
 
 /// A part of a request that cannot be made; always a bug or a spec that validation let through.
-fn unbuildable(call: &'static str) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {
-    move |e| cloud::Error { class: cloud::Class::Invalid, call, code: None, message: e.to_string(), request_id: None }
+fn unbuildable(
+    call: &'static str,
+) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {
+    move |e| cloud::Error {
+        class: cloud::Class::Invalid,
+        call,
+        code: None,
+        message: e.to_string(),
+        request_id: None,
+    }
 }
 
 fn timestamp(time: Option<&DateTime>) -> Timestamp {
-    time.and_then(|t| Timestamp::from_nanosecond(t.as_nanos()).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+    time.and_then(|t| Timestamp::from_nanosecond(t.as_nanos()).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn json(call: &'static str, text: &str) -> cloud::Result<serde_json::Value> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_codestarnotifications::types::{
-    DetailType, ListNotificationRulesFilter, ListNotificationRulesFilterName, NotificationRuleStatus, Target,
+    DetailType, ListNotificationRulesFilter, ListNotificationRulesFilterName,
+    NotificationRuleStatus, Target,
 };
 
 use super::{Clients, found, gone, timestamp, unbuildable};
@@ -19,13 +20,25 @@ use crate::plan::delta::{Delta, Field};
 #[async_trait]
 impl NotificationRules for Clients {
     async fn observe(&self, arn: &str) -> Result<Option<ObservedRule>> {
-        let describe = self.notifications.describe_notification_rule().arn(arn).send();
-        let answer = found(self.call("codestar-notifications:DescribeNotificationRule", describe).await)?;
+        let describe = self
+            .notifications
+            .describe_notification_rule()
+            .arn(arn)
+            .send();
+        let answer = found(
+            self.call("codestar-notifications:DescribeNotificationRule", describe)
+                .await,
+        )?;
         Ok(answer.map(|rule| ObservedRule {
             arn: rule.arn().to_owned(),
             name: rule.name().unwrap_or_default().to_owned(),
             enabled: rule.status() == Some(&NotificationRuleStatus::Enabled),
-            events: rule.event_types().iter().filter_map(|e| e.event_type_id()).map(str::to_owned).collect(),
+            events: rule
+                .event_types()
+                .iter()
+                .filter_map(|e| e.event_type_id())
+                .map(str::to_owned)
+                .collect(),
             detail: rule.detail_type().map_or("", |d| d.as_str()).to_owned(),
             targets: rule
                 .targets()
@@ -38,7 +51,12 @@ impl NotificationRules for Clients {
                 .collect(),
             created_at: timestamp(rule.created_timestamp()),
             estimated: false,
-            tags: rule.tags().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            tags: rule
+                .tags()
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
         }))
     }
 
@@ -50,7 +68,11 @@ impl NotificationRules for Clients {
             .build()
             .map_err(unbuildable(CALL))?;
         // AWS allows ten rules a resource: one page.
-        let list = self.notifications.list_notification_rules().filters(filter).send();
+        let list = self
+            .notifications
+            .list_notification_rules()
+            .filters(filter)
+            .send();
         let answer = self.call(CALL, list).await?;
         let mut rules = Vec::new();
         for arn in answer.notification_rules().iter().filter_map(|r| r.arn()) {
@@ -61,9 +83,19 @@ impl NotificationRules for Clients {
 
     async fn list(&self, age: Duration) -> Result<Arc<BTreeSet<String>>> {
         let ask = async {
-            let pages = self.notifications.list_notification_rules().max_results(100).into_paginator().send();
-            let pages = self.pages("codestar-notifications:ListNotificationRules", pages).await?;
-            let all = pages.iter().flat_map(|p| p.notification_rules()).filter_map(|rule| rule.arn());
+            let pages = self
+                .notifications
+                .list_notification_rules()
+                .max_results(100)
+                .into_paginator()
+                .send();
+            let pages = self
+                .pages("codestar-notifications:ListNotificationRules", pages)
+                .await?;
+            let all = pages
+                .iter()
+                .flat_map(|p| p.notification_rules())
+                .filter_map(|rule| rule.arn());
             Ok(all.map(str::to_owned).collect())
         };
         self.listed_rules.get(age, ask).await
@@ -77,19 +109,39 @@ impl NotificationRules for Clients {
             .resource(&desired.pipeline_arn)
             .detail_type(DetailType::from(desired.detail.as_str()))
             .set_event_type_ids(Some(desired.events.iter().cloned().collect()))
-            .targets(Target::builder().target_type("SNS").target_address(&desired.topic_arn).build())
+            .targets(
+                Target::builder()
+                    .target_type("SNS")
+                    .target_address(&desired.topic_arn)
+                    .build(),
+            )
             .client_request_token(&desired.token);
         for (key, value) in &desired.tags {
             create = create.tags(key, value);
         }
-        let answer = self.call("codestar-notifications:CreateNotificationRule", create.send()).await?;
+        let answer = self
+            .call(
+                "codestar-notifications:CreateNotificationRule",
+                create.send(),
+            )
+            .await?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
 
-    async fn update(&self, arn: &str, desired: &NotificationRule, targets: &[RuleTarget], delta: &Delta) -> Result<()> {
+    async fn update(
+        &self,
+        arn: &str,
+        desired: &NotificationRule,
+        targets: &[RuleTarget],
+        delta: &Delta,
+    ) -> Result<()> {
         if delta.has(Field::Rule) {
-            let targets =
-                targets.iter().map(|t| Target::builder().target_type(&t.kind).target_address(&t.address).build());
+            let targets = targets.iter().map(|t| {
+                Target::builder()
+                    .target_type(&t.kind)
+                    .target_address(&t.address)
+                    .build()
+            });
             let update = self
                 .notifications
                 .update_notification_rule()
@@ -99,7 +151,11 @@ impl NotificationRules for Clients {
                 .detail_type(DetailType::from(desired.detail.as_str()))
                 .set_event_type_ids(Some(desired.events.iter().cloned().collect()))
                 .set_targets(Some(targets.collect()));
-            self.call("codestar-notifications:UpdateNotificationRule", update.send()).await?;
+            self.call(
+                "codestar-notifications:UpdateNotificationRule",
+                update.send(),
+            )
+            .await?;
         }
         if delta.has(Field::Tags) {
             NotificationRules::tag(self, arn, &delta.tags()).await?;
@@ -109,22 +165,39 @@ impl NotificationRules for Clients {
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
         let tags = tags.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let tag = self.notifications.tag_resource().arn(arn).set_tags(Some(tags)).send();
-        self.call("codestar-notifications:TagResource", tag).await.map(|_| ())
+        let tag = self
+            .notifications
+            .tag_resource()
+            .arn(arn)
+            .set_tags(Some(tags))
+            .send();
+        self.call("codestar-notifications:TagResource", tag)
+            .await
+            .map(|_| ())
     }
 
     async fn delete(&self, arn: &str) -> Result<()> {
         gone(
             self.call(
                 "codestar-notifications:DeleteNotificationRule",
-                self.notifications.delete_notification_rule().arn(arn).send(),
+                self.notifications
+                    .delete_notification_rule()
+                    .arn(arn)
+                    .send(),
             )
             .await,
         )
     }
 
     async fn delete_target(&self, topic_arn: &str) -> Result<()> {
-        let delete = self.notifications.delete_target().target_address(topic_arn).send();
-        gone(self.call("codestar-notifications:DeleteTarget", delete).await)
+        let delete = self
+            .notifications
+            .delete_target()
+            .target_address(topic_arn)
+            .send();
+        gone(
+            self.call("codestar-notifications:DeleteTarget", delete)
+                .await,
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! Files in S3: those that were copied, and the source artifact, a zip of which only the end is read.
+//! Files in S3: those that were copied, and the source artifact, a zip of which only the end is
+//! read.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -12,9 +13,11 @@ use super::{Clients, found, incomplete, timestamp, unbuildable};
 use crate::cloud::{self, Class, Objects, Result};
 use crate::model::prune::{Entries, Entry, Object};
 
-/// So much of a zip is read first: its last record with the longest comment, and what a reader looks for before it.
+/// So much of a zip is read first: its last record with the longest comment, and what a reader
+/// looks for before it.
 const END: u64 = 128 << 10;
-/// The longest directory that is read, in bytes; that of 100,000 files, which is what CodePipeline takes, is shorter.
+/// The longest directory that is read, in bytes; that of 100,000 files, which is what CodePipeline
+/// takes, is shorter.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html>
 const LONGEST: u64 = 64 << 20;
 const CALL: &str = "s3:GetObject";
@@ -23,7 +26,12 @@ const CALL: &str = "s3:GetObject";
 impl Objects for Clients {
     async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Object>> {
         const CALL: &str = "s3:ListBucket";
-        let list = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).expected_bucket_owner(&self.account);
+        let list = self
+            .s3
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .expected_bucket_owner(&self.account);
         let pages = self.pages(CALL, list.into_paginator().send()).await?;
         let objects = pages.iter().flat_map(|page| page.contents()).map(|o| {
             Some(Object {
@@ -33,20 +41,45 @@ impl Objects for Clients {
                 modified: timestamp(o.last_modified()),
             })
         });
-        objects.collect::<Option<_>>().ok_or_else(|| incomplete(CALL, "key, ETag or size of an object"))
+        objects
+            .collect::<Option<_>>()
+            .ok_or_else(|| incomplete(CALL, "key, ETag or size of an object"))
     }
 
     async fn delete(&self, bucket: &str, objects: &[Object]) -> Result<usize> {
         const CALL: &str = "s3:DeleteObject";
-        let identifiers = objects.iter().map(|o| ObjectIdentifier::builder().key(&o.key).e_tag(&o.etag).build());
-        let identifiers = identifiers.collect::<std::result::Result<Vec<_>, _>>().map_err(unbuildable(CALL))?;
-        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(unbuildable(CALL))?;
-        let delete = self.s3.delete_objects().bucket(bucket).expected_bucket_owner(&self.account).delete(delete);
+        let identifiers = objects.iter().map(|o| {
+            ObjectIdentifier::builder()
+                .key(&o.key)
+                .e_tag(&o.etag)
+                .build()
+        });
+        let identifiers = identifiers
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(unbuildable(CALL))?;
+        let delete = Delete::builder()
+            .set_objects(Some(identifiers))
+            .quiet(true)
+            .build()
+            .map_err(unbuildable(CALL))?;
+        let delete = self
+            .s3
+            .delete_objects()
+            .bucket(bucket)
+            .expected_bucket_owner(&self.account)
+            .delete(delete);
         let answer = self.call(CALL, delete.send()).await?;
         // Who is not there any more, or another one by now, is not ours to delete.
-        let ours = |code: Option<&str>| !matches!(code, Some("PreconditionFailed" | "NoSuchKey" | "NotFound"));
+        let ours = |code: Option<&str>| {
+            !matches!(code, Some("PreconditionFailed" | "NoSuchKey" | "NotFound"))
+        };
         if let Some(error) = answer.errors().iter().find(|e| ours(e.code())) {
-            return Err(not_deleted(CALL, answer.errors().len(), objects.len(), error));
+            return Err(not_deleted(
+                CALL,
+                answer.errors().len(),
+                objects.len(),
+                error,
+            ));
         }
         Ok(objects.len() - answer.errors().len())
     }
@@ -57,9 +90,16 @@ impl Objects for Clients {
 
     async fn refresh(&self, bucket: &str, key: &str) -> Result<bool> {
         let source = format!("{bucket}/{}", utf8_percent_encode(key, NON_ALPHANUMERIC));
-        let copy = self.s3.copy_object().bucket(bucket).key(key).copy_source(source);
+        let copy = self
+            .s3
+            .copy_object()
+            .bucket(bucket)
+            .key(key)
+            .copy_source(source);
         // Onto itself it is copied only with something that differs: the metadata is written anew.
-        let copy = copy.metadata_directive(MetadataDirective::Replace).expected_bucket_owner(&self.account);
+        let copy = copy
+            .metadata_directive(MetadataDirective::Replace)
+            .expected_bucket_owner(&self.account);
         Ok(found(self.call("s3:PutObject", copy.send()).await)?.is_some())
     }
 }
@@ -72,10 +112,17 @@ pub(super) fn not_deleted(
     first: &aws_sdk_s3::types::Error,
 ) -> cloud::Error {
     cloud::Error {
-        class: if first.code() == Some("AccessDenied") { Class::Denied } else { Class::Transient },
+        class: if first.code() == Some("AccessDenied") {
+            Class::Denied
+        } else {
+            Class::Transient
+        },
         call,
         code: first.code().map(str::to_owned),
-        message: format!("{failed} of {count} keys were not deleted, such as {}", first.key().unwrap_or("?")),
+        message: format!(
+            "{failed} of {count} keys were not deleted, such as {}",
+            first.key().unwrap_or("?")
+        ),
         request_id: None,
     }
 }
@@ -83,11 +130,20 @@ pub(super) fn not_deleted(
 impl Clients {
     /// The files of the zip; nothing if there is no such object.
     async fn zip_entries(&self, bucket: &str, key: &str) -> Result<Option<Entries>> {
-        let Some((mut tail, len)) = self.part(bucket, key, &format!("bytes=-{END}")).await? else { return Ok(None) };
+        let Some((mut tail, len)) = self.part(bucket, key, &format!("bytes=-{END}")).await? else {
+            return Ok(None);
+        };
         loop {
             let start = len - tail.len() as u64;
-            let mut end = End { bytes: &tail, start, at: 0, wanted: None };
-            let config = Config { archive_offset: ArchiveOffset::Known(0) };
+            let mut end = End {
+                bytes: &tail,
+                start,
+                at: 0,
+                wanted: None,
+            };
+            let config = Config {
+                archive_offset: ArchiveOffset::Known(0),
+            };
             let broken = |message: String| cloud::Error {
                 class: Class::Invalid,
                 call: CALL,
@@ -96,14 +152,22 @@ impl Clients {
                 request_id: None,
             };
             let wanted = match ZipArchive::with_config(config, &mut end) {
-                Ok(archive) => return files(&archive.metadata()).map(Some).map_err(|e| broken(e.to_string())),
+                Ok(archive) => {
+                    return files(&archive.metadata())
+                        .map(Some)
+                        .map_err(|e| broken(e.to_string()));
+                }
                 Err(error) => end.wanted.ok_or_else(|| broken(error.to_string()))?,
             };
             if len - wanted > LONGEST {
-                return Err(broken(format!("its directory is longer than {LONGEST} bytes")));
+                return Err(broken(format!(
+                    "its directory is longer than {LONGEST} bytes"
+                )));
             }
             let range = format!("bytes={wanted}-{}", start - 1);
-            let Some((mut before, _)) = self.part(bucket, key, &range).await? else { return Ok(None) };
+            let Some((mut before, _)) = self.part(bucket, key, &range).await? else {
+                return Ok(None);
+            };
             before.append(&mut tail);
             tail = before;
         }
@@ -111,11 +175,27 @@ impl Clients {
 
     /// A range of an object, and how long the whole is.
     async fn part(&self, bucket: &str, key: &str, range: &str) -> Result<Option<(Vec<u8>, u64)>> {
-        let get = self.s3.get_object().bucket(bucket).key(key).range(range).expected_bucket_owner(&self.account).send();
-        let Some(answer) = found(self.call(CALL, get).await)? else { return Ok(None) };
+        let get = self
+            .s3
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .range(range)
+            .expected_bucket_owner(&self.account)
+            .send();
+        let Some(answer) = found(self.call(CALL, get).await)? else {
+            return Ok(None);
+        };
         // Without a range the answer is the whole.
-        let len = answer.content_range().and_then(|range| range.rsplit('/').next()?.parse().ok());
-        let body = answer.body.collect().await.map_err(|_| incomplete(CALL, "the object"))?.to_vec();
+        let len = answer
+            .content_range()
+            .and_then(|range| range.rsplit('/').next()?.parse().ok());
+        let body = answer
+            .body
+            .collect()
+            .await
+            .map_err(|_| incomplete(CALL, "the object"))?
+            .to_vec();
         let len = len.unwrap_or(body.len() as u64);
         Ok(Some((body, len)))
     }
@@ -126,7 +206,13 @@ fn files(directory: &ZipArchiveMetadata) -> zip::result::ZipResult<Entries> {
     for index in 0..directory.len() {
         let file = directory.entry(index)?;
         if !file.is_dir() {
-            entries.insert(file.name()?.into_owned(), Entry { size: file.size(), crc: file.crc32() });
+            entries.insert(
+                file.name()?.into_owned(),
+                Entry {
+                    size: file.size(),
+                    crc: file.crc32(),
+                },
+            );
         }
     }
     Ok(entries)
@@ -146,7 +232,10 @@ impl Read for &mut End<'_> {
             self.wanted = Some(self.at);
             return Err(io::Error::other("before the part that was read"));
         };
-        let rest = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default();
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.bytes.get(offset..))
+            .unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         self.at += count as u64;

@@ -9,22 +9,35 @@ use crate::cloud::Result;
 use crate::model::arn::Arn;
 
 impl Aws {
-    /// Whose policies apply to the operator: its user, or the role of its session, whose path the session does not tell.
+    /// Whose policies apply to the operator: its user, or the role of its session, whose path the
+    /// session does not tell.
     pub async fn principal(&self) -> String {
         let Some((parsed, role)) = Arn::parse(self.arn()).and_then(|arn| {
-            let role = arn.resource.strip_prefix("assumed-role/")?.split('/').next()?;
+            let role = arn
+                .resource
+                .strip_prefix("assumed-role/")?
+                .split('/')
+                .next()?;
             Some((arn, role))
         }) else {
             return self.arn().to_owned();
         };
-        let got = aws_sdk_iam::Client::new(&self.config).get_role().role_name(role).send().await;
+        let got = aws_sdk_iam::Client::new(&self.config)
+            .get_role()
+            .role_name(role)
+            .send()
+            .await;
         match got.ok().and_then(|answer| answer.role) {
             Some(role) => role.arn,
-            None => format!("arn:{}:iam::{}:role/{role}", parsed.partition, parsed.account),
+            None => format!(
+                "arn:{}:iam::{}:role/{role}",
+                parsed.partition, parsed.account
+            ),
         }
     }
 
-    /// Which of the actions the principal may not do on one of the resources, where the conditions' values are as they ask for.
+    /// Which of the actions the principal may not do on one of the resources, where the conditions'
+    /// values are as they ask for.
     ///
     /// # Errors
     /// IAM does not answer, or not to this caller.
@@ -43,10 +56,17 @@ impl Aws {
                 .policy_source_arn(principal)
                 .set_action_names(Some(actions.to_vec()))
                 .resource_arns(resource);
-            for (key, value) in
-                conditions.as_object().into_iter().flatten().filter_map(|(_, v)| v.as_object()).flatten()
+            for (key, value) in conditions
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter_map(|(_, v)| v.as_object())
+                .flatten()
             {
-                let value = value.as_str().or_else(|| value.as_array()?.first()?.as_str()).unwrap_or_default();
+                let value = value
+                    .as_str()
+                    .or_else(|| value.as_array()?.first()?.as_str())
+                    .unwrap_or_default();
                 ask = ask.context_entries(
                     ContextEntry::builder()
                         .context_key_name(key)
@@ -61,7 +81,10 @@ impl Aws {
                 .iter()
                 .filter(|r| *r.eval_decision() != PolicyEvaluationDecisionType::Allowed);
             denied.extend(
-                refused.map(|r| r.eval_action_name().to_owned()).filter(|a| !denied.contains(a)).collect::<Vec<_>>(),
+                refused
+                    .map(|r| r.eval_action_name().to_owned())
+                    .filter(|a| !denied.contains(a))
+                    .collect::<Vec<_>>(),
             );
         }
         // An action of one prefix is for the ARNs of that prefix alone.

@@ -25,39 +25,69 @@ const BATCH: i32 = 10;
 impl Queues for Clients {
     async fn observe(&self, name: &str) -> Result<Option<ObservedQueue>> {
         const CALL: &str = "sqs:GetQueueAttributes";
-        let Some(url) = self.queue_url(name).await? else { return Ok(None) };
-        let get = self.sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::All).send();
-        let Some(answer) = found(self.call(CALL, get).await)? else { return Ok(None) };
+        let Some(url) = self.queue_url(name).await? else {
+            return Ok(None);
+        };
+        let get = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(&url)
+            .attribute_names(QueueAttributeName::All)
+            .send();
+        let Some(answer) = found(self.call(CALL, get).await)? else {
+            return Ok(None);
+        };
         let list = self.sqs.list_queue_tags().queue_url(&url).send();
-        let tags = found(self.call("sqs:ListQueueTags", list).await)?.and_then(|a| a.tags).unwrap_or_default();
-        let attribute = |name| answer.attributes().and_then(|all| all.get(&name)).filter(|value| !value.is_empty());
+        let tags = found(self.call("sqs:ListQueueTags", list).await)?
+            .and_then(|a| a.tags)
+            .unwrap_or_default();
+        let attribute = |name| {
+            answer
+                .attributes()
+                .and_then(|all| all.get(&name))
+                .filter(|value| !value.is_empty())
+        };
         let document = |name| attribute(name).map(|text| json(CALL, text)).transpose();
         let redrive = document(QueueAttributeName::RedrivePolicy)?;
         Ok(Some(ObservedQueue {
             policy: document(QueueAttributeName::Policy)?,
-            dead_letters: redrive.and_then(|r| r["deadLetterTargetArn"].as_str().map(str::to_owned)),
+            dead_letters: redrive
+                .and_then(|r| r["deadLetterTargetArn"].as_str().map(str::to_owned)),
             tags: tags.into_iter().collect(),
         }))
     }
 
     async fn create(&self, desired: &Queue) -> Result<ObservedQueue> {
-        let document = desired.statement.as_ref().map(|statement| policy::merge(None, statement));
+        let document = desired
+            .statement
+            .as_ref()
+            .map(|statement| policy::merge(None, statement));
         let mut create = self
             .sqs
             .create_queue()
             .queue_name(&desired.name)
-            .attributes(QueueAttributeName::VisibilityTimeout, VISIBILITY.as_secs().to_string())
+            .attributes(
+                QueueAttributeName::VisibilityTimeout,
+                VISIBILITY.as_secs().to_string(),
+            )
             .set_tags(Some(desired.tags.clone().into_iter().collect()));
         for (name, value) in attributes(desired, document.as_ref()) {
             create = create.attributes(name, value);
         }
         self.call("sqs:CreateQueue", create.send()).await?;
-        Ok(ObservedQueue { policy: document, dead_letters: desired.dead_letters.clone(), tags: desired.tags.clone() })
+        Ok(ObservedQueue {
+            policy: document,
+            dead_letters: desired.dead_letters.clone(),
+            tags: desired.tags.clone(),
+        })
     }
 
     async fn update(&self, desired: &Queue, policy: Option<&Value>, delta: &Delta) -> Result<()> {
         const CALL: &str = "sqs:SetQueueAttributes";
-        let url = self.queue_url(&desired.name).await?.ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
+        let url = self
+            .queue_url(&desired.name)
+            .await?
+            .ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
         if delta.has(Field::Policy) || delta.has(Field::Redrive) {
             let mut set = self.sqs.set_queue_attributes().queue_url(&url);
             for (name, value) in attributes(desired, policy) {
@@ -73,19 +103,37 @@ impl Queues for Clients {
 
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
         const CALL: &str = "sqs:TagQueue";
-        let url = self.queue_url(name).await?.ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
-        let tag = self.sqs.tag_queue().queue_url(url).set_tags(Some(tags.clone().into_iter().collect()));
+        let url = self
+            .queue_url(name)
+            .await?
+            .ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
+        let tag = self
+            .sqs
+            .tag_queue()
+            .queue_url(url)
+            .set_tags(Some(tags.clone().into_iter().collect()));
         self.call(CALL, tag.send()).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let Some(url) = self.queue_url(name).await? else { return Ok(()) };
-        gone(self.call("sqs:DeleteQueue", self.sqs.delete_queue().queue_url(url).send()).await)
+        let Some(url) = self.queue_url(name).await? else {
+            return Ok(());
+        };
+        gone(
+            self.call(
+                "sqs:DeleteQueue",
+                self.sqs.delete_queue().queue_url(url).send(),
+            )
+            .await,
+        )
     }
 
     async fn receive(&self, name: &str) -> Result<Vec<Message>> {
         const CALL: &str = "sqs:ReceiveMessage";
-        let url = self.queue_url(name).await?.ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
+        let url = self
+            .queue_url(name)
+            .await?
+            .ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
         let patient = TimeoutConfig::builder()
             .operation_attempt_timeout(Duration::from_secs(30))
             .operation_timeout(Duration::from_secs(60))
@@ -100,17 +148,26 @@ impl Queues for Clients {
             .config_override(config::Builder::default().timeout_config(patient))
             .send();
         let messages = self.call(CALL, receive).await?.messages.unwrap_or_default();
-        let message = |m: aws_sdk_sqs::types::Message| Some(Message { body: m.body?, receipt: m.receipt_handle? });
+        let message = |m: aws_sdk_sqs::types::Message| {
+            Some(Message {
+                body: m.body?,
+                receipt: m.receipt_handle?,
+            })
+        };
         Ok(messages.into_iter().filter_map(message).collect())
     }
 
     async fn acknowledge(&self, name: &str, receipts: &[String]) -> Result<()> {
         const CALL: &str = "sqs:DeleteMessage";
-        let Some(url) = self.queue_url(name).await? else { return Ok(()) };
+        let Some(url) = self.queue_url(name).await? else {
+            return Ok(());
+        };
         for receipts in receipts.chunks(BATCH.unsigned_abs() as usize) {
             let mut delete = self.sqs.delete_message_batch().queue_url(&url);
             for (index, receipt) in receipts.iter().enumerate() {
-                let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt);
+                let entry = DeleteMessageBatchRequestEntry::builder()
+                    .id(index.to_string())
+                    .receipt_handle(receipt);
                 delete = delete.entries(entry.build().map_err(unbuildable(CALL))?);
             }
             // A message that could not be deleted comes again, which does no harm.
@@ -129,7 +186,10 @@ impl Clients {
         let get = self.sqs.get_queue_url().queue_name(name).send();
         let url = found(self.call("sqs:GetQueueUrl", get).await)?.and_then(|a| a.queue_url);
         if let Some(url) = &url {
-            self.queue_urls.lock().await.insert(name.to_owned(), url.clone());
+            self.queue_urls
+                .lock()
+                .await
+                .insert(name.to_owned(), url.clone());
         }
         Ok(url)
     }

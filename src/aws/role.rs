@@ -20,19 +20,36 @@ impl Roles for Clients {
     async fn observe(&self, name: &str) -> Result<Option<ObservedRole>> {
         const CALL: &str = "iam:GetRole";
         let get = self.iam.get_role().role_name(name).send();
-        let Some(role) = found(self.call(CALL, get).await)?.and_then(|a| a.role) else { return Ok(None) };
+        let Some(role) = found(self.call(CALL, get).await)?.and_then(|a| a.role) else {
+            return Ok(None);
+        };
         const POLICY: &str = "iam:GetRolePolicy";
-        let get = self.iam.get_role_policy().role_name(name).policy_name(ROLE_POLICY).send();
+        let get = self
+            .iam
+            .get_role_policy()
+            .role_name(name)
+            .policy_name(ROLE_POLICY)
+            .send();
         let policy = found(self.call(POLICY, get).await)?;
         Ok(Some(ObservedRole {
             arn: role.arn().to_owned(),
             trust: document(
                 CALL,
-                role.assume_role_policy_document().ok_or_else(|| incomplete(CALL, "a trust policy"))?,
+                role.assume_role_policy_document()
+                    .ok_or_else(|| incomplete(CALL, "a trust policy"))?,
             )?,
-            policy: policy.map(|p| document(POLICY, p.policy_document())).transpose()?,
-            boundary: role.permissions_boundary().and_then(|b| b.permissions_boundary_arn()).map(str::to_owned),
-            tags: role.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect(),
+            policy: policy
+                .map(|p| document(POLICY, p.policy_document()))
+                .transpose()?,
+            boundary: role
+                .permissions_boundary()
+                .and_then(|b| b.permissions_boundary_arn())
+                .map(str::to_owned),
+            tags: role
+                .tags()
+                .iter()
+                .map(|t| (t.key().to_owned(), t.value().to_owned()))
+                .collect(),
         }))
     }
 
@@ -48,7 +65,11 @@ impl Roles for Clients {
             .description("Runs a pipeline of the RepoFanout operator")
             .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?))
             .send();
-        let role = self.call(CALL, create).await?.role.ok_or_else(|| incomplete(CALL, "the role"))?;
+        let role = self
+            .call(CALL, create)
+            .await?
+            .role
+            .ok_or_else(|| incomplete(CALL, "the role"))?;
         self.put_inline_policy(desired).await?;
         Ok(ObservedRole {
             arn: role.arn,
@@ -62,14 +83,19 @@ impl Roles for Clients {
     async fn update(&self, desired: &Role, delta: &Delta) -> Result<()> {
         let name = &desired.name;
         if delta.has(Field::Trust) {
-            let update =
-                self.iam.update_assume_role_policy().role_name(name).policy_document(desired.trust.to_string());
-            self.call("iam:UpdateAssumeRolePolicy", update.send()).await?;
+            let update = self
+                .iam
+                .update_assume_role_policy()
+                .role_name(name)
+                .policy_document(desired.trust.to_string());
+            self.call("iam:UpdateAssumeRolePolicy", update.send())
+                .await?;
         }
         if delta.has(Field::Boundary) {
             let put = self.iam.put_role_permissions_boundary().role_name(name);
             let put = put.set_permissions_boundary(desired.boundary.clone());
-            self.call("iam:PutRolePermissionsBoundary", put.send()).await?;
+            self.call("iam:PutRolePermissionsBoundary", put.send())
+                .await?;
         }
         if delta.has(Field::Policy) {
             self.put_inline_policy(desired).await?;
@@ -82,12 +108,22 @@ impl Roles for Clients {
 
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
         const CALL: &str = "iam:TagRole";
-        let tag = self.iam.tag_role().role_name(name).set_tags(Some(tag_set!(Tag, CALL, tags)?)).send();
+        let tag = self
+            .iam
+            .tag_role()
+            .role_name(name)
+            .set_tags(Some(tag_set!(Tag, CALL, tags)?))
+            .send();
         self.call(CALL, tag).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let delete = self.iam.delete_role_policy().role_name(name).policy_name(ROLE_POLICY).send();
+        let delete = self
+            .iam
+            .delete_role_policy()
+            .role_name(name)
+            .policy_name(ROLE_POLICY)
+            .send();
         gone(self.call("iam:DeleteRolePolicy", delete).await)?;
         let delete = self.iam.delete_role().role_name(name).send();
         gone(self.call("iam:DeleteRole", delete).await)
@@ -95,8 +131,14 @@ impl Roles for Clients {
 
     async fn count(&self) -> Result<usize> {
         const CALL: &str = "iam:GetAccountSummary";
-        let summary = self.call(CALL, self.iam.get_account_summary().send()).await?.summary_map.unwrap_or_default();
-        let roles = summary.get(&SummaryKeyType::Roles).and_then(|n| usize::try_from(*n).ok());
+        let summary = self
+            .call(CALL, self.iam.get_account_summary().send())
+            .await?
+            .summary_map
+            .unwrap_or_default();
+        let roles = summary
+            .get(&SummaryKeyType::Roles)
+            .and_then(|n| usize::try_from(*n).ok());
         roles.ok_or_else(|| incomplete(CALL, "the number of roles"))
     }
 
@@ -114,7 +156,11 @@ impl Roles for Clients {
         if *there {
             return Ok(());
         }
-        let create = self.iam.create_service_linked_role().aws_service_name(SERVICE).send();
+        let create = self
+            .iam
+            .create_service_linked_role()
+            .aws_service_name(SERVICE)
+            .send();
         match self.call("iam:CreateServiceLinkedRole", create).await {
             // IAM has no code of its own for a service-linked role that is there already.
             Err(e) if e.class == Class::Invalid && e.message.contains("has been taken") => {}
@@ -127,8 +173,17 @@ impl Roles for Clients {
 
 impl Clients {
     async fn put_inline_policy(&self, desired: &Role) -> Result<()> {
-        let put = self.iam.put_role_policy().role_name(&desired.name).policy_name(ROLE_POLICY);
-        self.call("iam:PutRolePolicy", put.policy_document(desired.policy.to_string()).send()).await.map(|_| ())
+        let put = self
+            .iam
+            .put_role_policy()
+            .role_name(&desired.name)
+            .policy_name(ROLE_POLICY);
+        self.call(
+            "iam:PutRolePolicy",
+            put.policy_document(desired.policy.to_string()).send(),
+        )
+        .await
+        .map(|_| ())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Counts the attempts that a service refuses as too many, and has the budget shrink: the SDK tries those again, and a call that
-//! succeeds hides them.
+//! Counts the attempts that a service refuses as too many, and has the budget shrink: the SDK tries
+//! those again, and a call that succeeds hides them.
 
 use std::sync::Arc;
 
@@ -35,7 +35,9 @@ tokio::task_local! {
 
 impl std::fmt::Debug for Throttles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Throttles").field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("Throttles")
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 

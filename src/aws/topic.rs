@@ -21,19 +21,36 @@ impl Topics for Clients {
     async fn observe(&self, arn: &str, tags: bool) -> Result<Option<ObservedTopic>> {
         const CALL: &str = "sns:GetTopicAttributes";
         let get = self.sns.get_topic_attributes().topic_arn(arn).send();
-        let Some(answer) = found(self.call(CALL, get).await)? else { return Ok(None) };
+        let Some(answer) = found(self.call(CALL, get).await)? else {
+            return Ok(None);
+        };
         let attributes = answer.attributes.unwrap_or_default();
-        let count = |key: &str| attributes.get(key).and_then(|n| n.parse::<i64>().ok()).unwrap_or_default();
+        let count = |key: &str| {
+            attributes
+                .get(key)
+                .and_then(|n| n.parse::<i64>().ok())
+                .unwrap_or_default()
+        };
         let tags = if tags {
             let list = self.sns.list_tags_for_resource().resource_arn(arn).send();
             let answer = found(self.call("sns:ListTagsForResource", list).await)?;
-            answer.iter().flat_map(|a| a.tags()).map(|t| (t.key().to_owned(), t.value().to_owned())).collect()
+            answer
+                .iter()
+                .flat_map(|a| a.tags())
+                .map(|t| (t.key().to_owned(), t.value().to_owned()))
+                .collect()
         } else {
             Tags::new()
         };
         Ok(Some(ObservedTopic {
-            policy: attributes.get("Policy").map(|text| json(CALL, text)).transpose()?,
-            kms_key: attributes.get("KmsMasterKeyId").filter(|key| !key.is_empty()).cloned(),
+            policy: attributes
+                .get("Policy")
+                .map(|text| json(CALL, text))
+                .transpose()?,
+            kms_key: attributes
+                .get("KmsMasterKeyId")
+                .filter(|key| !key.is_empty())
+                .cloned(),
             subscriptions: count("SubscriptionsConfirmed") + count("SubscriptionsPending"),
             tags,
         }))
@@ -63,12 +80,28 @@ impl Topics for Clients {
 
     async fn update(&self, desired: &Topic, policy: &Value, delta: &Delta) -> Result<()> {
         if delta.has(Field::Policy) {
-            let set = self.sns.set_topic_attributes().topic_arn(&desired.arn).attribute_name("Policy");
-            self.call("sns:SetTopicAttributes", set.attribute_value(policy.to_string()).send()).await?;
+            let set = self
+                .sns
+                .set_topic_attributes()
+                .topic_arn(&desired.arn)
+                .attribute_name("Policy");
+            self.call(
+                "sns:SetTopicAttributes",
+                set.attribute_value(policy.to_string()).send(),
+            )
+            .await?;
         }
         if delta.has(Field::Encryption) {
-            let set = self.sns.set_topic_attributes().topic_arn(&desired.arn).attribute_name("KmsMasterKeyId");
-            self.call("sns:SetTopicAttributes", set.set_attribute_value(desired.kms_key.clone()).send()).await?;
+            let set = self
+                .sns
+                .set_topic_attributes()
+                .topic_arn(&desired.arn)
+                .attribute_name("KmsMasterKeyId");
+            self.call(
+                "sns:SetTopicAttributes",
+                set.set_attribute_value(desired.kms_key.clone()).send(),
+            )
+            .await?;
         }
         if delta.has(Field::Tags) {
             Topics::tag(self, &desired.arn, &delta.tags()).await?;
@@ -78,44 +111,89 @@ impl Topics for Clients {
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
         const CALL: &str = "sns:TagResource";
-        let tag = self.sns.tag_resource().resource_arn(arn).set_tags(Some(tag_set!(Tag, CALL, tags)?)).send();
+        let tag = self
+            .sns
+            .tag_resource()
+            .resource_arn(arn)
+            .set_tags(Some(tag_set!(Tag, CALL, tags)?))
+            .send();
         self.call(CALL, tag).await.map(|_| ())
     }
 
     async fn delete(&self, arn: &str) -> Result<()> {
-        gone(self.call("sns:DeleteTopic", self.sns.delete_topic().topic_arn(arn).send()).await)
+        gone(
+            self.call(
+                "sns:DeleteTopic",
+                self.sns.delete_topic().topic_arn(arn).send(),
+            )
+            .await,
+        )
     }
 
     async fn subscriptions(&self, arn: &str) -> Result<Vec<Subscription>> {
-        let pages = self.sns.list_subscriptions_by_topic().topic_arn(arn).into_paginator().send();
+        let pages = self
+            .sns
+            .list_subscriptions_by_topic()
+            .topic_arn(arn)
+            .into_paginator()
+            .send();
         let pages = self.pages("sns:ListSubscriptionsByTopic", pages).await?;
-        let all = pages.iter().flat_map(|page| page.subscriptions()).map(|s| Subscription {
-            arn: s.subscription_arn().filter(|arn| arn.starts_with("arn:")).map(str::to_owned),
-            protocol: s.protocol().unwrap_or_default().to_owned(),
-            endpoint: s.endpoint().unwrap_or_default().to_owned(),
-        });
+        let all = pages
+            .iter()
+            .flat_map(|page| page.subscriptions())
+            .map(|s| Subscription {
+                arn: s
+                    .subscription_arn()
+                    .filter(|arn| arn.starts_with("arn:"))
+                    .map(str::to_owned),
+                protocol: s.protocol().unwrap_or_default().to_owned(),
+                endpoint: s.endpoint().unwrap_or_default().to_owned(),
+            });
         Ok(all.collect())
     }
 
     async fn subscribe(&self, arn: &str, subscriber: &Subscriber) -> Result<Option<String>> {
-        let mut subscribe = self.sns.subscribe().topic_arn(arn).return_subscription_arn(true);
-        subscribe = subscribe.protocol(&subscriber.protocol).endpoint(&subscriber.endpoint);
+        let mut subscribe = self
+            .sns
+            .subscribe()
+            .topic_arn(arn)
+            .return_subscription_arn(true);
+        subscribe = subscribe
+            .protocol(&subscriber.protocol)
+            .endpoint(&subscriber.endpoint);
         for (name, value) in subscriber.differs(&BTreeMap::new()) {
             subscribe = subscribe.attributes(name, value);
         }
         let answer = self.call("sns:Subscribe", subscribe.send()).await?;
-        Ok(answer.subscription_arn.filter(|arn| arn.starts_with("arn:")))
+        Ok(answer
+            .subscription_arn
+            .filter(|arn| arn.starts_with("arn:")))
     }
 
     async fn subscription(&self, subscription: &str) -> Result<BTreeMap<String, String>> {
-        let get = self.sns.get_subscription_attributes().subscription_arn(subscription).send();
+        let get = self
+            .sns
+            .get_subscription_attributes()
+            .subscription_arn(subscription)
+            .send();
         let answer = found(self.call("sns:GetSubscriptionAttributes", get).await)?;
-        Ok(answer.and_then(|a| a.attributes).unwrap_or_default().into_iter().collect())
+        Ok(answer
+            .and_then(|a| a.attributes)
+            .unwrap_or_default()
+            .into_iter()
+            .collect())
     }
 
-    async fn configure(&self, subscription: &str, attributes: &BTreeMap<&'static str, String>) -> Result<()> {
+    async fn configure(
+        &self,
+        subscription: &str,
+        attributes: &BTreeMap<&'static str, String>,
+    ) -> Result<()> {
         for (name, value) in attributes {
-            let set = self.sns.set_subscription_attributes().subscription_arn(subscription);
+            let set = self
+                .sns
+                .set_subscription_attributes()
+                .subscription_arn(subscription);
             let set = set.attribute_name(*name).attribute_value(value).send();
             self.call("sns:SetSubscriptionAttributes", set).await?;
         }
@@ -132,7 +210,10 @@ impl Topics for Clients {
         let text = serde_json::to_string(announcement).expect("an announcement is JSON");
         let mut publish = self.sns.publish().topic_arn(arn).message(text);
         for (name, value) in announcement.attributes() {
-            let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+            let value = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build();
             publish = publish.message_attributes(name, value.map_err(unbuildable(CALL))?);
         }
         self.call(CALL, publish.send()).await.map(|_| ())

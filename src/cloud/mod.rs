@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::model::announcement::Announcement;
 use crate::model::execution::{Execution, Failure, Target};
 use crate::model::observed::{
-    BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline, ObservedQueue, ObservedRole,
-    ObservedRule, ObservedTopic, RuleTarget,
+    BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline,
+    ObservedQueue, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
 };
 use crate::model::owner::Tags;
 use crate::model::prune::{Entries, Object};
@@ -72,15 +72,22 @@ pub trait Buckets: Send + Sync {
     async fn update(&self, desired: &desired::Bucket, delta: &Delta) -> Result<()>;
     /// Writes tags beside those that are there, and keeps those.
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
-    /// Deletes up to some thousands of objects and versions under the prefix; tells how many, and whether any are left.
+    /// Deletes up to some thousands of objects and versions under the prefix; tells how many, and
+    /// whether any are left.
     async fn empty(&self, name: &str, prefix: &str) -> Result<(u64, bool)>;
     /// Deletes the empty bucket; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<()>;
     /// The policy of the bucket, if it has one and is there.
     async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>>;
-    /// Puts these statements in the place of those with our Sids in the bucket's policy, and leaves the others as they are; answers the
-    /// policy. Of a bucket that is not there nothing is to be done.
-    async fn allow(&self, name: &str, sids: &[String], ours: &[serde_json::Value]) -> Result<serde_json::Value>;
+    /// Puts these statements in the place of those with our Sids in the bucket's policy, and leaves
+    /// the others as they are; answers the policy. Of a bucket that is not there nothing is to be
+    /// done.
+    async fn allow(
+        &self,
+        name: &str,
+        sids: &[String],
+        ours: &[serde_json::Value],
+    ) -> Result<serde_json::Value>;
 }
 
 /// What lies in buckets.
@@ -104,7 +111,11 @@ pub trait Connections: Send + Sync {
     /// All connections with this name, with their tags.
     async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>>;
     /// Makes it, in one single try: a lost answer must not make two.
-    async fn create(&self, desired: &desired::Connection, tags: &Tags) -> Result<ObservedConnection>;
+    async fn create(
+        &self,
+        desired: &desired::Connection,
+        tags: &Tags,
+    ) -> Result<ObservedConnection>;
     /// Writes the tags.
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
@@ -142,7 +153,12 @@ pub trait Topics: Send + Sync {
     /// Makes it, with our statement as its policy.
     async fn create(&self, desired: &desired::Topic) -> Result<ObservedTopic>;
     /// Writes what differs; `policy` is the merged document.
-    async fn update(&self, desired: &desired::Topic, policy: &serde_json::Value, delta: &Delta) -> Result<()>;
+    async fn update(
+        &self,
+        desired: &desired::Topic,
+        policy: &serde_json::Value,
+        delta: &Delta,
+    ) -> Result<()>;
     /// Writes the tags.
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
@@ -154,7 +170,11 @@ pub trait Topics: Send + Sync {
     /// The attributes of a subscription.
     async fn subscription(&self, subscription: &str) -> Result<BTreeMap<String, String>>;
     /// Writes attributes of a subscription.
-    async fn configure(&self, subscription: &str, attributes: &BTreeMap<&'static str, String>) -> Result<()>;
+    async fn configure(
+        &self,
+        subscription: &str,
+        attributes: &BTreeMap<&'static str, String>,
+    ) -> Result<()>;
     /// Ends a subscription; one that is not there is fine.
     async fn unsubscribe(&self, subscription: &str) -> Result<()>;
     /// Publishes an announcement on it.
@@ -180,7 +200,8 @@ pub trait Pipelines: Send + Sync {
     async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>>;
     /// Why the execution failed.
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>>;
-    /// The executions that ended at that time or later, newest first; nothing if there is no pipeline.
+    /// The executions that ended at that time or later, newest first; nothing if there is no
+    /// pipeline.
     async fn history(&self, name: &str, since: Timestamp) -> Result<Vec<Execution>>;
     /// Bucket and key of the artifact that the execution's source left.
     async fn artifact(&self, name: &str, execution: &str) -> Result<Option<(String, String)>>;
@@ -225,7 +246,12 @@ pub trait Queues: Send + Sync {
     /// Makes it, with our statement as its policy.
     async fn create(&self, desired: &desired::Queue) -> Result<ObservedQueue>;
     /// Writes what differs; `policy` is the merged document.
-    async fn update(&self, desired: &desired::Queue, policy: Option<&serde_json::Value>, delta: &Delta) -> Result<()>;
+    async fn update(
+        &self,
+        desired: &desired::Queue,
+        policy: Option<&serde_json::Value>,
+        delta: &Delta,
+    ) -> Result<()>;
     /// Writes the tags.
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
@@ -286,6 +312,7 @@ pub struct Cloud {
 /// Gives the cloud of an account and region.
 #[async_trait]
 pub trait Clouds: Send + Sync {
-    /// The cloud that the role reaches, or the operator's own identity; clients and credentials are made once and shared.
+    /// The cloud that the role reaches, or the operator's own identity; clients and credentials are
+    /// made once and shared.
     async fn cloud(&self, access: Option<&AssumeRole>, region: &str) -> Cloud;
 }

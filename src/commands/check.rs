@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
 use kube::runtime::conditions::is_crd_established;
@@ -61,9 +63,16 @@ pub async fn check(check: Check) -> Result<(), String> {
 }
 
 async fn kubernetes(report: &mut Report, shared: &Shared, client: &Client) {
-    let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"));
+    let version = client
+        .apiserver_version()
+        .await
+        .map_err(|e| format!("the API server does not answer: {e}"));
     let version = version.and_then(|v| {
-        let minor: u32 = v.minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0);
+        let minor: u32 = v
+            .minor
+            .trim_end_matches(|c: char| !c.is_ascii_digit())
+            .parse()
+            .unwrap_or(0);
         let known = v.major != "1" || minor >= OLDEST_MINOR;
         let wrong = format!(
             "{} is older than 1.{OLDEST_MINOR}, the oldest that is supported; upgrade the cluster",
@@ -77,17 +86,22 @@ async fn kubernetes(report: &mut Report, shared: &Shared, client: &Client) {
     for name in [RepoFanout::crd_name(), RepoFanoutClass::crd_name()] {
         let api: Api<CustomResourceDefinition> = Api::all(client.clone());
         // With this selector it needs no more than the operator has.
-        let listed = api.list(&ListParams::default().fields(&format!("metadata.name={name}"))).await;
-        let found = listed.map_err(|e| format!("cannot be read: {e}")).and_then(|listed| {
-            let crd = listed.items.into_iter().next();
-            match api::unusable(name, crd.as_ref()) {
-                Some(wrong) => Err(wrong),
-                None if !is_crd_established().matches_object(crd.as_ref()) => {
-                    Err("the API server has not accepted its names; its conditions say why".to_owned())
+        let listed = api
+            .list(&ListParams::default().fields(&format!("metadata.name={name}")))
+            .await;
+        let found = listed
+            .map_err(|e| format!("cannot be read: {e}"))
+            .and_then(|listed| {
+                let crd = listed.items.into_iter().next();
+                match api::unusable(name, crd.as_ref()) {
+                    Some(wrong) => Err(wrong),
+                    None if !is_crd_established().matches_object(crd.as_ref()) => Err(
+                        "the API server has not accepted its names; its conditions say why"
+                            .to_owned(),
+                    ),
+                    None => Ok("established".to_owned()),
                 }
-                None => Ok("established".to_owned()),
-            }
-        });
+            });
         report.tell(&format!("CustomResourceDefinition {name}"), found);
     }
     for wanted in rules(shared, client) {
@@ -99,29 +113,42 @@ async fn kubernetes(report: &mut Report, shared: &Shared, client: &Client) {
 
 /// What the chart grants to the operator's ServiceAccount.
 fn rules(shared: &Shared, client: &Client) -> Vec<ResourceAttributes> {
-    let rule = |group: &str, resource: &str, verb: &str, name: Option<&str>, namespace: Option<&str>| {
-        let (resource, subresource) = match resource.split_once('/') {
-            Some((resource, sub)) => (resource, Some(sub.to_owned())),
-            None => (resource, None),
+    let rule =
+        |group: &str, resource: &str, verb: &str, name: Option<&str>, namespace: Option<&str>| {
+            let (resource, subresource) = match resource.split_once('/') {
+                Some((resource, sub)) => (resource, Some(sub.to_owned())),
+                None => (resource, None),
+            };
+            ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource,
+                verb: Some(verb.to_owned()),
+                name: name.map(str::to_owned),
+                namespace: namespace.map(str::to_owned),
+                ..ResourceAttributes::default()
+            }
         };
-        ResourceAttributes {
-            group: Some(group.to_owned()),
-            resource: Some(resource.to_owned()),
-            subresource,
-            verb: Some(verb.to_owned()),
-            name: name.map(str::to_owned),
-            namespace: namespace.map(str::to_owned),
-            ..ResourceAttributes::default()
-        }
-    };
     let mut rules = Vec::new();
     for verb in ["list", "watch", "patch"] {
         rules.push(rule(GROUP, "repofanoutclasses", verb, None, None));
     }
-    rules.push(rule(GROUP, "repofanoutclasses/status", "update", None, None));
+    rules.push(rule(
+        GROUP,
+        "repofanoutclasses/status",
+        "update",
+        None,
+        None,
+    ));
     for name in [RepoFanout::crd_name(), RepoFanoutClass::crd_name()] {
         for verb in ["list", "watch"] {
-            rules.push(rule("apiextensions.k8s.io", "customresourcedefinitions", verb, Some(name), None));
+            rules.push(rule(
+                "apiextensions.k8s.io",
+                "customresourcedefinitions",
+                verb,
+                Some(name),
+                None,
+            ));
         }
     }
     for verb in ["list", "watch"] {
@@ -135,23 +162,43 @@ fn rules(shared: &Shared, client: &Client) -> Vec<ResourceAttributes> {
         rules.push(rule(GROUP, "repofanouts", verb, None, None));
     }
     rules.push(rule(GROUP, "repofanouts/status", "update", None, None));
-    let mut served: Vec<Option<&str>> = shared.watch_namespaces.iter().map(|n| Some(n.as_str())).collect();
+    let mut served: Vec<Option<&str>> = shared
+        .watch_namespaces
+        .iter()
+        .map(|n| Some(n.as_str()))
+        .collect();
     if served.is_empty() {
         served.push(None);
     }
     // Events of classes, which have no namespace, are in `default`.
-    let default = (!served.contains(&None) && !served.contains(&Some("default"))).then_some(Some("default"));
+    let default =
+        (!served.contains(&None) && !served.contains(&Some("default"))).then_some(Some("default"));
     for namespace in served.iter().copied().chain(default) {
         for verb in ["create", "patch"] {
             rules.push(rule("events.k8s.io", "events", verb, None, namespace));
         }
     }
     if shared.leader_elect {
-        let namespace = shared.lease_namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+        let namespace = shared
+            .lease_namespace
+            .as_deref()
+            .unwrap_or_else(|| client.default_namespace());
         let name = Some(&*shared.controller_name);
-        rules.push(rule("coordination.k8s.io", "leases", "create", None, Some(namespace)));
+        rules.push(rule(
+            "coordination.k8s.io",
+            "leases",
+            "create",
+            None,
+            Some(namespace),
+        ));
         for verb in ["get", "update"] {
-            rules.push(rule("coordination.k8s.io", "leases", verb, name, Some(namespace)));
+            rules.push(rule(
+                "coordination.k8s.io",
+                "leases",
+                verb,
+                name,
+                Some(namespace),
+            ));
         }
     }
     rules
@@ -177,17 +224,30 @@ fn describe(rule: &ResourceAttributes) -> String {
 
 async fn allowed(client: &Client, wanted: ResourceAttributes) -> Result<String, String> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(wanted), ..Default::default() };
-    let review = SelfSubjectAccessReview { spec, ..Default::default() };
-    let review = api.create(&PostParams::default(), &review).await.map_err(|e| format!("cannot be asked: {e}"))?;
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(wanted),
+        ..Default::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec,
+        ..Default::default()
+    };
+    let review = api
+        .create(&PostParams::default(), &review)
+        .await
+        .map_err(|e| format!("cannot be asked: {e}"))?;
     match review.status {
         Some(status) if status.allowed => Ok("granted".to_owned()),
-        _ => Err("not granted; take the chart's Roles and ClusterRoles (rbac.create), or add it to them".to_owned()),
+        _ => Err(
+            "not granted; take the chart's Roles and ClusterRoles (rbac.create), or add it to them"
+                .to_owned(),
+        ),
     }
 }
 
 async fn amazon(report: &mut Report, check: &Check) {
-    let aws = match Aws::connect(aws_options(&check.shared, true), Arc::<Metrics>::default()).await {
+    let aws = match Aws::connect(aws_options(&check.shared, true), Arc::<Metrics>::default()).await
+    {
         Ok(aws) => aws,
         Err(wrong) => {
             report.tell("AWS", Err(wrong));
@@ -195,7 +255,10 @@ async fn amazon(report: &mut Report, check: &Check) {
         }
     };
     let identity = aws.identity().clone();
-    report.tell("AWS credentials", Ok(format!("of {} in account {}", aws.arn(), identity.account)));
+    report.tell(
+        "AWS credentials",
+        Ok(format!("of {} in account {}", aws.arn(), identity.account)),
+    );
     report.tell("AWS region", Ok(aws.home().to_owned()));
     let principal = match &check.principal {
         Some(principal) => principal.clone(),
@@ -203,7 +266,8 @@ async fn amazon(report: &mut Report, check: &Check) {
     };
     if principal.ends_with(":root") {
         say(
-            "         the root user may do everything: run the operator with a role, as `repofanout iam-policy` prints it",
+            "         the root user may do everything: run the operator with a role, as \
+                 `repofanout iam-policy` prints it",
         );
         return;
     }
@@ -214,7 +278,12 @@ async fn amazon(report: &mut Report, check: &Check) {
         name_prefix: check.shared.name_prefix.clone(),
         allow_existing: check.shared.allow_existing.clone(),
         allow_prune: check.shared.allow_prune,
-        boundaries: check.shared.permissions_boundary.clone().into_iter().collect(),
+        boundaries: check
+            .shared
+            .permissions_boundary
+            .clone()
+            .into_iter()
+            .collect(),
         assume_roles: Vec::new(),
     };
     let policy = permissions::policy(&scope);
@@ -222,24 +291,35 @@ async fn amazon(report: &mut Report, check: &Check) {
         let sid = statement["Sid"].as_str().unwrap_or_default();
         let texts = |value: &Value| -> Vec<String> {
             match value {
-                Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                Value::Array(all) => all
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
                 one => one.as_str().map(str::to_owned).into_iter().collect(),
             }
         };
         // A name that could be one of ours stands for all of them.
-        let resources: Vec<String> = texts(&statement["Resource"]).iter().map(|r| example(r)).collect();
+        let resources: Vec<String> = texts(&statement["Resource"])
+            .iter()
+            .map(|r| example(r))
+            .collect();
         let actions = texts(&statement["Action"]);
-        let denied = aws.denied(&principal, &actions, &resources, &statement["Condition"]).await;
+        let denied = aws
+            .denied(&principal, &actions, &resources, &statement["Condition"])
+            .await;
         let found = match denied {
             Ok(denied) if denied.is_empty() => Ok("allowed".to_owned()),
             Ok(denied) => Err(format!(
-                "{principal} may not {} on {}; take statement {sid} of what `repofanout iam-policy` prints",
+                "{principal} may not {} on {}; take statement {sid} of what `repofanout \
+                     iam-policy` prints",
                 denied.join(", "),
                 resources.join(", ")
             )),
             Err(error) if error.class == Class::Denied => {
                 say(format!(
-                    "unknown  AWS permissions: {} was refused: allow it on {principal}, or run this with other credentials and --principal",
+                    "unknown  AWS permissions: {} was refused: allow it on {principal}, or run \
+                         this with other credentials and --principal",
                     error.call
                 ));
                 return;
@@ -252,5 +332,9 @@ async fn amazon(report: &mut Report, check: &Check) {
 
 /// A resource that the pattern covers.
 fn example(pattern: &str) -> String {
-    if pattern == "*" { pattern.to_owned() } else { pattern.replace('*', "check") }
+    if pattern == "*" {
+        pattern.to_owned()
+    } else {
+        pattern.replace('*', "check")
+    }
 }

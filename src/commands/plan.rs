@@ -34,7 +34,12 @@ struct Manifest {
 /// The manifest cannot be read, the API server or AWS does not answer, or something is refused.
 pub async fn plan(plan: Plan) -> Result<(), String> {
     let mut manifest = read(&plan.file, &plan.namespace)?;
-    let nowhere = || "http://127.0.0.1:0".parse().map(Config::new).map_err(|e| format!("{e}"));
+    let nowhere = || {
+        "http://127.0.0.1:0"
+            .parse()
+            .map(Config::new)
+            .map_err(|e| format!("{e}"))
+    };
     let client = match plan.offline {
         true => Client::try_from(nowhere()?).map_err(|e| e.to_string())?,
         false => client().await?,
@@ -66,20 +71,36 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
 
     let mut refused = 0;
     for class in &manifest.classes {
-        refused +=
-            print(&format!("RepoFanoutClass {}", class.name_any()), controller::preview_class(&context, class).await);
+        refused += print(
+            &format!("RepoFanoutClass {}", class.name_any()),
+            controller::preview_class(&context, class).await,
+        );
     }
     for fanout in &manifest.fanouts {
-        let name = format!("RepoFanout {}/{}", fanout.namespace().unwrap_or_default(), fanout.name_any());
+        let name = format!(
+            "RepoFanout {}/{}",
+            fanout.namespace().unwrap_or_default(),
+            fanout.name_any()
+        );
         refused += print(&name, controller::preview(&context, fanout).await);
     }
-    if refused == 0 { Ok(()) } else { Err(format!("{refused} of the manifest's objects would be refused")) }
+    if refused == 0 {
+        Ok(())
+    } else {
+        Err(format!(
+            "{refused} of the manifest's objects would be refused"
+        ))
+    }
 }
 
 /// What previews are made with.
 pub fn context(client: Client, aws: Aws, settings: Settings, metrics: Arc<Metrics>) -> Context {
     let identity = aws.identity().clone();
-    let pace = Pace { idle: Duration::from_secs(60), close: Duration::from_secs(5), stuck: Duration::from_secs(900) };
+    let pace = Pace {
+        idle: Duration::from_secs(60),
+        close: Duration::from_secs(5),
+        stuck: Duration::from_secs(900),
+    };
     Context::new(client, Arc::new(aws), identity, settings, pace, 1, metrics)
 }
 
@@ -102,24 +123,34 @@ fn print(name: &str, preview: Result<Preview, Stop>) -> usize {
 }
 
 fn same<K: Resource>(a: &K, b: &K) -> bool {
-    (a.meta().namespace.as_ref(), a.meta().name.as_ref()) == (b.meta().namespace.as_ref(), b.meta().name.as_ref())
+    (a.meta().namespace.as_ref(), a.meta().name.as_ref())
+        == (b.meta().namespace.as_ref(), b.meta().name.as_ref())
 }
 
 fn read(path: &Path, namespace: &str) -> Result<Manifest, String> {
     let shown = path.display();
     let mut text = String::new();
     if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map_err(|e| format!("standard input: {e}"))?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|e| format!("standard input: {e}"))?;
     } else {
         text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?;
     }
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|e| format!("{shown}: {e}"))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).map_err(|e| format!("{shown}: {e}"))?;
     let mut manifest = Manifest::default();
     for mut document in documents.into_iter().filter(|d| !d.is_null()) {
         let kind = document["kind"].as_str().unwrap_or_default().to_owned();
-        let version = document["apiVersion"].as_str().unwrap_or_default().to_owned();
+        let version = document["apiVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if version != RepoFanout::api_version(&()) {
-            return Err(format!("{shown}: {version} {kind} is none of {}; leave it out", RepoFanout::api_version(&())));
+            return Err(format!(
+                "{shown}: {version} {kind} is none of {}; leave it out",
+                RepoFanout::api_version(&())
+            ));
         }
         if kind == "RepoFanout" && document["spec"]["branch"].is_null() {
             // The API server's default, for those who ask none.
@@ -129,20 +160,31 @@ fn read(path: &Path, namespace: &str) -> Result<Manifest, String> {
         match &*kind {
             "RepoFanout" => {
                 let mut fanout: RepoFanout = serde_json::from_value(document).map_err(failed)?;
-                fanout.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
-                fanout.metadata.creation_timestamp.get_or_insert(Time(Timestamp::now()));
+                fanout
+                    .metadata
+                    .namespace
+                    .get_or_insert_with(|| namespace.to_owned());
+                fanout
+                    .metadata
+                    .creation_timestamp
+                    .get_or_insert(Time(Timestamp::now()));
                 manifest.fanouts.push(fanout);
             }
-            "RepoFanoutClass" => manifest.classes.push(serde_json::from_value(document).map_err(failed)?),
+            "RepoFanoutClass" => manifest
+                .classes
+                .push(serde_json::from_value(document).map_err(failed)?),
             _ => {
                 return Err(format!(
-                    "{shown}: there is no kind {kind} in {version}; write RepoFanout or RepoFanoutClass"
+                    "{shown}: there is no kind {kind} in {version}; write RepoFanout or \
+                         RepoFanoutClass"
                 ));
             }
         }
     }
     if manifest.fanouts.is_empty() && manifest.classes.is_empty() {
-        return Err(format!("{shown}: no RepoFanout and no RepoFanoutClass in it"));
+        return Err(format!(
+            "{shown}: no RepoFanout and no RepoFanoutClass in it"
+        ));
     }
     Ok(manifest)
 }
@@ -153,14 +195,21 @@ where
     K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
 {
     let name = object.name_any();
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
     let mut object = object.clone();
     object.meta_mut().creation_timestamp = None;
-    let live = api.get_opt(&name).await.map_err(|e| format!("{} {name}: {e}", K::kind(&())))?;
+    let live = api
+        .get_opt(&name)
+        .await
+        .map_err(|e| format!("{} {name}: {e}", K::kind(&())))?;
     let answer = match live {
         None => api.create(&dry, &object).await,
         Some(live) => {
-            let Value::Object(mut next) = serde_json::to_value(&live).map_err(|e| e.to_string())? else {
+            let Value::Object(mut next) = serde_json::to_value(&live).map_err(|e| e.to_string())?
+            else {
                 return Err(format!("{} {name} is no object", K::kind(&())));
             };
             let wanted = serde_json::to_value(&object).map_err(|e| e.to_string())?;

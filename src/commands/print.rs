@@ -35,7 +35,9 @@ pub fn announcement_schema(output: Option<&Path>) -> Result<(), String> {
     let text = format!("{:#}", Announcement::schema());
     match output {
         None => say(text),
-        Some(path) => std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?,
+        Some(path) => {
+            std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?
+        }
     }
     Ok(())
 }
@@ -45,11 +47,29 @@ pub fn announcement_schema(output: Option<&Path>) -> Result<(), String> {
 /// # Errors
 /// A document is asked for alone that is not there.
 pub fn iam_policy(policy: IamPolicy) -> Result<(), String> {
-    let IamPolicy { account, region, partition, name_prefix, allow_existing, allow_prune, assume_roles, .. } = policy;
+    let IamPolicy {
+        account,
+        region,
+        partition,
+        name_prefix,
+        allow_existing,
+        allow_prune,
+        assume_roles,
+        ..
+    } = policy;
     let boundaries = policy.permissions_boundaries;
-    let scope =
-        Scope { partition, account, region, name_prefix, allow_existing, allow_prune, assume_roles, boundaries };
-    let mut documents = json!({"operator": permissions::policy(&scope), "boundary": permissions::boundary(&scope)});
+    let scope = Scope {
+        partition,
+        account,
+        region,
+        name_prefix,
+        allow_existing,
+        allow_prune,
+        assume_roles,
+        boundaries,
+    };
+    let mut documents =
+        json!({"operator": permissions::policy(&scope), "boundary": permissions::boundary(&scope)});
     if let Some(principal) = &policy.guard {
         documents["guard"] = permissions::guard(principal);
     }

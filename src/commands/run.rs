@@ -32,25 +32,49 @@ pub async fn run(run: Run) -> Result<(), String> {
     let shared = &run.shared;
     let client = client().await?;
     let cluster_id = cluster_id(shared, &client).await?;
-    let options = aws::Options { rates: run.aws_rates.clone(), ..aws_options(shared, run.read_only) };
+    let options = aws::Options {
+        rates: run.aws_rates.clone(),
+        ..aws_options(shared, run.read_only)
+    };
     let aws = Aws::connect(options, Arc::clone(&told.metrics)).await?;
-    info!(account = aws.identity().account, region = aws.home(), cluster_id, "connected to AWS");
+    info!(
+        account = aws.identity().account,
+        region = aws.home(),
+        cluster_id,
+        "connected to AWS"
+    );
 
     let lease = shared.leader_elect.then(|| Lease {
-        namespace: shared.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+        namespace: shared
+            .lease_namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned()),
         name: shared.controller_name.clone(),
         identity: run.identity.clone().unwrap_or_else(host_name),
         duration: run.lease_duration,
     });
     let settings = settings(shared, cluster_id, &aws, run.read_only);
-    let pace =
-        Pace { idle: run.poll_interval, close: run.poll_interval.min(Duration::from_secs(5)), stuck: run.stuck_after };
+    let pace = Pace {
+        idle: run.poll_interval,
+        close: run.poll_interval.min(Duration::from_secs(5)),
+        stuck: run.stuck_after,
+    };
     let identity = aws.identity().clone();
-    let context =
-        Context::new(client, Arc::new(aws), identity, settings, pace, run.concurrency, Arc::clone(&told.metrics));
+    let context = Context::new(
+        client,
+        Arc::new(aws),
+        identity,
+        settings,
+        pace,
+        run.concurrency,
+        Arc::clone(&told.metrics),
+    );
     let context = Arc::new(context);
     let _ = told.context.set(Arc::clone(&context));
-    let options = Options { watch_namespaces: shared.watch_namespaces.clone(), lease };
+    let options = Options {
+        watch_namespaces: shared.watch_namespaces.clone(),
+        lease,
+    };
     controller::run(context, options, shutdown).await
 }
 

@@ -21,18 +21,35 @@ use crate::model::prefix::{Claim, Claims};
 #[derive(Default)]
 pub struct Index(Mutex<Option<Claims>>);
 
-/// What makes a claim older than another: creation time; of two of the same second that of who has delivered; then uid.
+/// What makes a claim older than another: creation time; of two of the same second that of who has
+/// delivered; then uid.
 pub fn since(object: &RepoFanout) -> (String, String) {
-    let created = object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string());
-    let delivered = object.status.as_ref().is_some_and(|s| s.delivered.is_some());
-    let rank = if delivered { "has delivered" } else { "has not delivered" };
-    (created.unwrap_or_default(), format!("{rank}/{}", object.uid().unwrap_or_default()))
+    let created = object
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|t| t.0.to_string());
+    let delivered = object
+        .status
+        .as_ref()
+        .is_some_and(|s| s.delivered.is_some());
+    let rank = if delivered {
+        "has delivered"
+    } else {
+        "has not delivered"
+    };
+    (
+        created.unwrap_or_default(),
+        format!("{rank}/{}", object.uid().unwrap_or_default()),
+    )
 }
 
 impl Context {
-    /// Puts the claim in, and answers an older one on the same keys. Who has a younger one looks again.
+    /// Puts the claim in, and answers an older one on the same keys. Who has a younger one looks
+    /// again.
     pub fn claim(&self, claim: Claim) -> Option<Claim> {
-        let (touched, older) = self.with_claims(|claims| (claims.set(claim.clone()), claims.older(&claim).cloned()));
+        let (touched, older) =
+            self.with_claims(|claims| (claims.set(claim.clone()), claims.older(&claim).cloned()));
         self.stir(&touched);
         older
     }
@@ -47,7 +64,9 @@ impl Context {
         for served in self.served() {
             for owner in owners {
                 let reference = ObjectRef::new(&owner.name).within(&owner.namespace);
-                let Some(guarded) = served.store.get(&reference) else { continue };
+                let Some(guarded) = served.store.get(&reference) else {
+                    continue;
+                };
                 self.memos.stir(&guarded.uid().unwrap_or_default());
                 let _ = served.wake.send(reference);
             }
@@ -79,40 +98,65 @@ impl Context {
         let (bucket, prefix) = match self.fanout(object, class.as_ref()) {
             Ok(fanout) => {
                 let names = Computed::new(&Placement::decide(&fanout, &self.identity));
-                (fanout.destination.name(&names.destination).to_owned(), fanout.prefix)
+                (
+                    fanout.destination.name(&names.destination).to_owned(),
+                    fanout.prefix,
+                )
             }
             Err(_) => {
                 let delivered = object.status.as_ref()?.delivered.as_ref()?;
                 (delivered.bucket.clone(), delivered.prefix.clone())
             }
         };
-        Some(Claim { bucket, prefix, since: since(object), owner })
+        Some(Claim {
+            bucket,
+            prefix,
+            since: since(object),
+            owner,
+        })
     }
 
-    /// Where else an object without a placement could have been placed: in no class, or in another one.
+    /// Where else an object without a placement could have been placed: in no class, or in another
+    /// one.
     pub fn places(&self, object: &RepoFanout, chosen: &Placement) -> Vec<PlacementStatus> {
-        let classes = self.classes().into_iter().filter_map(|class| self.parse_class(&class).ok());
-        let mut places: Vec<_> = classes.map(|class| self.place_in(object, Some(&class))).collect();
+        let classes = self
+            .classes()
+            .into_iter()
+            .filter_map(|class| self.parse_class(&class).ok());
+        let mut places: Vec<_> = classes
+            .map(|class| self.place_in(object, Some(&class)))
+            .collect();
         places.push(self.place_in(object, None));
         let here = |p: &PlacementStatus| {
-            (&p.account, &p.region, &p.base_name) == (&chosen.account, &chosen.region, &chosen.base_name)
+            (&p.account, &p.region, &p.base_name)
+                == (&chosen.account, &chosen.region, &chosen.base_name)
         };
         places.retain(|p| !here(p));
         places
     }
 
-    /// Where the object would be in this class, or in none; known also where its spec makes no sense.
+    /// Where the object would be in this class, or in none; known also where its spec makes no
+    /// sense.
     pub fn place_in(&self, object: &RepoFanout, class: Option<&Class>) -> PlacementStatus {
         let prefix = class.map_or(&self.settings.name_prefix, |c| &c.name_prefix);
         let owner = fanout::owner(object, &self.settings);
         let taken = object.spec.pipeline.as_ref().and_then(|p| p.name.clone());
-        let base_name = taken.unwrap_or_else(|| names::base_name(prefix, object.spec.name.as_deref(), &owner));
+        let base_name =
+            taken.unwrap_or_else(|| names::base_name(prefix, object.spec.name.as_deref(), &owner));
         match class {
-            Some(class) => PlacementStatus { class: Some(class.name.clone()), base_name, ..class.place.status() },
+            Some(class) => PlacementStatus {
+                class: Some(class.name.clone()),
+                base_name,
+                ..class.place.status()
+            },
             None => PlacementStatus {
                 account: self.identity.account.clone(),
                 partition: self.identity.partition.clone(),
-                region: object.spec.region.clone().unwrap_or_else(|| self.settings.region.clone()),
+                region: object
+                    .spec
+                    .region
+                    .clone()
+                    .unwrap_or_else(|| self.settings.region.clone()),
                 class: None,
                 base_name,
             },

@@ -68,17 +68,30 @@ impl ClassKey {
             for (name, connection) in &status.connections {
                 (name, &connection.arn, &connection.status).hash(&mut hasher);
             }
-            status.destination_created_at.map(|at| at.as_second()).hash(&mut hasher);
+            status
+                .destination_created_at
+                .map(|at| at.as_second())
+                .hash(&mut hasher);
         }
-        Self { generation: class.metadata.generation.unwrap_or_default(), made: hasher.finish() }
+        Self {
+            generation: class.metadata.generation.unwrap_or_default(),
+            made: hasher.finish(),
+        }
     }
 }
 
 impl Context {
     /// All classes that this installation serves, as far as this version can read them.
     pub fn classes(&self) -> Vec<Known> {
-        let all = self.classes.get().map(|store| store.state()).unwrap_or_default();
-        all.into_iter().filter_map(Known::of).filter(|class| self.serves(class)).collect()
+        let all = self
+            .classes
+            .get()
+            .map(|store| store.state())
+            .unwrap_or_default();
+        all.into_iter()
+            .filter_map(Known::of)
+            .filter(|class| self.serves(class))
+            .collect()
     }
 
     /// Whether the class is ours.
@@ -88,20 +101,31 @@ impl Context {
 
     /// The class with this name, whoever serves it.
     pub fn class(&self, name: &str) -> Option<Known> {
-        Known::of(self.classes.get()?.get(&ObjectRef::<DeserializeGuard<RepoFanoutClass>>::new(name))?)
+        Known::of(
+            self.classes
+                .get()?
+                .get(&ObjectRef::<DeserializeGuard<RepoFanoutClass>>::new(name))?,
+        )
     }
 
     /// The class that the object names, or that it was placed in, or the default one.
     pub fn resolve(&self, object: &RepoFanout) -> Result<Resolved, Refusal> {
         let placed = object.status.as_ref().and_then(|s| s.placement.as_ref());
-        let named = object.spec.class_name.as_ref().or_else(|| placed.and_then(|p| p.class.as_ref()));
+        let named = object
+            .spec
+            .class_name
+            .as_ref()
+            .or_else(|| placed.and_then(|p| p.class.as_ref()));
         match (named, placed) {
             (Some(name), _) => match self.class(name) {
                 Some(class) if self.serves(&class) => Ok(Resolved::Ours(class)),
                 Some(_) => Ok(Resolved::Others),
                 None => Err(Refusal::new(
                     Reason::ClassNotReady,
-                    format!("className: there is no RepoFanoutClass {name}; create it, or name one that exists"),
+                    format!(
+                        "className: there is no RepoFanoutClass {name}; create it, or name \
+                         one that exists"
+                    ),
                 )),
             },
             (None, Some(_)) => Ok(self.classless()),
@@ -110,19 +134,29 @@ impl Context {
     }
 
     fn classless(&self) -> Resolved {
-        if self.settings.classless { Resolved::None } else { Resolved::Others }
+        if self.settings.classless {
+            Resolved::None
+        } else {
+            Resolved::Others
+        }
     }
 
     fn default_class(&self) -> Result<Resolved, Refusal> {
-        let mut marked: Vec<_> = self.classes().into_iter().filter(|class| is_default(class)).collect();
+        let mut marked: Vec<_> = self
+            .classes()
+            .into_iter()
+            .filter(|class| is_default(class))
+            .collect();
         let first = marked.pop();
         if !marked.is_empty() {
-            let mut names: Vec<String> = marked.iter().chain(&first).map(|c| c.name_any()).collect();
+            let mut names: Vec<String> =
+                marked.iter().chain(&first).map(|c| c.name_any()).collect();
             names.sort();
             return Err(Refusal::new(
                 Reason::ClassNotReady,
                 format!(
-                    "className: several RepoFanoutClasses are marked as the default one: {}; write the name of one, or have the annotation \
+                    "className: several RepoFanoutClasses are marked as the default one: {}; \
+                         write the name of one, or have the annotation \
                      {IS_DEFAULT_CLASS} taken off all but one",
                     names.join(", ")
                 ),
@@ -135,14 +169,25 @@ impl Context {
     pub fn parse_class(&self, class: &RepoFanoutClass) -> Result<Class, Refusal> {
         Class::parse(class, &self.settings, &self.identity).map_err(|refusal| {
             let name = class.name_any();
-            Refusal::new(Reason::ClassNotReady, format!("RepoFanoutClass {name} cannot be used: {}", refusal.message))
+            Refusal::new(
+                Reason::ClassNotReady,
+                format!("RepoFanoutClass {name} cannot be used: {}", refusal.message),
+            )
         })
     }
 
     /// The class's key for an object.
     pub fn class_key(&self, class: &RepoFanoutClass, object: &RepoFanout) -> ClassKey {
-        let selects = class.spec.allowed_namespaces.as_ref().is_some_and(|a| a.selector.is_some());
-        let labels = if selects { self.labels(&object.namespace().unwrap_or_default()) } else { BTreeMap::new() };
+        let selects = class
+            .spec
+            .allowed_namespaces
+            .as_ref()
+            .is_some_and(|a| a.selector.is_some());
+        let labels = if selects {
+            self.labels(&object.namespace().unwrap_or_default())
+        } else {
+            BTreeMap::new()
+        };
         ClassKey::of(class, &labels)
     }
 
@@ -152,12 +197,24 @@ impl Context {
             Some(_) => self.labels(&object.namespace().unwrap_or_default()),
             None => BTreeMap::new(),
         };
-        Fanout::parse(object, &Terms { settings: &self.settings, class, labels: &labels })
+        Fanout::parse(
+            object,
+            &Terms {
+                settings: &self.settings,
+                class,
+                labels: &labels,
+            },
+        )
     }
 
     fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
-        let found = self.namespaces.get().and_then(|store| store.get(&ObjectRef::new(namespace)));
-        found.map(|namespace| namespace.labels().clone()).unwrap_or_default()
+        let found = self
+            .namespaces
+            .get()
+            .and_then(|store| store.get(&ObjectRef::new(namespace)));
+        found
+            .map(|namespace| namespace.labels().clone())
+            .unwrap_or_default()
     }
 
     /// The role that reaches a placement, or why nothing does.
@@ -174,7 +231,10 @@ impl Context {
                 }
             },
         };
-        let account = access.as_ref().map_or_else(|| self.identity.account.clone(), |role| role.identity().account);
+        let account = access.as_ref().map_or_else(
+            || self.identity.account.clone(),
+            |role| role.identity().account,
+        );
         if account == place.account {
             return Ok(access);
         }
@@ -194,10 +254,16 @@ impl Context {
     pub fn behind(&self, class: &str, generation: Option<i64>) -> usize {
         let follows = |object: &RepoFanout| {
             let status = object.status.as_ref();
-            let of = status.and_then(|s| s.placement.as_ref()).and_then(|p| p.class.as_deref()) == Some(class);
+            let of = status
+                .and_then(|s| s.placement.as_ref())
+                .and_then(|p| p.class.as_deref())
+                == Some(class);
             !of || status.and_then(|s| s.applied_class_generation) == generation
         };
-        self.guarded().iter().filter(|g| g.0.as_ref().map_or(true, |object| !follows(object))).count()
+        self.guarded()
+            .iter()
+            .filter(|g| g.0.as_ref().map_or(true, |object| !follows(object)))
+            .count()
     }
 
     /// The objects that use the class; those that this version cannot read may use it.
@@ -212,19 +278,33 @@ impl Context {
             Ok(object) => {
                 let status = object.status.as_ref();
                 let placed = status.and_then(|s| s.placement.as_ref()).into_iter();
-                let former = status.into_iter().flat_map(|s| s.former.iter().map(|f| &f.placement));
-                placed.chain(former).any(|p| p.class.as_deref() == Some(class))
+                let former = status
+                    .into_iter()
+                    .flat_map(|s| s.former.iter().map(|f| &f.placement));
+                placed
+                    .chain(former)
+                    .any(|p| p.class.as_deref() == Some(class))
             }
-            Err(_) => guarded.meta().finalizers.iter().flatten().any(|f| f == crate::api::FINALIZER),
+            Err(_) => guarded
+                .meta()
+                .finalizers
+                .iter()
+                .flatten()
+                .any(|f| f == crate::api::FINALIZER),
         };
-        all.retain(|guarded| uses(guarded) && guarded.uid().is_none_or(|uid| !released.contains(&uid)));
+        all.retain(|guarded| {
+            uses(guarded) && guarded.uid().is_none_or(|uid| !released.contains(&uid))
+        });
         all
     }
 }
 
 /// Whether the class is marked as the default one.
 pub fn is_default(class: &RepoFanoutClass) -> bool {
-    class.annotations().get(IS_DEFAULT_CLASS).is_some_and(|v| v == "true")
+    class
+        .annotations()
+        .get(IS_DEFAULT_CLASS)
+        .is_some_and(|v| v == "true")
 }
 
 /// What a class has made that a fan-out uses.
@@ -244,23 +324,39 @@ impl Shared {
         let status = object.status.clone().unwrap_or_default();
         let name = &class.name;
         let uses = [
-            (AwsResource::Artifacts, matches!(fanout.artifacts, Source::Shared(_))),
-            (AwsResource::Destination, matches!(fanout.destination, Source::Shared(_))),
-            (AwsResource::Topic, matches!(fanout.topic, Source::Shared(_))),
+            (
+                AwsResource::Artifacts,
+                matches!(fanout.artifacts, Source::Shared(_)),
+            ),
+            (
+                AwsResource::Destination,
+                matches!(fanout.destination, Source::Shared(_)),
+            ),
+            (
+                AwsResource::Topic,
+                matches!(fanout.topic, Source::Shared(_)),
+            ),
             (AwsResource::Role, fanout.shared_role.is_some()),
         ];
-        let mut missing = uses.iter().filter(|(r, used)| *used && !status.resources.contains_key(r.as_str()));
+        let mut missing = uses
+            .iter()
+            .filter(|(r, used)| *used && !status.resources.contains_key(r.as_str()));
         if let Some((resource, _)) = missing.next() {
-            return Err(format!("RepoFanoutClass {name} has not made its {resource} yet; its conditions say why"));
+            return Err(format!(
+                "RepoFanoutClass {name} has not made its {resource} yet; its \
+                 conditions say why"
+            ));
         }
         let connection = match &fanout.connection {
             ConnectionSource::Shared(key) => {
                 let known = status.connections.get(key);
-                let (Some(arn), Some(state)) =
-                    (known.and_then(|c| c.arn.clone()), known.and_then(|c| c.status.clone()))
-                else {
+                let (Some(arn), Some(state)) = (
+                    known.and_then(|c| c.arn.clone()),
+                    known.and_then(|c| c.status.clone()),
+                ) else {
                     return Err(format!(
-                        "RepoFanoutClass {name} has not made connection '{key}' yet; its conditions say why"
+                        "RepoFanoutClass {name} has not made connection '{key}' yet; its \
+                             conditions say why"
                     ));
                 };
                 let provider = match class.connections.get(key) {
@@ -281,7 +377,9 @@ impl Shared {
         Ok(Self {
             connection,
             destination_created_at: status.destination_created_at.filter(|_| shares_destination),
-            permissions_written_at: status.permissions_written_at.filter(|_| fanout.shared_role.is_some()),
+            permissions_written_at: status
+                .permissions_written_at
+                .filter(|_| fanout.shared_role.is_some()),
         })
     }
 }

@@ -22,8 +22,8 @@ use crate::cloud::Clouds;
 use crate::metrics::Metrics;
 use crate::model::{Identity, Settings, fanout};
 
-/// A recorder looks through all that it has published within ten minutes whenever it publishes: of ten thousand objects that fail,
-/// several share that work.
+/// A recorder looks through all that it has published within ten minutes whenever it publishes: of
+/// ten thousand objects that fail, several share that work.
 const RECORDERS: usize = 32;
 
 /// How often AWS is looked at.
@@ -91,8 +91,13 @@ impl Context {
         concurrency: u16,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let reporter = Reporter { controller: format!("repofanout.dev/{}", settings.controller), instance: None };
-        let warnings = (0..RECORDERS).map(|_| EventRecorder::new(client.clone(), reporter.clone())).collect();
+        let reporter = Reporter {
+            controller: format!("repofanout.dev/{}", settings.controller),
+            instance: None,
+        };
+        let warnings = (0..RECORDERS)
+            .map(|_| EventRecorder::new(client.clone(), reporter.clone()))
+            .collect();
         let (told, telling) = mpsc::channel(1);
         Self {
             client,
@@ -120,18 +125,22 @@ impl Context {
         }
     }
 
-    /// Publishes an event. A warning counts as one more of the last one of its kind where they are alike; anything else happens once,
-    /// and nothing is kept of it.
+    /// Publishes an event. A warning counts as one more of the last one of its kind where they are
+    /// alike; anything else happens once, and nothing is kept of it.
     pub(super) async fn publish<K>(&self, object: &K, event: &Event) -> Result<(), PublishError>
     where
         K: kube::Resource<DynamicType = ()>,
     {
         if event.type_ == EventType::Normal {
-            return EventRecorder::new(self.client.clone(), self.reporter.clone()).publish(object, event).await;
+            return EventRecorder::new(self.client.clone(), self.reporter.clone())
+                .publish(object, event)
+                .await;
         }
         let mut hasher = DefaultHasher::new();
         object.meta().uid.hash(&mut hasher);
-        self.warnings[hasher.finish() as usize % RECORDERS].publish(object, event).await
+        self.warnings[hasher.finish() as usize % RECORDERS]
+            .publish(object, event)
+            .await
     }
 
     /// The caches of what is served.
@@ -141,20 +150,28 @@ impl Context {
 
     /// All objects that are served.
     pub(super) fn guarded(&self) -> Vec<Arc<Guarded<RepoFanout>>> {
-        self.served().iter().flat_map(|served| served.store.state()).collect()
+        self.served()
+            .iter()
+            .flat_map(|served| served.store.state())
+            .collect()
     }
 
     /// The object as the caches have it now.
     pub(super) fn latest(&self, object: &Arc<Guarded<RepoFanout>>) -> Arc<Guarded<RepoFanout>> {
         let reference = ObjectRef::from_obj(&**object);
-        let found = self.served().iter().find_map(|served| served.store.get(&reference));
+        let found = self
+            .served()
+            .iter()
+            .find_map(|served| served.store.get(&reference));
         found.unwrap_or_else(|| Arc::clone(object))
     }
 
     /// Has an object looked at; one that is gone is found to be so.
     pub(super) fn wake(&self, object: ObjectRef<Guarded<RepoFanout>>) {
         let served = self.served();
-        let its = served.iter().find(|served| served.store.get(&object).is_some());
+        let its = served
+            .iter()
+            .find(|served| served.store.get(&object).is_some());
         if let Some(served) = its.or(served.first()) {
             let _ = served.wake.send(object);
         }
@@ -169,10 +186,20 @@ impl Context {
             return *count;
         }
         let there = |guarded: &Arc<Guarded<RepoFanout>>| {
-            let status = guarded.0.as_ref().ok().and_then(|object| object.status.as_ref());
-            status.and_then(|s| s.placement.as_ref()).is_some_and(|p| p.account == account && p.region == region)
+            let status = guarded
+                .0
+                .as_ref()
+                .ok()
+                .and_then(|object| object.status.as_ref());
+            status
+                .and_then(|s| s.placement.as_ref())
+                .is_some_and(|p| p.account == account && p.region == region)
         };
-        let count = self.guarded().iter().filter(|guarded| there(guarded)).count();
+        let count = self
+            .guarded()
+            .iter()
+            .filter(|guarded| there(guarded))
+            .count();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         crowds.insert(key, (Instant::now(), count));
         count
@@ -183,7 +210,10 @@ impl Context {
         let uid = object.uid().unwrap_or_default();
         self.heeded(object, &uid, &self.memos.heard(&uid));
         self.memos.forget(&uid);
-        self.released.lock().expect("no panic while held").insert(uid);
+        self.released
+            .lock()
+            .expect("no panic while held")
+            .insert(uid);
         self.unclaim(&fanout::owner(object, &self.settings));
     }
 

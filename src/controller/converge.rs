@@ -1,4 +1,5 @@
-//! Observe → plan → apply, again and again until the plan is empty: the same for a fan-out and for a class.
+//! Observe → plan → apply, again and again until the plan is empty: the same for a fan-out and for
+//! a class.
 
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use crate::model::observed::Observed;
 use crate::model::{Refusal, Resource, names};
 use crate::plan::{Action, Facts, Plan, Step, adopt, plan};
 
-/// How often a plan is made anew within a pass: the connection's ARN makes the role possible, and the pipeline the rule.
+/// How often a plan is made anew within a pass: the connection's ARN makes the role possible, and
+/// the pipeline the rule.
 const ROUNDS: usize = 4;
-/// How long a connection that may have been made is looked for in the lists before another one is made.
+/// How long a connection that may have been made is looked for in the lists before another one is
+/// made.
 const SETTLE: SignedDuration = SignedDuration::from_secs(15);
 
 /// Why a pass ended before its end.
@@ -53,7 +56,8 @@ impl From<Refusal> for Stop {
 pub trait Ledger {
     /// A plan was made; it says so, where there is something to say.
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed);
-    /// Before the first write: the placement, the word on a connection, the time of new permissions. Answers that word.
+    /// Before the first write: the placement, the word on a connection, the time of new
+    /// permissions. Answers that word.
     async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop>;
     /// After each write, whatever came of it.
     async fn wrote(
@@ -92,7 +96,11 @@ pub async fn converge(
         let intent = ledger.write_ahead(&plan.steps, &desired).await?;
         for step in &plan.steps {
             info!(resource = step.resource.as_str(), action = ?step.action, "step");
-            let context = apply::Context { intent: &intent, now, former_topics: facts.former_topics };
+            let context = apply::Context {
+                intent: &intent,
+                now,
+                former_topics: facts.former_topics,
+            };
             let result = apply(cloud, &desired, observed, step, context).await;
             ledger.wrote(step, &result, &desired, observed).await?;
             result?;
@@ -115,7 +123,9 @@ pub fn intent(
     uid: &str,
     now: Timestamp,
 ) -> Result<Option<ConnectionIntent>, Stop> {
-    let creates = steps.iter().any(|s| s.resource == Resource::Connection && s.action == Action::Create);
+    let creates = steps
+        .iter()
+        .any(|s| s.resource == Resource::Connection && s.action == Action::Create);
     if !creates || !matches!(desired.connection, Some(ConnectionUse::Own(_))) {
         return Ok(None);
     }
@@ -126,13 +136,17 @@ pub fn intent(
         return Err(Stop::Wait(
             Reason::ConnectionUnconfirmed,
             format!(
-                "a connection may have been made at {}, and AWS does not list it yet; another one is made if it does not appear",
+                "a connection may have been made at {}, and AWS does not list it yet; another one \
+                     is made if it does not appear",
                 given.at
             ),
             Duration::try_from(rest).unwrap_or_default(),
         ));
     }
-    Ok(Some(ConnectionIntent { id: names::token(&[uid, &now.to_string()]), at: now }))
+    Ok(Some(ConnectionIntent {
+        id: names::token(&[uid, &now.to_string()]),
+        at: now,
+    }))
 }
 
 /// Whether the word can be taken back: only where AWS has surely made nothing.

@@ -27,7 +27,10 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         context.forget(object);
         return Ok(Requeue::await_change());
     }
-    if let Some(rest) = context.memos.quiet_for(&uid, &Object::new(context, object).basis()) {
+    if let Some(rest) = context
+        .memos
+        .quiet_for(&uid, &Object::new(context, object).basis())
+    {
         return Ok(Requeue::requeue(rest));
     }
     if matches!(context.resolve(object), Ok(Resolved::Others)) {
@@ -45,12 +48,17 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         Err(Held::OutOfReach(message)) => {
             let name = object.name_any();
             let message = format!(
-                "{message}; give the operator the former one back, or set the annotation {ABANDON}={name} to leave what remains in AWS and end"
+                "{message}; give the operator the former one back, or set the annotation \
+                     {ABANDON}={name} to leave what remains in AWS and end"
             );
             (true, message, Duration::from_secs(300))
         }
         Ok(Outcome::Done(kept)) => {
-            held.retained("kept in AWS, and found again by an object of the same name", kept).await;
+            held.retained(
+                "kept in AWS, and found again by an object of the same name",
+                kept,
+            )
+            .await;
             return release(context, held).await;
         }
         Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
@@ -62,10 +70,19 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
             (blocked, message, context.memos.backoff(&uid, error.class))
         }
     };
-    let reason = if blocked { Reason::DeletionBlocked } else { Reason::Deleting };
+    let reason = if blocked {
+        Reason::DeletionBlocked
+    } else {
+        Reason::Deleting
+    };
     let mut next = held.status();
     next.observed_generation = object.metadata.generation;
-    status::deleting(&mut next.conditions, object.metadata.generation, reason, &message);
+    status::deleting(
+        &mut next.conditions,
+        object.metadata.generation,
+        reason,
+        &message,
+    );
     held.set_status(next).await?;
     context.memos.passed(&uid, held.basis(), delay);
     Ok(Requeue::requeue(delay))
@@ -77,13 +94,19 @@ pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
     match error.class {
         Class::Denied | Class::Invalid | Class::Quota => (
             true,
-            format!("{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains in AWS and end"),
+            format!(
+                "{said}; mend that, or set the annotation {ABANDON}={name} to leave what \
+                 remains in AWS and end"
+            ),
         ),
         _ => (false, format!("trying again: {said}")),
     }
 }
 
-async fn release(context: &Context, mut held: Object<'_, RepoFanout>) -> Result<Requeue, kube::Error> {
+async fn release(
+    context: &Context,
+    mut held: Object<'_, RepoFanout>,
+) -> Result<Requeue, kube::Error> {
     held.set_finalizer(false).await?;
     context.forget(&held.current);
     context.wake_classes();
@@ -123,12 +146,17 @@ pub async fn end_former(
     let present = held.status();
     let mut left = former.resources.clone();
     left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
-    let cloud = context.cloud_of(&former.placement).await.map_err(Held::OutOfReach)?;
+    let cloud = context
+        .cloud_of(&former.placement)
+        .await
+        .map_err(Held::OutOfReach)?;
     let owner = fanout::owner(&held.current, &context.settings);
     let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_deref(), &left);
     let connection = left.get(Resource::Connection.as_str()).cloned();
     ending.subscriptions.clone_from(&present.subscriptions);
-    ending.connections.extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
+    ending
+        .connections
+        .extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
     ending.run().await.map_err(Held::Cloud)
 }
 
@@ -149,7 +177,10 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
         let name = recorded(resource).and_then(|arn| arn.rsplit(':').next().map(str::to_owned));
         Some(name.or(chosen).unwrap_or_else(|| computed.to_owned()))
     };
-    let chosen_topic = spec.notifications.as_ref().and_then(|n| n.topic_name.as_ref());
+    let chosen_topic = spec
+        .notifications
+        .as_ref()
+        .and_then(|n| n.topic_name.as_ref());
     let topic_arn = |name: &String| desired::topic_arn(&place, name);
     let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_deref(), &status.resources);
     Ok(Ending {
@@ -160,10 +191,14 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
         ),
         destination: bucket(
             Resource::Destination,
-            spec.destination.as_ref().and_then(|d| d.bucket_name.clone()),
+            spec.destination
+                .as_ref()
+                .and_then(|d| d.bucket_name.clone()),
             &names.destination,
         ),
-        topic: recorded(Resource::Topic).or(chosen_topic.map(topic_arn)).or_else(|| Some(names.topic_arn.clone())),
+        topic: recorded(Resource::Topic)
+            .or(chosen_topic.map(topic_arn))
+            .or_else(|| Some(names.topic_arn.clone())),
         connections: vec![(names.base.clone(), recorded(Resource::Connection))],
         subscriptions: status.subscriptions.clone(),
         readers: recorded_alone.readers.clone().or_else(|| {
@@ -186,8 +221,8 @@ fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
     context.place_in(object, class.as_ref())
 }
 
-/// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks for that, and class or
-/// settings still allow the bucket.
+/// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks
+/// for that, and class or settings still allow the bucket.
 fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, String)> {
     let spec = &held.current.spec;
     if Retention(*spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
@@ -195,16 +230,22 @@ fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, S
     }
     let status = held.status();
     let class = class_of(context, held);
-    let existing = spec.destination.as_ref().and_then(|d| d.existing_bucket.clone());
+    let existing = spec
+        .destination
+        .as_ref()
+        .and_then(|d| d.existing_bucket.clone());
     let bucket = match existing {
         Some(bucket) => {
-            let patterns = class.as_ref().map_or(&context.settings.allow_existing, |c| &c.allow_existing);
+            let patterns = class
+                .as_ref()
+                .map_or(&context.settings.allow_existing, |c| &c.allow_existing);
             covers(patterns, &arn::bucket("aws", &bucket)).then_some(bucket)?
         }
         None => shared_destination(context, held)?,
     };
     let delivered = status.delivered?;
-    (delivered.bucket == bucket && !delivered.prefix.is_empty()).then_some((bucket, delivered.prefix))
+    (delivered.bucket == bucket && !delivered.prefix.is_empty())
+        .then_some((bucket, delivered.prefix))
 }
 
 /// The bucket that the object's class shares.
@@ -213,6 +254,9 @@ fn shared_destination(context: &Context, held: &Object<'_, RepoFanout>) -> Optio
 }
 
 fn class_of(context: &Context, held: &Object<'_, RepoFanout>) -> Option<class::Class> {
-    let class = held.status().placement.and_then(|p| context.class(p.class.as_ref()?))?;
+    let class = held
+        .status()
+        .placement
+        .and_then(|p| context.class(p.class.as_ref()?))?;
     context.parse_class(&class).ok()
 }

@@ -1,4 +1,5 @@
-//! The end of what an object owns in AWS: deleted, or kept as its spec says. Needs no valid spec and no authorized connection.
+//! The end of what an object owns in AWS: deleted, or kept as its spec says. Needs no valid spec
+//! and no authorized connection.
 
 use jiff::Timestamp;
 
@@ -62,20 +63,31 @@ pub struct Ending {
 
 impl Ending {
     /// Of what was recorded alone: names are not guessed at where others may have them by now.
-    pub fn of(cloud: Cloud, owner: Owner, deletion: Option<&DeletionSpec>, resources: &Resources) -> Self {
+    pub fn of(
+        cloud: Cloud,
+        owner: Owner,
+        deletion: Option<&DeletionSpec>,
+        resources: &Resources,
+    ) -> Self {
         let recorded = |resource: Resource| resources.get(resource.as_str()).cloned();
-        let last = |resource| recorded(resource).and_then(|arn| arn.rsplit([':', '/']).next().map(str::to_owned));
+        let last = |resource| {
+            recorded(resource).and_then(|arn| arn.rsplit([':', '/']).next().map(str::to_owned))
+        };
         Self {
             cloud,
             owner,
             retention: Retention(deletion.cloned().unwrap_or_default()),
-            pipeline: recorded(Resource::Pipeline).and_then(|arn| Some((last(Resource::Pipeline)?, arn))),
+            pipeline: recorded(Resource::Pipeline)
+                .and_then(|arn| Some((last(Resource::Pipeline)?, arn))),
             rule: recorded(Resource::NotificationRule),
             role: last(Resource::Role),
             topic: recorded(Resource::Topic),
             subscriptions: Vec::new(),
             event_rule: recorded(Resource::EventRule),
-            queues: [last(Resource::Queue), last(Resource::DeadLetterQueue)].into_iter().flatten().collect(),
+            queues: [last(Resource::Queue), last(Resource::DeadLetterQueue)]
+                .into_iter()
+                .flatten()
+                .collect(),
             artifacts: last(Resource::Artifacts),
             destination: last(Resource::Destination),
             readers: last(Resource::Readers),
@@ -96,9 +108,15 @@ impl Ending {
         self.events(&retained, &mut kept).await?;
         for (name, destination) in [(&self.artifacts, false), (&self.destination, true)] {
             let Some(name) = name else { continue };
-            let Some(tags) = self.own_bucket(name).await? else { continue };
+            let Some(tags) = self.own_bucket(name).await? else {
+                continue;
+            };
             let Self { retention, .. } = self;
-            let keeps = if destination { retention.keeps_destination(&tags) } else { retention.keeps_artifacts(&tags) };
+            let keeps = if destination {
+                retention.keeps_destination(&tags)
+            } else {
+                retention.keeps_artifacts(&tags)
+            };
             if keeps {
                 self.cloud.buckets.tag(name, &retained).await?;
                 kept.push(arn::bucket("aws", name));
@@ -116,25 +134,31 @@ impl Ending {
             }
         }
         for (name, recorded) in &self.connections {
-            self.connection(name, recorded.as_deref(), &retained, &mut kept).await?;
+            self.connection(name, recorded.as_deref(), &retained, &mut kept)
+                .await?;
         }
         Ok(Outcome::Done(kept))
     }
 
-    /// Nobody is let in any more, where the bucket is another's: under that prefix, others' files may lie one day. An own bucket goes, or is
-    /// kept as it is.
+    /// Nobody is let in any more, where the bucket is another's: under that prefix, others' files
+    /// may lie one day. An own bucket goes, or is kept as it is.
     async fn readers(&self) -> Result<(), Error> {
         match &self.readers {
-            Some(bucket) if self.own_bucket(bucket).await?.is_none() => {
-                self.cloud.buckets.allow(bucket, &reader::sids(&self.owner), &[]).await.map(|_| ())
-            }
+            Some(bucket) if self.own_bucket(bucket).await?.is_none() => self
+                .cloud
+                .buckets
+                .allow(bucket, &reader::sids(&self.owner), &[])
+                .await
+                .map(|_| ()),
             _ => Ok(()),
         }
     }
 
     /// The notification rule, then the pipeline.
     async fn delivery(&self, retained: &Tags, kept: &mut Vec<String>) -> Result<(), Error> {
-        let Self { cloud, retention, .. } = self;
+        let Self {
+            cloud, retention, ..
+        } = self;
         let found = match &self.pipeline {
             Some((name, arn)) => {
                 let watches = NotificationRule::watching(name, arn);
@@ -168,8 +192,16 @@ impl Ending {
     }
 
     async fn role(&self, retained: &Tags, kept: &mut Vec<String>) -> Result<(), Error> {
-        let Some(name) = &self.role else { return Ok(()) };
-        let Some(role) = self.cloud.roles.observe(name).await?.filter(|role| self.owns(&role.tags)) else {
+        let Some(name) = &self.role else {
+            return Ok(());
+        };
+        let Some(role) = self
+            .cloud
+            .roles
+            .observe(name)
+            .await?
+            .filter(|role| self.owns(&role.tags))
+        else {
             return Ok(());
         };
         if self.retention.keeps_other(&role.tags) {
@@ -181,18 +213,34 @@ impl Ending {
     }
 
     async fn topic(&self, retained: &Tags, kept: &mut Vec<String>) -> Result<(), Error> {
-        let Some(arn) = &self.topic else { return Ok(()) };
-        let Some(topic) = self.cloud.topics.observe(arn, true).await?.filter(|topic| self.owns(&topic.tags)) else {
+        let Some(arn) = &self.topic else {
             return Ok(());
         };
-        // Our own subscribers keep no topic; one that waits for its owner has no ARN, and ends by itself.
+        let Some(topic) = self
+            .cloud
+            .topics
+            .observe(arn, true)
+            .await?
+            .filter(|topic| self.owns(&topic.tags))
+        else {
+            return Ok(());
+        };
+        // Our own subscribers keep no topic; one that waits for its owner has no ARN, and ends by
+        // itself.
         let mut others = topic.subscriptions > 0;
         if others && !self.subscriptions.is_empty() {
             let ours = |s: &Subscription| {
-                self.subscriptions.iter().any(|own| own.protocol == s.protocol && own.endpoint == s.endpoint)
+                self.subscriptions
+                    .iter()
+                    .any(|own| own.protocol == s.protocol && own.endpoint == s.endpoint)
             };
-            let (ours, theirs): (Vec<_>, Vec<_>) =
-                self.cloud.topics.subscriptions(arn).await?.into_iter().partition(ours);
+            let (ours, theirs): (Vec<_>, Vec<_>) = self
+                .cloud
+                .topics
+                .subscriptions(arn)
+                .await?
+                .into_iter()
+                .partition(ours);
             others = !theirs.is_empty();
             for subscription in ours.iter().filter_map(|s| s.arn.as_ref()) {
                 self.cloud.topics.unsubscribe(subscription).await?;
@@ -209,10 +257,17 @@ impl Ending {
 
     /// The rule, then the queues that it feeds.
     async fn events(&self, retained: &Tags, kept: &mut Vec<String>) -> Result<(), Error> {
-        let Self { cloud, retention, .. } = self;
+        let Self {
+            cloud, retention, ..
+        } = self;
         if let Some(arn) = &self.event_rule {
             let name = arn.rsplit('/').next().unwrap_or_default();
-            if let Some(rule) = cloud.event_rules.observe(name, arn).await?.filter(|rule| self.owns(&rule.tags)) {
+            if let Some(rule) = cloud
+                .event_rules
+                .observe(name, arn)
+                .await?
+                .filter(|rule| self.owns(&rule.tags))
+            {
                 if retention.keeps_other(&rule.tags) {
                     cloud.event_rules.tag(arn, retained).await?;
                     kept.push(arn.clone());
@@ -222,7 +277,12 @@ impl Ending {
             }
         }
         for name in &self.queues {
-            let Some(queue) = cloud.queues.observe(name).await?.filter(|queue| self.owns(&queue.tags)) else {
+            let Some(queue) = cloud
+                .queues
+                .observe(name)
+                .await?
+                .filter(|queue| self.owns(&queue.tags))
+            else {
                 continue;
             };
             if retention.keeps_other(&queue.tags) {
@@ -238,10 +298,16 @@ impl Ending {
     /// Empties a bucket as far as one pass goes.
     async fn empty(&self, bucket: &str, prefix: &str) -> Result<Option<Outcome>, Error> {
         let (deleted, more) = self.cloud.buckets.empty(bucket, prefix).await?;
-        Ok(more.then(|| Outcome::Progress(format!("emptying s3://{bucket}/{prefix}: {deleted} more objects deleted"))))
+        Ok(more.then(|| {
+            Outcome::Progress(format!(
+                "emptying s3://{bucket}/{prefix}: {deleted} \
+             more objects deleted"
+            ))
+        }))
     }
 
-    /// An authorization is a person's work: without a word only a connection without one is deleted.
+    /// An authorization is a person's work: without a word only a connection without one is
+    /// deleted.
     async fn connection(
         &self,
         name: &str,
@@ -249,13 +315,28 @@ impl Ending {
         retained: &Tags,
         kept: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let own =
-            ConnectionUse::Own(Connection { name: name.to_owned(), provider: None, host_arn: None, tags: Tags::new() });
-        let (used, spares) = observe::connection(&self.cloud, Some(&own), &self.owner, recorded, false).await?;
-        for connection in used.into_iter().chain(spares).filter(|c| self.owns(&c.tags)) {
+        let own = ConnectionUse::Own(Connection {
+            name: name.to_owned(),
+            provider: None,
+            host_arn: None,
+            tags: Tags::new(),
+        });
+        let (used, spares) =
+            observe::connection(&self.cloud, Some(&own), &self.owner, recorded, false).await?;
+        for connection in used
+            .into_iter()
+            .chain(spares)
+            .filter(|c| self.owns(&c.tags))
+        {
             let was_available = connection.state != ConnectionState::Pending;
-            if self.retention.keeps_connection(&connection.tags, was_available) {
-                self.cloud.connections.tag(&connection.arn, retained).await?;
+            if self
+                .retention
+                .keeps_connection(&connection.tags, was_available)
+            {
+                self.cloud
+                    .connections
+                    .tag(&connection.arn, retained)
+                    .await?;
                 kept.push(connection.arn);
             } else {
                 self.cloud.connections.delete(&connection.arn).await?;

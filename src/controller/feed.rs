@@ -1,7 +1,8 @@
 //! Events of executions: from a class's queue to the objects that they are of.
 //!
-//! An event is a hint to look, and nothing else: lost, late, doubled or out of order, it changes when an object is looked at, not
-//! what is found. It is acknowledged once a pass has looked, so that a crash loses none.
+//! An event is a hint to look, and nothing else: lost, late, doubled or out of order, it changes
+//! when an object is looked at, not what is found. It is acknowledged once a pass has looked, so
+//! that a crash loses none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -76,15 +77,33 @@ struct Detail {
 
 impl Feeds {
     /// Listens to the class's queue, if it is not listened to already.
-    pub fn listen(&self, class: &str, queue: &str, queues: Arc<dyn Queues>, told: mpsc::Sender<Told>) {
+    pub fn listen(
+        &self,
+        class: &str,
+        queue: &str,
+        queues: Arc<dyn Queues>,
+        told: mpsc::Sender<Told>,
+    ) {
         let mut feeds = self.0.lock().expect("no panic while held");
         if feeds.get(class).is_some_and(|feed| feed.queue == queue) {
             return;
         }
         let (heeded, receipts) = mpsc::unbounded_channel();
-        let task = tokio::spawn(follow(class.to_owned(), queue.to_owned(), queues, told, receipts));
+        let task = tokio::spawn(follow(
+            class.to_owned(),
+            queue.to_owned(),
+            queues,
+            told,
+            receipts,
+        ));
         info!(class, queue, "listening to execution events");
-        let feed = Feed { queue: queue.to_owned(), task, heeded, interruptions: 0, silent: false };
+        let feed = Feed {
+            queue: queue.to_owned(),
+            task,
+            heeded,
+            interruptions: 0,
+            silent: false,
+        };
         feeds.insert(class.to_owned(), feed);
     }
 
@@ -107,8 +126,10 @@ impl Feeds {
             Some(feed) => (!feed.silent).then_some(feed.interruptions),
             // What came since the process before ended is in the queue, and is listened to soon.
             None => {
-                let made =
-                    class.status.as_ref().is_some_and(|s| s.resources.contains_key(Resource::EventRule.as_str()));
+                let made = class
+                    .status
+                    .as_ref()
+                    .is_some_and(|s| s.resources.contains_key(Resource::EventRule.as_str()));
                 (made && class.spec.execution_events.as_deref() != Some("Poll")).then_some(0)
             }
         }
@@ -127,13 +148,18 @@ impl Feeds {
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let feeds = self.0.lock().expect("no panic while held");
         let silent = feeds.values().filter(|feed| feed.silent).count();
-        BTreeMap::from([("listening".to_owned(), feeds.len() - silent), ("silent".to_owned(), silent)])
+        BTreeMap::from([
+            ("listening".to_owned(), feeds.len() - silent),
+            ("silent".to_owned(), silent),
+        ])
     }
 
     /// Answers whether that is news.
     fn silent(&self, class: &str, silent: bool) -> bool {
         let mut feeds = self.0.lock().expect("no panic while held");
-        let Some(feed) = feeds.get_mut(class).filter(|feed| feed.silent != silent) else { return false };
+        let Some(feed) = feeds.get_mut(class).filter(|feed| feed.silent != silent) else {
+            return false;
+        };
         feed.silent = silent;
         if !silent {
             feed.interruptions += 1;
@@ -155,18 +181,23 @@ async fn follow(
         let mut failures = 0;
         let patient = || {
             let builder = ExponentialBuilder::default().with_min_delay(Duration::from_secs(1));
-            builder.with_max_delay(Duration::from_secs(60)).without_max_times().with_jitter().build()
+            builder
+                .with_max_delay(Duration::from_secs(60))
+                .without_max_times()
+                .with_jitter()
+                .build()
         };
         let mut backoff = patient();
         loop {
-            let permit = match tokio::time::timeout(VISIBILITY * 2, room.acquire_many(BATCH as u32)).await {
-                Ok(permit) => permit.expect("it is never closed"),
-                Err(_) => {
-                    // What nobody has looked into by now comes again.
-                    room.add_permits(UNDER_WAY - room.available_permits().min(UNDER_WAY));
-                    continue;
-                }
-            };
+            let permit =
+                match tokio::time::timeout(VISIBILITY * 2, room.acquire_many(BATCH as u32)).await {
+                    Ok(permit) => permit.expect("it is never closed"),
+                    Err(_) => {
+                        // What nobody has looked into by now comes again.
+                        room.add_permits(UNDER_WAY - room.available_permits().min(UNDER_WAY));
+                        continue;
+                    }
+                };
             match queues.receive(&queue).await {
                 Ok(messages) => {
                     if failures >= PATIENCE {
@@ -217,8 +248,11 @@ pub async fn dispatch(context: &Context, mut told: mpsc::Receiver<Told>) {
             Told::Messages(class, messages) => context.hear(&class, messages),
             Told::Silent(class, silent) => {
                 if context.feeds.silent(&class, silent) {
-                    let what =
-                        if silent { "executions are looked at instead" } else { "executions are heard of again" };
+                    let what = if silent {
+                        "executions are looked at instead"
+                    } else {
+                        "executions are heard of again"
+                    };
                     warn!(class, "the queue of execution events was silent: {what}");
                     context.silenced(&class);
                 }
@@ -237,10 +271,14 @@ impl Context {
                 Ok(event) => {
                     let Detail { pipeline, state } = &event.detail;
                     debug!(pipeline, state, "an execution was heard of");
-                    events.entry(pipeline.clone()).or_default().push((event, receipt));
+                    events
+                        .entry(pipeline.clone())
+                        .or_default()
+                        .push((event, receipt));
                 }
                 Err(error) => {
-                    warn!(class, %error, "the queue of execution events holds something else; it is taken off");
+                    warn!(class, %error, "the queue of execution events holds something else; it \
+                         is taken off");
                     heeded.push(receipt);
                 }
             }
@@ -251,21 +289,31 @@ impl Context {
                     break;
                 }
                 let Ok(object) = &guarded.0 else { continue };
-                let Some(place) = object.status.as_ref().and_then(|s| s.placement.as_ref()) else { continue };
+                let Some(place) = object.status.as_ref().and_then(|s| s.placement.as_ref()) else {
+                    continue;
+                };
                 if place.class.as_deref() != Some(class) {
                     continue;
                 }
-                let Some(of_name) = events.get_mut(&place.base_name) else { continue };
-                let here =
-                    |(event, _): &mut (Event, String)| event.account == place.account && event.region == place.region;
+                let Some(of_name) = events.get_mut(&place.base_name) else {
+                    continue;
+                };
+                let here = |(event, _): &mut (Event, String)| {
+                    event.account == place.account && event.region == place.region
+                };
                 let heard: Vec<(Event, String)> = of_name.extract_if(.., here).collect();
                 if of_name.is_empty() {
                     events.remove(&place.base_name);
                 }
-                // The first execution comes with the pipeline that we have just made: there is nothing to tell before its end.
-                let first = object.status.as_ref().is_none_or(|s| s.last_execution.is_none());
-                let (ignored, news): (Vec<_>, Vec<_>) =
-                    heard.into_iter().partition(|(event, _)| first && event.detail.state == "STARTED");
+                // The first execution comes with the pipeline that we have just made: there is
+                // nothing to tell before its end.
+                let first = object
+                    .status
+                    .as_ref()
+                    .is_none_or(|s| s.last_execution.is_none());
+                let (ignored, news): (Vec<_>, Vec<_>) = heard
+                    .into_iter()
+                    .partition(|(event, _)| first && event.detail.state == "STARTED");
                 heeded.extend(ignored.into_iter().map(|(_, receipt)| receipt));
                 if news.is_empty() {
                     continue;
@@ -273,7 +321,9 @@ impl Context {
                 for (_, receipt) in news {
                     self.memos.hear(&object.uid().unwrap_or_default(), receipt);
                 }
-                let _ = served.wake.send(ObjectRef::<Guarded<RepoFanout>>::from_obj(&guarded));
+                let _ = served
+                    .wake
+                    .send(ObjectRef::<Guarded<RepoFanout>>::from_obj(&guarded));
             }
         }
         // Of pipelines that are another class's, or nobody's any more.
@@ -284,7 +334,8 @@ impl Context {
     /// The class looks at its queue, and its objects look for themselves.
     fn silenced(&self, class: &str) {
         if let Some(class) = self.class(class) {
-            self.memos.looked(&class.uid().unwrap_or_default(), None, None);
+            self.memos
+                .looked(&class.uid().unwrap_or_default(), None, None);
         }
         self.wake_all();
     }

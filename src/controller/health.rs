@@ -15,8 +15,9 @@ use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::metrics::{Objects, Queue, Snapshot, Stalled};
 use crate::model::observed::ConnectionState;
 
-/// Whether passes may run: in the process that leads, once its caches are filled, and while the cluster's schema is not older than the
-/// program's. A pass goes by all objects: a class that knows only some of its fan-outs would let go of what the others use.
+/// Whether passes may run: in the process that leads, once its caches are filled, and while the
+/// cluster's schema is not older than the program's. A pass goes by all objects: a class that knows
+/// only some of its fan-outs would let go of what the others use.
 #[derive(Default)]
 pub struct Gate(Mutex<State>);
 
@@ -24,7 +25,8 @@ struct State {
     leads: bool,
     /// Whether the caches are filled.
     synced: bool,
-    /// What keeps the schema from being used, by CustomResourceDefinition; nothing of one that can be.
+    /// What keeps the schema from being used, by CustomResourceDefinition; nothing of one that can
+    /// be.
     schema: BTreeMap<&'static str, Option<String>>,
     /// Since when passes may run.
     open_since: Option<Instant>,
@@ -33,8 +35,21 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         let names = [RepoFanout::crd_name(), RepoFanoutClass::crd_name()];
-        let waiting = |name| (name, Some(format!("starting: waiting for the CustomResourceDefinition {name}")));
-        Self { leads: false, synced: false, schema: names.map(waiting).into(), open_since: None }
+        let waiting = |name| {
+            (
+                name,
+                Some(format!(
+                    "starting: waiting for the \
+             CustomResourceDefinition {name}"
+                )),
+            )
+        };
+        Self {
+            leads: false,
+            synced: false,
+            schema: names.map(waiting).into(),
+            open_since: None,
+        }
     }
 }
 
@@ -54,7 +69,8 @@ impl Gate {
         self.change(|state| state.synced = true)
     }
 
-    /// What keeps the schema of a resource from being used. Answers whether the gate has opened by that.
+    /// What keeps the schema of a resource from being used. Answers whether the gate has opened by
+    /// that.
     pub fn schema(&self, name: &'static str, wrong: Option<String>) -> bool {
         self.change(|state| {
             state.schema.insert(name, wrong);
@@ -66,7 +82,11 @@ impl Gate {
         change(&mut state);
         let open = state.leads && state.synced && state.schema.values().all(Option::is_none);
         let opened = open && state.open_since.is_none();
-        state.open_since = if open { state.open_since.or_else(|| Some(Instant::now())) } else { None };
+        state.open_since = if open {
+            state.open_since.or_else(|| Some(Instant::now()))
+        } else {
+            None
+        };
         opened
     }
 
@@ -81,7 +101,8 @@ impl Gate {
 }
 
 impl Context {
-    /// Whether the cluster is followed, and this version may write to it; also of a process that does not lead.
+    /// Whether the cluster is followed, and this version may write to it; also of a process that
+    /// does not lead.
     ///
     /// # Errors
     /// One line that says what is missing.
@@ -98,13 +119,29 @@ impl Context {
         if let Some((uid, since)) = self.memos.longest_running()
             && since.elapsed() > limit
         {
-            return Err(format!("the pass over the object with uid {uid} has not ended for {:?}", since.elapsed()));
+            return Err(format!(
+                "the pass over the object with uid {uid} has not ended for {:?}",
+                since.elapsed()
+            ));
         }
-        let Some(open) = self.gate.open_since() else { return Ok(()) };
-        let quiet = self.memos.last_end().map_or(open, |end| end.max(open)).elapsed();
-        let age = self.queues(open).values().map(|queue| queue.age).max().unwrap_or_default();
+        let Some(open) = self.gate.open_since() else {
+            return Ok(());
+        };
+        let quiet = self
+            .memos
+            .last_end()
+            .map_or(open, |end| end.max(open))
+            .elapsed();
+        let age = self
+            .queues(open)
+            .values()
+            .map(|queue| queue.age)
+            .max()
+            .unwrap_or_default();
         if quiet > limit && age > limit {
-            return Err(format!("objects are due for {age:?}, and no pass has ended for {quiet:?}"));
+            return Err(format!(
+                "objects are due for {age:?}, and no pass has ended for {quiet:?}"
+            ));
         }
         Ok(())
     }
@@ -112,7 +149,10 @@ impl Context {
     /// The world as the caches have it.
     pub fn snapshot(&self) -> Snapshot {
         let open = self.gate.open_since();
-        let mut snapshot = Snapshot { leader: open.is_some(), ..Snapshot::default() };
+        let mut snapshot = Snapshot {
+            leader: open.is_some(),
+            ..Snapshot::default()
+        };
         let Some(open) = open else { return snapshot };
         let now = Timestamp::now();
         snapshot.queues = self.queues(open);
@@ -129,8 +169,14 @@ impl Context {
     /// What is due, by kind.
     fn queues(&self, open: Instant) -> BTreeMap<&'static str, Queue> {
         let fanouts = self.guarded();
-        let fanouts = fanouts.iter().filter(|g| g.0.is_ok()).filter_map(|g| g.meta().uid.clone());
-        let classes = self.classes().into_iter().filter_map(|class| class.metadata.uid.clone());
+        let fanouts = fanouts
+            .iter()
+            .filter(|g| g.0.is_ok())
+            .filter_map(|g| g.meta().uid.clone());
+        let classes = self
+            .classes()
+            .into_iter()
+            .filter_map(|class| class.metadata.uid.clone());
         BTreeMap::from([
             (RepoFanout::KIND, self.memos.queue(fanouts, open)),
             (RepoFanoutClass::KIND, self.memos.queue(classes, open)),
@@ -144,10 +190,20 @@ impl Snapshot {
         self.object(RepoFanout::KIND, object.meta(), conditions, now);
         let Some(status) = &object.status else { return };
         if let Some(execution) = &status.last_execution {
-            *self.last_executions.entry(execution.status.clone()).or_default() += 1;
+            *self
+                .last_executions
+                .entry(execution.status.clone())
+                .or_default() += 1;
         }
-        let own = status.resources.contains_key(crate::model::Resource::Connection.as_str());
-        if let Some(state) = status.connection.as_ref().and_then(|c| c.status.as_ref()).filter(|_| own) {
+        let own = status
+            .resources
+            .contains_key(crate::model::Resource::Connection.as_str());
+        if let Some(state) = status
+            .connection
+            .as_ref()
+            .and_then(|c| c.status.as_ref())
+            .filter(|_| own)
+        {
             self.connection(state, &status.conditions, now);
         }
     }
@@ -156,26 +212,57 @@ impl Snapshot {
         let conditions = class.status.as_ref().map_or(&[][..], |s| &s.conditions);
         self.object(RepoFanoutClass::KIND, class.meta(), conditions, now);
         let Some(status) = &class.status else { return };
-        for state in status.connections.values().filter_map(|c| c.status.as_ref()) {
+        for state in status
+            .connections
+            .values()
+            .filter_map(|c| c.status.as_ref())
+        {
             self.connection(state, &status.conditions, now);
         }
     }
 
     fn connection(&mut self, state: &str, conditions: &[Condition], now: Timestamp) {
         *self.connections.entry(state.to_owned()).or_default() += 1;
-        let since = k8s_controller::conditions::find(conditions, ConditionType::ConnectionAvailable.as_str());
+        let since = k8s_controller::conditions::find(
+            conditions,
+            ConditionType::ConnectionAvailable.as_str(),
+        );
         if let (ConnectionState::Pending, Some(since)) = (ConnectionState::parse(state), since) {
-            self.oldest_pending = self.oldest_pending.max(age(since.last_transition_time.0, now));
+            self.oldest_pending = self
+                .oldest_pending
+                .max(age(since.last_transition_time.0, now));
         }
     }
 
-    fn object(&mut self, kind: &'static str, meta: &ObjectMeta, conditions: &[Condition], now: Timestamp) {
-        let find = |type_: ConditionType| k8s_controller::conditions::find(conditions, type_.as_str());
+    fn object(
+        &mut self,
+        kind: &'static str,
+        meta: &ObjectMeta,
+        conditions: &[Condition],
+        now: Timestamp,
+    ) {
+        let find =
+            |type_: ConditionType| k8s_controller::conditions::find(conditions, type_.as_str());
         let (ready, reason) = find(ConditionType::Ready)
-            .map_or(("Unknown".to_owned(), "Unread".to_owned()), |c| (c.status.clone(), c.reason.clone()));
-        *self.objects.entry(Objects { kind, ready, reason }).or_default() += 1;
+            .map_or(("Unknown".to_owned(), "Unread".to_owned()), |c| {
+                (c.status.clone(), c.reason.clone())
+            });
+        *self
+            .objects
+            .entry(Objects {
+                kind,
+                ready,
+                reason,
+            })
+            .or_default() += 1;
         if let Some(stalled) = find(ConditionType::Stalled).filter(|c| c.status == "True") {
-            *self.stalled.entry(Stalled { kind, reason: stalled.reason.clone() }).or_default() += 1;
+            *self
+                .stalled
+                .entry(Stalled {
+                    kind,
+                    reason: stalled.reason.clone(),
+                })
+                .or_default() += 1;
         }
         if let Some(deleted) = &meta.deletion_timestamp {
             self.oldest_deletion = self.oldest_deletion.max(age(deleted.0, now));

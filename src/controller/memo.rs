@@ -14,7 +14,8 @@ use crate::model::execution::Target;
 
 /// Longest delay after repeated failures.
 const LONGEST: Duration = Duration::from_secs(300);
-/// The same where AWS throttled: the budget keeps the pace, and is quick to see that AWS has stopped.
+/// The same where AWS throttled: the budget keeps the pace, and is quick to see that AWS has
+/// stopped.
 const LONGEST_THROTTLED: Duration = Duration::from_secs(30);
 
 /// Memories by the objects' uid.
@@ -27,18 +28,21 @@ pub struct Memos {
     last_end: Mutex<Option<Instant>>,
 }
 
-/// What a pass rests on beside AWS: if none of it changed, there is nothing to do before the next look is due.
+/// What a pass rests on beside AWS: if none of it changed, there is nothing to do before the next
+/// look is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Basis {
     /// The object's version.
     pub resource_version: Option<String>,
     /// The class.
     pub class: Option<ClassKey>,
-    /// How executions are heard of; another number after each interruption, nothing if they are not.
+    /// How executions are heard of; another number after each interruption, nothing if they are
+    /// not.
     pub feed: Option<u64>,
 }
 
-/// What the last full look found, and what a look at lists and executions goes by until the next one.
+/// What the last full look found, and what a look at lists and executions goes by until the next
+/// one.
 #[derive(Clone, Debug)]
 pub struct Settled {
     /// When.
@@ -52,7 +56,11 @@ pub struct Settled {
 impl Settled {
     /// What was found now.
     pub fn now(pipeline: Option<SettledPipeline>) -> Self {
-        Self { at: Instant::now(), listed_at: Instant::now(), pipeline }
+        Self {
+            at: Instant::now(),
+            listed_at: Instant::now(),
+            pipeline,
+        }
     }
 }
 
@@ -85,7 +93,8 @@ struct Memo {
     /// Whether a pass over it has begun.
     looked_at: bool,
     settled: Option<Settled>,
-    /// Whether a pass of this process has looked at everything, or was to: what one before it left on the status counts no more.
+    /// Whether a pass of this process has looked at everything, or was to: what one before it left
+    /// on the status counts no more.
     known: bool,
     /// The class as it was at the last full look.
     planned: Option<ClassKey>,
@@ -96,21 +105,32 @@ struct Memo {
     /// Whether they are to be counted once more: what a new one makes follows.
     recount: bool,
     backoff: Option<ExponentialBackoff>,
-    /// Receipts of events that were heard of it and not yet looked into, and whether one came since the last pass.
+    /// Receipts of events that were heard of it and not yet looked into, and whether one came since
+    /// the last pass.
     heard: Vec<String>,
     news: bool,
 }
 
 impl Memos {
     fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Memo) -> T) -> T {
-        f(self.objects.lock().expect("no panic while held").entry(uid.to_owned()).or_default())
+        f(self
+            .objects
+            .lock()
+            .expect("no panic while held")
+            .entry(uid.to_owned())
+            .or_default())
     }
 
-    /// How long until the next look, if nothing happened since the last pass but that pass's own writes.
+    /// How long until the next look, if nothing happened since the last pass but that pass's own
+    /// writes.
     pub fn quiet_for(&self, uid: &str, basis: &Basis) -> Option<Duration> {
         self.with(uid, |memo| {
-            let same = !memo.news && basis.resource_version.is_some() && memo.basis.as_ref() == Some(basis);
-            memo.due.filter(|_| same)?.checked_duration_since(Instant::now())
+            let same = !memo.news
+                && basis.resource_version.is_some()
+                && memo.basis.as_ref() == Some(basis);
+            memo.due
+                .filter(|_| same)?
+                .checked_duration_since(Instant::now())
         })
     }
 
@@ -145,7 +165,9 @@ impl Memos {
 
     /// These were looked into.
     pub fn heeded(&self, uid: &str, receipts: &[String]) {
-        self.with(uid, |memo| memo.heard.retain(|heard| !receipts.contains(heard)));
+        self.with(uid, |memo| {
+            memo.heard.retain(|heard| !receipts.contains(heard))
+        });
     }
 
     /// Whether something was heard that nobody has looked into.
@@ -153,9 +175,15 @@ impl Memos {
         self.with(uid, |memo| memo.news)
     }
 
-    /// How long until everything is looked at because the class changed; nothing if it did not. What the class has made counts at
-    /// once, a change of its spec after `spread`, so that a thousand objects do not follow it all at once.
-    pub fn replan_in(&self, uid: &str, class: Option<ClassKey>, spread: Duration) -> Option<Duration> {
+    /// How long until everything is looked at because the class changed; nothing if it did not.
+    /// What the class has made counts at once, a change of its spec after `spread`, so that a
+    /// thousand objects do not follow it all at once.
+    pub fn replan_in(
+        &self,
+        uid: &str,
+        class: Option<ClassKey>,
+        spread: Duration,
+    ) -> Option<Duration> {
         self.with(uid, |memo| {
             let (planned, class) = (memo.planned?, class?);
             if planned == class {
@@ -201,9 +229,14 @@ impl Memos {
         });
     }
 
-    /// The next delay of a row of failures, of which this is the last one: exponential, with jitter.
+    /// The next delay of a row of failures, of which this is the last one: exponential, with
+    /// jitter.
     pub fn backoff(&self, uid: &str, last: Class) -> Duration {
-        let longest = if last == Class::Throttled { LONGEST_THROTTLED } else { LONGEST };
+        let longest = if last == Class::Throttled {
+            LONGEST_THROTTLED
+        } else {
+            LONGEST
+        };
         self.with(uid, |memo| {
             let backoff = memo.backoff.get_or_insert_with(|| {
                 ExponentialBuilder::default()
@@ -227,9 +260,12 @@ impl Memos {
         self.with(uid, |memo| time.checked_sub(memo.counted?.elapsed()))
     }
 
-    /// Remembers that the fan-outs of a class were counted now, and whether there were more or fewer of them.
+    /// Remembers that the fan-outs of a class were counted now, and whether there were more or
+    /// fewer of them.
     pub fn counted(&self, uid: &str, changed: bool) {
-        self.with(uid, |memo| (memo.counted, memo.recount) = (Some(Instant::now()), changed));
+        self.with(uid, |memo| {
+            (memo.counted, memo.recount) = (Some(Instant::now()), changed)
+        });
     }
 
     /// Whether they are to be counted once more.
@@ -239,18 +275,27 @@ impl Memos {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.objects.lock().expect("no panic while held").remove(uid);
+        self.objects
+            .lock()
+            .expect("no panic while held")
+            .remove(uid);
     }
 
     /// A pass begins.
     pub fn begun(&self, uid: &str) {
-        self.running.lock().expect("no panic while held").insert(uid.to_owned(), Instant::now());
+        self.running
+            .lock()
+            .expect("no panic while held")
+            .insert(uid.to_owned(), Instant::now());
         self.with(uid, |memo| memo.looked_at = true);
     }
 
     /// A pass has ended.
     pub fn ended(&self, uid: &str) {
-        self.running.lock().expect("no panic while held").remove(uid);
+        self.running
+            .lock()
+            .expect("no panic while held")
+            .remove(uid);
         *self.last_end.lock().expect("no panic while held") = Some(Instant::now());
     }
 
@@ -262,10 +307,14 @@ impl Memos {
     /// The object whose pass runs for longest, and since when.
     pub fn longest_running(&self) -> Option<(String, Instant)> {
         let running = self.running.lock().expect("no panic while held");
-        running.iter().min_by_key(|(_, since)| **since).map(|(uid, since)| (uid.clone(), *since))
+        running
+            .iter()
+            .min_by_key(|(_, since)| **since)
+            .map(|(uid, since)| (uid.clone(), *since))
     }
 
-    /// Which of these objects are due, and not yet looked at; those that nobody looked at are since `start`.
+    /// Which of these objects are due, and not yet looked at; those that nobody looked at are since
+    /// `start`.
     pub fn queue(&self, uids: impl Iterator<Item = String>, start: Instant) -> Queue {
         let objects = self.objects.lock().expect("no panic while held");
         let running = self.running.lock().expect("no panic while held");

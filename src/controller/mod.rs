@@ -106,11 +106,21 @@ pub async fn run(
         return Ok(());
     };
     // client-go's proportions: 15 s, 10 s and 2 s.
-    let election = LeaderElection::new(context.client.clone(), &lease.namespace, &lease.name, &lease.identity)
-        .with_lease_duration(lease.duration)
-        .with_renew_deadline(lease.duration * 2 / 3)
-        .with_retry_period(lease.duration * 2 / 15);
-    let lost = || format!("the Lease {}/{} was lost to another process; ending", lease.namespace, lease.name);
+    let election = LeaderElection::new(
+        context.client.clone(),
+        &lease.namespace,
+        &lease.name,
+        &lease.identity,
+    )
+    .with_lease_duration(lease.duration)
+    .with_renew_deadline(lease.duration * 2 / 3)
+    .with_retry_period(lease.duration * 2 / 15);
+    let lost = || {
+        format!(
+            "the Lease {}/{} was lost to another process; ending",
+            lease.namespace, lease.name
+        )
+    };
     tokio::pin!(serving);
     let leading = std::pin::pin!(election.with_lease(work));
     let mut leading = select(leading, serving);
@@ -121,7 +131,8 @@ pub async fn run(
     // A follower has nothing to finish; a leader finishes its passes, then gives the Lease back.
     let _ = stop.send(());
     if context.gate.open_since().is_some()
-        && let Ok(Either::Left((None, _))) = tokio::time::timeout(Duration::from_secs(25), leading).await
+        && let Ok(Either::Left((None, _))) =
+            tokio::time::timeout(Duration::from_secs(25), leading).await
     {
         return Err(lost());
     }
@@ -130,7 +141,11 @@ pub async fn run(
     Ok(())
 }
 
-async fn serve(context: &Arc<Context>, options: &Options, stopped: impl Future<Output = ()> + Send + Sync + 'static) {
+async fn serve(
+    context: &Arc<Context>,
+    options: &Options,
+    stopped: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     let stopped = stopped.shared();
     let telling = context.telling.lock().expect("no panic while held").take();
     let hear = async {
@@ -141,7 +156,11 @@ async fn serve(context: &Arc<Context>, options: &Options, stopped: impl Future<O
     };
     let (namespaces, labels) = reflector::store();
     let _ = context.namespaces.set(namespaces);
-    let follow = join3(follow_namespaces(context, labels), schema::follow(context), hear);
+    let follow = join3(
+        follow_namespaces(context, labels),
+        schema::follow(context),
+        hear,
+    );
     let passes = async {
         schema::established(context).await;
         passes(context, options, stopped).await;
@@ -154,7 +173,10 @@ async fn passes(
     options: &Options,
     stopped: impl Future<Output = ()> + Send + Sync + Clone + 'static,
 ) {
-    let (classes, known) = followed(context, Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()));
+    let (classes, known) = followed(
+        context,
+        Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()),
+    );
     let _ = context.classes.set(known.clone());
     let classes = classes
         .reconcile_all_on(wakes(&context.wake_classes))
@@ -167,12 +189,19 @@ async fn passes(
         info!("serving RepoFanouts");
         let apis: Vec<Api<Guarded<RepoFanout>>> = match &*options.watch_namespaces {
             [] => vec![Api::all(context.client.clone())],
-            some => some.iter().map(|namespace| Api::namespaced(context.client.clone(), namespace)).collect(),
+            some => some
+                .iter()
+                .map(|namespace| Api::namespaced(context.client.clone(), namespace))
+                .collect(),
         };
         let controllers = apis.into_iter().map(|api| {
             let (controller, store) = followed(context, api);
             let (wake, mut woken) = mpsc::unbounded_channel();
-            context.fanouts.lock().expect("no panic while held").push(Served { store, wake });
+            context
+                .fanouts
+                .lock()
+                .expect("no panic while held")
+                .push(Served { store, wake });
             controller
                 .reconcile_on(futures::stream::poll_fn(move |task| woken.poll_recv(task)))
                 .reconcile_all_on(wakes(&context.wake_fanouts))
@@ -180,7 +209,9 @@ async fn passes(
                 .run(reconcile, on_error, Arc::clone(context))
                 .for_each(move |result| {
                     if let Err(controller::Error::ObjectNotFound(gone)) = &result {
-                        context.turns.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                        context
+                            .turns
+                            .forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                     }
                     log_failed(result)
                 })
@@ -201,17 +232,25 @@ async fn passes(
     join(classes, fanouts).await;
 }
 
-/// A controller of all objects of an API, and the cache of them, which holds nothing that is not read.
+/// A controller of all objects of an API, and the cache of them, which holds nothing that is not
+/// read.
 ///
-/// As many passes as have turns, and as many again that find none and leave, are begun at once: for a restart's thousands no room is made.
-fn followed<K: Custom>(context: &Context, api: Api<Guarded<K>>) -> (Controller<Guarded<K>>, Store<Guarded<K>>) {
+/// As many passes as have turns, and as many again that find none and leave, are begun at once: for
+/// a restart's thousands no room is made.
+fn followed<K: Custom>(
+    context: &Context,
+    api: Api<Guarded<K>>,
+) -> (Controller<Guarded<K>>, Store<Guarded<K>>) {
     let (store, writer) = reflector::store();
-    let changes = watcher(api, watcher::Config::default()).default_backoff().modify(|object| {
-        object.managed_fields_mut().clear();
-        object.annotations_mut().remove(LAST_APPLIED);
-    });
+    let changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+            object.annotations_mut().remove(LAST_APPLIED);
+        });
     let config = controller::Config::default().concurrency(context.turns.total().saturating_mul(2));
-    let controller = Controller::for_stream(changes.reflect(writer).applied_objects(), store.clone());
+    let controller =
+        Controller::for_stream(changes.reflect(writer).applied_objects(), store.clone());
     (controller.with_config(config), store)
 }
 
@@ -219,13 +258,19 @@ fn followed<K: Custom>(context: &Context, api: Api<Guarded<K>>) -> (Controller<G
 async fn follow_namespaces(context: &Context, store: Writer<PartialObjectMeta<Namespace>>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
     let mut labels = HashMap::new();
-    let changes = watcher(api, watcher::Config::default()).default_backoff().reflect(store).touched_objects();
+    let changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(store)
+        .touched_objects();
     futures::pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
             Ok(namespace) => {
                 let now = namespace.labels().clone();
-                if labels.insert(namespace.name_any(), now.clone()).is_none_or(|before| before != now) {
+                if labels
+                    .insert(namespace.name_any(), now.clone())
+                    .is_none_or(|before| before != now)
+                {
                     context.wake_fanouts();
                 }
             }
@@ -244,11 +289,20 @@ fn wakes(sender: &watch::Sender<()>) -> impl Stream<Item = ()> + Send + 'static 
 
 /// The full text of what AWS said is for the log alone: it may name what belongs to others.
 fn log_error(error: &Error) {
-    let Error { call, code, request_id, class, message, .. } = error;
+    let Error {
+        call,
+        code,
+        request_id,
+        class,
+        message,
+        ..
+    } = error;
     warn!(call, ?code, ?request_id, ?class, %message, "AWS");
 }
 
-async fn log_failed<T, Q: std::error::Error + 'static>(result: Result<T, controller::Error<kube::Error, Q>>) {
+async fn log_failed<T, Q: std::error::Error + 'static>(
+    result: Result<T, controller::Error<kube::Error, Q>>,
+) {
     use controller::Error::{ObjectNotFound, QueueError, ReconcilerFailed};
     match result {
         // Deleted while it was queued.
@@ -264,16 +318,22 @@ async fn log_failed<T, Q: std::error::Error + 'static>(result: Result<T, control
     }
 }
 
-async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> Result<Action, kube::Error> {
+async fn reconcile(
+    object: Arc<Guarded<RepoFanout>>,
+    context: Arc<Context>,
+) -> Result<Action, kube::Error> {
     if context.gate.open_since().is_none() {
         // Everything is looked at once passes may run.
         return Ok(Action::await_change());
     }
     // An object that has no need of it any more gives it back.
-    let given = context.turns.given(&object.namespace().unwrap_or_default(), &object.name_any());
+    let given = context
+        .turns
+        .given(&object.namespace().unwrap_or_default(), &object.name_any());
     let request = match &object.0 {
         Err(invalid) => {
-            warn!(error = %invalid.error, "this version cannot read the object; it is left alone until it changes");
+            warn!(error = %invalid.error, "this version cannot read the object; it is left alone \
+                 until it changes");
             return Ok(Action::await_change());
         }
         Ok(object) => match pass::rest(&context, object) {
@@ -290,7 +350,9 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
     };
     // It may have changed while it waited.
     let object = context.latest(&object);
-    let Ok(current) = &object.0 else { return Ok(Action::await_change()) };
+    let Ok(current) = &object.0 else {
+        return Ok(Action::await_change());
+    };
     let pass = async {
         match current.meta().deletion_timestamp {
             Some(_) => deletion::run(&context, current).await,
@@ -300,12 +362,16 @@ async fn reconcile(object: Arc<Guarded<RepoFanout>>, context: Arc<Context>) -> R
     Box::pin(one_pass(current, &context, pass)).await
 }
 
-async fn reconcile_class(object: Arc<Guarded<RepoFanoutClass>>, context: Arc<Context>) -> Result<Action, kube::Error> {
+async fn reconcile_class(
+    object: Arc<Guarded<RepoFanoutClass>>,
+    context: Arc<Context>,
+) -> Result<Action, kube::Error> {
     match &object.0 {
         Ok(class) if !context.serves(class) => Ok(Action::await_change()),
         Ok(class) => Box::pin(one_pass(class, &context, class::run(&context, class))).await,
         Err(invalid) => {
-            warn!(error = %invalid.error, "this version cannot read the class; it is left alone until it changes");
+            warn!(error = %invalid.error, "this version cannot read the class; it is left alone \
+                 until it changes");
             Ok(Action::await_change())
         }
     }
@@ -329,7 +395,9 @@ async fn one_pass<K: Custom>(
     context.memos.ended(&uid);
     context.metrics.reconcile_took(K::KIND, begun.elapsed());
     match &result {
-        Err(kube::Error::Api(status)) if status.is_conflict() => context.metrics.reconciled(K::KIND, "conflict"),
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            context.metrics.reconciled(K::KIND, "conflict")
+        }
         Err(_) => context.metrics.reconciled(K::KIND, "error"),
         Ok(_) => {}
     }

@@ -65,7 +65,10 @@ impl Custom for RepoFanoutClass {
     }
 }
 
-fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(object: &K, client: Client) -> Api<K> {
+fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
+    object: &K,
+    client: Client,
+) -> Api<K> {
     Api::namespaced(client, &object.namespace().unwrap_or_default())
 }
 
@@ -79,7 +82,8 @@ pub struct Object<'a, K> {
 }
 
 impl Object<'_, RepoFanout> {
-    /// What asks for a release that nobody has acted on. A value that stands at creation, or while its echo is lost, asks for nothing.
+    /// What asks for a release that nobody has acted on. A value that stands at creation, or while
+    /// its echo is lost, asks for nothing.
     pub fn release(&self) -> Option<String> {
         let asked = self.requested(RELEASE_REQUESTED_AT);
         let handled = self.status().last_handled_release_at?;
@@ -90,7 +94,11 @@ impl Object<'_, RepoFanout> {
 impl<'a, K: Custom> Object<'a, K> {
     /// The object as it was read.
     pub fn new(context: &'a Context, object: &K) -> Self {
-        Self { context, api: object.api(context.client.clone()), current: object.clone() }
+        Self {
+            context,
+            api: object.api(context.client.clone()),
+            current: object.clone(),
+        }
     }
 
     /// The object's uid.
@@ -108,9 +116,14 @@ impl<'a, K: Custom> Object<'a, K> {
         self.current.annotations().get(key).map(String::as_str)
     }
 
-    /// The value of an annotation that asks for something, as status echoes it: empty if it does not stand.
+    /// The value of an annotation that asks for something, as status echoes it: empty if it does
+    /// not stand.
     pub fn requested(&self, key: &str) -> String {
-        self.annotation(key).unwrap_or_default().chars().take(256).collect()
+        self.annotation(key)
+            .unwrap_or_default()
+            .chars()
+            .take(256)
+            .collect()
     }
 
     /// Counts what came of a pass.
@@ -135,7 +148,10 @@ impl<'a, K: Custom> Object<'a, K> {
         }
         let patch = json!({"metadata": {"resourceVersion": self.current.resource_version(), "finalizers": finalizers}});
         let name = self.current.name_any();
-        let patched = self.api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let patched = self
+            .api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
         *self.current.meta_mut() = patched.meta().clone();
         Ok(())
     }
@@ -150,30 +166,45 @@ impl<'a, K: Custom> Object<'a, K> {
         let mut object = self.current.clone();
         *object.status_mut() = Some(next);
         let name = object.name_any();
-        self.current = self.api.replace_status(&name, &PostParams::default(), &object).await?;
+        self.current = self
+            .api
+            .replace_status(&name, &PostParams::default(), &object)
+            .await?;
         for notice in notices {
             self.notify(notice).await;
         }
         Ok(())
     }
 
-    /// Writes the status, also if it is as it was: the API server refuses where the object is not as it was read. To be done before
-    /// AWS is written to, so that nothing is done for an object of the past.
+    /// Writes the status, also if it is as it was: the API server refuses where the object is not
+    /// as it was read. To be done before AWS is written to, so that nothing is done for an object
+    /// of the past.
     pub async fn confirm_status(&mut self, next: K::Status) -> Result<(), kube::Error> {
         if next != self.status() {
             return self.set_status(next).await;
         }
         let name = self.current.name_any();
-        self.current = self.api.replace_status(&name, &PostParams::default(), &self.current).await?;
+        self.current = self
+            .api
+            .replace_status(&name, &PostParams::default(), &self.current)
+            .await?;
         Ok(())
     }
 
     /// Publishes an event; that it is refused, as in a namespace that is going away, is no error.
     pub async fn notify(&self, notice: Notice) {
-        let Notice { warning, reason, note } = notice;
+        let Notice {
+            warning,
+            reason,
+            note,
+        } = notice;
         info!(reason, note, "event");
         let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
+            type_: if warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason,
             action: "Reconcile".to_owned(),
             note: Some(note),
@@ -192,7 +223,12 @@ impl<'a, K: Custom> Object<'a, K> {
         let left: Vec<&str> = left.values().map(String::as_str).collect();
         warn!(?left, "abandoned: these resources stay in AWS");
         let note = format!("abandoned by annotation; left in AWS: {}", left.join(", "));
-        self.notify(Notice { warning: true, reason: "Abandoned".to_owned(), note }).await;
+        self.notify(Notice {
+            warning: true,
+            reason: "Abandoned".to_owned(),
+            note,
+        })
+        .await;
         true
     }
 
@@ -200,12 +236,20 @@ impl<'a, K: Custom> Object<'a, K> {
     pub async fn retained(&self, why: &str, kept: Vec<String>) {
         if !kept.is_empty() {
             let note = format!("{why}: {}", kept.join(", "));
-            self.notify(Notice { warning: false, reason: "Retained".to_owned(), note }).await;
+            self.notify(Notice {
+                warning: false,
+                reason: "Retained".to_owned(),
+                note,
+            })
+            .await;
         }
     }
 
     /// What the next pass rests on, where class and events play no part.
     pub fn basis(&self) -> Basis {
-        Basis { resource_version: self.current.meta().resource_version.clone(), ..Basis::default() }
+        Basis {
+            resource_version: self.current.meta().resource_version.clone(),
+            ..Basis::default()
+        }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::cloud::{Cloud, Result};
 use crate::model::Resource;
 use crate::model::desired::{BucketUse, ConnectionUse, Desired, NotificationRule, Queue, TopicUse};
-use crate::model::observed::{BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule};
+use crate::model::observed::{
+    BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule,
+};
 use crate::model::owner::Owner;
 
 /// How old a list may be that tells of a pipeline that is not there yet.
@@ -29,20 +31,31 @@ pub async fn observe(
     };
     let topic = async {
         match &desired.topic {
-            Some(topic) => cloud.topics.observe(topic.arn(), matches!(topic, TopicUse::Own(_))).await,
+            Some(topic) => {
+                cloud
+                    .topics
+                    .observe(topic.arn(), matches!(topic, TopicUse::Own(_)))
+                    .await
+            }
             None => Ok(None),
         }
     };
     let pipeline = async {
         match &desired.notification_rule {
-            // Of one that was never made a list tells enough: should it lack one, making it again is refused.
+            // Of one that was never made a list tells enough: should it lack one, making it again
+            // is refused.
             Some(rule)
                 if recorded(Resource::Pipeline).is_none()
                     && !cloud.pipelines.list(NEW).await?.contains_key(&rule.name) =>
             {
                 Ok(None)
             }
-            Some(rule) => cloud.pipelines.observe(&rule.name, &rule.pipeline_arn).await,
+            Some(rule) => {
+                cloud
+                    .pipelines
+                    .observe(&rule.name, &rule.pipeline_arn)
+                    .await
+            }
             None => Ok(None),
         }
     };
@@ -60,7 +73,9 @@ pub async fn observe(
         match &desired.readers {
             // An own bucket's is among its settings.
             Some(_) if matches!(desired.destination, Some(BucketUse::Own(_))) => Ok(None),
-            Some(readers) if !readers.statements.is_empty() || recorded(Resource::Readers).is_some() => {
+            Some(readers)
+                if !readers.statements.is_empty() || recorded(Resource::Readers).is_some() =>
+            {
                 cloud.buckets.policy(&readers.bucket).await
             }
             _ => Ok(None),
@@ -102,7 +117,14 @@ pub async fn observe(
             let arn = recorded(Resource::NotificationRule);
             let there = pipeline.is_some() || arn.is_some();
             let found = if there {
-                rule(cloud, owner, wanted, arn, adopts.contains(&Resource::NotificationRule)).await?
+                rule(
+                    cloud,
+                    owner,
+                    wanted,
+                    arn,
+                    adopts.contains(&Resource::NotificationRule),
+                )
+                .await?
             } else {
                 None
             };
@@ -130,7 +152,12 @@ pub async fn observe(
 
 async fn bucket(cloud: &Cloud, desired: Option<&BucketUse>) -> Result<BucketView> {
     match desired {
-        Some(bucket) => cloud.buckets.observe(bucket.name(), matches!(bucket, BucketUse::Own(_))).await,
+        Some(bucket) => {
+            cloud
+                .buckets
+                .observe(bucket.name(), matches!(bucket, BucketUse::Own(_)))
+                .await
+        }
         None => Ok(BucketView::Missing),
     }
 }
@@ -148,10 +175,16 @@ pub async fn rule(
     {
         return Ok(Some(found));
     }
-    let rules = cloud.notification_rules.watching(&wanted.pipeline_arn).await?;
+    let rules = cloud
+        .notification_rules
+        .watching(&wanted.pipeline_arn)
+        .await?;
     let (ours, others): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| owner.owns(&r.tags));
     let wanted = |r: &ObservedRule| r.name == wanted.name || (adopt && Owner::unowned(&r.tags));
-    Ok(ours.into_iter().next().or_else(|| others.into_iter().find(wanted)))
+    Ok(ours
+        .into_iter()
+        .next()
+        .or_else(|| others.into_iter().find(wanted)))
 }
 
 /// The connection in use, and the spares beside it.
@@ -164,7 +197,9 @@ pub async fn connection(
 ) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
     let desired = match desired {
         None => return Ok((None, Vec::new())),
-        Some(ConnectionUse::Existing(arn)) => return Ok((cloud.connections.observe(arn).await?, Vec::new())),
+        Some(ConnectionUse::Existing(arn)) => {
+            return Ok((cloud.connections.observe(arn).await?, Vec::new()));
+        }
         Some(ConnectionUse::Own(desired)) => desired,
     };
     let named = cloud.connections.named(&desired.name).await?;
@@ -190,11 +225,17 @@ fn choose(
     });
     let mut own = own.into_iter();
     match own.next() {
-        Some(used) => (Some(used), own.filter(|c| c.state == ConnectionState::Pending).collect()),
-        // Recorded as ours, and somebody took its tags away: the plan refuses it by name, unless it is to be taken over.
+        Some(used) => (
+            Some(used),
+            own.filter(|c| c.state == ConnectionState::Pending)
+                .collect(),
+        ),
+        // Recorded as ours, and somebody took its tags away: the plan refuses it by name, unless it
+        // is to be taken over.
         None => {
-            let wanted =
-                |c: &ObservedConnection| Some(c.arn.as_str()) == recorded || (adopt && Owner::unowned(&c.tags));
+            let wanted = |c: &ObservedConnection| {
+                Some(c.arn.as_str()) == recorded || (adopt && Owner::unowned(&c.tags))
+            };
             (others.into_iter().find(wanted), Vec::new())
         }
     }
@@ -205,35 +246,73 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { cluster: "c".into(), kind: "RepoFanout".into(), namespace: "n".into(), name: "x".into() }
+        Owner {
+            cluster: "c".into(),
+            kind: "RepoFanout".into(),
+            namespace: "n".into(),
+            name: "x".into(),
+        }
     }
 
     fn connection(arn: &str, state: ConnectionState, ours: bool) -> ObservedConnection {
-        let tags = if ours { owner().tags() } else { Default::default() };
-        ObservedConnection { arn: arn.into(), name: "rf".into(), state, provider: "GitHub".into(), tags }
+        let tags = if ours {
+            owner().tags()
+        } else {
+            Default::default()
+        };
+        ObservedConnection {
+            arn: arn.into(),
+            name: "rf".into(),
+            state,
+            provider: "GitHub".into(),
+            tags,
+        }
     }
 
     #[test]
     fn an_authorization_is_never_lost_to_a_spare() {
         use ConnectionState::{Available, Error, Pending};
-        let (used, spare) =
-            choose(vec![connection("a", Pending, true), connection("b", Available, true)], &owner(), Some("a"), false);
+        let (used, spare) = choose(
+            vec![
+                connection("a", Pending, true),
+                connection("b", Available, true),
+            ],
+            &owner(),
+            Some("a"),
+            false,
+        );
         assert_eq!(used.unwrap().arn, "b");
         assert_eq!(spare.iter().map(|c| &*c.arn).collect::<Vec<_>>(), ["a"]);
 
-        let two =
-            vec![connection("a", Available, true), connection("b", Error, true), connection("c", Available, true)];
+        let two = vec![
+            connection("a", Available, true),
+            connection("b", Error, true),
+            connection("c", Available, true),
+        ];
         let (used, spare) = choose(two, &owner(), Some("c"), false);
         assert_eq!((used.unwrap().arn.as_str(), spare), ("c", vec![]));
     }
 
     #[test]
     fn connections_of_others_are_neither_used_nor_spare() {
-        let (used, spare) = choose(vec![connection("a", ConnectionState::Pending, false)], &owner(), None, false);
+        let (used, spare) = choose(
+            vec![connection("a", ConnectionState::Pending, false)],
+            &owner(),
+            None,
+            false,
+        );
         assert_eq!((used, spare), (None, vec![]));
-        let (used, _) = choose(vec![connection("a", ConnectionState::Available, false)], &owner(), None, true);
+        let (used, _) = choose(
+            vec![connection("a", ConnectionState::Available, false)],
+            &owner(),
+            None,
+            true,
+        );
         assert_eq!(used.unwrap().arn, "a");
         let stripped = vec![connection("a", ConnectionState::Available, false)];
-        assert_eq!(choose(stripped, &owner(), Some("a"), false).0.unwrap().arn, "a");
+        assert_eq!(
+            choose(stripped, &owner(), Some("a"), false).0.unwrap().arn,
+            "a"
+        );
     }
 }

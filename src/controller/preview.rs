@@ -31,51 +31,96 @@ pub struct Preview {
 impl Preview {
     /// Nothing yet, in this place.
     pub fn of(place: &Placement) -> Self {
-        Self { place: format!("account {}, region {}", place.account, place.region), ..Self::default() }
+        Self {
+            place: format!("account {}, region {}", place.account, place.region),
+            ..Self::default()
+        }
     }
 
     /// Whether nothing but tags would be written.
     pub fn changes_tags_alone(&self) -> bool {
-        let nothing = [&self.refused, &self.authorized, &self.delivered].into_iter().all(Vec::is_empty);
-        nothing && self.now.iter().all(|line| line.starts_with("~ ") || line.trim_start().starts_with("tags."))
+        let nothing = [&self.refused, &self.authorized, &self.delivered]
+            .into_iter()
+            .all(Vec::is_empty);
+        nothing
+            && self
+                .now
+                .iter()
+                .all(|line| line.starts_with("~ ") || line.trim_start().starts_with("tags."))
     }
 
     /// What a plan says, what has to wait for the connection, and what is not used any more.
     pub fn add(&mut self, plan: Plan, desired: &Desired, observed: &Observed, left: Resources) {
-        self.refused.extend(plan.refusals.into_iter().map(|r| format!("{}: {}", r.reason.as_str(), r.message)));
+        self.refused.extend(
+            plan.refusals
+                .into_iter()
+                .map(|r| format!("{}: {}", r.reason.as_str(), r.message)),
+        );
         for step in &plan.steps {
             let named = named(step.resource, desired);
             match &step.action {
                 Action::Create => self.now.push(format!("+ {named}")),
-                Action::DeleteSpare(arn) => self.now.push(format!("- spare connection {arn}, which nobody authorized")),
+                Action::DeleteSpare(arn) => self.now.push(format!(
+                    "- spare connection {arn}, \
+                     which nobody authorized"
+                )),
                 Action::Update(delta) => {
                     self.now.push(format!("~ {named}"));
-                    let changes =
-                        delta.0.iter().map(|c| format!("    {}: {} -> {}", c.path, shown(&c.from), shown(&c.to)));
+                    let changes = delta
+                        .0
+                        .iter()
+                        .map(|c| format!("    {}: {} -> {}", c.path, shown(&c.from), shown(&c.to)));
                     self.now.extend(changes);
                     if delta.has(Field::Declaration) {
-                        self.now.push("> an execution of the pipeline, which delivers anew".to_owned());
+                        self.now
+                            .push("> an execution of the pipeline, which delivers anew".to_owned());
                     }
                 }
             }
         }
-        let available = observed.connection.as_ref().is_some_and(|c| c.state == ConnectionState::Available);
+        let available = observed
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.state == ConnectionState::Available);
         let planned = |resource| plan.steps.iter().any(|s| s.resource == resource);
         for (resource, wanted, there) in [
-            (Resource::Pipeline, desired.pipeline.is_some(), observed.pipeline.is_some()),
-            (Resource::NotificationRule, desired.notification_rule.is_some(), observed.notification_rule.is_some()),
+            (
+                Resource::Pipeline,
+                desired.pipeline.is_some(),
+                observed.pipeline.is_some(),
+            ),
+            (
+                Resource::NotificationRule,
+                desired.notification_rule.is_some(),
+                observed.notification_rule.is_some(),
+            ),
             (
                 Resource::Readers,
-                desired.readers.as_ref().is_some_and(|r| r.writable && !r.statements.is_empty()),
-                desired.readers.as_ref().is_some_and(|r| r.any(observed.policy())),
+                desired
+                    .readers
+                    .as_ref()
+                    .is_some_and(|r| r.writable && !r.statements.is_empty()),
+                desired
+                    .readers
+                    .as_ref()
+                    .is_some_and(|r| r.any(observed.policy())),
             ),
         ] {
             if wanted && !there && !planned(resource) {
-                let later = if available { &mut self.now } else { &mut self.authorized };
+                let later = if available {
+                    &mut self.now
+                } else {
+                    &mut self.authorized
+                };
                 later.push(format!("+ {}", named(resource, desired)));
             }
         }
-        self.delivered.extend(left.iter().map(|(resource, arn)| format!("- {resource} {arn}, as spec.deletion says")));
+        self.delivered.extend(left.iter().map(|(resource, arn)| {
+            format!(
+                "- {resource} {arn}, as \
+             spec.deletion says"
+            )
+        }));
     }
 }
 
@@ -98,10 +143,22 @@ fn named(resource: Resource, desired: &Desired) -> String {
         Resource::EventRule => desired.event_rule.as_ref().map(|r| &*r.name),
         Resource::ServiceLinkedRole => Some("of CodeStar Notifications, once an account"),
     };
-    let copies =
-        desired.pipeline.as_ref().filter(|_| resource == Resource::Pipeline).and_then(|p| p.declaration.target());
-    let copies = copies.map(|t| format!(": {} {} -> s3://{}/{}", t.repository, t.branch, t.bucket, t.prefix));
-    format!("{resource} {}{}", name.unwrap_or_default(), copies.unwrap_or_default())
+    let copies = desired
+        .pipeline
+        .as_ref()
+        .filter(|_| resource == Resource::Pipeline)
+        .and_then(|p| p.declaration.target());
+    let copies = copies.map(|t| {
+        format!(
+            ": {} {} -> s3://{}/{}",
+            t.repository, t.branch, t.bucket, t.prefix
+        )
+    });
+    format!(
+        "{resource} {}{}",
+        name.unwrap_or_default(),
+        copies.unwrap_or_default()
+    )
 }
 
 fn shown(value: &str) -> &str {
@@ -114,14 +171,21 @@ impl fmt::Display for Preview {
         for refused in &self.refused {
             writeln!(f, "  ! {refused}")?;
         }
-        self.now.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        self.now
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))?;
         for (when, lines) in [
-            ("once a person has authorized the connection", &self.authorized),
+            (
+                "once a person has authorized the connection",
+                &self.authorized,
+            ),
             ("once the new place has been delivered to", &self.delivered),
         ] {
             if !lines.is_empty() {
                 writeln!(f, "  {when}:")?;
-                lines.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
+                lines
+                    .iter()
+                    .try_for_each(|line| writeln!(f, "    {line}"))?;
             }
         }
         if self.is_empty() {
@@ -134,7 +198,9 @@ impl fmt::Display for Preview {
 impl Preview {
     /// Whether nothing would be written, and nothing is refused.
     pub fn is_empty(&self) -> bool {
-        [&self.refused, &self.now, &self.authorized, &self.delivered].into_iter().all(Vec::is_empty)
+        [&self.refused, &self.now, &self.authorized, &self.delivered]
+            .into_iter()
+            .all(Vec::is_empty)
     }
 
     /// Whether something is refused.
@@ -150,7 +216,10 @@ pub fn why(stop: &Stop) -> String {
         Stop::Cloud(error) => error.to_string(),
         Stop::Wait(reason, message, _) => format!("{}: {message}", reason.as_str()),
         Stop::Refused(refusals) => {
-            let told: Vec<String> = refusals.iter().map(|r| format!("{}: {}", r.reason.as_str(), r.message)).collect();
+            let told: Vec<String> = refusals
+                .iter()
+                .map(|r| format!("{}: {}", r.reason.as_str(), r.message))
+                .collect();
             told.join("; ")
         }
     }
@@ -162,7 +231,13 @@ impl Context {
         let (reader, mut writer) = reflector::store();
         fill(&mut writer, fanouts);
         let wake = mpsc::unbounded_channel().0;
-        self.fanouts.lock().expect("no panic while held").push(Served { store: reader, wake });
+        self.fanouts
+            .lock()
+            .expect("no panic while held")
+            .push(Served {
+                store: reader,
+                wake,
+            });
         let (reader, mut writer) = reflector::store();
         fill(&mut writer, classes);
         let _: &Store<Guarded<RepoFanoutClass>> = self.classes.get_or_init(|| reader);

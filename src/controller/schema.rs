@@ -1,5 +1,5 @@
-//! The CustomResourceDefinitions that the cluster has: a newer schema than this program's is fine, with an older one fields that it
-//! writes would be lost.
+//! The CustomResourceDefinitions that the cluster has: a newer schema than this program's is fine,
+//! with an older one fields that it writes would be lost.
 
 use futures::StreamExt;
 use futures::future::join;
@@ -22,9 +22,14 @@ pub async fn established(context: &Context) {
     }
 }
 
-/// Follows both resources for ever: passes stop while one is older than this program, and begin again once it is not.
+/// Follows both resources for ever: passes stop while one is older than this program, and begin
+/// again once it is not.
 pub async fn follow(context: &Context) {
-    join(one(context, RepoFanoutClass::crd_name()), one(context, RepoFanout::crd_name())).await;
+    join(
+        one(context, RepoFanoutClass::crd_name()),
+        one(context, RepoFanout::crd_name()),
+    )
+    .await;
 }
 
 async fn one(context: &Context, name: &'static str) {

@@ -1,7 +1,8 @@
-//! Whose pass is next: what was heard of and what changed, in turn, before what is only looked at again; and namespaces take turns.
+//! Whose pass is next: what was heard of and what changed, in turn, before what is only looked at
+//! again; and namespaces take turns.
 //!
-//! Whoever waits holds nothing but its place in the row, and is woken when it is its turn: a controller polls every pass that has begun
-//! whenever it polls one.
+//! Whoever waits holds nothing but its place in the row, and is woken when it is its turn: a
+//! controller polls every pass that has begun whenever it polls one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -16,8 +17,8 @@ pub enum Why {
     Look,
     /// It is new, or its spec changed.
     Changed,
-    /// Something happened to it: an execution ended. Mostly that takes another API than a change does, and would be waited for in vain
-    /// behind a thousand of them.
+    /// Something happened to it: an execution ended. Mostly that takes another API than a change
+    /// does, and would be waited for in vain behind a thousand of them.
     Heard,
 }
 
@@ -28,7 +29,8 @@ pub struct Request {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Where its calls go: the class, which is an account and region. One that throttles holds its own passes alone.
+    /// Where its calls go: the class, which is an account and region. One that throttles holds its
+    /// own passes alone.
     pub place: String,
     /// Why.
     pub why: Why,
@@ -63,7 +65,11 @@ struct State {
 
 enum Asked {
     /// It waits; another ticket of the same object counts for nothing.
-    Waits { ticket: u64, why: Why, wake: Box<dyn FnOnce() + Send> },
+    Waits {
+        ticket: u64,
+        why: Why,
+        wake: Box<dyn FnOnce() + Send>,
+    },
     /// It has a turn in this place, and has not taken it up yet.
     Given(String),
 }
@@ -100,14 +106,26 @@ impl Turns {
     pub fn given(&self, namespace: &str, name: &str) -> Option<Turn> {
         let id = (namespace.to_owned(), name.to_owned());
         let mut state = self.0.lock().expect("no panic while held");
-        let Some(Asked::Given(_)) = state.asked.get(&id) else { return None };
-        let Some(Asked::Given(place)) = state.asked.remove(&id) else { return None };
-        Some(Turn { turns: self.clone(), place })
+        let Some(Asked::Given(_)) = state.asked.get(&id) else {
+            return None;
+        };
+        let Some(Asked::Given(place)) = state.asked.remove(&id) else {
+            return None;
+        };
+        Some(Turn {
+            turns: self.clone(),
+            place,
+        })
     }
 
     /// A turn if there is one now; else it waits in the row, and is woken.
     pub fn take(&self, request: Request, wake: impl FnOnce() + Send + 'static) -> Option<Turn> {
-        let Request { namespace, name, place, why } = request;
+        let Request {
+            namespace,
+            name,
+            place,
+            why,
+        } = request;
         let id = (namespace.clone(), name.clone());
         {
             let mut state = self.0.lock().expect("no panic while held");
@@ -115,7 +133,11 @@ impl Turns {
             if !waits {
                 let ticket = state.tickets;
                 state.tickets += 1;
-                let asked = Asked::Waits { ticket, why, wake: Box::new(wake) };
+                let asked = Asked::Waits {
+                    ticket,
+                    why,
+                    wake: Box::new(wake),
+                };
                 state.asked.insert(id.clone(), asked);
                 state.lines[why as usize].push(id.0.clone(), place, ticket, id.1.clone());
             }
@@ -132,11 +154,15 @@ impl Turns {
             state.asked.remove(&id)
         };
         if let Some(Asked::Given(place)) = asked {
-            drop(Turn { turns: self.clone(), place });
+            drop(Turn {
+                turns: self.clone(),
+                place,
+            });
         }
     }
 
-    /// Gives turns to those that wait, as far as there are any; whoever asks at this moment need not be woken.
+    /// Gives turns to those that wait, as far as there are any; whoever asks at this moment need
+    /// not be woken.
     fn give(&self, asks: Option<&Id>) {
         loop {
             let next = self.0.lock().expect("no panic while held").next();
@@ -169,20 +195,37 @@ impl State {
             if self.running.values().sum::<usize>() >= self.total {
                 return None;
             }
-            let other = if self.last == Why::Heard { Why::Changed } else { Why::Heard };
+            let other = if self.last == Why::Heard {
+                Why::Changed
+            } else {
+                Why::Heard
+            };
             let order = match self.in_a_row >= NEWS_FIRST {
                 true => [Why::Look, other, self.last],
                 false => [other, self.last, Why::Look],
             };
-            let Self { running, in_place, lines, in_a_row, last, asked, .. } = self;
+            let Self {
+                running,
+                in_place,
+                lines,
+                in_a_row,
+                last,
+                asked,
+                ..
+            } = self;
             let free = |place: &str| running.get(place).is_none_or(|count| count < in_place);
-            let next = order.into_iter().find_map(|why| Some((why, lines[why as usize].pop(free)?)));
+            let next = order
+                .into_iter()
+                .find_map(|why| Some((why, lines[why as usize].pop(free)?)));
             let (why, Waiting { id, place, ticket }) = next?;
             // Who asked again has a better place in the row, or is gone.
-            if !matches!(asked.get(&id), Some(Asked::Waits { ticket: last, .. }) if *last == ticket) {
+            if !matches!(asked.get(&id), Some(Asked::Waits { ticket: last, .. }) if *last == ticket)
+            {
                 continue;
             }
-            let Some(Asked::Waits { wake, .. }) = asked.insert(id.clone(), Asked::Given(place.clone())) else {
+            let Some(Asked::Waits { wake, .. }) =
+                asked.insert(id.clone(), Asked::Given(place.clone()))
+            else {
                 continue;
             };
             if why == Why::Look {
@@ -209,7 +252,12 @@ impl Line {
         if !self.waiting.contains_key(&namespace) {
             self.order.push_back(namespace.clone());
         }
-        self.waiting.entry(namespace).or_default().entry(place).or_default().push_back((ticket, name));
+        self.waiting
+            .entry(namespace)
+            .or_default()
+            .entry(place)
+            .or_default()
+            .push_back((ticket, name));
     }
 
     /// The next one whose place is free; its namespace goes to the end of the row.
@@ -219,7 +267,9 @@ impl Line {
             let places = self.waiting.get_mut(namespace)?;
             let first = places.iter().filter(|(place, _)| free(place));
             let first = first.min_by_key(|(_, row)| row.front().map(|(ticket, _)| *ticket));
-            let Some(place) = first.map(|(place, _)| place.clone()) else { continue };
+            let Some(place) = first.map(|(place, _)| place.clone()) else {
+                continue;
+            };
             let row = places.get_mut(&place)?;
             let (ticket, name) = row.pop_front()?;
             if row.is_empty() {
@@ -232,7 +282,11 @@ impl Line {
             } else {
                 self.order.push_back(namespace.clone());
             }
-            return Some(Waiting { id: (namespace, name), place, ticket });
+            return Some(Waiting {
+                id: (namespace, name),
+                place,
+                ticket,
+            });
         }
         None
     }
@@ -243,7 +297,12 @@ mod tests {
     use super::*;
 
     fn request(namespace: &str, name: usize, place: &str, why: Why) -> Request {
-        Request { namespace: namespace.into(), name: name.to_string(), place: place.into(), why }
+        Request {
+            namespace: namespace.into(),
+            name: name.to_string(),
+            place: place.into(),
+            why,
+        }
     }
 
     /// A row that tells who was woken.
@@ -254,12 +313,16 @@ mod tests {
 
     impl Row {
         fn new(total: u16) -> Self {
-            Self { turns: Turns::new(total), woken: Arc::default() }
+            Self {
+                turns: Turns::new(total),
+                woken: Arc::default(),
+            }
         }
 
         fn take(&self, request: Request) -> Option<Turn> {
             let (woken, who) = (Arc::clone(&self.woken), request.clone());
-            self.turns.take(request, move || woken.lock().unwrap().push_back(who))
+            self.turns
+                .take(request, move || woken.lock().unwrap().push_back(who))
         }
 
         fn woken(&self) -> Option<Request> {
@@ -274,7 +337,10 @@ mod tests {
             drop(running);
             let mut served = Vec::new();
             while let Some(request) = self.woken() {
-                let turn = self.turns.given(&request.namespace, &request.name).expect("it was woken for it");
+                let turn = self
+                    .turns
+                    .given(&request.namespace, &request.name)
+                    .expect("it was woken for it");
                 served.push(request);
                 drop(turn);
             }
@@ -286,7 +352,9 @@ mod tests {
     fn a_namespace_with_many_does_not_starve_one_with_few() {
         let row = Row::new(1);
         let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
-        let mut requests: Vec<Request> = (0..100).map(|n| request("many", n, "p", Why::Changed)).collect();
+        let mut requests: Vec<Request> = (0..100)
+            .map(|n| request("many", n, "p", Why::Changed))
+            .collect();
         requests.push(request("few", 0, "p", Why::Changed));
         let served = row.order(running, requests);
         assert_eq!(served.len(), 101);
@@ -308,7 +376,9 @@ mod tests {
     fn what_was_heard_of_does_not_wait_for_all_that_changed() {
         let row = Row::new(1);
         let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
-        let mut requests: Vec<Request> = (0..20).map(|n| request("a", n, "p", Why::Changed)).collect();
+        let mut requests: Vec<Request> = (0..20)
+            .map(|n| request("a", n, "p", Why::Changed))
+            .collect();
         requests.extend((20..40).map(|n| request("a", n, "p", Why::Heard)));
         let served = row.order(running, requests);
         let heard = served[..20].iter().filter(|r| r.why == Why::Heard).count();
@@ -318,7 +388,9 @@ mod tests {
     #[test]
     fn an_account_that_is_slow_leaves_turns_to_others() {
         let row = Row::new(4);
-        let mut slow: Vec<Turn> = (0..3).map(|n| row.take(request("a", n, "slow", Why::Changed)).unwrap()).collect();
+        let mut slow: Vec<Turn> = (0..3)
+            .map(|n| row.take(request("a", n, "slow", Why::Changed)).unwrap())
+            .collect();
         assert!(row.take(request("a", 3, "slow", Why::Changed)).is_none());
         let other = row.take(request("a", 4, "other", Why::Look)).unwrap();
         assert!(row.woken().is_none());

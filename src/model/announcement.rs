@@ -1,4 +1,5 @@
-//! What is told of a delivery, in a form of our own: AWS's message names a pipeline and an execution, and neither commit nor place.
+//! What is told of a delivery, in a form of our own: AWS's message names a pipeline and an
+//! execution, and neither commit nor place.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,8 @@ pub struct Announcement {
     pub name: String,
     /// The repository, `owner/name`.
     pub repository: String,
-    /// The branch that is copied; with `pipeline.triggers` the commit may be of another one, a tag or a pull request.
+    /// The branch that is copied; with `pipeline.triggers` the commit may be of another one, a tag
+    /// or a pull request.
     pub branch: String,
     /// The commit, where CodePipeline tells it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,9 +85,16 @@ impl Changes {
     /// From the files of two source artifacts.
     pub fn between(before: &Entries, after: &Entries, prefix: &str, pruned: bool) -> Self {
         let key = |path: &String| format!("{prefix}/{path}");
-        let mut changed: Vec<String> =
-            after.iter().filter(|(path, entry)| before.get(*path) != Some(entry)).map(|(path, _)| key(path)).collect();
-        let mut deleted: Vec<String> = before.keys().filter(|path| !after.contains_key(*path)).map(key).collect();
+        let mut changed: Vec<String> = after
+            .iter()
+            .filter(|(path, entry)| before.get(*path) != Some(entry))
+            .map(|(path, _)| key(path))
+            .collect();
+        let mut deleted: Vec<String> = before
+            .keys()
+            .filter(|path| !after.contains_key(*path))
+            .map(key)
+            .collect();
         let all = changed.len() + deleted.len();
         let mut room = KEYS;
         for keys in [&mut deleted, &mut changed] {
@@ -97,13 +106,23 @@ impl Changes {
             });
         }
         let truncated = changed.len() + deleted.len() < all;
-        Self { changed, deleted, pruned, truncated }
+        Self {
+            changed,
+            deleted,
+            pruned,
+            truncated,
+        }
     }
 }
 
 impl Announcement {
     /// Of what was delivered.
-    pub fn new(owner: &Owner, place: &Placement, delivered: &DeliveredStatus, changes: Option<Changes>) -> Self {
+    pub fn new(
+        owner: &Owner,
+        place: &Placement,
+        delivered: &DeliveredStatus,
+        changes: Option<Changes>,
+    ) -> Self {
         let d = delivered.clone();
         Self {
             schema: SCHEMA.to_owned(),
@@ -111,7 +130,11 @@ impl Announcement {
             name: owner.name.clone(),
             repository: d.repository,
             branch: d.branch,
-            commit: d.commit.map(|c| Commit { id: c.id, message: c.message, url: c.url }),
+            commit: d.commit.map(|c| Commit {
+                id: c.id,
+                message: c.message,
+                url: c.url,
+            }),
             account: place.account.clone(),
             region: place.region.clone(),
             bucket: d.bucket,
@@ -153,15 +176,30 @@ mod tests {
     #[test]
     fn changes_are_told_as_far_as_there_is_room() {
         let entries = |files: &[(&str, u32)]| -> Entries {
-            files.iter().map(|(path, crc)| ((*path).to_owned(), Entry { size: 1, crc: *crc })).collect()
+            files
+                .iter()
+                .map(|(path, crc)| ((*path).to_owned(), Entry { size: 1, crc: *crc }))
+                .collect()
         };
-        let (before, after) = (entries(&[("a", 1), ("b", 1), ("c", 1)]), entries(&[("a", 1), ("b", 2), ("d", 1)]));
+        let (before, after) = (
+            entries(&[("a", 1), ("b", 1), ("c", 1)]),
+            entries(&[("a", 1), ("b", 2), ("d", 1)]),
+        );
         let changes = Changes::between(&before, &after, "p", true);
-        assert_eq!((changes.changed, changes.deleted), (vec!["p/b".into(), "p/d".into()], vec!["p/c".to_owned()]));
+        assert_eq!(
+            (changes.changed, changes.deleted),
+            (vec!["p/b".into(), "p/d".into()], vec!["p/c".to_owned()])
+        );
         assert!(!changes.truncated);
-        let many = (0..10_000).map(|n| (format!("{n:020}"), Entry { size: 1, crc: 1 })).collect();
+        let many = (0..10_000)
+            .map(|n| (format!("{n:020}"), Entry { size: 1, crc: 1 }))
+            .collect();
         let changes = Changes::between(&before, &many, "p", false);
-        assert!(changes.truncated && changes.deleted.len() == 3, "{}", changes.changed.len());
+        assert!(
+            changes.truncated && changes.deleted.len() == 3,
+            "{}",
+            changes.changed.len()
+        );
         assert!(serde_json::to_string(&changes).unwrap().len() < 200_000);
     }
 }

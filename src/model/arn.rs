@@ -20,10 +20,21 @@ impl<'a> Arn<'a> {
     /// The parts of `text`, or nothing if it has not six of them.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
-        match [parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?] {
-            ["arn", partition, service, region, account, resource] => {
-                Some(Self { partition, service, region, account, resource })
-            }
+        match [
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+        ] {
+            ["arn", partition, service, region, account, resource] => Some(Self {
+                partition,
+                service,
+                region,
+                account,
+                resource,
+            }),
             _ => None,
         }
     }
@@ -36,7 +47,11 @@ pub fn bucket(partition: &str, name: &str) -> String {
 
 /// ARN of an IAM policy of the account; a name that is an ARN already stays.
 pub fn policy(partition: &str, account: &str, name: &str) -> String {
-    if name.starts_with("arn:") { name.to_owned() } else { format!("arn:{partition}:iam::{account}:policy/{name}") }
+    if name.starts_with("arn:") {
+        name.to_owned()
+    } else {
+        format!("arn:{partition}:iam::{account}:policy/{name}")
+    }
 }
 
 /// `text` without the ARNs that are not among `own`: AWS's messages may name
@@ -51,7 +66,9 @@ pub fn filter(text: &str, own: &[&str]) -> String {
         let (found, after) = tail.split_at(end);
         let arn = found.trim_end_matches(['.', ':']);
         out.push_str(before);
-        let is_own = own.iter().any(|o| arn == *o || arn.strip_prefix(*o).is_some_and(|r| r.starts_with('/')));
+        let is_own = own
+            .iter()
+            .any(|o| arn == *o || arn.strip_prefix(*o).is_some_and(|r| r.starts_with('/')));
         out.push_str(if is_own { arn } else { "(another ARN)" });
         out.push_str(&found[arn.len()..]);
         rest = after;
@@ -68,7 +85,8 @@ mod tests {
     fn others_arns_are_filtered_and_own_ones_kept() {
         let own = "arn:aws:iam::111122223333:role/repofanout/rf-a";
         let text = format!(
-            "User: arn:aws:sts::111122223333:assumed-role/x/y may not PassRole on {own}. See arn:aws:s3:::b, now"
+            "User: arn:aws:sts::111122223333:assumed-role/x/y may not PassRole on {own}. See \
+                 arn:aws:s3:::b, now"
         );
         assert_eq!(
             filter(&text, &[own]),

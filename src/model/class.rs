@@ -34,8 +34,14 @@ pub enum Overridable {
 }
 
 impl Overridable {
-    const ALL: [Self; 6] =
-        [Self::Name, Self::Prefix, Self::Connection, Self::Destination, Self::Artifacts, Self::Topic];
+    const ALL: [Self; 6] = [
+        Self::Name,
+        Self::Prefix,
+        Self::Connection,
+        Self::Destination,
+        Self::Artifacts,
+        Self::Topic,
+    ];
 
     /// As it stands in `spec.overridable`.
     pub fn as_str(self) -> &'static str {
@@ -123,19 +129,33 @@ pub fn access(class: &RepoFanoutClass) -> Option<AssumeRole> {
 
 /// What generated names of the class and its fan-outs begin with.
 pub fn name_prefix<'a>(class: &'a RepoFanoutClass, settings: &'a Settings) -> &'a str {
-    class.spec.name_prefix.as_ref().unwrap_or(&settings.name_prefix)
+    class
+        .spec
+        .name_prefix
+        .as_ref()
+        .unwrap_or(&settings.name_prefix)
 }
 
 /// Where what the class shares is to be; known also where its spec makes no sense.
 pub fn placement(class: &RepoFanoutClass, settings: &Settings, identity: &Identity) -> Placement {
     let region = class.spec.region.as_ref().unwrap_or(&settings.region);
     let prefix = name_prefix(class, settings);
-    Placement::of_class(&owner(class, settings), access(class).as_ref(), identity, region, prefix)
+    Placement::of_class(
+        &owner(class, settings),
+        access(class).as_ref(),
+        identity,
+        region,
+        prefix,
+    )
 }
 
 impl Class {
     /// What the class says, or why it cannot be so.
-    pub fn parse(class: &RepoFanoutClass, settings: &Settings, identity: &Identity) -> Result<Self, Refusal> {
+    pub fn parse(
+        class: &RepoFanoutClass,
+        settings: &Settings,
+        identity: &Identity,
+    ) -> Result<Self, Refusal> {
         let spec = &class.spec;
         let access = access(class);
         let owner = owner(class, settings);
@@ -156,7 +176,10 @@ impl Class {
                 .clone()
                 .or_else(|| settings.permissions_boundary.clone()),
             kms_key: spec.kms_key_arn.clone(),
-            retention_days: artifacts.as_ref().and_then(|a| a.retention_days).unwrap_or(30),
+            retention_days: artifacts
+                .as_ref()
+                .and_then(|a| a.retention_days)
+                .unwrap_or(30),
             artifacts: artifacts.map(|a| source(a.bucket_name, a.existing_bucket)),
             destination: destination.map(|d| source(d.bucket_name, d.existing_bucket)),
             prefix_template: template.unwrap_or_else(|| prefix::TEMPLATE.to_owned()),
@@ -164,7 +187,9 @@ impl Class {
             shared_topic: shared("topic", &spec.topic)?,
             queue: known(
                 "executionEvents",
-                spec.execution_events.clone().unwrap_or_else(|| "Queue".into()),
+                spec.execution_events
+                    .clone()
+                    .unwrap_or_else(|| "Queue".into()),
                 &["Queue", "Poll"],
             )? == "Queue",
             connections: connections(spec.connections.as_ref())?,
@@ -174,8 +199,15 @@ impl Class {
             allowed_readers: spec.allowed_readers.clone().unwrap_or_default(),
             overridable: overridable(spec.overridable.as_deref().unwrap_or_default())?,
             interval: interval(spec.interval.as_deref())?,
-            namespaces: spec.allowed_namespaces.as_ref().and_then(|a| a.names.clone()).unwrap_or_default(),
-            selector: spec.allowed_namespaces.as_ref().and_then(|a| a.selector.clone()),
+            namespaces: spec
+                .allowed_namespaces
+                .as_ref()
+                .and_then(|a| a.names.clone())
+                .unwrap_or_default(),
+            selector: spec
+                .allowed_namespaces
+                .as_ref()
+                .and_then(|a| a.selector.clone()),
             owner,
             access,
             place,
@@ -187,26 +219,43 @@ impl Class {
     fn check(self) -> Result<Self, Refusal> {
         if let Err(unknown) = prefix::render(&self.prefix_template, &prefix::Parts::example()) {
             return Err(invalid(format!(
-                "destination.prefixTemplate: '{unknown}' is no placeholder; write {{namespace}}, {{name}}, {{owner}}, {{repo}} and \
+                "destination.prefixTemplate: '{unknown}' is no placeholder; write {{namespace}}, \
+                     {{name}}, {{owner}}, {{repo}} and \
                  {{branch}}, and plain parts between slashes"
             )));
         }
-        if self.artifacts.is_some() && self.artifacts == self.destination && self.artifacts != Some(Source::Own(None)) {
+        if self.artifacts.is_some()
+            && self.artifacts == self.destination
+            && self.artifacts != Some(Source::Own(None))
+        {
             return Err(invalid(
-                "artifacts and destination name the same bucket: artifacts would lie among the copied files; name two",
+                "artifacts and destination name the same bucket: artifacts would lie among the \
+                     copied files; name two",
             ));
         }
-        if self.shared_role && (self.artifacts.is_none() || self.destination.is_none() || self.connections.is_empty()) {
+        if self.shared_role
+            && (self.artifacts.is_none()
+                || self.destination.is_none()
+                || self.connections.is_empty())
+        {
             return Err(invalid(
-                "pipelineRole: a Shared role covers what the class shares; write artifacts, destination and connections, or write Own",
+                "pipelineRole: a Shared role covers what the class shares; write artifacts, \
+                     destination and connections, or write Own",
             ));
         }
         for (name, (_, source)) in &self.connections {
-            let (ConnectionSource::Existing(arn) | ConnectionSource::Host(arn)) = source else { continue };
-            self.place.check_arn(&format!("connections.{name}"), arn, "name one of that region and account")?;
+            let (ConnectionSource::Existing(arn) | ConnectionSource::Host(arn)) = source else {
+                continue;
+            };
+            self.place.check_arn(
+                &format!("connections.{name}"),
+                arn,
+                "name one of that region and account",
+            )?;
         }
         if let Some(key) = &self.kms_key {
-            self.place.check_arn("kmsKeyARN", key, "name a key of that region and account")?;
+            self.place
+                .check_arn("kmsKeyARN", key, "name a key of that region and account")?;
         }
         Ok(self)
     }
@@ -218,13 +267,18 @@ impl Class {
 
     /// Whether fan-outs of the namespace may use the class.
     pub fn allows_namespace(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        covers(&self.namespaces, namespace) || self.selector.as_ref().is_some_and(|s| selects(s, labels))
+        covers(&self.namespaces, namespace)
+            || self.selector.as_ref().is_some_and(|s| selects(s, labels))
     }
 
     /// The connection that serves the repository: its owner's, or else that of all.
     pub fn connection_for(&self, repository: &str) -> Option<&str> {
         let owner = prefix::owner(repository);
-        let of = |wanted: &str| self.connections.iter().find(|(_, (o, _))| o.eq_ignore_ascii_case(wanted));
+        let of = |wanted: &str| {
+            self.connections
+                .iter()
+                .find(|(_, (o, _))| o.eq_ignore_ascii_case(wanted))
+        };
         of(owner).or_else(|| of("*")).map(|(name, _)| name.as_str())
     }
 
@@ -235,12 +289,22 @@ impl Class {
 
     /// Name of the shared artifacts bucket.
     pub fn artifacts_bucket(&self) -> Option<String> {
-        Some(self.artifacts.as_ref()?.name(&self.computed().artifacts).to_owned())
+        Some(
+            self.artifacts
+                .as_ref()?
+                .name(&self.computed().artifacts)
+                .to_owned(),
+        )
     }
 
     /// Name of the shared destination bucket.
     pub fn destination_bucket(&self) -> Option<String> {
-        Some(self.destination.as_ref()?.name(&self.computed().destination).to_owned())
+        Some(
+            self.destination
+                .as_ref()?
+                .name(&self.computed().destination)
+                .to_owned(),
+        )
     }
 
     /// Name of one of its own connections in AWS.
@@ -250,7 +314,8 @@ impl Class {
 
     /// ARN of the shared topic.
     pub fn topic_arn(&self) -> Option<String> {
-        self.shared_topic.then(|| desired::topic_arn(&self.place, &self.place.base_name))
+        self.shared_topic
+            .then(|| desired::topic_arn(&self.place, &self.place.base_name))
     }
 
     /// ARN of the shared role.
@@ -273,10 +338,16 @@ fn connections(
     for (name, spec) in specs.into_iter().flatten() {
         let provider = spec.provider.clone().unwrap_or_else(|| "GitHub".to_owned());
         let source = match (&spec.host_arn, &spec.existing_arn) {
-            (None, None) => ConnectionSource::provider(&format!("connections.{name}.provider"), provider)?,
+            (None, None) => {
+                ConnectionSource::provider(&format!("connections.{name}.provider"), provider)?
+            }
             (Some(host), None) => ConnectionSource::Host(host.clone()),
             (None, Some(arn)) => ConnectionSource::Existing(arn.clone()),
-            _ => return Err(invalid(format!("connections.{name}: write only one of hostARN and existingARN"))),
+            _ => {
+                return Err(invalid(format!(
+                    "connections.{name}: write only one of hostARN and existingARN"
+                )));
+            }
         };
         connections.insert(name.clone(), (spec.owner.clone(), source));
     }
@@ -285,9 +356,15 @@ fn connections(
 
 fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
     let of = |word: &String| {
-        Overridable::ALL.into_iter().find(|o| o.as_str() == word).ok_or_else(|| {
-            invalid(format!("overridable: this version of the operator does not know '{word}'; leave it out"))
-        })
+        Overridable::ALL
+            .into_iter()
+            .find(|o| o.as_str() == word)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "overridable: this version of the operator does not know '{word}'; \
+                 leave it out"
+                ))
+            })
     };
     words.iter().map(of).collect()
 }
@@ -295,7 +372,8 @@ fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
 /// Kubernetes's rules for label selectors; an operator that is not known selects nothing.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    kube::core::Selector::try_from(selector.clone()).is_ok_and(|s| kube::core::SelectorExt::matches(&s, labels))
+    kube::core::Selector::try_from(selector.clone())
+        .is_ok_and(|s| kube::core::SelectorExt::matches(&s, labels))
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {
@@ -312,8 +390,14 @@ mod tests {
         let object = serde_json::from_value(json!({
             "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass", "metadata": {"name": "acme"}, "spec": spec,
         }));
-        let settings = Settings { region: "eu-west-1".into(), ..Settings::example() };
-        let identity = Identity { account: "111122223333".into(), partition: "aws".into() };
+        let settings = Settings {
+            region: "eu-west-1".into(),
+            ..Settings::example()
+        };
+        let identity = Identity {
+            account: "111122223333".into(),
+            partition: "aws".into(),
+        };
         Class::parse(&object.unwrap(), &settings, &identity)
     }
 
@@ -323,10 +407,14 @@ mod tests {
             "account": {"roleARN": "arn:aws:iam::444455556666:role/fanout"}, "artifacts": {}, "destination": {},
         }))
         .unwrap();
-        assert_eq!((&*class.place.account, &*class.place.region), ("444455556666", "eu-west-1"));
+        assert_eq!(
+            (&*class.place.account, &*class.place.region),
+            ("444455556666", "eu-west-1")
+        );
         let bucket = class.destination_bucket().unwrap();
         assert!(
-            bucket.starts_with("rf-acme-") && bucket.ends_with("-destination-444455556666-eu-west-1-an"),
+            bucket.starts_with("rf-acme-")
+                && bucket.ends_with("-destination-444455556666-eu-west-1-an"),
             "{bucket}"
         );
         assert!(bucket.len() <= 63);
@@ -340,9 +428,17 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(class.topic_arn().unwrap().split(':').nth(1), Some("aws-cn"));
-        assert!(class.place.authorize_url("arn:x/y").starts_with("https://cn-north-1.console.amazonaws.cn/"));
         assert!(
-            class.destination_bucket().unwrap().ends_with("-destination"),
+            class
+                .place
+                .authorize_url("arn:x/y")
+                .starts_with("https://cn-north-1.console.amazonaws.cn/")
+        );
+        assert!(
+            class
+                .destination_bucket()
+                .unwrap()
+                .ends_with("-destination"),
             "the namespace is not known to be there"
         );
     }
@@ -353,21 +449,31 @@ mod tests {
         let closed = class(json!({})).unwrap();
         assert!(!closed.allows_namespace("docs", &labels));
         let named = class(json!({"allowedNamespaces": {"names": ["docs-*"]}})).unwrap();
-        assert!(named.allows_namespace("docs-a", &labels) && !named.allows_namespace("docs", &labels));
-        let selected = class(json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": "docs"}}}})).unwrap();
-        assert!(selected.allows_namespace("any", &labels) && !selected.allows_namespace("any", &BTreeMap::new()));
+        assert!(
+            named.allows_namespace("docs-a", &labels) && !named.allows_namespace("docs", &labels)
+        );
+        let selected =
+            class(json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": "docs"}}}}))
+                .unwrap();
+        assert!(
+            selected.allows_namespace("any", &labels)
+                && !selected.allows_namespace("any", &BTreeMap::new())
+        );
     }
 
     #[test]
     fn the_owners_connection_goes_before_that_of_all() {
-        let class = class(json!({"connections": {"all": {"owner": "*"}, "acme": {"owner": "Acme"}}})).unwrap();
+        let class =
+            class(json!({"connections": {"all": {"owner": "*"}, "acme": {"owner": "Acme"}}}))
+                .unwrap();
         assert_eq!(class.connection_for("acme/docs"), Some("acme"));
         assert_eq!(class.connection_for("other/docs"), Some("all"));
     }
 
     #[test]
     fn templates_with_unknown_placeholders_are_refused_by_name() {
-        let refusal = class(json!({"destination": {"prefixTemplate": "{team}/{repo}"}})).unwrap_err();
+        let refusal =
+            class(json!({"destination": {"prefixTemplate": "{team}/{repo}"}})).unwrap_err();
         assert!(refusal.message.contains("{team}"), "{refusal}");
     }
 }

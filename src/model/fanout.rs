@@ -150,7 +150,9 @@ impl Fanout {
     /// What the object asks for, or why it cannot have it.
     pub fn parse(object: &RepoFanout, terms: &Terms<'_>) -> Result<Self, Refusal> {
         let spec = &object.spec;
-        let Terms { settings, class, .. } = *terms;
+        let Terms {
+            settings, class, ..
+        } = *terms;
         let destination = *spec.destination.clone().unwrap_or_default();
         let artifacts = *spec.artifacts.clone().unwrap_or_default();
         let pipeline = *spec.pipeline.clone().unwrap_or_default();
@@ -163,11 +165,14 @@ impl Fanout {
             repository: &spec.repository,
             branch: &spec.branch,
         };
-        if let (Some(class), Some(_), None) =
-            (class.filter(|c| c.artifacts.is_some()), artifacts.retention_days, &artifacts.bucket_name)
-        {
+        if let (Some(class), Some(_), None) = (
+            class.filter(|c| c.artifacts.is_some()),
+            artifacts.retention_days,
+            &artifacts.bucket_name,
+        ) {
             return Err(invalid(format!(
-                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says how long it keeps; leave it out",
+                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says \
+                     how long it keeps; leave it out",
                 class.name
             )));
         }
@@ -186,10 +191,15 @@ impl Fanout {
             class: class.map(|c| c.name.clone()),
             access: class.and_then(|c| c.access.clone()),
             region: class.map_or_else(
-                || spec.region.clone().unwrap_or_else(|| settings.region.clone()),
+                || {
+                    spec.region
+                        .clone()
+                        .unwrap_or_else(|| settings.region.clone())
+                },
                 |c| c.place.region.clone(),
             ),
-            name_prefix: class.map_or_else(|| settings.name_prefix.clone(), |c| c.name_prefix.clone()),
+            name_prefix: class
+                .map_or_else(|| settings.name_prefix.clone(), |c| c.name_prefix.clone()),
             permissions_boundary: match class {
                 Some(class) => class.permissions_boundary.clone(),
                 None => settings.permissions_boundary.clone(),
@@ -197,7 +207,11 @@ impl Fanout {
             kms_key: class.and_then(|c| c.kms_key.clone()),
             shared_role: None,
             connection: terms.connection(spec)?,
-            prune: Prune::parse(settings, destination.prune.as_deref(), destination.prune_limit.unwrap_or_default())?,
+            prune: Prune::parse(
+                settings,
+                destination.prune.as_deref(),
+                destination.prune_limit.unwrap_or_default(),
+            )?,
             readers: destination
                 .readers
                 .unwrap_or_default()
@@ -215,10 +229,16 @@ impl Fanout {
             )?,
             retention_days: artifacts.retention_days.unwrap_or(30),
             taken: pipeline.name.map(|name| (name, terms.allowed())),
-            pipeline_type: known("pipeline.type", pipeline.type_.unwrap_or_else(|| "V2".into()), &["V1", "V2"])?,
+            pipeline_type: known(
+                "pipeline.type",
+                pipeline.type_.unwrap_or_else(|| "V2".into()),
+                &["V1", "V2"],
+            )?,
             execution_mode: String::new(),
             // A trigger and the detection of changes would each start an execution.
-            detect_changes: pipeline.detect_changes.unwrap_or(pipeline.triggers.is_none()),
+            detect_changes: pipeline
+                .detect_changes
+                .unwrap_or(pipeline.triggers.is_none()),
             triggers: pipeline.triggers.map(Triggers::from),
             events: notifications
                 .events
@@ -266,12 +286,15 @@ impl Fanout {
             ("V1", None) => "SUPERSEDED".to_owned(),
             ("V1", Some(mode)) if mode != "SUPERSEDED" => {
                 return Err(invalid(
-                    "pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 or leave executionMode out",
+                    "pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 \
+                         or leave executionMode out",
                 ));
             }
-            (_, mode) => {
-                known("pipeline.executionMode", mode.unwrap_or_else(|| "QUEUED".into()), &["QUEUED", "SUPERSEDED"])?
-            }
+            (_, mode) => known(
+                "pipeline.executionMode",
+                mode.unwrap_or_else(|| "QUEUED".into()),
+                &["QUEUED", "SUPERSEDED"],
+            )?,
         };
         fanout.check(mode)
     }
@@ -289,35 +312,53 @@ impl Fanout {
             )));
         }
         let generated = |source: &Source| *source == Source::Own(None);
-        let own_connection = matches!(self.connection, ConnectionSource::Provider(_) | ConnectionSource::Host(_));
+        let own_connection = matches!(
+            self.connection,
+            ConnectionSource::Provider(_) | ConnectionSource::Host(_)
+        );
         if self.taken.is_some()
-            && (own_connection || [&self.artifacts, &self.destination, &self.topic].into_iter().any(generated))
+            && (own_connection
+                || [&self.artifacts, &self.destination, &self.topic]
+                    .into_iter()
+                    .any(generated))
         {
             return Err(invalid(
-                "pipeline.name: beside a pipeline that is taken over, what it uses is to be named; write connection.existingARN, a bucket \
-                 each under destination and artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
+                "pipeline.name: beside a pipeline that is taken over, what it uses is to be \
+                     named; write connection.existingARN, a bucket \
+                 each under destination and artifacts, and topicName or existingTopicARN, as far \
+                 as the class does not offer them",
             ));
         }
         if self.triggers.is_some() && (self.pipeline_type == "V1" || self.detect_changes) {
             return Err(invalid(
-                "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside them; write type V2 and leave \
+                "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside \
+                     them; write type V2 and leave \
                  detectChanges out, or leave triggers out",
             ));
         }
-        if self.destination == self.artifacts && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_))
+        if self.destination == self.artifacts
+            && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_))
         {
             return Err(invalid(
-                "destination and artifacts name the same bucket: artifacts would lie among the copied files; name two",
+                "destination and artifacts name the same bucket: artifacts would lie among the \
+                     copied files; name two",
             ));
         }
         if !self.subscribers.is_empty() && !matches!(self.topic, Source::Own(_)) {
             return Err(invalid(
-                "notifications.subscribers: the topic is not the object's own, and its subscriptions are not the object's to make; subscribe to \
+                "notifications.subscribers: the topic is not the object's own, and its \
+                     subscriptions are not the object's to make; subscribe to \
                  it where it belongs, or have a topic of one's own",
             ));
         }
-        if self.prefix.split('/').any(|part| part == "." || part == "..") {
-            return Err(invalid("destination.prefix: no part of it may be '.' or '..'"));
+        if self
+            .prefix
+            .split('/')
+            .any(|part| part == "." || part == "..")
+        {
+            return Err(invalid(
+                "destination.prefix: no part of it may be '.' or '..'",
+            ));
         }
         Ok(self)
     }
@@ -326,7 +367,9 @@ impl Fanout {
     pub fn base_name(&self) -> String {
         let chosen = self.name.as_deref();
         let generated = || names::base_name(&self.name_prefix, chosen, &self.owner);
-        self.taken.as_ref().map_or_else(generated, |(name, _)| name.clone())
+        self.taken
+            .as_ref()
+            .map_or_else(generated, |(name, _)| name.clone())
     }
 
     /// Refuses ARNs that cannot work in this account and region.
@@ -336,10 +379,18 @@ impl Fanout {
         }
         match &self.connection {
             ConnectionSource::Existing(arn) => {
-                place.check_arn("connection.existingARN", arn, "name a connection of that region and account")?;
+                place.check_arn(
+                    "connection.existingARN",
+                    arn,
+                    "name a connection of that region and account",
+                )?;
             }
             ConnectionSource::Host(arn) => {
-                place.check_arn("connection.hostARN", arn, "name a host of that region and account")?;
+                place.check_arn(
+                    "connection.hostARN",
+                    arn,
+                    "name a host of that region and account",
+                )?;
             }
             ConnectionSource::Provider(_) | ConnectionSource::Shared(_) => {}
         }
@@ -379,18 +430,31 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
         "Pipeline" => Ok(Resource::Pipeline),
         "Topic" => Ok(Resource::Topic),
         "NotificationRule" => Ok(Resource::NotificationRule),
-        other => Err(invalid(format!("adopt: this version of the operator does not know '{other}'; leave it out"))),
+        other => Err(invalid(format!(
+            "adopt: this version of the operator does not know \
+             '{other}'; leave it out"
+        ))),
     };
     names.iter().map(of).collect()
 }
 
 /// How often everything is looked at.
 pub fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
-    let Some(text) = text else { return Ok(Duration::from_secs(600)) };
-    let bad = || invalid(format!("interval: '{text}' is no duration from 1m to 168h; write one such as 10m"));
+    let Some(text) = text else {
+        return Ok(Duration::from_secs(600));
+    };
+    let bad = || {
+        invalid(format!(
+            "interval: '{text}' is no duration from 1m to 168h; write one such as 10m"
+        ))
+    };
     let span: jiff::SignedDuration = text.parse().map_err(|_| bad())?;
     let duration = Duration::try_from(span).map_err(|_| bad())?;
-    if (60..=168 * 3600).contains(&duration.as_secs()) { Ok(duration) } else { Err(bad()) }
+    if (60..=168 * 3600).contains(&duration.as_secs()) {
+        Ok(duration)
+    } else {
+        Err(bad())
+    }
 }
 
 #[cfg(test)]
@@ -414,7 +478,14 @@ mod tests {
     }
 
     fn parse(spec: Value, settings: &Settings) -> Result<Fanout, Refusal> {
-        Fanout::parse(&object(spec), &Terms { settings, class: None, labels: &BTreeMap::new() })
+        Fanout::parse(
+            &object(spec),
+            &Terms {
+                settings,
+                class: None,
+                labels: &BTreeMap::new(),
+            },
+        )
     }
 
     #[test]
@@ -423,17 +494,31 @@ mod tests {
         assert_eq!(f.branch, "main");
         assert_eq!(f.prefix, "acme/Docs");
         assert_eq!(f.connection, ConnectionSource::Provider("GitHub".into()));
-        assert_eq!((f.pipeline_type.as_str(), f.execution_mode.as_str(), f.detect_changes), ("V2", "QUEUED", true));
+        assert_eq!(
+            (
+                f.pipeline_type.as_str(),
+                f.execution_mode.as_str(),
+                f.detect_changes
+            ),
+            ("V2", "QUEUED", true)
+        );
         assert_eq!(f.retention_days, 30);
         assert_eq!(f.interval, Duration::from_secs(600));
-        assert_eq!(f.events, BTreeSet::from(["codepipeline-pipeline-pipeline-execution-succeeded".to_owned()]));
+        assert_eq!(
+            f.events,
+            BTreeSet::from(["codepipeline-pipeline-pipeline-execution-succeeded".to_owned()])
+        );
     }
 
     #[test]
     fn what_the_settings_do_not_allow_is_refused_with_the_field_and_the_flag() {
         let arn = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
         let specs = [
-            (json!({"repository": "a/b", "name": "x"}), "name:", "--allow-names"),
+            (
+                json!({"repository": "a/b", "name": "x"}),
+                "name:",
+                "--allow-names",
+            ),
             (
                 json!({"repository": "a/b", "destination": {"bucketName": "abc"}}),
                 "destination.bucketName:",
@@ -458,16 +543,39 @@ mod tests {
         for (spec, field, flag) in specs {
             let refusal = parse(spec, &settings()).unwrap_err();
             assert_eq!(refusal.reason, Reason::NotAllowed);
-            assert!(refusal.message.starts_with(field) && refusal.message.contains(flag), "{refusal}");
+            assert!(
+                refusal.message.starts_with(field) && refusal.message.contains(flag),
+                "{refusal}"
+            );
         }
-        let open = Settings { allow_names: true, allow_existing: vec!["arn:aws:s3:::abc".into()], ..settings() };
-        assert!(parse(json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}), &open).is_ok());
-        assert!(parse(json!({"repository": "a/b", "artifacts": {"existingBucket": "abcd"}}), &open).is_err());
+        let open = Settings {
+            allow_names: true,
+            allow_existing: vec!["arn:aws:s3:::abc".into()],
+            ..settings()
+        };
+        assert!(
+            parse(
+                json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}),
+                &open
+            )
+            .is_ok()
+        );
+        assert!(
+            parse(
+                json!({"repository": "a/b", "artifacts": {"existingBucket": "abcd"}}),
+                &open
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn values_of_a_newer_version_are_refused_and_not_guessed_at() {
-        let refusal = parse(json!({"repository": "a/b", "pipeline": {"type": "V3"}}), &settings()).unwrap_err();
+        let refusal = parse(
+            json!({"repository": "a/b", "pipeline": {"type": "V3"}}),
+            &settings(),
+        )
+        .unwrap_err();
         assert_eq!(refusal.reason, Reason::InvalidSpec);
         assert!(refusal.message.contains("V3"), "{refusal}");
     }
@@ -475,12 +583,23 @@ mod tests {
     #[test]
     fn groups_are_gitlabs_only() {
         assert!(parse(json!({"repository": "a/b/c"}), &settings()).is_err());
-        assert!(parse(json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}), &settings()).is_ok());
+        assert!(
+            parse(
+                json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}),
+                &settings()
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn intervals_have_bounds() {
-        for (text, seconds) in [("1m", Some(60)), ("1h30m", Some(5400)), ("59s", None), ("169h", None)] {
+        for (text, seconds) in [
+            ("1m", Some(60)),
+            ("1h30m", Some(5400)),
+            ("59s", None),
+            ("169h", None),
+        ] {
             let parsed = parse(json!({"repository": "a/b", "interval": text}), &settings());
             assert_eq!(parsed.ok().map(|f| f.interval.as_secs()), seconds, "{text}");
         }
@@ -489,8 +608,15 @@ mod tests {
     #[test]
     fn arns_of_another_region_are_refused_by_name() {
         let topic = "arn:aws:sns:us-east-1:111122223333:t";
-        let open = Settings { allow_existing: vec!["*".into()], ..settings() };
-        let f = parse(json!({"repository": "a/b", "notifications": {"existingTopicARN": topic}}), &open).unwrap();
+        let open = Settings {
+            allow_existing: vec!["*".into()],
+            ..settings()
+        };
+        let f = parse(
+            json!({"repository": "a/b", "notifications": {"existingTopicARN": topic}}),
+            &open,
+        )
+        .unwrap();
         let place = |region: &str| Placement {
             account: "111122223333".into(),
             partition: "aws".into(),
@@ -499,7 +625,10 @@ mod tests {
             base_name: "b".into(),
         };
         let refusal = f.check_place(&place("eu-west-1")).unwrap_err();
-        assert!(refusal.message.contains("us-east-1") && refusal.message.contains("eu-west-1"), "{refusal}");
+        assert!(
+            refusal.message.contains("us-east-1") && refusal.message.contains("eu-west-1"),
+            "{refusal}"
+        );
         assert!(f.check_place(&place("us-east-1")).is_ok());
     }
 }

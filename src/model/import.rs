@@ -31,29 +31,42 @@ impl Found {
     /// # Errors
     /// What of it no fan-out has.
     pub fn spec(&self, place: &Placement) -> Result<Value, String> {
-        let Declaration { pipeline_type, execution_mode, artifacts, triggers, .. } = &self.declaration;
+        let Declaration {
+            pipeline_type,
+            execution_mode,
+            artifacts,
+            triggers,
+            ..
+        } = &self.declaration;
         if !Owner::unowned(&self.tags) {
             return Err("it has an owner already, as its tags say".to_owned());
         }
         let Some((source, deploy)) = self.declaration.actions() else {
             return Err(
-                "it is not of two stages with one action each, a CodeStarSourceConnection and an S3 deployment"
+                "it is not of two stages with one action each, a CodeStarSourceConnection and an \
+                     S3 deployment"
                     .to_owned(),
             );
         };
-        let of =
-            |action: &super::desired::Action, key: &str| action.configuration.get(key).cloned().unwrap_or_default();
+        let of = |action: &super::desired::Action, key: &str| {
+            action.configuration.get(key).cloned().unwrap_or_default()
+        };
         if of(deploy, "Extract") != "true" {
-            return Err("its deployment does not extract the files (Extract is not true)".to_owned());
+            return Err(
+                "its deployment does not extract the files (Extract is not true)".to_owned(),
+            );
         }
         let prefix = of(deploy, "ObjectKey");
         let prefix = prefix.trim_end_matches('/');
         if prefix.is_empty() {
-            return Err("it deploys without a prefix (ObjectKey), and a fan-out has one".to_owned());
+            return Err(
+                "it deploys without a prefix (ObjectKey), and a fan-out has one".to_owned(),
+            );
         }
         if of(source, "OutputArtifactFormat") == "CODEBUILD_CLONE_REF" {
             return Err(
-                "its source hands on a reference instead of files (OutputArtifactFormat is CODEBUILD_CLONE_REF)"
+                "its source hands on a reference instead of files (OutputArtifactFormat is \
+                     CODEBUILD_CLONE_REF)"
                     .to_owned(),
             );
         }
@@ -61,21 +74,31 @@ impl Found {
             return Err("it has artifact stores of several regions".to_owned());
         }
         if execution_mode == "PARALLEL" {
-            return Err("it runs executions in parallel, which lets an older one overwrite a newer one".to_owned());
+            return Err(
+                "it runs executions in parallel, which lets an older one overwrite a newer one"
+                    .to_owned(),
+            );
         }
-        let mut pipeline = json!({"name": self.name, "type": pipeline_type, "executionMode": execution_mode});
+        let mut pipeline =
+            json!({"name": self.name, "type": pipeline_type, "executionMode": execution_mode});
         match triggers {
             Some(triggers) => pipeline["triggers"] = json!(triggers),
-            None if of(source, "DetectChanges") == "false" => pipeline["detectChanges"] = json!(false),
+            None if of(source, "DetectChanges") == "false" => {
+                pipeline["detectChanges"] = json!(false)
+            }
             None => {}
         }
         let mut adopt = vec!["Pipeline"];
         let mut notifications = json!({"topicName": topic_name(&self.name)});
         if let Some((rule, topic)) = self.announced() {
             adopt.push("NotificationRule");
-            let events: Vec<&str> =
-                rule.events.iter().map(|e| e.strip_prefix("codepipeline-pipeline-").unwrap_or(e)).collect();
-            notifications = json!({"existingTopicARN": topic, "events": events, "detail": rule.detail});
+            let events: Vec<&str> = rule
+                .events
+                .iter()
+                .map(|e| e.strip_prefix("codepipeline-pipeline-").unwrap_or(e))
+                .collect();
+            notifications =
+                json!({"existingTopicARN": topic, "events": events, "detail": rule.detail});
         }
         Ok(json!({
             "repository": of(source, "FullRepositoryId"),
@@ -93,17 +116,28 @@ impl Found {
     /// The rule that announces on a topic, and the topic's ARN.
     fn announced(&self) -> Option<(&ObservedRule, &str)> {
         let rule = self.rule.as_ref()?;
-        Some((rule, &*rule.targets.iter().find(|t| t.kind == "SNS")?.address))
+        Some((
+            rule,
+            &*rule.targets.iter().find(|t| t.kind == "SNS")?.address,
+        ))
     }
 
     /// ARNs that `--allow-existing` has to cover for it.
     pub fn existing(&self, place: &Placement) -> BTreeSet<String> {
         let bucket = |name: &str| arn::bucket(&place.partition, name);
-        let mut all =
-            BTreeSet::from([self.arn.clone(), self.declaration.role_arn.clone(), bucket(&self.declaration.artifacts)]);
+        let mut all = BTreeSet::from([
+            self.arn.clone(),
+            self.declaration.role_arn.clone(),
+            bucket(&self.declaration.artifacts),
+        ]);
         if let Some((source, deploy)) = self.declaration.actions() {
             all.extend(source.configuration.get("ConnectionArn").cloned());
-            all.extend(deploy.configuration.get("BucketName").map(|name| bucket(name)));
+            all.extend(
+                deploy
+                    .configuration
+                    .get("BucketName")
+                    .map(|name| bucket(name)),
+            );
         }
         all.extend(self.announced().map(|(_, topic)| topic.to_owned()));
         all
@@ -112,12 +146,21 @@ impl Found {
     /// ARNs of what is taken over.
     pub fn taken(&self) -> BTreeSet<String> {
         let rule = self.announced().map(|(rule, _)| rule.arn.clone());
-        [Some(self.arn.clone()), rule].into_iter().flatten().collect()
+        [Some(self.arn.clone()), rule]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Name of an object for it: what Kubernetes takes.
     pub fn object_name(&self) -> String {
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        };
         let name: String = self.name.chars().map(plain).take(60).collect();
         match name.trim_matches('-') {
             "" => "pipeline".to_owned(),
@@ -128,5 +171,14 @@ impl Found {
 
 /// SNS takes fewer characters than CodePipeline.
 fn topic_name(pipeline: &str) -> String {
-    pipeline.chars().map(|c| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '-' }).collect()
+    pipeline
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "_-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
 }

@@ -45,7 +45,8 @@ pub struct Settings {
     pub region: String,
     /// Whether an object without a class is refused.
     pub require_class: bool,
-    /// Name of the IAM policy that bounds the roles of those that name no boundary themselves; each account has its own.
+    /// Name of the IAM policy that bounds the roles of those that name no boundary themselves; each
+    /// account has its own.
     pub permissions_boundary: Option<String>,
     /// Patterns (`*` and `?`) of accounts, roles and organizations that objects may let read.
     pub allow_readers: Vec<String>,
@@ -55,7 +56,8 @@ pub struct Settings {
     pub read_only: bool,
     /// Which classes are ours: their `spec.controller`.
     pub controller: String,
-    /// Whether objects without a class are ours, too: of several installations that serve all namespaces, those of one alone.
+    /// Whether objects without a class are ours, too: of several installations that serve all
+    /// namespaces, those of one alone.
     pub classless: bool,
 }
 
@@ -179,7 +181,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with this reason and message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self {
+            reason,
+            message: message.into(),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::desired::{Bucket, Declaration, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, Topic};
+use super::desired::{
+    Bucket, Declaration, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, Topic,
+};
 use super::owner::{RETAINED_AT, Tags};
 
 /// Everything that was looked at for one fan-out.
@@ -43,7 +45,9 @@ impl Observed {
     /// The policy of the destination, as far as it was looked at.
     pub fn policy(&self) -> Option<&Value> {
         match &self.destination {
-            BucketView::Present(bucket) => bucket.policy.as_ref().or(self.destination_policy.as_ref()),
+            BucketView::Present(bucket) => {
+                bucket.policy.as_ref().or(self.destination_policy.as_ref())
+            }
             _ => self.destination_policy.as_ref(),
         }
     }
@@ -124,7 +128,10 @@ impl ObservedBucket {
             owner_enforced: true,
             encrypted: true,
             kms_key: desired.kms_key.clone().or_else(|| self.kms_key.clone()),
-            policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
+            policy: Some(super::policy::merge(
+                self.policy.as_ref(),
+                &desired.statement,
+            )),
             lifecycle: Some(desired.lifecycle),
         }
     }
@@ -180,7 +187,10 @@ pub struct ObservedConnection {
 impl ObservedConnection {
     /// As it is once its tags are what was desired.
     pub fn tagged(&self, desired: &Tags) -> Self {
-        Self { tags: retagged(&self.tags, desired), ..self.clone() }
+        Self {
+            tags: retagged(&self.tags, desired),
+            ..self.clone()
+        }
     }
 }
 
@@ -231,7 +241,10 @@ impl ObservedTopic {
     pub fn updated(&self, desired: &Topic) -> Self {
         let tags = retagged(&self.tags, &desired.tags);
         Self {
-            policy: Some(super::policy::merge(self.policy.as_ref(), &desired.statement)),
+            policy: Some(super::policy::merge(
+                self.policy.as_ref(),
+                &desired.statement,
+            )),
             kms_key: desired.kms_key.clone().or_else(|| self.kms_key.clone()),
             subscriptions: self.subscriptions,
             tags,
@@ -265,7 +278,10 @@ impl ObservedPipeline {
     /// As it is once only its tags are what was desired.
     pub fn tagged(&self, desired: &Pipeline) -> Self {
         let tags = retagged(&self.tags, &desired.tags);
-        Self { tags, ..self.clone() }
+        Self {
+            tags,
+            ..self.clone()
+        }
     }
 }
 
@@ -306,7 +322,11 @@ pub struct RuleTarget {
 impl ObservedRule {
     /// What AWS has made of what was desired; its time is asked for where it matters.
     pub fn created(arn: String, desired: &NotificationRule, now: Timestamp) -> Self {
-        let target = RuleTarget { kind: "SNS".to_owned(), address: desired.topic_arn.clone(), status: None };
+        let target = RuleTarget {
+            kind: "SNS".to_owned(),
+            address: desired.topic_arn.clone(),
+            status: None,
+        };
         Self {
             arn,
             name: desired.name.clone(),
@@ -351,10 +371,16 @@ pub struct ObservedQueue {
 impl ObservedQueue {
     /// As it is once it is what was desired.
     pub fn updated(&self, desired: &Queue) -> Self {
-        let merged = desired.statement.as_ref().map(|statement| super::policy::merge(self.policy.as_ref(), statement));
+        let merged = desired
+            .statement
+            .as_ref()
+            .map(|statement| super::policy::merge(self.policy.as_ref(), statement));
         Self {
             policy: merged.or_else(|| self.policy.clone()),
-            dead_letters: desired.dead_letters.clone().or_else(|| self.dead_letters.clone()),
+            dead_letters: desired
+                .dead_letters
+                .clone()
+                .or_else(|| self.dead_letters.clone()),
             tags: retagged(&self.tags, &desired.tags),
         }
     }
@@ -380,6 +406,11 @@ impl ObservedEventRule {
         targets.retain(|arn| *arn != desired.queue_arn);
         targets.push(desired.queue_arn.clone());
         let tags = retagged(&self.tags, &desired.tags);
-        Self { enabled: true, pattern: Some(desired.pattern.clone()), targets, tags }
+        Self {
+            enabled: true,
+            pattern: Some(desired.pattern.clone()),
+            targets,
+            tags,
+        }
     }
 }

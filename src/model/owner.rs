@@ -14,12 +14,14 @@ const NAME: &str = "repofanout.dev/name";
 pub const INTENT: &str = "repofanout.dev/intent";
 /// Tag of a role: the region of its fan-out, as a role has none itself.
 pub const REGION: &str = "repofanout.dev/region";
-/// Tag of a destination bucket: when it was made, so that it is known whether a delivery came after.
+/// Tag of a destination bucket: when it was made, so that it is known whether a delivery came
+/// after.
 pub const CREATED_AT: &str = "repofanout.dev/created-at";
 
 /// Tag of what was taken over: it was not made by the operator.
 pub const ADOPTED: &str = "repofanout.dev/adopted";
-/// Tag of what was kept when its object was deleted, and when that was; empty once it is in use again.
+/// Tag of what was kept when its object was deleted, and when that was; empty once it is in use
+/// again.
 pub const RETAINED_AT: &str = "repofanout.dev/retained-at";
 
 /// The object that a resource belongs to.
@@ -38,11 +40,16 @@ pub struct Owner {
 impl Owner {
     /// The tags that say so.
     pub fn tags(&self) -> Tags {
-        [(CLUSTER, &self.cluster), (KIND, &self.kind), (NAMESPACE, &self.namespace), (NAME, &self.name)]
-            .into_iter()
-            .filter(|(_, v)| !v.is_empty())
-            .map(|(k, v)| (k.to_owned(), v.clone()))
-            .collect()
+        [
+            (CLUSTER, &self.cluster),
+            (KIND, &self.kind),
+            (NAMESPACE, &self.namespace),
+            (NAME, &self.name),
+        ]
+        .into_iter()
+        .filter(|(_, v)| !v.is_empty())
+        .map(|(k, v)| (k.to_owned(), v.clone()))
+        .collect()
     }
 
     /// Whether `tags` name this owner.
@@ -52,7 +59,9 @@ impl Owner {
 
     /// Whether the tags name no owner at all: only such a thing can be adopted.
     pub fn unowned(tags: &Tags) -> bool {
-        ![CLUSTER, KIND, NAMESPACE, NAME].iter().any(|key| tags.contains_key(*key))
+        ![CLUSTER, KIND, NAMESPACE, NAME]
+            .iter()
+            .any(|key| tags.contains_key(*key))
     }
 
     /// Who owns a resource with these tags, as this owner may be told: another
@@ -60,13 +69,17 @@ impl Owner {
     pub fn describe_owner(&self, tags: &Tags) -> String {
         let get = |k: &str| tags.get(k).map(String::as_str);
         match (get(CLUSTER), get(KIND), get(NAMESPACE), get(NAME)) {
-            (Some(c), Some(kind), Some(ns), Some(name)) if c == self.cluster && ns == self.namespace => {
+            (Some(c), Some(kind), Some(ns), Some(name))
+                if c == self.cluster && ns == self.namespace =>
+            {
                 format!("it belongs to {kind} {ns}/{name}")
             }
             (Some(c), Some(_), Some(_), Some(_)) if c == self.cluster => {
                 "it belongs to an object of another namespace".to_owned()
             }
-            (Some(c), Some(kind), None, Some(name)) if c == self.cluster => format!("it belongs to {kind} {name}"),
+            (Some(c), Some(kind), None, Some(name)) if c == self.cluster => {
+                format!("it belongs to {kind} {name}")
+            }
             (Some(_), ..) => "it belongs to an object of another cluster".to_owned(),
             (None, ..) => "it carries no ownership tags of this operator".to_owned(),
         }

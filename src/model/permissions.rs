@@ -29,11 +29,23 @@ pub struct Scope {
 /// The policy.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
 pub fn policy(scope: &Scope) -> Value {
-    let Scope { partition, account, region, name_prefix, .. } = scope;
-    let regional = |service: &str, resource: &str| format!("arn:{partition}:{service}:{region}:{account}:{resource}");
+    let Scope {
+        partition,
+        account,
+        region,
+        name_prefix,
+        ..
+    } = scope;
+    let regional = |service: &str, resource: &str| {
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+    };
     let bucket = format!("arn:{partition}:s3:::{name_prefix}*");
     let roles = format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*");
-    let boundaries: Vec<String> = scope.boundaries.iter().map(|name| arn::policy(partition, account, name)).collect();
+    let boundaries: Vec<String> = scope
+        .boundaries
+        .iter()
+        .map(|name| arn::policy(partition, account, name))
+        .collect();
     let service_role = "role/aws-service-role/codestar-notifications.amazonaws.com/*";
     let mut statements = vec![
         json!({
@@ -87,7 +99,8 @@ pub fn policy(scope: &Scope) -> Value {
             "Resource": roles,
         }),
         json!({
-            // Whoever makes roles and passes them on has the permissions of all of them: they are bound.
+            // Whoever makes roles and passes them on has the permissions of all of them: they are
+            // bound.
             "Sid": "BoundRoles",
             "Effect": "Allow",
             "Action": ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"],
@@ -191,15 +204,27 @@ pub fn policy(scope: &Scope) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-/// What no role that the operator makes can go beyond, whatever its own policy says: copying, between buckets with the operator's
-/// prefix or that it may use, over the account's connections.
+/// What no role that the operator makes can go beyond, whatever its own policy says: copying,
+/// between buckets with the operator's prefix or that it may use, over the account's connections.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html>
 pub fn boundary(scope: &Scope) -> Value {
-    let Scope { partition, account, region, name_prefix, .. } = scope;
+    let Scope {
+        partition,
+        account,
+        region,
+        name_prefix,
+        ..
+    } = scope;
     let connections = ["codeconnections", "codestar-connections"]
         .map(|service| format!("arn:{partition}:{service}:{region}:{account}:connection/*"));
     let mut buckets = vec![format!("arn:{partition}:s3:::{name_prefix}*")];
-    buckets.extend(scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some("s3")).cloned());
+    buckets.extend(
+        scope
+            .allow_existing
+            .iter()
+            .filter(|p| p.split(':').nth(2) == Some("s3"))
+            .cloned(),
+    );
     let objects: Vec<String> = buckets.iter().map(|bucket| format!("{bucket}/*")).collect();
     let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
     json!({"Version": "2012-10-17", "Statement": [
@@ -233,7 +258,8 @@ pub fn boundary(scope: &Scope) -> Value {
     ]})
 }
 
-/// A service control policy: nobody but this principal writes our ownership tags, where the service tells AWS the keys.
+/// A service control policy: nobody but this principal writes our ownership tags, where the service
+/// tells AWS the keys.
 /// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html>
 pub fn guard(principal: &str) -> Value {
     let mut actions = both(&["TagResource", "UntagResource"]);
@@ -268,14 +294,27 @@ pub fn guard(principal: &str) -> Value {
     }]})
 }
 
-/// What pruning takes beside the deletion of objects: to read what a delivery wrote from its source artifact.
+/// What pruning takes beside the deletion of objects: to read what a delivery wrote from its source
+/// artifact.
 fn prune(scope: &Scope) -> [Value; 2] {
-    let Scope { partition, account, region, name_prefix, .. } = scope;
+    let Scope {
+        partition,
+        account,
+        region,
+        name_prefix,
+        ..
+    } = scope;
     let ours = format!("arn:{partition}:s3:::{name_prefix}*");
-    let existing = scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some("s3"));
+    let existing = scope
+        .allow_existing
+        .iter()
+        .filter(|p| p.split(':').nth(2) == Some("s3"));
     // CodePipeline's own folder of a pipeline, and the first ten characters of the artifact's name.
     let artifacts = |bucket: &String| format!("{bucket}/*/SourceArti/*");
-    let read: Vec<String> = std::iter::once(&ours).chain(existing).map(artifacts).collect();
+    let read: Vec<String> = std::iter::once(&ours)
+        .chain(existing)
+        .map(artifacts)
+        .collect();
     [
         json!({"Sid": "SourceArtifacts", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": read}),
         json!({
@@ -291,26 +330,53 @@ fn prune(scope: &Scope) -> [Value; 2] {
 /// What looking at existing things takes, on the patterns that the settings allow.
 fn existing(scope: &Scope) -> Vec<Value> {
     let mut statements = Vec::new();
-    let buckets: Vec<&String> = scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some("s3")).collect();
+    let buckets: Vec<&String> = scope
+        .allow_existing
+        .iter()
+        .filter(|p| p.split(':').nth(2) == Some("s3"))
+        .collect();
     if !buckets.is_empty() {
-        // Only for objects that say `deletion.destination: Delete`, and only under their own prefix.
-        let objects: Vec<String> = buckets.iter().map(|pattern| format!("{pattern}/*")).collect();
+        // Only for objects that say `deletion.destination: Delete`, and only under their own
+        // prefix.
+        let objects: Vec<String> = buckets
+            .iter()
+            .map(|pattern| format!("{pattern}/*"))
+            .collect();
         let actions = ["s3:DeleteObject", "s3:DeleteObjectVersion"];
         statements.push(json!({"Sid": "CopiedFiles", "Effect": "Allow", "Action": actions, "Resource": objects}));
         statements.push(json!({"Sid": "ListCopiedFiles", "Effect": "Allow", "Action": "s3:ListBucketVersions", "Resource": buckets}));
     }
     for (service, sid, action) in [
-        ("s3", "ExistingBuckets", json!(["s3:GetBucketPolicy", "s3:ListBucket"])),
-        ("sns", "ExistingTopics", json!(["sns:GetTopicAttributes", "sns:Publish"])),
+        (
+            "s3",
+            "ExistingBuckets",
+            json!(["s3:GetBucketPolicy", "s3:ListBucket"]),
+        ),
+        (
+            "sns",
+            "ExistingTopics",
+            json!(["sns:GetTopicAttributes", "sns:Publish"]),
+        ),
     ] {
-        let of = |pattern: &&String| pattern.split(':').nth(2).is_none_or(|s| s == service || s == "*");
+        let of = |pattern: &&String| {
+            pattern
+                .split(':')
+                .nth(2)
+                .is_none_or(|s| s == service || s == "*")
+        };
         let patterns: Vec<&String> = scope.allow_existing.iter().filter(of).collect();
         if !patterns.is_empty() {
-            statements.push(json!({"Sid": sid, "Effect": "Allow", "Action": action, "Resource": patterns}));
+            statements.push(
+                json!({"Sid": sid, "Effect": "Allow", "Action": action, "Resource": patterns}),
+            );
         }
     }
     let of = |service: &str| -> Vec<&String> {
-        scope.allow_existing.iter().filter(|p| p.split(':').nth(2) == Some(service)).collect()
+        scope
+            .allow_existing
+            .iter()
+            .filter(|p| p.split(':').nth(2) == Some(service))
+            .collect()
     };
     let (pipelines, roles) = (of("codepipeline"), of("iam"));
     if !pipelines.is_empty() {
@@ -330,7 +396,8 @@ fn existing(scope: &Scope) -> Vec<Value> {
             .push(json!({"Sid": "ExistingPipelines", "Effect": "Allow", "Action": actions, "Resource": pipelines}));
     }
     if !roles.is_empty() {
-        // To such pipelines, whenever they are updated, and to SNS, which reaches delivery streams by them.
+        // To such pipelines, whenever they are updated, and to SNS, which reaches delivery streams
+        // by them.
         let services = ["codepipeline.amazonaws.com", "sns.amazonaws.com"];
         let to = json!({"StringEquals": {"iam:PassedToService": services}});
         statements.push(json!({
@@ -343,5 +410,12 @@ fn existing(scope: &Scope) -> Vec<Value> {
 /// Both prefixes: an action's must match its connection's, and connections have either.
 fn both(operations: &[&str]) -> Vec<String> {
     let prefixes = ["codeconnections", "codestar-connections"];
-    prefixes.iter().flat_map(|prefix| operations.iter().map(move |operation| format!("{prefix}:{operation}"))).collect()
+    prefixes
+        .iter()
+        .flat_map(|prefix| {
+            operations
+                .iter()
+                .map(move |operation| format!("{prefix}:{operation}"))
+        })
+        .collect()
 }

@@ -50,10 +50,17 @@ impl Placement {
     ) -> Self {
         let Identity { account, partition } = identity_of(access, identity);
         let base_name = names::class_name(name_prefix, owner);
-        Self { account, partition, region: region.to_owned(), class: None, base_name }
+        Self {
+            account,
+            partition,
+            region: region.to_owned(),
+            class: None,
+            base_name,
+        }
     }
 
-    /// Refuses what would build a second set of resources elsewhere. Another class is no such thing: its author wrote it.
+    /// Refuses what would build a second set of resources elsewhere. Another class is no such
+    /// thing: its author wrote it.
     pub fn keep(&self, recorded: &PlacementStatus) -> Result<(), Refusal> {
         let differences: Vec<String> = [
             ("account", &recorded.account, &self.account),
@@ -71,8 +78,10 @@ impl Placement {
         Err(Refusal::new(
             Reason::PlacementChanged,
             format!(
-                "the resources were made elsewhere: {}; nothing is built a second time. Give the operator its former \
-                 credentials, region, clusterID and name prefix back, or delete this object with those and create it anew",
+                "the resources were made elsewhere: {}; nothing is built a second time. Give the \
+                     operator its former \
+                 credentials, region, clusterID and name prefix back, or delete this object with \
+                 those and create it anew",
                 differences.join(", ")
             ),
         ))
@@ -128,13 +137,21 @@ impl Placement {
 
     /// ARN of a connection with this id.
     pub fn connection(&self, id: &str) -> String {
-        format!("arn:{}:codeconnections:{}:{}:connection/{id}", self.partition, self.region, self.account)
+        format!(
+            "arn:{}:codeconnections:{}:{}:connection/{id}",
+            self.partition, self.region, self.account
+        )
     }
 
     /// The page where a person authorizes the connection.
     pub fn authorize_url(&self, connection_arn: &str) -> String {
         let id = connection_arn.rsplit('/').next().unwrap_or_default();
-        format!("{}/settings/{}/{}/connections/{id}", self.console(), self.account, self.region)
+        format!(
+            "{}/settings/{}/{}/connections/{id}",
+            self.console(),
+            self.account,
+            self.region
+        )
     }
 
     /// The page of an execution.

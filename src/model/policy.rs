@@ -42,7 +42,9 @@ pub struct Reach<'a> {
 pub fn role(partition: &str, account: &str, reach: &Reach<'_>) -> Value {
     let bucket = |name: &str| super::arn::bucket(partition, name);
     let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
-    let below = reach.prefix.map_or("*".to_owned(), |prefix| format!("{prefix}/*"));
+    let below = reach
+        .prefix
+        .map_or("*".to_owned(), |prefix| format!("{prefix}/*"));
     let mut statements = vec![
         json!({
             "Sid": "Connection",
@@ -159,7 +161,9 @@ pub fn merge(document: Option<&Value>, statement: &Value) -> Value {
 
 /// The document with these statements in the place of those with our Sids.
 pub fn replace(document: Option<&Value>, sids: &[String], ours: &[Value]) -> Value {
-    let mut kept = document.cloned().unwrap_or_else(|| json!({"Version": "2012-10-17"}));
+    let mut kept = document
+        .cloned()
+        .unwrap_or_else(|| json!({"Version": "2012-10-17"}));
     let mut all = statements(&kept);
     all.retain(|s| !is_ours(s, sids));
     all.extend(ours.iter().cloned());
@@ -169,13 +173,22 @@ pub fn replace(document: Option<&Value>, sids: &[String], ours: &[Value]) -> Val
 
 /// Whether the document holds these statements, and nothing else with our Sids.
 pub fn holds(document: Option<&Value>, sids: &[String], ours: &[Value]) -> bool {
-    let with_sid = document.map(statements).unwrap_or_default().iter().filter(|s| is_ours(s, sids)).count();
+    let with_sid = document
+        .map(statements)
+        .unwrap_or_default()
+        .iter()
+        .filter(|s| is_ours(s, sids))
+        .count();
     with_sid == ours.len() && ours.iter().all(|s| contains(document, s))
 }
 
 /// Whether any statement has one of our Sids.
 pub fn has_sid(document: Option<&Value>, sids: &[String]) -> bool {
-    document.map(statements).unwrap_or_default().iter().any(|s| is_ours(s, sids))
+    document
+        .map(statements)
+        .unwrap_or_default()
+        .iter()
+        .any(|s| is_ours(s, sids))
 }
 
 /// Those of the statements that the document does not hold, under whatever Sid.
@@ -185,35 +198,67 @@ pub fn missing<'a>(document: Option<&Value>, wanted: &'a [Value]) -> Vec<&'a Val
         bare["Sid"] = Value::Null;
         canonical(&bare)
     };
-    let there: Vec<Value> = document.map(statements).unwrap_or_default().iter().map(bare).collect();
-    wanted.iter().filter(|s| !there.contains(&bare(s))).collect()
+    let there: Vec<Value> = document
+        .map(statements)
+        .unwrap_or_default()
+        .iter()
+        .map(bare)
+        .collect();
+    wanted
+        .iter()
+        .filter(|s| !there.contains(&bare(s)))
+        .collect()
 }
 
 fn is_ours(statement: &Value, sids: &[String]) -> bool {
-    statement["Sid"].as_str().is_some_and(|sid| sids.iter().any(|ours| ours == sid))
+    statement["Sid"]
+        .as_str()
+        .is_some_and(|sid| sids.iter().any(|ours| ours == sid))
 }
 
 /// Whether the document holds our statement, as it is to be.
 pub fn contains(document: Option<&Value>, statement: &Value) -> bool {
-    document.map(statements).unwrap_or_default().iter().any(|s| same(s, statement))
+    document
+        .map(statements)
+        .unwrap_or_default()
+        .iter()
+        .any(|s| same(s, statement))
 }
 
 /// Whether an existing topic's policy lets notification rules publish.
 pub fn lets_publish(document: Option<&Value>) -> bool {
-    document.map(statements).unwrap_or_default().iter().map(canonical).any(|s| {
-        let principal = &s["Principal"];
-        let service = principal["Service"].as_array();
-        let named = service.is_some_and(|p| p.contains(&json!("codestar-notifications.amazonaws.com")))
-            || principal["*"] == json!(["*"])
-            || principal["AWS"].as_array().is_some_and(|p| p.contains(&json!("*")));
-        let publishes = s["Action"].as_array().is_some_and(|actions| {
-            actions.iter().filter_map(Value::as_str).any(|a| matches!(a, "sns:publish" | "sns:*" | "*"))
-        });
-        // SNS's own default statement, for one, holds for the account's principals alone.
-        let keys = s["Condition"].as_object().into_iter().flatten().filter_map(|(_, keys)| keys.as_object()).flatten();
-        let open = keys.into_iter().all(|(key, _)| key == "aws:sourceaccount" || key == "aws:sourcearn");
-        s["Effect"] == json!("Allow") && named && publishes && open
-    })
+    document
+        .map(statements)
+        .unwrap_or_default()
+        .iter()
+        .map(canonical)
+        .any(|s| {
+            let principal = &s["Principal"];
+            let service = principal["Service"].as_array();
+            let named = service
+                .is_some_and(|p| p.contains(&json!("codestar-notifications.amazonaws.com")))
+                || principal["*"] == json!(["*"])
+                || principal["AWS"]
+                    .as_array()
+                    .is_some_and(|p| p.contains(&json!("*")));
+            let publishes = s["Action"].as_array().is_some_and(|actions| {
+                actions
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .any(|a| matches!(a, "sns:publish" | "sns:*" | "*"))
+            });
+            // SNS's own default statement, for one, holds for the account's principals alone.
+            let keys = s["Condition"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter_map(|(_, keys)| keys.as_object())
+                .flatten();
+            let open = keys
+                .into_iter()
+                .all(|(key, _)| key == "aws:sourceaccount" || key == "aws:sourcearn");
+            s["Effect"] == json!("Allow") && named && publishes && open
+        })
 }
 
 /// Whether two documents or statements mean the same, however AWS reformatted them.
@@ -232,19 +277,27 @@ fn statements(document: &Value) -> Vec<Value> {
 /// Lists where a scalar may stand, sorted; actions in lower case; condition
 /// values as strings.
 fn canonical(value: &Value) -> Value {
-    let Value::Object(object) = value else { return value.clone() };
+    let Value::Object(object) = value else {
+        return value.clone();
+    };
     let mut out = Map::new();
     for (key, value) in object {
         let value = match key.as_str() {
             "Statement" => {
-                let mut all: Vec<Value> = statements(&json!({"Statement": value})).iter().map(canonical).collect();
+                let mut all: Vec<Value> = statements(&json!({"Statement": value}))
+                    .iter()
+                    .map(canonical)
+                    .collect();
                 all.sort_by_key(Value::to_string);
                 Value::Array(all)
             }
             "Action" | "NotAction" => set(value, str::to_ascii_lowercase),
             "Resource" | "NotResource" => set(value, str::to_owned),
             "Principal" | "NotPrincipal" => match value {
-                Value::Object(kinds) => kinds.iter().map(|(k, v)| (k.clone(), set(v, str::to_owned))).collect(),
+                Value::Object(kinds) => kinds
+                    .iter()
+                    .map(|(k, v)| (k.clone(), set(v, str::to_owned)))
+                    .collect(),
                 any => json!({"*": set(any, str::to_owned)}),
             },
             "Condition" => match value {
@@ -307,7 +360,10 @@ mod tests {
         let document = json!({"Version": "2008-10-17", "Id": "x", "Statement": foreign});
         let merged = merge(Some(&document), &ours);
         assert!(contains(Some(&merged), &foreign) && contains(Some(&merged), &ours));
-        assert_eq!((&merged["Id"], &merged["Version"]), (&json!("x"), &json!("2008-10-17")));
+        assert_eq!(
+            (&merged["Id"], &merged["Version"]),
+            (&json!("x"), &json!("2008-10-17"))
+        );
         assert_eq!(merge(Some(&merged), &ours), merged);
         let stale = merge(Some(&merged), &publish("t", "999999999999"));
         assert!(!contains(Some(&stale), &ours) && contains(Some(&stale), &foreign));

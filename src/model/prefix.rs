@@ -24,7 +24,12 @@ pub struct Parts<'a> {
 impl Parts<'_> {
     /// Stands in for any object, to see whether a template makes sense.
     pub fn example() -> Parts<'static> {
-        Parts { namespace: "namespace", name: "name", repository: "owner/repo", branch: "main" }
+        Parts {
+            namespace: "namespace",
+            name: "name",
+            repository: "owner/repo",
+            branch: "main",
+        }
     }
 }
 
@@ -39,7 +44,9 @@ pub fn render(template: &str, parts: &Parts<'_>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = template;
     while let Some((before, tail)) = rest.split_once('{') {
-        let Some((key, after)) = tail.split_once('}') else { return Err(format!("{{{tail}")) };
+        let Some((key, after)) = tail.split_once('}') else {
+            return Err(format!("{{{tail}"));
+        };
         out.push_str(before);
         out.push_str(match key {
             "namespace" => parts.namespace,
@@ -60,7 +67,9 @@ pub fn render(template: &str, parts: &Parts<'_>) -> Result<String, String> {
 
 /// Whether the inner prefix lies below the outer one: `docs/api` below `docs`, but not `docs-old`.
 pub fn below(inner: &str, outer: &str) -> bool {
-    inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Where an object copies to.
@@ -84,11 +93,15 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Puts a claim in the place of the one that its owner had. Answers who has a younger claim on the keys of either: something
-    /// else may hold for them now.
+    /// Puts a claim in the place of the one that its owner had. Answers who has a younger claim on
+    /// the keys of either: something else may hold for them now.
     pub fn set(&mut self, claim: Claim) -> Vec<Owner> {
         let key = (claim.owner.namespace.clone(), claim.owner.name.clone());
-        if self.by_owner.get(&key).is_some_and(|known| **known == claim) {
+        if self
+            .by_owner
+            .get(&key)
+            .is_some_and(|known| **known == claim)
+        {
             return Vec::new();
         }
         let mut touched = self.remove(&claim.owner);
@@ -96,7 +109,9 @@ impl Claims {
         let claim = Arc::new(claim);
         let prefixes = self.by_place.entry(claim.bucket.clone()).or_default();
         // Mostly one alone; a list has room for four.
-        let beside = prefixes.entry(claim.prefix.clone()).or_insert_with(|| Vec::with_capacity(1));
+        let beside = prefixes
+            .entry(claim.prefix.clone())
+            .or_insert_with(|| Vec::with_capacity(1));
         beside.push(Arc::clone(&claim));
         self.by_owner.insert(key, claim);
         touched
@@ -105,8 +120,12 @@ impl Claims {
     /// Forgets the claim of an owner. Answers who has a younger one on its keys.
     pub fn remove(&mut self, owner: &Owner) -> Vec<Owner> {
         let key = (owner.namespace.clone(), owner.name.clone());
-        let Some(old) = self.by_owner.remove(&key) else { return Vec::new() };
-        let Some(prefixes) = self.by_place.get_mut(&old.bucket) else { return Vec::new() };
+        let Some(old) = self.by_owner.remove(&key) else {
+            return Vec::new();
+        };
+        let Some(prefixes) = self.by_place.get_mut(&old.bucket) else {
+            return Vec::new();
+        };
         if let Some(claims) = prefixes.get_mut(&old.prefix) {
             claims.retain(|c| c.owner != *owner);
             if claims.is_empty() {
@@ -118,21 +137,37 @@ impl Claims {
 
     /// The older claim on keys that this one covers too, if there is one.
     pub fn older(&self, claim: &Claim) -> Option<&Claim> {
-        self.overlapping(claim).into_iter().find(|other| other.since < claim.since)
+        self.overlapping(claim)
+            .into_iter()
+            .find(|other| other.since < claim.since)
     }
 
     fn younger(&self, claim: &Claim) -> Vec<Owner> {
-        let younger = self.overlapping(claim).into_iter().filter(|other| other.since > claim.since);
+        let younger = self
+            .overlapping(claim)
+            .into_iter()
+            .filter(|other| other.since > claim.since);
         younger.map(|other| other.owner.clone()).collect()
     }
 
     fn overlapping(&self, claim: &Claim) -> Vec<&Claim> {
-        let Some(prefixes) = self.by_place.get(&claim.bucket) else { return Vec::new() };
+        let Some(prefixes) = self.by_place.get(&claim.bucket) else {
+            return Vec::new();
+        };
         let parts: Vec<&str> = claim.prefix.split('/').collect();
-        let above = (1..=parts.len()).filter_map(|n| prefixes.get(&parts[..n].join("/"))).flatten();
+        let above = (1..=parts.len())
+            .filter_map(|n| prefixes.get(&parts[..n].join("/")))
+            .flatten();
         let within = format!("{}/", claim.prefix);
-        let below = prefixes.range(within.clone()..).take_while(|(p, _)| p.starts_with(&within)).flat_map(|(_, c)| c);
-        above.chain(below).map(Arc::as_ref).filter(|other| other.owner != claim.owner).collect()
+        let below = prefixes
+            .range(within.clone()..)
+            .take_while(|(p, _)| p.starts_with(&within))
+            .flat_map(|(_, c)| c);
+        above
+            .chain(below)
+            .map(Arc::as_ref)
+            .filter(|other| other.owner != claim.owner)
+            .collect()
     }
 }
 
@@ -142,8 +177,16 @@ mod tests {
 
     #[test]
     fn templates_are_filled_in() {
-        let parts = Parts { namespace: "team", name: "docs", repository: "group/sub/Repo", branch: "main" };
-        assert_eq!(render("{namespace}/{owner}/{repo}@{branch}", &parts).unwrap(), "team/group/sub/Repo@main");
+        let parts = Parts {
+            namespace: "team",
+            name: "docs",
+            repository: "group/sub/Repo",
+            branch: "main",
+        };
+        assert_eq!(
+            render("{namespace}/{owner}/{repo}@{branch}", &parts).unwrap(),
+            "team/group/sub/Repo@main"
+        );
         assert_eq!(render("{team}/x", &parts).unwrap_err(), "{team}");
         assert_eq!(render("{repo", &parts).unwrap_err(), "{repo");
         assert!(render("repo}", &parts).is_err());
@@ -155,30 +198,56 @@ mod tests {
             bucket: "b".into(),
             prefix: prefix.into(),
             since: (since.into(), name.into()),
-            owner: Owner { cluster: "c".into(), kind: "k".into(), namespace: "n".into(), name: name.into() },
+            owner: Owner {
+                cluster: "c".into(),
+                kind: "k".into(),
+                namespace: "n".into(),
+                name: name.into(),
+            },
         };
         let mut claims = Claims::default();
         let older = claim("x", "1", "docs/api");
         assert_eq!(claims.set(older.clone()), []);
         for prefix in ["docs/api", "docs/api/v1", "docs"] {
-            assert_eq!(claims.older(&claim("y", "2", prefix)), Some(&older), "{prefix}");
+            assert_eq!(
+                claims.older(&claim("y", "2", prefix)),
+                Some(&older),
+                "{prefix}"
+            );
         }
         for prefix in ["docs-old", "docs/apis", "docs/a"] {
             assert_eq!(claims.older(&claim("y", "2", prefix)), None, "{prefix}");
         }
-        assert_eq!(claims.older(&claim("y", "0", "docs")), None, "the younger one holds nothing");
+        assert_eq!(
+            claims.older(&claim("y", "0", "docs")),
+            None,
+            "the younger one holds nothing"
+        );
         let younger = claim("y", "2", "docs");
-        assert_eq!(claims.set(younger.clone()), [], "an older one is not touched");
+        assert_eq!(
+            claims.set(younger.clone()),
+            [],
+            "an older one is not touched"
+        );
         assert_eq!(claims.set(older.clone()), [], "nothing changed");
         assert_eq!(
             claims.set(claim("x", "1", "elsewhere")),
             vec![younger.owner.clone()],
             "it has the keys to itself now"
         );
-        assert_eq!(claims.set(older.clone()), vec![younger.owner.clone()], "it has them no more");
+        assert_eq!(
+            claims.set(older.clone()),
+            vec![younger.owner.clone()],
+            "it has them no more"
+        );
         claims.remove(&younger.owner);
         claims.set(claim("x", "1", "elsewhere"));
-        assert_eq!(claims.older(&claim("y", "2", "docs/api")), None, "a claim that moved holds its new place alone");
+        assert_eq!(
+            claims.older(&claim("y", "2", "docs/api")),
+            None,
+            "a claim that moved holds \
+             its new place alone"
+        );
         claims.remove(&older.owner);
         assert_eq!(claims.older(&claim("y", "2", "elsewhere")), None);
     }

@@ -31,7 +31,10 @@ impl Reader {
             (Some(account), None, None) => Ok(Self::Account(account)),
             (None, Some(arn), None) => Ok(Self::Role(arn)),
             (None, None, Some(id)) => Ok(Self::Organization(id)),
-            _ => Err(invalid("destination.readers: write one of account, roleARN and organization in each entry")),
+            _ => Err(invalid(
+                "destination.readers: write one of account, roleARN and organization \
+                 in each entry",
+            )),
         }
     }
 
@@ -82,7 +85,9 @@ impl Readers {
         let mut organizations = Vec::new();
         for reader in readers {
             match reader {
-                Reader::Account(account) => principals.push(format!("arn:{partition}:iam::{account}:root")),
+                Reader::Account(account) => {
+                    principals.push(format!("arn:{partition}:iam::{account}:root"))
+                }
                 Reader::Role(arn) => principals.push(arn.clone()),
                 Reader::Organization(id) => organizations.push(id.clone()),
             }
@@ -111,14 +116,24 @@ impl Readers {
             }
             statements.extend([get, list]);
         }
-        Self { bucket: bucket.to_owned(), writable, sids, statements, kms_key: None }
+        Self {
+            bucket: bucket.to_owned(),
+            writable,
+            sids,
+            statements,
+            kms_key: None,
+        }
     }
 
-    /// What the policy of the bucket's key needs, for them to read what it encrypts; the key is its owner's to configure.
+    /// What the policy of the bucket's key needs, for them to read what it encrypts; the key is its
+    /// owner's to configure.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html#bucket-key-changes>
     pub fn decrypt(&self, partition: &str) -> Vec<Value> {
         let bucket = arn::bucket(partition, &self.bucket);
-        let gets = self.statements.iter().filter(|s| s["Action"] == "s3:GetObject");
+        let gets = self
+            .statements
+            .iter()
+            .filter(|s| s["Action"] == "s3:GetObject");
         let decrypt = gets.map(|get| {
             let context = json!({"kms:EncryptionContext:aws:s3:arn": [bucket, get["Resource"]]});
             let mut decrypt = json!({
@@ -130,7 +145,11 @@ impl Readers {
             }
             decrypt
         });
-        if self.kms_key.is_some() { decrypt.collect() } else { Vec::new() }
+        if self.kms_key.is_some() {
+            decrypt.collect()
+        } else {
+            Vec::new()
+        }
     }
 
     /// Whether any statement of ours is in the policy.
@@ -142,9 +161,17 @@ impl Readers {
 /// The Sids of an owner's statements: get and list, by principals and by organizations.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html>
 pub fn sids(owner: &Owner) -> Vec<String> {
-    let Owner { cluster, kind, namespace, name } = owner;
+    let Owner {
+        cluster,
+        kind,
+        namespace,
+        name,
+    } = owner;
     let id = names::token(&[cluster, kind, namespace, name]);
-    ["Get", "List", "OrgGet", "OrgList"].iter().map(|what| format!("RepoFanoutRead{id}{what}")).collect()
+    ["Get", "List", "OrgGet", "OrgList"]
+        .iter()
+        .map(|what| format!("RepoFanoutRead{id}{what}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -153,7 +180,12 @@ mod tests {
 
     #[test]
     fn each_is_let_in_under_the_prefix_alone() {
-        let owner = Owner { cluster: "c".into(), kind: "RepoFanout".into(), namespace: "n".into(), name: "x".into() };
+        let owner = Owner {
+            cluster: "c".into(),
+            kind: "RepoFanout".into(),
+            namespace: "n".into(),
+            name: "x".into(),
+        };
         let role = "arn:aws:iam::444455556666:role/site";
         let all = [
             Reader::Account("111122223333".into()),
@@ -162,19 +194,47 @@ mod tests {
         ];
         let readers = Readers::new("aws", ("b", true), "acme/docs", &owner, &all);
         assert_eq!(readers.statements.len(), 4);
-        assert_eq!(readers.statements[0]["Principal"]["AWS"], json!(["arn:aws:iam::111122223333:root", role]));
-        assert_eq!(readers.statements[0]["Resource"], "arn:aws:s3:::b/acme/docs/*");
-        assert_eq!(readers.statements[1]["Condition"]["StringLike"]["s3:prefix"], "acme/docs/*");
-        assert_eq!(readers.statements[2]["Condition"]["StringEquals"]["aws:PrincipalOrgID"], json!(["o-abcdefghij"]));
-        assert!(readers.statements.iter().all(|s| readers.sids.iter().any(|sid| s["Sid"] == **sid)));
-        assert!(readers.decrypt("aws").is_empty(), "Amazon S3's own key needs no word");
-        let keyed = Readers { kms_key: Some("k".into()), ..readers.clone() };
+        assert_eq!(
+            readers.statements[0]["Principal"]["AWS"],
+            json!(["arn:aws:iam::111122223333:root", role])
+        );
+        assert_eq!(
+            readers.statements[0]["Resource"],
+            "arn:aws:s3:::b/acme/docs/*"
+        );
+        assert_eq!(
+            readers.statements[1]["Condition"]["StringLike"]["s3:prefix"],
+            "acme/docs/*"
+        );
+        assert_eq!(
+            readers.statements[2]["Condition"]["StringEquals"]["aws:PrincipalOrgID"],
+            json!(["o-abcdefghij"])
+        );
+        assert!(
+            readers
+                .statements
+                .iter()
+                .all(|s| readers.sids.iter().any(|sid| s["Sid"] == **sid))
+        );
+        assert!(
+            readers.decrypt("aws").is_empty(),
+            "Amazon S3's own key needs no word"
+        );
+        let keyed = Readers {
+            kms_key: Some("k".into()),
+            ..readers.clone()
+        };
         let decrypt = keyed.decrypt("aws");
         assert_eq!(decrypt[0]["Principal"], readers.statements[0]["Principal"]);
-        assert_eq!(decrypt[1]["Condition"]["StringEquals"]["aws:PrincipalOrgID"], json!(["o-abcdefghij"]));
+        assert_eq!(
+            decrypt[1]["Condition"]["StringEquals"]["aws:PrincipalOrgID"],
+            json!(["o-abcdefghij"])
+        );
         let nobody = Readers::new("aws", ("b", true), "acme/docs", &owner, &[]);
         assert!(nobody.statements.is_empty() && nobody.sids == readers.sids);
         let patterns = ["444455556666".to_owned()];
-        assert!(all[1].covered(&patterns) && !all[0].covered(&patterns) && !all[2].covered(&patterns));
+        assert!(
+            all[1].covered(&patterns) && !all[0].covered(&patterns) && !all[2].covered(&patterns)
+        );
     }
 }

@@ -70,12 +70,19 @@ mod tests {
 
     fn retention(default: Option<&str>, connection: Option<&str>) -> Retention {
         let text = |t: Option<&str>| t.map(str::to_owned);
-        Retention(DeletionSpec { default: text(default), connection: text(connection), ..Default::default() })
+        Retention(DeletionSpec {
+            default: text(default),
+            connection: text(connection),
+            ..Default::default()
+        })
     }
 
     #[test]
     fn words_beat_defaults_and_adopted_things_are_kept_without_a_word() {
-        let (none, adopted) = (Tags::new(), Tags::from([(ADOPTED.to_owned(), "true".to_owned())]));
+        let (none, adopted) = (
+            Tags::new(),
+            Tags::from([(ADOPTED.to_owned(), "true".to_owned())]),
+        );
         assert!(!retention(None, None).keeps_other(&none));
         assert!(retention(None, None).keeps_other(&adopted));
         assert!(!retention(Some("Delete"), None).keeps_other(&adopted));
@@ -83,6 +90,9 @@ mod tests {
         assert!(!retention(None, None).keeps_connection(&none, false));
         assert!(!retention(Some("Retain"), Some("Delete")).keeps_connection(&none, true));
         assert!(retention(Some("Retain"), None).keeps_artifacts(&none));
-        assert!(retention(Some("Archive"), None).keeps_artifacts(&none), "an unknown word deletes nothing");
+        assert!(
+            retention(Some("Archive"), None).keeps_artifacts(&none),
+            "an unknown word deletes nothing"
+        );
     }
 }

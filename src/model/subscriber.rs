@@ -36,7 +36,9 @@ impl From<SubscriberSpec> for Subscriber {
             protocol: spec.protocol,
             endpoint: spec.endpoint,
             filter_policy: spec.filter_policy,
-            filter_scope: spec.filter_policy_scope.unwrap_or_else(|| "MessageAttributes".into()),
+            filter_scope: spec
+                .filter_policy_scope
+                .unwrap_or_else(|| "MessageAttributes".into()),
             raw: spec.raw_message_delivery.unwrap_or(false),
             role: spec.subscription_role_arn,
         }
@@ -52,7 +54,10 @@ impl Subscriber {
     /// Its attributes, as SNS has them.
     /// <https://docs.aws.amazon.com/sns/latest/api/API_SetSubscriptionAttributes.html>
     pub fn attributes(&self) -> BTreeMap<&'static str, String> {
-        let filter = self.filter_policy.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
+        let filter = self
+            .filter_policy
+            .as_ref()
+            .map_or_else(|| "{}".to_owned(), Value::to_string);
         let mut attributes = BTreeMap::from([("FilterPolicy", filter)]);
         if self.filter_policy.is_some() {
             attributes.insert("FilterPolicyScope", self.filter_scope.clone());
@@ -108,14 +113,28 @@ mod tests {
             role: None,
         };
         let present = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
         };
-        let same = present(&[("FilterPolicy", "{ \"branch\": [\"main\"] }"), ("RawMessageDelivery", "true")]);
+        let same = present(&[
+            ("FilterPolicy", "{ \"branch\": [\"main\"] }"),
+            ("RawMessageDelivery", "true"),
+        ]);
         assert!(subscriber.differs(&same).is_empty());
         let names: Vec<&str> = subscriber.differs(&present(&[])).into_keys().collect();
         assert_eq!(names, ["FilterPolicy", "RawMessageDelivery"]);
-        let plain = Subscriber { filter_policy: None, raw: false, ..subscriber };
+        let plain = Subscriber {
+            filter_policy: None,
+            raw: false,
+            ..subscriber
+        };
         assert!(plain.differs(&present(&[])).is_empty());
-        assert_eq!(plain.differs(&same)["FilterPolicy"], "{}", "a filter that is not wanted any more goes");
+        assert_eq!(
+            plain.differs(&same)["FilterPolicy"],
+            "{}",
+            "a filter that is not wanted any more goes"
+        );
     }
 }

@@ -38,7 +38,8 @@ impl Allowed {
             return Ok(());
         }
         Err(not_allowed(format!(
-            "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or leave {field} out"
+            "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or \
+                 leave {field} out"
         )))
     }
 }
@@ -49,7 +50,8 @@ impl<'a> Terms<'a> {
         let Some(class) = self.class else {
             if self.settings.require_class {
                 return Err(not_allowed(
-                    "className: the operator runs with --require-class, and the object names no class; write the name of one that its \
+                    "className: the operator runs with --require-class, and the object names no \
+                         class; write the name of one that its \
                      namespace may use",
                 ));
             }
@@ -58,27 +60,31 @@ impl<'a> Terms<'a> {
         let name = &class.name;
         if !class.allows_namespace(namespace, self.labels) {
             return Err(not_allowed(format!(
-                "className: RepoFanoutClass {name} does not allow namespace {namespace}; have it added to the class's allowedNamespaces, \
+                "className: RepoFanoutClass {name} does not allow namespace {namespace}; have it \
+                     added to the class's allowedNamespaces, \
                  or name another class"
             )));
         }
         if !covers(&class.allowed_repositories, &spec.repository) {
             return Err(not_allowed(format!(
-                "repository: RepoFanoutClass {name} does not allow {}; have a pattern added to the class's allowedRepositories that covers \
+                "repository: RepoFanoutClass {name} does not allow {}; have a pattern added to \
+                     the class's allowedRepositories that covers \
                  it, or name another class",
                 spec.repository
             )));
         }
         if let Some(region) = spec.region.as_ref().filter(|r| **r != class.place.region) {
             return Err(not_allowed(format!(
-                "region: RepoFanoutClass {name} is in {}, and the object names {region}; leave region out, or name a class there",
+                "region: RepoFanoutClass {name} is in {}, and the object names {region}; leave \
+                     region out, or name a class there",
                 class.place.region
             )));
         }
         for key in spec.tags.iter().flatten().map(|(key, _)| key) {
             if !covers(&class.allowed_tag_keys, key) {
                 return Err(not_allowed(format!(
-                    "tags: RepoFanoutClass {name} does not let fan-outs set '{key}'; leave it out, or have it added to the class's \
+                    "tags: RepoFanoutClass {name} does not let fan-outs set '{key}'; leave it \
+                         out, or have it added to the class's \
                      allowedTagKeys"
                 )));
             }
@@ -92,9 +98,17 @@ impl<'a> Terms<'a> {
         let (allowed, whose) = match self.class {
             Some(class) => (
                 class.may_override(Overridable::Name),
-                format!("RepoFanoutClass {} does not list Name under overridable", class.name),
+                format!(
+                    "RepoFanoutClass {} does not list Name under overridable",
+                    class.name
+                ),
             ),
-            None => (self.settings.allow_names, "the operator runs without --allow-names".to_owned()),
+            None => (
+                self.settings.allow_names,
+                "the operator runs without \
+                 --allow-names"
+                    .to_owned(),
+            ),
         };
         if allowed {
             return Ok(Some(name));
@@ -107,10 +121,19 @@ impl<'a> Terms<'a> {
     /// What exists and may be referred to.
     pub fn allowed(&self) -> Allowed {
         let (patterns, whose) = match self.class {
-            Some(class) => (&class.allow_existing, format!("allowExisting of RepoFanoutClass {}", class.name)),
-            None => (&self.settings.allow_existing, "the operator's --allow-existing".to_owned()),
+            Some(class) => (
+                &class.allow_existing,
+                format!("allowExisting of RepoFanoutClass {}", class.name),
+            ),
+            None => (
+                &self.settings.allow_existing,
+                "the operator's --allow-existing".to_owned(),
+            ),
         };
-        Allowed { patterns: patterns.clone(), whose }
+        Allowed {
+            patterns: patterns.clone(),
+            whose,
+        }
     }
 
     /// Something that exists, where it may be referred to.
@@ -122,14 +145,21 @@ impl<'a> Terms<'a> {
     pub fn reader(&self, spec: ReaderSpec) -> Result<Reader, Refusal> {
         let reader = Reader::parse(spec)?;
         let (patterns, whose) = match self.class {
-            Some(class) => (&class.allowed_readers, format!("allowedReaders of RepoFanoutClass {}", class.name)),
-            None => (&self.settings.allow_readers, "the operator's --allow-readers".to_owned()),
+            Some(class) => (
+                &class.allowed_readers,
+                format!("allowedReaders of RepoFanoutClass {}", class.name),
+            ),
+            None => (
+                &self.settings.allow_readers,
+                "the operator's --allow-readers".to_owned(),
+            ),
         };
         if reader.covered(patterns) {
             return Ok(reader);
         }
         Err(not_allowed(format!(
-            "destination.readers: {} is not covered by {whose}; have a pattern added that covers it, or leave the entry out",
+            "destination.readers: {} is not covered by {whose}; have a pattern added that covers \
+                 it, or leave the entry out",
             reader.as_str()
         )))
     }
@@ -143,12 +173,15 @@ impl<'a> Terms<'a> {
         Ok(subscriber)
     }
 
-    /// Whether the policy of the destination is the operator's to write: its own and the class's own are.
+    /// Whether the policy of the destination is the operator's to write: its own and the class's
+    /// own are.
     pub fn writes_policy(&self, destination: &Source) -> bool {
         match destination {
             Source::Own(_) => true,
             Source::Existing(_) => false,
-            Source::Shared(_) => self.class.is_some_and(|class| matches!(class.destination, Some(Source::Own(_)))),
+            Source::Shared(_) => self
+                .class
+                .is_some_and(|class| matches!(class.destination, Some(Source::Own(_)))),
         }
     }
 
@@ -157,7 +190,8 @@ impl<'a> Terms<'a> {
         match self.class.filter(|class| !class.may_override(what)) {
             None => Ok(()),
             Some(class) => Err(not_allowed(format!(
-                "{field}: RepoFanoutClass {} shares its own and does not list {} under overridable; leave {field} out, or have that changed",
+                "{field}: RepoFanoutClass {} shares its own and does not list {} under \
+                     overridable; leave {field} out, or have that changed",
                 class.name,
                 what.as_str()
             ))),
@@ -182,14 +216,21 @@ impl<'a> Terms<'a> {
                 if shared.is_some() {
                     self.own(&format!("{field}.bucketName"), what)?;
                 }
-                Ok(Source::Own(self.chosen(&format!("{field}.bucketName"), own)?))
+                Ok(Source::Own(
+                    self.chosen(&format!("{field}.bucketName"), own)?,
+                ))
             }
             (None, Some(name), _) => {
                 // S3's ARNs name no account and the partition does not matter to who may be named.
-                self.existing(&format!("{field}.existingBucket"), &arn::bucket("aws", &name))?;
+                self.existing(
+                    &format!("{field}.existingBucket"),
+                    &arn::bucket("aws", &name),
+                )?;
                 Ok(Source::Existing(name))
             }
-            _ => Err(invalid(format!("{field}: write only one of bucketName and existingBucket"))),
+            _ => Err(invalid(format!(
+                "{field}: write only one of bucketName and existingBucket"
+            ))),
         }
     }
 
@@ -207,11 +248,14 @@ impl<'a> Terms<'a> {
                 self.existing("notifications.existingTopicARN", &arn)?;
                 Ok(Source::Existing(arn))
             }
-            _ => Err(invalid("notifications: write only one of topicName and existingTopicARN")),
+            _ => Err(invalid(
+                "notifications: write only one of topicName and existingTopicARN",
+            )),
         }
     }
 
-    /// The connection: the object's word, or the class's that serves the repository's owner, or one of its own.
+    /// The connection: the object's word, or the class's that serves the repository's owner, or one
+    /// of its own.
     pub fn connection(&self, spec: &RepoFanoutSpec) -> Result<ConnectionSource, Refusal> {
         let asked = *spec.connection.clone().unwrap_or_default();
         let shared = self.class.filter(|class| !class.connections.is_empty());
@@ -222,13 +266,16 @@ impl<'a> Terms<'a> {
                     ConnectionSource::provider("connection.provider", "GitHub".to_owned())
                 }
                 None => Err(not_allowed(format!(
-                    "repository: RepoFanoutClass {} has no connection for owner '{}'; have one added to the class's connections, or write a \
+                    "repository: RepoFanoutClass {} has no connection for owner '{}'; have one \
+                         added to the class's connections, or write a \
                      repository of an owner that has one",
                     class.name,
                     prefix::owner(&spec.repository)
                 ))),
             },
-            (None, None, None, None) => ConnectionSource::provider("connection.provider", "GitHub".to_owned()),
+            (None, None, None, None) => {
+                ConnectionSource::provider("connection.provider", "GitHub".to_owned())
+            }
             (Some(provider), None, None, shared) => {
                 if shared.is_some() {
                     self.own("connection.provider", Overridable::Connection)?;
@@ -246,12 +293,14 @@ impl<'a> Terms<'a> {
                 self.existing("connection.existingARN", &arn)?;
                 Ok(ConnectionSource::Existing(arn))
             }
-            _ => Err(invalid("connection: write only one of provider, hostARN and existingARN")),
+            _ => Err(invalid(
+                "connection: write only one of provider, hostARN and existingARN",
+            )),
         }
     }
 
-    /// The prefix in the destination. Of a shared bucket an object may choose among those below its own namespace's, so that nobody
-    /// can put files where consumers trust another namespace.
+    /// The prefix in the destination. Of a shared bucket an object may choose among those below its
+    /// own namespace's, so that nobody can put files where consumers trust another namespace.
     pub fn prefix(
         &self,
         parts: &prefix::Parts<'_>,
@@ -263,9 +312,13 @@ impl<'a> Terms<'a> {
             _ => return Ok(asked.unwrap_or_else(|| parts.repository.to_owned())),
         };
         let rendered = prefix::render(&class.prefix_template, parts).map_err(|unknown| {
-            invalid(format!("destination.prefixTemplate of the class: '{unknown}' is no placeholder"))
+            invalid(format!(
+                "destination.prefixTemplate of the class: '{unknown}' is no placeholder"
+            ))
         })?;
-        let Some(asked) = asked else { return Ok(rendered) };
+        let Some(asked) = asked else {
+            return Ok(rendered);
+        };
         let first = class.prefix_template.split('/').next().unwrap_or_default();
         let own = first == "{namespace}" && prefix::below(&asked, parts.namespace);
         if own || asked == rendered || class.may_override(Overridable::Prefix) {
@@ -276,7 +329,8 @@ impl<'a> Terms<'a> {
             _ => format!("leave it out, which gives '{rendered}'"),
         };
         Err(not_allowed(format!(
-            "destination.prefix: '{asked}' is outside of what RepoFanoutClass {} gives this namespace in its shared bucket; {may}, or have \
+            "destination.prefix: '{asked}' is outside of what RepoFanoutClass {} gives this \
+                 namespace in its shared bucket; {may}, or have \
              Prefix added to the class's overridable",
             class.name
         )))

@@ -1,4 +1,5 @@
-//! What a Terraform configuration has to say so that Terraform lets go of what is taken over, and destroys nothing.
+//! What a Terraform configuration has to say so that Terraform lets go of what is taken over, and
+//! destroys nothing.
 //! <https://developer.hashicorp.com/terraform/language/block/removed>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,8 @@ struct Attributes {
 /// # Errors
 /// It is none, or of a version that nobody has written since 2018.
 pub fn state(text: &str) -> Result<State, String> {
-    let state: State = serde_json::from_str(text).map_err(|e| format!("it is no Terraform state: {e}"))?;
+    let state: State =
+        serde_json::from_str(text).map_err(|e| format!("it is no Terraform state: {e}"))?;
     if state.version != 4 {
         return Err(format!(
             "it is a Terraform state of version {}; write one of version 4, as Terraform 0.12 and later do",
@@ -54,17 +56,36 @@ pub fn state(text: &str) -> Result<State, String> {
 pub fn removed(states: &[State], taken: &BTreeSet<String>) -> Vec<String> {
     // A block names a resource with all its instances, in all instances of its modules.
     let mut resources: BTreeMap<String, Vec<Option<&String>>> = BTreeMap::new();
-    for resource in states.iter().flat_map(|s| &s.resources).filter(|r| r.mode == "managed") {
-        let module = resource.module.as_deref().map(without_keys).map(|module| format!("{module}."));
-        let address = format!("{}{}.{}", module.unwrap_or_default(), resource.type_, resource.name);
-        resources.entry(address).or_default().extend(resource.instances.iter().map(|i| i.attributes.arn.as_ref()));
+    for resource in states
+        .iter()
+        .flat_map(|s| &s.resources)
+        .filter(|r| r.mode == "managed")
+    {
+        let module = resource
+            .module
+            .as_deref()
+            .map(without_keys)
+            .map(|module| format!("{module}."));
+        let address = format!(
+            "{}{}.{}",
+            module.unwrap_or_default(),
+            resource.type_,
+            resource.name
+        );
+        resources
+            .entry(address)
+            .or_default()
+            .extend(resource.instances.iter().map(|i| i.attributes.arn.as_ref()));
     }
     let is_taken = |arn: &Option<&String>| arn.is_some_and(|arn| taken.contains(arn));
-    let touched = resources.into_iter().filter(|(_, arns)| arns.iter().any(is_taken));
+    let touched = resources
+        .into_iter()
+        .filter(|(_, arns)| arns.iter().any(is_taken));
     let text = touched.map(|(address, arns)| match arns.iter().find(|arn| !is_taken(arn)) {
         None => format!("removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}"),
         Some(other) => format!(
-            "# {address} has an instance that is not taken over ({}), and a removed block is for all of them: `terraform state rm` the others by \
+            "# {address} has an instance that is not taken over ({}), and a removed block is for \
+                 all of them: `terraform state rm` the others by \
              hand, each with its key",
             other.map_or("without an ARN", String::as_str)
         ),
@@ -101,13 +122,28 @@ mod tests {
             {"mode": "managed", "type": "aws_s3_bucket", "name": "other", "instances": [{"attributes": {"bucket": "x"}}]},
         ]});
         let states = [state(&text.to_string()).unwrap()];
-        let taken = |arns: &[&str]| arns.iter().map(|a| (*a).to_owned()).collect::<BTreeSet<_>>();
+        let taken = |arns: &[&str]| {
+            arns.iter()
+                .map(|a| (*a).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
         let all = removed(&states, &taken(&["a", "b", "c"]));
         assert_eq!(all.len(), 2);
-        assert!(all[0].contains("from = aws_codepipeline.one\n"), "{}", all[0]);
-        assert!(all[1].contains("from = module.x.aws_codepipeline.many\n"), "{}", all[1]);
+        assert!(
+            all[0].contains("from = aws_codepipeline.one\n"),
+            "{}",
+            all[0]
+        );
+        assert!(
+            all[1].contains("from = module.x.aws_codepipeline.many\n"),
+            "{}",
+            all[1]
+        );
         let some = removed(&states, &taken(&["b"]));
-        assert!(some.len() == 1 && some[0].starts_with("# module.x.aws_codepipeline.many"), "{some:?}");
+        assert!(
+            some.len() == 1 && some[0].starts_with("# module.x.aws_codepipeline.many"),
+            "{some:?}"
+        );
         assert!(state("{\"version\": 3}").is_err() && state("no").is_err());
     }
 }

@@ -67,24 +67,47 @@ impl From<TriggersSpec> for Triggers {
         Self {
             source: SOURCE.to_owned(),
             push: spec.push.into_iter().flatten().map(Filter::from).collect(),
-            pull_request: spec.pull_request.into_iter().flatten().map(Filter::from).collect(),
+            pull_request: spec
+                .pull_request
+                .into_iter()
+                .flatten()
+                .map(Filter::from)
+                .collect(),
         }
     }
 }
 
 impl From<PushFilterSpec> for Filter {
     fn from(spec: PushFilterSpec) -> Self {
-        let PushFilterSpec { branches, tags, file_paths } = spec;
-        Self { events: BTreeSet::new(), branches: branches.into(), tags: tags.into(), file_paths: file_paths.into() }
+        let PushFilterSpec {
+            branches,
+            tags,
+            file_paths,
+        } = spec;
+        Self {
+            events: BTreeSet::new(),
+            branches: branches.into(),
+            tags: tags.into(),
+            file_paths: file_paths.into(),
+        }
     }
 }
 
 impl From<PullRequestFilterSpec> for Filter {
     fn from(spec: PullRequestFilterSpec) -> Self {
-        let PullRequestFilterSpec { events, branches, file_paths } = spec;
+        let PullRequestFilterSpec {
+            events,
+            branches,
+            file_paths,
+        } = spec;
         let events = events.unwrap_or_else(|| EVENTS.map(str::to_owned).to_vec());
         let events = events.into_iter().collect();
-        Self { events, branches: branches.into(), tags: Patterns::default(), file_paths: file_paths.into() }
+        Self {
+            events,
+            branches: branches.into(),
+            tags: Patterns::default(),
+            file_paths: file_paths.into(),
+        }
     }
 }
 
@@ -92,6 +115,9 @@ impl From<Option<PatternsSpec>> for Patterns {
     fn from(spec: Option<PatternsSpec>) -> Self {
         let PatternsSpec { includes, excludes } = spec.unwrap_or_default();
         let set = |patterns: Option<Vec<String>>| patterns.into_iter().flatten().collect();
-        Self { includes: set(includes), excludes: set(excludes) }
+        Self {
+            includes: set(includes),
+            excludes: set(excludes),
+        }
     }
 }

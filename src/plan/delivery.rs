@@ -31,8 +31,13 @@ impl Cause {
             Self::Cancelled => "an update of the pipeline cancelled the execution before",
             Self::FailedBefore => "the execution before failed, and the pipeline was changed since",
             Self::BucketMadeAnew => "the destination bucket was made anew",
-            Self::Unannounced => "the execution before succeeded while there was no notification rule yet",
-            Self::PermissionsWritten => "the execution before was refused for permissions that were written since",
+            Self::Unannounced => {
+                "the execution before succeeded while there was no notification rule yet"
+            }
+            Self::PermissionsWritten => {
+                "the execution before was refused for permissions that \
+                 were written since"
+            }
             Self::PrunedInto => "files were pruned while the execution before wrote them",
         }
     }
@@ -74,12 +79,13 @@ pub struct Delivery<'a> {
     pub now: Timestamp,
 }
 
-/// IAM is eventually consistent: what an execution is refused within this time
-/// after a write may be the write not having arrived.
+/// IAM is eventually consistent: what an execution is refused within this time after a write may be
+/// the write not having arrived.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
 const PROPAGATION: SignedDuration = SignedDuration::from_secs(300);
 /// How long to wait before each of the two further tries.
-const RETRY_AFTER: [SignedDuration; 2] = [SignedDuration::from_secs(10), SignedDuration::from_secs(30)];
+const RETRY_AFTER: [SignedDuration; 2] =
+    [SignedDuration::from_secs(10), SignedDuration::from_secs(30)];
 
 /// Whether an execution has to be started. Each cause ends with the execution
 /// that it starts: asked again about that one, the answer is another.
@@ -87,7 +93,11 @@ pub fn verdict(d: &Delivery<'_>) -> Verdict {
     let Some(newest) = d.executions.first() else {
         // CodePipeline runs a new pipeline by itself; an old one's history may have expired.
         let changed = d.pipeline_version > 1 && d.delivered != Some(d.target);
-        return if changed { Verdict::Start(Cause::TargetChanged) } else { Verdict::Nothing };
+        return if changed {
+            Verdict::Start(Cause::TargetChanged)
+        } else {
+            Verdict::Nothing
+        };
     };
     if d.executions.iter().any(|e| e.state.is_running()) {
         return Verdict::Nothing;
@@ -102,14 +112,21 @@ pub fn verdict(d: &Delivery<'_>) -> Verdict {
     if newest.state == ExecutionState::Failed && before_update {
         return Verdict::Start(Cause::FailedBefore);
     }
-    if d.bucket_created_at.is_some_and(|made| newest.started_at < made) {
+    if d.bucket_created_at
+        .is_some_and(|made| newest.started_at < made)
+    {
         return Verdict::Start(Cause::BucketMadeAnew);
     }
-    if newest.state == ExecutionState::Succeeded && d.announced_since.is_some_and(|since| newest.updated_at < since) {
+    if newest.state == ExecutionState::Succeeded
+        && d.announced_since
+            .is_some_and(|since| newest.updated_at < since)
+    {
         return Verdict::Start(Cause::Unannounced);
     }
     match (&newest.state, d.failure, d.permissions_written_at) {
-        (ExecutionState::Failed, Some(failure), Some(written)) if failure.kind() == FailureKind::Permission => {
+        (ExecutionState::Failed, Some(failure), Some(written))
+            if failure.kind() == FailureKind::Permission =>
+        {
             after_refusal(d, newest, written)
         }
         _ => Verdict::Nothing,
@@ -125,9 +142,15 @@ fn after_refusal(d: &Delivery<'_>, newest: &Execution, written: Timestamp) -> Ve
             && e.state == ExecutionState::Failed
             && e.trigger.as_deref() == Some("StartPipelineExecution")
     });
-    let Some(delay) = RETRY_AFTER.get(tries.count()) else { return Verdict::Nothing };
+    let Some(delay) = RETRY_AFTER.get(tries.count()) else {
+        return Verdict::Nothing;
+    };
     let due = newest.updated_at.max(written) + *delay;
-    if d.now < due { Verdict::Wait(due) } else { Verdict::Start(Cause::PermissionsWritten) }
+    if d.now < due {
+        Verdict::Wait(due)
+    } else {
+        Verdict::Start(Cause::PermissionsWritten)
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +162,12 @@ mod tests {
     }
 
     fn target(branch: &str) -> Target {
-        Target { repository: "a/b".into(), branch: branch.into(), bucket: "d".into(), prefix: "a/b".into() }
+        Target {
+            repository: "a/b".into(),
+            branch: branch.into(),
+            bucket: "d".into(),
+            prefix: "a/b".into(),
+        }
     }
 
     fn ran(state: &str, start: i64, end: i64) -> Execution {
@@ -154,7 +182,11 @@ mod tests {
     }
 
     /// A pipeline updated at 10 whose executions are these, with nothing else to say.
-    fn delivery<'a>(target: &'a Target, delivered: Option<&'a Target>, executions: &'a [Execution]) -> Delivery<'a> {
+    fn delivery<'a>(
+        target: &'a Target,
+        delivered: Option<&'a Target>,
+        executions: &'a [Execution],
+    ) -> Delivery<'a> {
         Delivery {
             target,
             delivered,
@@ -172,8 +204,17 @@ mod tests {
     #[test]
     fn a_new_pipeline_is_left_to_run_by_itself() {
         let t = target("main");
-        assert_eq!(verdict(&Delivery { pipeline_version: 1, ..delivery(&t, None, &[]) }), Verdict::Nothing);
-        assert_eq!(verdict(&delivery(&t, None, &[])), Verdict::Start(Cause::TargetChanged));
+        assert_eq!(
+            verdict(&Delivery {
+                pipeline_version: 1,
+                ..delivery(&t, None, &[])
+            }),
+            Verdict::Nothing
+        );
+        assert_eq!(
+            verdict(&delivery(&t, None, &[])),
+            Verdict::Start(Cause::TargetChanged)
+        );
         assert_eq!(verdict(&delivery(&t, Some(&t), &[])), Verdict::Nothing);
     }
 
@@ -181,20 +222,37 @@ mod tests {
     fn a_changed_target_is_delivered_once() {
         let (old, new) = (target("main"), target("next"));
         let before = [ran("Succeeded", 1, 2)];
-        assert_eq!(verdict(&delivery(&new, Some(&old), &before)), Verdict::Start(Cause::TargetChanged));
-        assert_eq!(verdict(&delivery(&old, Some(&old), &before)), Verdict::Nothing);
+        assert_eq!(
+            verdict(&delivery(&new, Some(&old), &before)),
+            Verdict::Start(Cause::TargetChanged)
+        );
+        assert_eq!(
+            verdict(&delivery(&old, Some(&old), &before)),
+            Verdict::Nothing
+        );
         for state in ["InProgress", "Failed", "Stopped"] {
             let after = [ran(state, 11, 12), ran("Succeeded", 1, 2)];
-            assert_eq!(verdict(&delivery(&new, Some(&old), &after)), Verdict::Nothing, "{state}");
+            assert_eq!(
+                verdict(&delivery(&new, Some(&old), &after)),
+                Verdict::Nothing,
+                "{state}"
+            );
         }
     }
 
     #[test]
     fn what_an_update_cancelled_runs_again() {
         let t = target("main");
-        assert_eq!(verdict(&delivery(&t, Some(&t), &[ran("Cancelled", 9, 10)])), Verdict::Start(Cause::Cancelled));
         assert_eq!(
-            verdict(&delivery(&t, Some(&t), &[ran("InProgress", 11, 11), ran("Cancelled", 9, 10)])),
+            verdict(&delivery(&t, Some(&t), &[ran("Cancelled", 9, 10)])),
+            Verdict::Start(Cause::Cancelled)
+        );
+        assert_eq!(
+            verdict(&delivery(
+                &t,
+                Some(&t),
+                &[ran("InProgress", 11, 11), ran("Cancelled", 9, 10)]
+            )),
             Verdict::Nothing
         );
     }
@@ -203,18 +261,37 @@ mod tests {
     fn an_empty_bucket_and_an_unheard_success_run_once_more() {
         let t = target("main");
         let success = [ran("Succeeded", 20, 25)];
-        let anew = Delivery { bucket_created_at: Some(at(30)), ..delivery(&t, Some(&t), &success) };
+        let anew = Delivery {
+            bucket_created_at: Some(at(30)),
+            ..delivery(&t, Some(&t), &success)
+        };
         assert_eq!(verdict(&anew), Verdict::Start(Cause::BucketMadeAnew));
-        let unheard = Delivery { announced_since: Some(at(26)), ..delivery(&t, Some(&t), &success) };
+        let unheard = Delivery {
+            announced_since: Some(at(26)),
+            ..delivery(&t, Some(&t), &success)
+        };
         assert_eq!(verdict(&unheard), Verdict::Start(Cause::Unannounced));
-        assert_eq!(verdict(&Delivery { announced_since: None, ..unheard }), Verdict::Nothing);
+        assert_eq!(
+            verdict(&Delivery {
+                announced_since: None,
+                ..unheard
+            }),
+            Verdict::Nothing
+        );
     }
 
     #[test]
     fn a_refused_execution_is_tried_twice_more_after_permissions_were_written() {
         let t = target("main");
-        let refused = Failure { stage: "Deploy".into(), code: Some("PermissionError".into()), message: "no".into() };
-        let first = Execution { trigger: Some("CreatePipeline".into()), ..ran("Failed", 20, 21) };
+        let refused = Failure {
+            stage: "Deploy".into(),
+            code: Some("PermissionError".into()),
+            message: "no".into(),
+        };
+        let first = Execution {
+            trigger: Some("CreatePipeline".into()),
+            ..ran("Failed", 20, 21)
+        };
         let mut executions = vec![first];
         let ask = |executions: &[Execution], now| {
             verdict(&Delivery {
@@ -225,7 +302,10 @@ mod tests {
             })
         };
         assert_eq!(ask(&executions, 22), Verdict::Wait(at(31)));
-        assert_eq!(ask(&executions, 31), Verdict::Start(Cause::PermissionsWritten));
+        assert_eq!(
+            ask(&executions, 31),
+            Verdict::Start(Cause::PermissionsWritten)
+        );
         executions.insert(0, ran("Failed", 31, 32));
         assert_eq!(ask(&executions, 33), Verdict::Wait(at(62)));
         executions.insert(0, ran("Failed", 62, 63));
@@ -237,13 +317,31 @@ mod tests {
     #[test]
     fn a_failure_of_another_kind_waits_for_a_person() {
         let t = target("main");
-        let failure =
-            Failure { stage: "Source".into(), code: None, message: "No branch [x] found for repository a/b".into() };
+        let failure = Failure {
+            stage: "Source".into(),
+            code: None,
+            message: "No branch [x] found for \
+                 repository a/b"
+                .into(),
+        };
         let d = [ran("Failed", 20, 21)];
-        let d = Delivery { permissions_written_at: Some(at(15)), failure: Some(&failure), ..delivery(&t, None, &d) };
+        let d = Delivery {
+            permissions_written_at: Some(at(15)),
+            failure: Some(&failure),
+            ..delivery(&t, None, &d)
+        };
         assert_eq!(verdict(&d), Verdict::Nothing);
         // The person changed the spec, be it back to what was delivered before.
-        let mended = Delivery { pipeline_updated_at: at(30), ..d };
-        assert_eq!(verdict(&Delivery { delivered: Some(&t), ..mended }), Verdict::Start(Cause::FailedBefore));
+        let mended = Delivery {
+            pipeline_updated_at: at(30),
+            ..d
+        };
+        assert_eq!(
+            verdict(&Delivery {
+                delivered: Some(&t),
+                ..mended
+            }),
+            Verdict::Start(Cause::FailedBefore)
+        );
     }
 }

@@ -72,7 +72,8 @@ pub struct Facts<'a> {
     pub place: &'a Placement,
     /// Whether an execution runs that a person did not ask to give up by changing the spec.
     pub hold_pipeline: bool,
-    /// The topics that the rule reached so far, as recorded: their targets go when the topic changes.
+    /// The topics that the rule reached so far, as recorded: their targets go when the topic
+    /// changes.
     pub former_topics: &'a [String],
     /// What may be taken over.
     pub adopt: &'a BTreeSet<Resource>,
@@ -93,7 +94,11 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
     let mut plan = Plan::default();
     for (resource, bucket, view) in [
         (Resource::Artifacts, &desired.artifacts, &observed.artifacts),
-        (Resource::Destination, &desired.destination, &observed.destination),
+        (
+            Resource::Destination,
+            &desired.destination,
+            &observed.destination,
+        ),
     ] {
         if let Some(bucket) = bucket {
             plan.bucket(resource, bucket, view, facts);
@@ -114,13 +119,19 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
 
 impl Plan {
     fn create(&mut self, resource: Resource, facts: Facts<'_>) {
-        if facts.settled.is_some_and(|made| made.contains_key(resource.as_str())) {
+        if facts
+            .settled
+            .is_some_and(|made| made.contains_key(resource.as_str()))
+        {
             self.drift.push(format!("{resource}: somebody deleted it"));
             if facts.detect {
                 return;
             }
         }
-        self.steps.push(Step { resource, action: Action::Create });
+        self.steps.push(Step {
+            resource,
+            action: Action::Create,
+        });
     }
 
     fn update(&mut self, resource: Resource, delta: Delta, facts: Facts<'_>) {
@@ -130,7 +141,9 @@ impl Plan {
         let told = format!("{resource}: {}", delta.describe());
         if facts.adopt.contains(&resource) && delta.tags().contains_key(ADOPTED) {
             self.adopted.push(told);
-        } else if facts.settled.is_some_and(|made| made.contains_key(resource.as_str()))
+        } else if facts
+            .settled
+            .is_some_and(|made| made.contains_key(resource.as_str()))
             || (facts.detect && facts.unrecorded)
         {
             self.drift.push(told);
@@ -138,7 +151,10 @@ impl Plan {
                 return;
             }
         }
-        self.steps.push(Step { resource, action: Action::Update(delta) });
+        self.steps.push(Step {
+            resource,
+            action: Action::Update(delta),
+        });
     }
 
     fn refuse(&mut self, reason: Reason, message: String) {
@@ -147,12 +163,14 @@ impl Plan {
 
     /// Whether the tags are ours; refuses otherwise.
     fn owned(&mut self, resource: Resource, name: &str, tags: &Tags, facts: Facts<'_>) -> bool {
-        let owns = facts.owner.owns(tags) || (facts.adopt.contains(&resource) && Owner::unowned(tags));
+        let owns =
+            facts.owner.owns(tags) || (facts.adopt.contains(&resource) && Owner::unowned(tags));
         if !owns {
             self.refuse(
                 Reason::NotOwned,
                 format!(
-                    "{resource} {name} exists already, and {}; it is left untouched. Delete or rename it, or choose another name",
+                    "{resource} {name} exists already, and {}; it is left untouched. Delete or \
+                         rename it, or choose another name",
                     facts.owner.describe_owner(tags)
                 ),
             );
@@ -160,19 +178,31 @@ impl Plan {
         owns
     }
 
-    fn bucket(&mut self, resource: Resource, desired: &BucketUse, view: &BucketView, facts: Facts<'_>) {
+    fn bucket(
+        &mut self,
+        resource: Resource,
+        desired: &BucketUse,
+        view: &BucketView,
+        facts: Facts<'_>,
+    ) {
         let region = &facts.place.region;
         match (desired, view) {
             (BucketUse::Own(_), BucketView::Missing) => self.create(resource, facts),
             (BucketUse::Own(bucket), BucketView::Present(observed)) => {
-                if self.owned(resource, &format!("bucket {}", bucket.name), &observed.tags, facts) {
+                if self.owned(
+                    resource,
+                    &format!("bucket {}", bucket.name),
+                    &observed.tags,
+                    facts,
+                ) {
                     self.update(resource, delta::bucket(bucket, observed), facts);
                 }
             }
             (BucketUse::Own(bucket), BucketView::Forbidden) => self.refuse(
                 Reason::NotOwned,
                 format!(
-                    "{resource} bucket {} belongs to another account, or denies this one s3:ListBucket; bucket names are shared \
+                    "{resource} bucket {} belongs to another account, or denies this one \
+                         s3:ListBucket; bucket names are shared \
                      by all of AWS, choose another one",
                     bucket.name
                 ),
@@ -180,48 +210,68 @@ impl Plan {
             (BucketUse::Own(bucket), BucketView::Elsewhere(other)) => self.refuse(
                 Reason::PlacementChanged,
                 format!(
-                    "{resource} bucket {} exists in region {other}, and this object's region is {region}; nothing is built a second \
+                    "{resource} bucket {} exists in region {other}, and this object's region is \
+                         {region}; nothing is built a second \
                      time. Give the operator its former region back, or choose another name",
                     bucket.name
                 ),
             ),
             (BucketUse::Existing(name), BucketView::Missing) => self.refuse(
                 Reason::NotFound,
-                format!("{resource}.existingBucket: there is no bucket {name}; create it in region {region}, or name another one"),
+                format!(
+                    "{resource}.existingBucket: there is no bucket {name}; create it in \
+                     region {region}, or name another one"
+                ),
             ),
             (BucketUse::Existing(name), BucketView::Forbidden) => self.refuse(
                 Reason::AccessDenied,
                 format!(
-                    "{resource}.existingBucket: {name} belongs to another account, or denies the operator s3:ListBucket; \
+                    "{resource}.existingBucket: {name} belongs to another account, or denies the \
+                         operator s3:ListBucket; \
                      name a bucket of account {}, or allow s3:ListBucket on arn:{}:s3:::{name}",
                     facts.place.account, facts.place.partition
                 ),
             ),
             (BucketUse::Existing(name), BucketView::Elsewhere(other)) => self.refuse(
                 Reason::InvalidSpec,
-                format!("{resource}.existingBucket: {name} lies in region {other}, the pipeline in {region}; name a bucket of that region"),
+                format!(
+                    "{resource}.existingBucket: {name} lies in region {other}, the pipeline \
+                     in {region}; name a bucket of that region"
+                ),
             ),
             (BucketUse::Existing(_), BucketView::Present(_)) => {}
         }
     }
 
     fn connection(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        let Some(connection) = &desired.connection else { return };
+        let Some(connection) = &desired.connection else {
+            return;
+        };
         match (connection, &observed.connection) {
             (ConnectionUse::Own(_), None) => self.create(Resource::Connection, facts),
             (ConnectionUse::Own(connection), Some(found)) => {
                 if self.owned(Resource::Connection, &found.arn, &found.tags, facts) {
-                    self.update(Resource::Connection, delta::tags_only(&connection.tags, &found.tags), facts);
+                    self.update(
+                        Resource::Connection,
+                        delta::tags_only(&connection.tags, &found.tags),
+                        facts,
+                    );
                 }
             }
             (ConnectionUse::Existing(arn), None) => self.refuse(
                 Reason::NotFound,
-                format!("connection.existingARN: there is no connection {arn} in this account and region; name one that exists"),
+                format!(
+                    "connection.existingARN: there is no connection {arn} in this account and \
+                     region; name one that exists"
+                ),
             ),
             (ConnectionUse::Existing(_), Some(_)) => {}
         }
         for spare in &observed.spare_connections {
-            self.steps.push(Step { resource: Resource::Connection, action: Action::DeleteSpare(spare.arn.clone()) });
+            self.steps.push(Step {
+                resource: Resource::Connection,
+                action: Action::DeleteSpare(spare.arn.clone()),
+            });
         }
     }
 
@@ -236,22 +286,32 @@ impl Plan {
             }
             (TopicUse::Existing(arn), None) => self.refuse(
                 Reason::NotFound,
-                format!("notifications.existingTopicARN: there is no topic {arn}; create it, or name another one"),
-            ),
-            (TopicUse::Existing(arn), Some(found)) if !policy::lets_publish(found.policy.as_ref()) => self.refuse(
-                Reason::AccessDenied,
                 format!(
-                    "notifications.existingTopicARN: the policy of {arn} does not let notification rules publish; add this statement to it: {}",
-                    policy::publish(arn, &facts.place.account)
+                    "notifications.existingTopicARN: there is no topic {arn}; create it, or \
+                     name another one"
                 ),
             ),
+            (TopicUse::Existing(arn), Some(found))
+                if !policy::lets_publish(found.policy.as_ref()) =>
+            {
+                self.refuse(
+                    Reason::AccessDenied,
+                    format!(
+                        "notifications.existingTopicARN: the policy of {arn} does not let \
+                         notification rules publish; add this statement to it: {}",
+                        policy::publish(arn, &facts.place.account)
+                    ),
+                )
+            }
             (TopicUse::Existing(_), Some(_)) => {}
         }
     }
 
     fn role(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         let Some(role) = &desired.role else { return };
-        let Some(found) = &observed.role else { return self.create(Resource::Role, facts) };
+        let Some(found) = &observed.role else {
+            return self.create(Resource::Role, facts);
+        };
         if !self.owned(Resource::Role, &found.arn, &found.tags, facts) {
             return;
         }
@@ -260,8 +320,10 @@ impl Plan {
             Some(region) if *region != facts.place.region => self.refuse(
                 Reason::PlacementChanged,
                 format!(
-                    "{} serves resources in region {region}, and this object's region is {} now; nothing is built a second time. \
-                     Give the operator its former region back, or delete this object with that and create it anew",
+                    "{} serves resources in region {region}, and this object's region is {} now; \
+                         nothing is built a second time. \
+                     Give the operator its former region back, or delete this object with that \
+                     and create it anew",
                     found.arn, facts.place.region
                 ),
             ),
@@ -270,7 +332,9 @@ impl Plan {
     }
 
     fn pipeline(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        let Some(pipeline) = &desired.pipeline else { return };
+        let Some(pipeline) = &desired.pipeline else {
+            return;
+        };
         if let Some(found) = &observed.pipeline
             && !self.owned(Resource::Pipeline, &pipeline.arn, &found.tags, facts)
         {
@@ -282,7 +346,10 @@ impl Plan {
             return self.refusals.push(refusal);
         }
         // A pipeline made on a connection that nobody authorized never hears of a push, also later.
-        let available = observed.connection.as_ref().is_some_and(|c| c.state == ConnectionState::Available);
+        let available = observed
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.state == ConnectionState::Available);
         if !available {
             return;
         }
@@ -300,9 +367,13 @@ impl Plan {
     }
 
     fn notification_rule(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        let Some(rule) = &desired.notification_rule else { return };
+        let Some(rule) = &desired.notification_rule else {
+            return;
+        };
         match (&observed.notification_rule, &observed.pipeline) {
-            (None, _) if !observed.service_linked_role => self.create(Resource::ServiceLinkedRole, facts),
+            (None, _) if !observed.service_linked_role => {
+                self.create(Resource::ServiceLinkedRole, facts)
+            }
             (None, Some(_)) => self.create(Resource::NotificationRule, facts),
             (None, None) => {}
             (Some(found), _) => {
@@ -316,9 +387,12 @@ impl Plan {
 }
 
 impl Plan {
-    /// Once all else is made: whoever is let in finds something there, and what is refused here keeps nothing else from being made.
+    /// Once all else is made: whoever is let in finds something there, and what is refused here
+    /// keeps nothing else from being made.
     fn readers(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
-        let Some(readers) = &desired.readers else { return };
+        let Some(readers) = &desired.readers else {
+            return;
+        };
         let present = observed.policy();
         let delta = delta::readers(readers, present);
         let new = !readers.any(present);
@@ -332,18 +406,22 @@ impl Plan {
             return self.refuse(
                 Reason::AccessDenied,
                 format!(
-                    "destination.readers: bucket {bucket} is not the operator's to configure, and its policy does not let them in; add these \
+                    "destination.readers: bucket {bucket} is not the operator's to configure, and \
+                         its policy does not let them in; add these \
                      statements to it, or leave readers out: {}",
                     missing.join(", ")
                 ),
             );
         }
-        let size = policy::replace(present, &readers.sids, &readers.statements).to_string().len();
+        let size = policy::replace(present, &readers.sids, &readers.statements)
+            .to_string()
+            .len();
         if size > LONGEST_POLICY {
             return self.refuse(
                 Reason::QuotaExceeded,
                 format!(
-                    "destination.readers: the policy of bucket {bucket} would have {size} bytes, and Amazon S3 takes {LONGEST_POLICY}; name \
+                    "destination.readers: the policy of bucket {bucket} would have {size} bytes, \
+                         and Amazon S3 takes {LONGEST_POLICY}; name \
                      fewer readers, or an organization in the place of many, or have a bucket of one's own"
                 ),
             );
@@ -357,12 +435,18 @@ impl Plan {
     /// The queues, and then what feeds them.
     fn events(&mut self, desired: &Desired, observed: &Observed, facts: Facts<'_>) {
         for (resource, queue, found) in [
-            (Resource::DeadLetterQueue, &desired.dead_letter_queue, &observed.dead_letter_queue),
+            (
+                Resource::DeadLetterQueue,
+                &desired.dead_letter_queue,
+                &observed.dead_letter_queue,
+            ),
             (Resource::Queue, &desired.queue, &observed.queue),
         ] {
             match (queue, found) {
                 (Some(_), None) => self.create(resource, facts),
-                (Some(queue), Some(found)) if self.owned(resource, &queue.arn, &found.tags, facts) => {
+                (Some(queue), Some(found))
+                    if self.owned(resource, &queue.arn, &found.tags, facts) =>
+                {
                     self.update(resource, delta::queue(queue, found), facts);
                 }
                 _ => {}
@@ -370,7 +454,9 @@ impl Plan {
         }
         match (&desired.event_rule, &observed.event_rule) {
             (Some(_), None) => self.create(Resource::EventRule, facts),
-            (Some(rule), Some(found)) if self.owned(Resource::EventRule, &rule.arn, &found.tags, facts) => {
+            (Some(rule), Some(found))
+                if self.owned(Resource::EventRule, &rule.arn, &found.tags, facts) =>
+            {
                 self.update(Resource::EventRule, delta::event_rule(rule, found), facts);
             }
             _ => {}
@@ -379,12 +465,17 @@ impl Plan {
 }
 
 /// Whether there is a pipeline to take over, and it can be.
-fn may_be_taken(pipeline: &Pipeline, allowed: &Allowed, observed: &Observed) -> Result<(), Refusal> {
+fn may_be_taken(
+    pipeline: &Pipeline,
+    allowed: &Allowed,
+    observed: &Observed,
+) -> Result<(), Refusal> {
     let Some(found) = &observed.pipeline else {
         return Err(Refusal::new(
             Reason::NotFound,
             format!(
-                "pipeline.name: there is no pipeline {} in this account and region to be taken over; create it, or leave pipeline.name out",
+                "pipeline.name: there is no pipeline {} in this account and region to be taken \
+                     over; create it, or leave pipeline.name out",
                 pipeline.name
             ),
         ));
@@ -393,7 +484,8 @@ fn may_be_taken(pipeline: &Pipeline, allowed: &Allowed, observed: &Observed) -> 
         return Err(Refusal::new(
             Reason::InvalidSpec,
             format!(
-                "pipeline.name: {} is not of two stages with one action each, a CodeStarSourceConnection and an S3 deployment; name one that \
+                "pipeline.name: {} is not of two stages with one action each, a \
+                     CodeStarSourceConnection and an S3 deployment; name one that \
                  is",
                 pipeline.name
             ),
@@ -404,13 +496,23 @@ fn may_be_taken(pipeline: &Pipeline, allowed: &Allowed, observed: &Observed) -> 
 
 /// Marks what is taken over: its tags say so from then on, and deletion heeds it.
 pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resource>) {
-    let marks = |resource: Resource, tags: Option<&Tags>| adopt.contains(&resource) && tags.is_some_and(Owner::unowned);
+    let marks = |resource: Resource, tags: Option<&Tags>| {
+        adopt.contains(&resource) && tags.is_some_and(Owner::unowned)
+    };
     let mark = |tags: &mut Tags| {
         tags.insert(ADOPTED.to_owned(), "true".to_owned());
     };
     for (resource, bucket, view) in [
-        (Resource::Artifacts, &mut desired.artifacts, &observed.artifacts),
-        (Resource::Destination, &mut desired.destination, &observed.destination),
+        (
+            Resource::Artifacts,
+            &mut desired.artifacts,
+            &observed.artifacts,
+        ),
+        (
+            Resource::Destination,
+            &mut desired.destination,
+            &observed.destination,
+        ),
     ] {
         if let (Some(BucketUse::Own(bucket)), BucketView::Present(found)) = (bucket, view)
             && marks(resource, Some(&found.tags))
@@ -419,7 +521,10 @@ pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resour
         }
     }
     if let Some(ConnectionUse::Own(connection)) = &mut desired.connection
-        && marks(Resource::Connection, observed.connection.as_ref().map(|c| &c.tags))
+        && marks(
+            Resource::Connection,
+            observed.connection.as_ref().map(|c| &c.tags),
+        )
     {
         mark(&mut connection.tags);
     }
@@ -434,7 +539,10 @@ pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resour
         mark(&mut role.tags);
     }
     if let Some(pipeline) = &mut desired.pipeline
-        && marks(Resource::Pipeline, observed.pipeline.as_ref().map(|p| &p.tags))
+        && marks(
+            Resource::Pipeline,
+            observed.pipeline.as_ref().map(|p| &p.tags),
+        )
     {
         mark(&mut pipeline.tags);
     }
@@ -443,7 +551,8 @@ pub fn adopt(desired: &mut Desired, observed: &Observed, adopt: &BTreeSet<Resour
     {
         pipeline.declaration = pipeline.declaration.within(&found.declaration);
     }
-    if let (Some(rule), Some(found)) = (&mut desired.notification_rule, &observed.notification_rule) {
+    if let (Some(rule), Some(found)) = (&mut desired.notification_rule, &observed.notification_rule)
+    {
         if marks(Resource::NotificationRule, Some(&found.tags)) {
             mark(&mut rule.tags);
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_controller::conditions::ConditionStatus;
 
-use super::{Progress, Verdict, connection_verdict, find, kstatus, provisioned_verdict, reason, set};
+use super::{
+    Progress, Verdict, connection_verdict, find, kstatus, provisioned_verdict, reason, set,
+};
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
 
@@ -30,14 +32,35 @@ pub fn class_status(before: &RepoFanoutClassStatus, look: ClassLook) -> RepoFano
     let generation = look.generation;
     let all = &mut next.conditions;
     if let Some(Verdict(state, reason, message)) = connections_verdict(before) {
-        set(all, generation, ConditionType::ConnectionAvailable, state, reason, &message);
+        set(
+            all,
+            generation,
+            ConditionType::ConnectionAvailable,
+            state,
+            reason,
+            &message,
+        );
     }
     if let Some(Verdict(state, reason, message)) = provisioned_verdict(&look.progress) {
-        set(all, generation, ConditionType::Provisioned, state, reason, &message);
+        set(
+            all,
+            generation,
+            ConditionType::Provisioned,
+            state,
+            reason,
+            &message,
+        );
     }
     if let Some(quotas) = look.quotas {
         let Verdict(state, reason, message) = quota_verdict(&quotas);
-        set(all, generation, ConditionType::QuotaAvailable, state, reason, &message);
+        set(
+            all,
+            generation,
+            ConditionType::QuotaAvailable,
+            state,
+            reason,
+            &message,
+        );
         next.quotas = quotas;
     }
     let all = &mut next.conditions;
@@ -46,8 +69,21 @@ pub fn class_status(before: &RepoFanoutClassStatus, look: ClassLook) -> RepoFano
     let Verdict(state, reason, message) = ready_verdict(&next, refused);
     let ready = state == ConditionStatus::True;
     let all = &mut next.conditions;
-    set(all, generation, ConditionType::Ready, state, reason, &message);
-    kstatus(all, generation, (refused, !refused && !ready), reason, &message);
+    set(
+        all,
+        generation,
+        ConditionType::Ready,
+        state,
+        reason,
+        &message,
+    );
+    kstatus(
+        all,
+        generation,
+        (refused, !refused && !ready),
+        reason,
+        &message,
+    );
     if look.concluded {
         next.observed_generation = generation;
     }
@@ -56,13 +92,18 @@ pub fn class_status(before: &RepoFanoutClassStatus, look: ClassLook) -> RepoFano
 
 /// The first connection that does not work speaks for all.
 fn connections_verdict(status: &RepoFanoutClassStatus) -> Option<Verdict> {
-    let each = status.connections.iter().filter_map(|(name, c)| Some((name, connection_verdict(c)?)));
+    let each = status
+        .connections
+        .iter()
+        .filter_map(|(name, c)| Some((name, connection_verdict(c)?)));
     let all: Vec<_> = each.collect();
     let waiting = all.iter().find(|(_, v)| v.0 != ConditionStatus::True);
     match waiting {
-        Some((name, Verdict(state, reason, message))) => {
-            Some(Verdict(*state, *reason, format!("connection '{name}': {message}")))
-        }
+        Some((name, Verdict(state, reason, message))) => Some(Verdict(
+            *state,
+            *reason,
+            format!("connection '{name}': {message}"),
+        )),
         None if all.is_empty() => None,
         None => Some(Verdict(
             ConditionStatus::True,
@@ -74,17 +115,24 @@ fn connections_verdict(status: &RepoFanoutClassStatus) -> Option<Verdict> {
 
 fn quota_verdict(quotas: &BTreeMap<String, QuotaStatus>) -> Verdict {
     let low = |q: &QuotaStatus| q.used.saturating_mul(100) >= q.limit.saturating_mul(LOW);
-    let text = |(name, q): (&String, &QuotaStatus)| format!("{} of {} {}", q.used, q.limit, name.replace('_', " "));
+    let text = |(name, q): (&String, &QuotaStatus)| {
+        format!("{} of {} {}", q.used, q.limit, name.replace('_', " "))
+    };
     let near: Vec<String> = quotas.iter().filter(|(_, q)| low(q)).map(text).collect();
     if near.is_empty() {
         let all: Vec<String> = quotas.iter().map(text).collect();
-        return Verdict(ConditionStatus::True, Reason::QuotaAvailable, format!("the account uses {}", all.join(", ")));
+        return Verdict(
+            ConditionStatus::True,
+            Reason::QuotaAvailable,
+            format!("the account uses {}", all.join(", ")),
+        );
     }
     Verdict(
         ConditionStatus::False,
         Reason::QuotaLow,
         format!(
-            "the account uses {} that AWS allows by default: have the quota raised where it can be, or serve new fan-outs by a class in \
+            "the account uses {} that AWS allows by default: have the quota raised where it can \
+                 be, or serve new fan-outs by a class in \
              another account",
             near.join(", ")
         ),
@@ -94,11 +142,17 @@ fn quota_verdict(quotas: &BTreeMap<String, QuotaStatus>) -> Verdict {
 fn ready_verdict(status: &RepoFanoutClassStatus, refused: bool) -> Verdict {
     let blocking = |type_| find(&status.conditions, type_).filter(|c| c.status != "True");
     let provisioned = blocking(ConditionType::Provisioned);
-    let first =
-        provisioned.filter(|_| refused).or_else(|| blocking(ConditionType::ConnectionAvailable)).or(provisioned);
+    let first = provisioned
+        .filter(|_| refused)
+        .or_else(|| blocking(ConditionType::ConnectionAvailable))
+        .or(provisioned);
     match first {
         Some(c) => Verdict(ConditionStatus::False, reason(&c.reason), c.message.clone()),
-        None => Verdict(ConditionStatus::True, Reason::Provisioned, "fan-outs may use what it shares".to_owned()),
+        None => Verdict(
+            ConditionStatus::True,
+            Reason::Provisioned,
+            "fan-outs may use what it shares".to_owned(),
+        ),
     }
 }
 
@@ -108,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_quota_warns_before_it_ends() {
-        let quotas = |used| BTreeMap::from([("connections".to_owned(), QuotaStatus { used, limit: 250 })]);
+        let quotas =
+            |used| BTreeMap::from([("connections".to_owned(), QuotaStatus { used, limit: 250 })]);
         assert_eq!(quota_verdict(&quotas(199)).1, Reason::QuotaAvailable);
         let low = quota_verdict(&quotas(200));
         assert_eq!(low.1, Reason::QuotaLow);

@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::{
-    CommitStatus, ConnectionStatus, DeliveredStatus, ExecutionStatus, FailureStatus, RepoFanoutStatus,
+    CommitStatus, ConnectionStatus, DeliveredStatus, ExecutionStatus, FailureStatus,
+    RepoFanoutStatus,
 };
 use crate::model::arn;
 use crate::model::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
@@ -97,7 +98,10 @@ fn execution_status(
         id: execution.id.clone(),
         status: execution.state.as_str().to_owned(),
         trigger: execution.trigger.clone(),
-        commit: execution.commit.as_ref().map(|c| commit_status(c, repository, provider)),
+        commit: execution
+            .commit
+            .as_ref()
+            .map(|c| commit_status(c, repository, provider)),
         started_at: Some(whole_second(execution.started_at)),
         finished_at: (!execution.state.is_running()).then(|| whole_second(execution.updated_at)),
         url: Some(place.execution_url(&place.base_name, &execution.id)),
@@ -109,7 +113,10 @@ fn execution_status(
 pub fn delivered(execution: &Execution, target: &Target, provider: &str) -> DeliveredStatus {
     DeliveredStatus {
         execution: execution.id.clone(),
-        commit: execution.commit.as_ref().map(|c| commit_status(c, &target.repository, provider)),
+        commit: execution
+            .commit
+            .as_ref()
+            .map(|c| commit_status(c, &target.repository, provider)),
         repository: target.repository.clone(),
         branch: target.branch.clone(),
         bucket: target.bucket.clone(),
@@ -131,7 +138,14 @@ fn commit_status(commit: &Commit, repository: &str, provider: &str) -> CommitSta
         "Bitbucket" => Some(format!("https://bitbucket.org/{repository}/commits/{id}")),
         _ => None,
     };
-    let first_line = |m: &String| m.lines().next().unwrap_or_default().chars().take(256).collect();
+    let first_line = |m: &String| {
+        m.lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(256)
+            .collect()
+    };
     CommitStatus {
         id: id.clone(),
         short_id: id.chars().take(7).collect(),
@@ -157,23 +171,52 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
     let provisioned = provisioned_verdict(&look.progress);
     let delivered = delivered_verdict(status, look);
     let refused = matches!(look.progress, Progress::Refused(_))
-        || (look.progress == Progress::Unchanged && find(&status.conditions, ConditionType::Stalled).is_some());
+        || (look.progress == Progress::Unchanged
+            && find(&status.conditions, ConditionType::Stalled).is_some());
 
     if let Some(Verdict(state, reason, message)) = connection {
-        set(&mut status.conditions, look.generation, ConditionType::ConnectionAvailable, state, reason, &message);
+        set(
+            &mut status.conditions,
+            look.generation,
+            ConditionType::ConnectionAvailable,
+            state,
+            reason,
+            &message,
+        );
     }
     if let Some(Verdict(state, reason, message)) = provisioned {
-        set(&mut status.conditions, look.generation, ConditionType::Provisioned, state, reason, &message);
+        set(
+            &mut status.conditions,
+            look.generation,
+            ConditionType::Provisioned,
+            state,
+            reason,
+            &message,
+        );
     }
     if let Some(drift) = look.drift {
         let (state, reason, message) = match drift {
             [] => (False, Reason::NoDrift, "AWS is as the spec says".to_owned()),
             found => (True, Reason::DriftDetected, found.join("; ")),
         };
-        set(&mut status.conditions, look.generation, ConditionType::Drifted, state, reason, &message);
+        set(
+            &mut status.conditions,
+            look.generation,
+            ConditionType::Drifted,
+            state,
+            reason,
+            &message,
+        );
     }
     if let Some(Verdict(state, reason, message)) = delivered {
-        set(&mut status.conditions, look.generation, ConditionType::Delivered, state, reason, &message);
+        set(
+            &mut status.conditions,
+            look.generation,
+            ConditionType::Delivered,
+            state,
+            reason,
+            &message,
+        );
     }
     for Optional { type_, asked, told } in look.optional {
         if !asked {
@@ -184,17 +227,42 @@ fn set_conditions(status: &mut RepoFanoutStatus, look: &Look<'_>) {
                 _ => {}
             }
         } else if let Some((reason, message)) = told {
-            let done =
-                matches!(reason, Reason::Pruned | Reason::NothingToPrune | Reason::Announced | Reason::Subscribed);
-            set(&mut status.conditions, look.generation, *type_, if done { True } else { False }, *reason, message);
+            let done = matches!(
+                reason,
+                Reason::Pruned | Reason::NothingToPrune | Reason::Announced | Reason::Subscribed
+            );
+            set(
+                &mut status.conditions,
+                look.generation,
+                *type_,
+                if done { True } else { False },
+                *reason,
+                message,
+            );
         }
     }
     let Verdict(state, reason, message) = ready_verdict(status, refused);
-    set(&mut status.conditions, look.generation, ConditionType::Ready, state, reason, &message);
+    set(
+        &mut status.conditions,
+        look.generation,
+        ConditionType::Ready,
+        state,
+        reason,
+        &message,
+    );
 
-    let failed = matches!(reason, Reason::DeliveryFailed | Reason::RepositoryNotAccessible);
+    let failed = matches!(
+        reason,
+        Reason::DeliveryFailed | Reason::RepositoryNotAccessible
+    );
     let reconciling = !refused && !failed && state != True;
-    kstatus(&mut status.conditions, look.generation, (refused, reconciling), reason, &message);
+    kstatus(
+        &mut status.conditions,
+        look.generation,
+        (refused, reconciling),
+        reason,
+        &message,
+    );
     if look.concluded {
         status.observed_generation = look.generation;
     }
@@ -220,9 +288,19 @@ fn kstatus(
     reason: Reason,
     message: &str,
 ) {
-    for (type_, holds) in [(ConditionType::Stalled, stalled), (ConditionType::Reconciling, reconciling)] {
+    for (type_, holds) in [
+        (ConditionType::Stalled, stalled),
+        (ConditionType::Reconciling, reconciling),
+    ] {
         if holds {
-            set(conditions, generation, type_, ConditionStatus::True, reason, message);
+            set(
+                conditions,
+                generation,
+                type_,
+                ConditionStatus::True,
+                reason,
+                message,
+            );
         } else {
             conditions::remove(conditions, type_.as_str());
         }
@@ -245,10 +323,16 @@ fn provisioned_verdict(progress: &Progress) -> Option<Verdict> {
             "everything in AWS is as the spec says".to_owned(),
         )),
         Progress::Unchanged => None,
-        Progress::Waiting(reason, message) => Some(Verdict(ConditionStatus::False, *reason, message.clone())),
+        Progress::Waiting(reason, message) => {
+            Some(Verdict(ConditionStatus::False, *reason, message.clone()))
+        }
         Progress::Refused(refusals) => {
             let text: Vec<&str> = refusals.iter().map(|r| &*r.message).collect();
-            Some(Verdict(ConditionStatus::False, refusals[0].reason, text.join("; ")))
+            Some(Verdict(
+                ConditionStatus::False,
+                refusals[0].reason,
+                text.join("; "),
+            ))
         }
     }
 }
@@ -265,14 +349,16 @@ fn connection_verdict(connection: &ConnectionStatus) -> Option<Verdict> {
             ConditionStatus::False,
             Reason::ConnectionPending,
             format!(
-                "authorize the connection once, as an owner of the organization: open {url} and choose 'Update pending connection'"
+                "authorize the connection once, as an owner of the organization: open {url} and \
+                     choose 'Update pending connection'"
             ),
         ),
         _ => Verdict(
             ConditionStatus::False,
             Reason::ConnectionError,
             format!(
-                "the provider refuses the connection, AWS tries again by itself; see {url}, and whether the app is still installed"
+                "the provider refuses the connection, AWS tries again by itself; see {url}, and \
+                     whether the app is still installed"
             ),
         ),
     };
@@ -281,8 +367,12 @@ fn connection_verdict(connection: &ConnectionStatus) -> Option<Verdict> {
 
 fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdict> {
     let executions = look.executions?;
-    let ended = executions.iter().find(|e| matches!(e.state, ExecutionState::Succeeded | ExecutionState::Failed));
-    let newest_failed = executions.first().is_some_and(|e| e.state == ExecutionState::Failed);
+    let ended = executions
+        .iter()
+        .find(|e| matches!(e.state, ExecutionState::Succeeded | ExecutionState::Failed));
+    let newest_failed = executions
+        .first()
+        .is_some_and(|e| e.state == ExecutionState::Failed);
     let verdict = match (ended.map(|e| &e.state), look.failure) {
         (Some(ExecutionState::Failed), Some(failure)) if newest_failed => {
             let words = failure_status(failure, &status.resources).message;
@@ -291,25 +381,37 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
                     ConditionStatus::False,
                     Reason::RepositoryNotAccessible,
                     format!(
-                        "the connection's app may not read {}: {words}; grant the AWS Connector app access to that repository in the \
-                         provider's settings of installed apps, or correct spec.repository (its case counts), then push or release again",
+                        "the connection's app may not read {}: {words}; grant the AWS Connector \
+                             app access to that repository in the \
+                         provider's settings of installed apps, or correct spec.repository (its \
+                         case counts), then push or release again",
                         look.repository
                     ),
                 ),
                 kind => {
                     let hint = match kind {
                         FailureKind::Permission => {
-                            "; if the operator has to write the permission it does so and starts the execution again"
+                            "; if the operator has to write the permission it does so and starts \
+                                 the execution again"
                         }
                         _ => {
-                            "; mend it and push, or set the annotation repofanout.dev/release-requested-at to start an execution"
+                            "; mend it and push, or set the annotation \
+                                 repofanout.dev/release-requested-at to start an execution"
                         }
                     };
-                    let code = failure.code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default();
+                    let code = failure
+                        .code
+                        .as_ref()
+                        .map(|c| format!("{c}: "))
+                        .unwrap_or_default();
                     Verdict(
                         ConditionStatus::False,
                         Reason::DeliveryFailed,
-                        format!("the {} stage of the last execution failed: {code}{words}{hint}", failure.stage),
+                        format!(
+                            "the {} stage of the last execution failed: \
+                             {code}{words}{hint}",
+                            failure.stage
+                        ),
                     )
                 }
             }
@@ -324,11 +426,18 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
         }
         _ => match &status.delivered {
             Some(d) => {
-                let commit = d.commit.as_ref().map(|c| format!(" commit {}", c.short_id)).unwrap_or_default();
+                let commit = d
+                    .commit
+                    .as_ref()
+                    .map(|c| format!(" commit {}", c.short_id))
+                    .unwrap_or_default();
                 Verdict(
                     ConditionStatus::True,
                     Reason::Delivered,
-                    format!("s3://{}/{} holds{commit} of {} branch {}", d.bucket, d.prefix, d.repository, d.branch),
+                    format!(
+                        "s3://{}/{} holds{commit} of {} branch {}",
+                        d.bucket, d.prefix, d.repository, d.branch
+                    ),
                 )
             }
             None => not_yet("no execution has succeeded yet"),
@@ -338,7 +447,11 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
 }
 
 fn not_yet(message: &str) -> Verdict {
-    Verdict(ConditionStatus::Unknown, Reason::NotYetDelivered, message.to_owned())
+    Verdict(
+        ConditionStatus::Unknown,
+        Reason::NotYetDelivered,
+        message.to_owned(),
+    )
 }
 
 /// The first of the conditions, in the order of cause and effect, that keeps a push from arriving.
@@ -352,13 +465,18 @@ fn ready_verdict(status: &RepoFanoutStatus, refused: bool) -> Verdict {
         .or_else(|| blocking(ConditionType::Delivered));
     match first {
         Some(c) => Verdict(
-            if c.status == "Unknown" { ConditionStatus::Unknown } else { ConditionStatus::False },
+            if c.status == "Unknown" {
+                ConditionStatus::Unknown
+            } else {
+                ConditionStatus::False
+            },
             reason(&c.reason),
             c.message.clone(),
         ),
         None if is_true(&status.conditions, ConditionType::Delivered) => {
-            let message =
-                find(&status.conditions, ConditionType::Delivered).map(|c| c.message.clone()).unwrap_or_default();
+            let message = find(&status.conditions, ConditionType::Delivered)
+                .map(|c| c.message.clone())
+                .unwrap_or_default();
             Verdict(ConditionStatus::True, Reason::Delivered, message)
         }
         None => not_yet("no execution has succeeded yet"),
@@ -366,7 +484,11 @@ fn ready_verdict(status: &RepoFanoutStatus, refused: bool) -> Verdict {
 }
 
 fn reason(text: &str) -> Reason {
-    Reason::ALL.iter().copied().find(|r| r.as_str() == text).unwrap_or(Reason::Provisioning)
+    Reason::ALL
+        .iter()
+        .copied()
+        .find(|r| r.as_str() == text)
+        .unwrap_or(Reason::Provisioning)
 }
 
 /// The status of an object that is not looked at: only that is told anew.
@@ -387,14 +509,33 @@ pub fn suspended(before: &RepoFanoutStatus, generation: Option<i64>) -> RepoFano
 }
 
 /// The conditions of an object that is being deleted.
-pub fn deleting(conditions: &mut Vec<Condition>, generation: Option<i64>, reason: Reason, message: &str) {
+pub fn deleting(
+    conditions: &mut Vec<Condition>,
+    generation: Option<i64>,
+    reason: Reason,
+    message: &str,
+) {
     let (holds, other) = if reason == Reason::Deleting {
         (ConditionType::Reconciling, ConditionType::Stalled)
     } else {
         (ConditionType::Stalled, ConditionType::Reconciling)
     };
-    set(conditions, generation, ConditionType::Ready, ConditionStatus::False, reason, message);
-    set(conditions, generation, holds, ConditionStatus::True, reason, message);
+    set(
+        conditions,
+        generation,
+        ConditionType::Ready,
+        ConditionStatus::False,
+        reason,
+        message,
+    );
+    set(
+        conditions,
+        generation,
+        holds,
+        ConditionStatus::True,
+        reason,
+        message,
+    );
     conditions::remove(conditions, other.as_str());
 }
 

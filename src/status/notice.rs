@@ -32,16 +32,34 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
     ];
     for type_ in types {
         // Of drift and of pruning, what it is about is the news.
-        let detailed = matches!(type_, ConditionType::Drifted | ConditionType::Pruned | ConditionType::Subscribed);
-        let text = |c: &Condition| if detailed { c.message.clone() } else { String::new() };
-        let key = |s: &[Condition]| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
+        let detailed = matches!(
+            type_,
+            ConditionType::Drifted | ConditionType::Pruned | ConditionType::Subscribed
+        );
+        let text = |c: &Condition| {
+            if detailed {
+                c.message.clone()
+            } else {
+                String::new()
+            }
+        };
+        let key =
+            |s: &[Condition]| find(s, type_).map(|c| (c.status.clone(), c.reason.clone(), text(c)));
         let (was, is) = (key(before), key(after));
-        let Some(condition) = find(after, type_).filter(|_| was != is) else { continue };
+        let Some(condition) = find(after, type_).filter(|_| was != is) else {
+            continue;
+        };
         // Stalled repeats what Provisioned says; one event for both, and as a warning.
-        let repeats = type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
-        let no_news =
-            [Reason::Provisioning, Reason::NoDrift, Reason::QuotaAvailable, Reason::NothingToPrune, Reason::Announced]
-                .map(Reason::as_str);
+        let repeats =
+            type_ == ConditionType::Provisioned && find(after, ConditionType::Stalled).is_some();
+        let no_news = [
+            Reason::Provisioning,
+            Reason::NoDrift,
+            Reason::QuotaAvailable,
+            Reason::NothingToPrune,
+            Reason::Announced,
+        ]
+        .map(Reason::as_str);
         let waits = no_news.contains(&&*condition.reason);
         if repeats || waits {
             continue;
@@ -82,12 +100,22 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
             ),
         });
     }
-    let failed = |s: &RepoFanoutStatus| s.last_execution.as_ref().filter(|e| e.failure.is_some()).map(|e| e.id.clone());
+    let failed = |s: &RepoFanoutStatus| {
+        s.last_execution
+            .as_ref()
+            .filter(|e| e.failure.is_some())
+            .map(|e| e.id.clone())
+    };
     if failed(after).is_some()
         && failed(before) != failed(after)
-        && let Some(condition) = find(&after.conditions, ConditionType::Delivered).filter(|c| c.status == "False")
+        && let Some(condition) =
+            find(&after.conditions, ConditionType::Delivered).filter(|c| c.status == "False")
     {
-        notices.push(Notice { warning: true, reason: condition.reason.clone(), note: condition.message.clone() });
+        notices.push(Notice {
+            warning: true,
+            reason: condition.reason.clone(),
+            note: condition.message.clone(),
+        });
     }
     notices
 }

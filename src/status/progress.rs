@@ -44,21 +44,31 @@ pub fn progress(error: &Error, own: &[&str]) -> Progress {
         Class::Denied => refused(
             Reason::AccessDenied,
             format!(
-                "the operator may not call {}: {said}; allow it in the operator's policy and check its credentials",
+                "the operator may not call {}: {said}; allow it in the operator's policy and \
+                     check its credentials",
                 error.call
             ),
         ),
         Class::Invalid => refused(
             Reason::InvalidSpec,
-            format!("AWS does not take what the spec asks for: {said}; change the spec accordingly"),
+            format!(
+                "AWS does not take what the spec asks for: {said}; change the spec accordingly"
+            ),
         ),
         Class::Quota => refused(
             Reason::QuotaExceeded,
-            format!("a quota of the account is used up: {said}; delete what is not needed or have the quota raised"),
+            format!(
+                "a quota of the account is used up: {said}; delete what is not needed or have \
+                 the quota raised"
+            ),
         ),
-        Class::Throttled => {
-            Progress::Waiting(Reason::Throttled, format!("AWS asks for fewer calls, trying again later: {said}"))
-        }
+        Class::Throttled => Progress::Waiting(
+            Reason::Throttled,
+            format!(
+                "AWS asks for fewer calls, trying again \
+                 later: {said}"
+            ),
+        ),
         Class::IamPropagating => Progress::Waiting(
             Reason::IAMPropagating,
             format!("the pipeline's role was just written and is not known everywhere yet: {said}"),
@@ -66,7 +76,8 @@ pub fn progress(error: &Error, own: &[&str]) -> Progress {
         Class::ServiceLinkedRole => Progress::Waiting(
             Reason::ServiceLinkedRoleCreating,
             format!(
-                "the account's first notification rule waits for its service-linked role, which takes AWS up to 15 minutes: {said}"
+                "the account's first notification rule waits for its service-linked role, which \
+                     takes AWS up to 15 minutes: {said}"
             ),
         ),
         Class::NotFound | Class::Conflict | Class::Transient => {
@@ -81,19 +92,23 @@ const OVERDUE: [(Class, SignedDuration, &str); 2] = [
     (
         Class::IamPropagating,
         SignedDuration::from_mins(5),
-        "the role exists for minutes, so AWS means it: check its trust policy, and the account's service control policies for sts:AssumeRole",
+        "the role exists for minutes, so AWS means it: check its trust policy, and the account's \
+             service control policies for sts:AssumeRole",
     ),
     (
         Class::ServiceLinkedRole,
         SignedDuration::from_mins(20),
-        "AWS takes 15 minutes at most, so something forbids it: allow iam:CreateServiceLinkedRole for codestar-notifications.amazonaws.com",
+        "AWS takes 15 minutes at most, so something forbids it: allow iam:CreateServiceLinkedRole \
+             for codestar-notifications.amazonaws.com",
     ),
 ];
 
 /// What takes no longer than AWS says is waited for; after that a person has to look.
 pub fn overdue(class: Class, since: Option<Timestamp>, now: Timestamp) -> Option<&'static str> {
     let (_, limit, advice) = OVERDUE.iter().find(|(c, ..)| *c == class)?;
-    since.is_none_or(|since| now > since + *limit).then_some(*advice)
+    since
+        .is_none_or(|since| now > since + *limit)
+        .then_some(*advice)
 }
 
 #[cfg(test)]
@@ -104,10 +119,16 @@ mod tests {
     fn a_wait_that_is_overdue_becomes_a_refusal() {
         let at = |minutes: i64| Timestamp::from_second(minutes * 60).unwrap();
         assert_eq!(overdue(Class::IamPropagating, Some(at(0)), at(4)), None);
-        assert!(overdue(Class::IamPropagating, Some(at(0)), at(6)).unwrap().contains("trust policy"));
+        assert!(
+            overdue(Class::IamPropagating, Some(at(0)), at(6))
+                .unwrap()
+                .contains("trust policy")
+        );
         assert_eq!(overdue(Class::ServiceLinkedRole, Some(at(0)), at(15)), None);
         assert!(
-            overdue(Class::ServiceLinkedRole, Some(at(0)), at(21)).unwrap().contains("iam:CreateServiceLinkedRole")
+            overdue(Class::ServiceLinkedRole, Some(at(0)), at(21))
+                .unwrap()
+                .contains("iam:CreateServiceLinkedRole")
         );
         assert_eq!(overdue(Class::Throttled, None, at(99)), None);
     }

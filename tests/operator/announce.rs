@@ -11,13 +11,20 @@ use crate::case::{Case, LIMIT, REGION, condition, world};
 async fn announcing(case: &Case, spec: Value) -> (String, String) {
     let (repository, commit) = case.repository().await;
     let mut all = json!({"repository": repository, "notifications": {"announce": true}});
-    all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    all.as_object_mut()
+        .unwrap()
+        .extend(spec.as_object().unwrap().clone());
     case.apply("docs", all).await.unwrap();
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
-    case.wait("docs", "not announced", |s| s.announced.is_some()).await;
+    case.wait("docs", "not announced", |s| s.announced.is_some())
+        .await;
     let name = format!("reader-{}", case.namespace);
-    let queue = case.aws().subscribe_queue(&case.account, REGION, &status.topic_arn.unwrap(), &name).await.unwrap();
+    let queue = case
+        .aws()
+        .subscribe_queue(&case.account, REGION, &status.topic_arn.unwrap(), &name)
+        .await
+        .unwrap();
     (repository, queue)
 }
 
@@ -26,10 +33,22 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
     let mut ours = Vec::new();
     let end = std::time::Instant::now() + LIMIT;
     while ours.len() < count {
-        assert!(std::time::Instant::now() < end, "{} of {count} announcements: {ours:?}\n{}", ours.len(), case.log());
-        for body in case.aws().receive(&case.account, REGION, queue).await.unwrap() {
+        assert!(
+            std::time::Instant::now() < end,
+            "{} of {count} announcements: \
+             {ours:?}\n{}",
+            ours.len(),
+            case.log()
+        );
+        for body in case
+            .aws()
+            .receive(&case.account, REGION, queue)
+            .await
+            .unwrap()
+        {
             let envelope: Value = serde_json::from_str(&body).unwrap();
-            let message: Value = serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
+            let message: Value =
+                serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
             if message["schema"] == "repofanout.dev/announcement/v1" {
                 ours.push((message, envelope["MessageAttributes"].clone()));
             }
@@ -43,7 +62,9 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
 async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
     let mut case = Case::new("announce", &["--allow-prune"]).await;
     let (repository, queue) = announcing(&case, json!({"destination": {"prune": "Enabled"}})).await;
-    let commit = case.push(&repository, "main", "guide.md", "read on\n").await;
+    let commit = case
+        .push(&repository, "main", "guide.md", "read on\n")
+        .await;
     let (message, attributes) = announced(&case, &queue, 1).await.remove(0);
     let status = case.wait_delivered("docs", &commit).await;
     let delivered = status.delivered.unwrap();
@@ -51,19 +72,45 @@ async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
     assert_eq!(message["commit"]["id"], commit);
     assert_eq!(message["commit"]["message"], "Write guide.md");
     assert_eq!(message["repository"], repository);
-    assert_eq!((&message["namespace"], &message["name"]), (&json!(case.namespace), &json!("docs")));
-    assert_eq!((&message["bucket"], &message["prefix"]), (&json!(delivered.bucket), &json!(delivered.prefix)));
+    assert_eq!(
+        (&message["namespace"], &message["name"]),
+        (&json!(case.namespace), &json!("docs"))
+    );
+    assert_eq!(
+        (&message["bucket"], &message["prefix"]),
+        (&json!(delivered.bucket), &json!(delivered.prefix))
+    );
     assert_eq!(message["execution"], delivered.execution);
     assert_eq!(message["changes"]["changed"], json!([key("guide.md")]));
     assert_eq!(message["changes"]["deleted"], json!([]));
-    assert_eq!(attributes["repository"]["Value"], repository, "{attributes}");
+    assert_eq!(
+        attributes["repository"]["Value"], repository,
+        "{attributes}"
+    );
     // It is of the form that is in the repository.
     let schema = Announcement::schema();
     let known = schema["properties"].as_object().unwrap();
-    assert!(message.as_object().unwrap().keys().all(|field| known.contains_key(field)), "{message}");
-    assert!(schema["required"].as_array().unwrap().iter().all(|field| !message[field.as_str().unwrap()].is_null()));
+    assert!(
+        message
+            .as_object()
+            .unwrap()
+            .keys()
+            .all(|field| known.contains_key(field)),
+        "{message}"
+    );
+    assert!(
+        schema["required"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|field| !message[field.as_str().unwrap()].is_null())
+    );
 
-    world().repositories.push(&repository, "main", &[("guide.md", None)], "Remove").await.unwrap();
+    world()
+        .repositories
+        .push(&repository, "main", &[("guide.md", None)], "Remove")
+        .await
+        .unwrap();
     let (message, _) = announced(&case, &queue, 1).await.remove(0);
     assert_eq!(message["changes"]["deleted"], json!([key("guide.md")]));
     assert_eq!(message["changes"]["pruned"], true, "{message}");
@@ -74,18 +121,29 @@ async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
     let mut commits = Vec::new();
     for n in 0..2 {
         let before = case.aws().executions(&case.account, &base).len();
-        commits.push(json!(case.push(&repository, "main", "n.txt", &n.to_string()).await));
+        commits.push(json!(
+            case.push(&repository, "main", "n.txt", &n.to_string())
+                .await
+        ));
         until(LIMIT, || async {
             let runs = case.aws().executions(&case.account, &base);
-            let ended = runs.len() == before + 1 && runs.iter().all(|(status, _)| status == "Succeeded");
-            if ended { Ok(()) } else { Err(format!("{runs:?}")) }
+            let ended =
+                runs.len() == before + 1 && runs.iter().all(|(status, _)| status == "Succeeded");
+            if ended {
+                Ok(())
+            } else {
+                Err(format!("{runs:?}"))
+            }
         })
         .await
         .unwrap();
     }
     case.start().await;
-    let told: Vec<Value> =
-        announced(&case, &queue, 2).await.into_iter().map(|(message, _)| message["commit"]["id"].clone()).collect();
+    let told: Vec<Value> = announced(&case, &queue, 2)
+        .await
+        .into_iter()
+        .map(|(message, _)| message["commit"]["id"].clone())
+        .collect();
     assert_eq!(told, commits);
 }
 
@@ -100,24 +158,43 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
     case.aws().fault(fault);
     let commit = case.push(&repository, "main", "a.txt", "a").await;
     until(LIMIT, || async {
-        if struck.load(std::sync::atomic::Ordering::SeqCst) { Ok(()) } else { Err("it was not killed") }
-            .map_err(str::to_owned)
+        if struck.load(std::sync::atomic::Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err("it was not killed")
+        }
+        .map_err(str::to_owned)
     })
     .await
     .unwrap();
     case.start().await;
     let (message, _) = announced(&case, &queue, 1).await.remove(0);
     assert_eq!(message["commit"]["id"], commit);
-    assert_eq!(message.get("changes"), None, "the operator may not read artifacts");
+    assert_eq!(
+        message.get("changes"),
+        None,
+        "the operator may not read artifacts"
+    );
 
-    let denied = Effect::Fail { status: 403, code: "AuthorizationError".into(), message: "no".into() };
-    case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), denied));
+    let denied = Effect::Fail {
+        status: 403,
+        code: "AuthorizationError".into(),
+        message: "no".into(),
+    };
+    case.aws()
+        .fault(Fault::of_writes(&case.account, When::Nth(1), denied));
     let commit = case.push(&repository, "main", "a.txt", "b").await;
-    case.wait("docs", "not told", |s| condition(s, "Announced").is_some_and(|c| c.1 == "AnnounceFailed")).await;
+    case.wait("docs", "not told", |s| {
+        condition(s, "Announced").is_some_and(|c| c.1 == "AnnounceFailed")
+    })
+    .await;
     let (message, _) = announced(&case, &queue, 1).await.remove(0);
     assert_eq!(message["commit"]["id"], commit);
-    let status =
-        case.wait("docs", "not told", |s| condition(s, "Announced") == Some(("True".into(), "Announced".into()))).await;
+    let status = case
+        .wait("docs", "not told", |s| {
+            condition(s, "Announced") == Some(("True".into(), "Announced".into()))
+        })
+        .await;
     assert_eq!(condition(&status, "Ready").unwrap().0, "True");
 }
 
@@ -126,17 +203,32 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
 async fn the_sample_consumer_follows_the_copy() {
     let case = Case::new("consumer", &["--allow-prune"]).await;
     let name = format!("consumer-{}", case.namespace);
-    let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", &*name)];
-    case.aws().form(&case.account, REGION, "sqs", &create).await.unwrap();
+    let create = [
+        ("Action", "CreateQueue"),
+        ("Version", "2012-11-05"),
+        ("QueueName", &*name),
+    ];
+    case.aws()
+        .form(&case.account, REGION, "sqs", &create)
+        .await
+        .unwrap();
     let (repository, _) = case.repository().await;
     let subscriber = json!({
         "protocol": "sqs", "endpoint": format!("arn:aws:sqs:{REGION}:{}:{name}", case.account), "rawMessageDelivery": true,
         "filterPolicy": {"repository": [repository]},
     });
     let notifications = json!({"announce": true, "subscribers": [subscriber]});
-    case.apply("docs", json!({"repository": repository, "notifications": notifications})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "notifications": notifications}),
+    )
+    .await
+    .unwrap();
     case.authorize("docs").await;
-    let python = tokio::task::spawn_blocking(|| support::boto3(|line| eprintln!("{line}"))).await.unwrap().unwrap();
+    let python = tokio::task::spawn_blocking(|| support::boto3(|line| eprintln!("{line}")))
+        .await
+        .unwrap()
+        .unwrap();
     let folder = world().logs.join(&name);
     let address = case.aws().address;
     let mut consumer = tokio::process::Command::new(python)
@@ -155,14 +247,28 @@ async fn the_sample_consumer_follows_the_copy() {
         let path = folder.join(file);
         let asked = until(LIMIT, || async {
             let there = std::fs::read_to_string(&path).ok();
-            if there.as_deref() == content { Ok(()) } else { Err(format!("{file} is {there:?}, not {content:?}")) }
+            if there.as_deref() == content {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{file} is {there:?}, \
+                 not {content:?}"
+                ))
+            }
         });
-        asked.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+        asked
+            .await
+            .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
     };
     has("README.md", Some("hello\n")).await;
-    case.push(&repository, "main", "guide.md", "read on\n").await;
+    case.push(&repository, "main", "guide.md", "read on\n")
+        .await;
     has("guide.md", Some("read on\n")).await;
-    world().repositories.push(&repository, "main", &[("guide.md", None)], "Remove").await.unwrap();
+    world()
+        .repositories
+        .push(&repository, "main", &[("guide.md", None)], "Remove")
+        .await
+        .unwrap();
     has("guide.md", None).await;
     consumer.kill().await.unwrap();
 }

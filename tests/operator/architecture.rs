@@ -12,10 +12,35 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("aws", &["aws", "metrics", "cloud", "plan", "model"]),
     ("apply", &["cloud", "plan", "model"]),
     ("status", &["cloud", "model", "api"]),
-    ("controller", &["controller", "metrics", "status", "apply", "plan", "cloud", "model", "api"]),
+    (
+        "controller",
+        &[
+            "controller",
+            "metrics",
+            "status",
+            "apply",
+            "plan",
+            "cloud",
+            "model",
+            "api",
+        ],
+    ),
     ("server", &["controller", "metrics"]),
     ("cli", &["model"]),
-    ("commands", &["commands", "cli", "server", "controller", "aws", "metrics", "cloud", "model", "api"]),
+    (
+        "commands",
+        &[
+            "commands",
+            "cli",
+            "server",
+            "controller",
+            "aws",
+            "metrics",
+            "cloud",
+            "model",
+            "api",
+        ],
+    ),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -35,12 +60,25 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn code() -> Vec<(String, PathBuf, String)> {
     let src = support::root().join("src");
     let part = |path: &Path| {
-        let first = path.strip_prefix(&src).unwrap().components().next().unwrap();
-        first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+        let first = path
+            .strip_prefix(&src)
+            .unwrap()
+            .components()
+            .next()
+            .unwrap();
+        first
+            .as_os_str()
+            .to_string_lossy()
+            .trim_end_matches(".rs")
+            .to_owned()
     };
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let code = text
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         (part(&path), path, code)
     };
     sources(&src).into_iter().map(read).collect()
@@ -50,9 +88,14 @@ fn code() -> Vec<(String, PathBuf, String)> {
 fn arrows_point_down() {
     let mut wrong = Vec::new();
     for (part, path, code) in code() {
-        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == part) else { continue };
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == part) else {
+            continue;
+        };
         for used in code.split("crate::").skip(1) {
-            let module: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let module: String = used
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if !module.is_empty() && !allowed.contains(&&*module) {
                 wrong.push(format!("{} uses crate::{module}", path.display()));
             }
@@ -71,13 +114,25 @@ fn the_sdk_stays_behind_the_cloud_and_the_core_is_pure() {
             }
         };
         if part != "aws" {
-            ["aws_sdk_", "aws_smithy", "aws_config"].into_iter().for_each(&mut forbid);
+            ["aws_sdk_", "aws_smithy", "aws_config"]
+                .into_iter()
+                .for_each(&mut forbid);
         }
         if ["model", "plan", "status"].contains(&&*part) {
-            ["Client", "Timestamp::now", "SystemTime", "Instant::", "tokio::"].into_iter().for_each(&mut forbid);
+            [
+                "Client",
+                "Timestamp::now",
+                "SystemTime",
+                "Instant::",
+                "tokio::",
+            ]
+            .into_iter()
+            .for_each(&mut forbid);
         }
         if part != "cli" {
-            ["std::env::var", "env::args"].into_iter().for_each(&mut forbid);
+            ["std::env::var", "env::args"]
+                .into_iter()
+                .for_each(&mut forbid);
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

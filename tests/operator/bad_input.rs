@@ -7,8 +7,7 @@ use crate::case::{Case, condition, message};
 #[tokio::test]
 async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
     let case = Case::without_operator("bad-input", &[]).await;
-    let connection =
-        "arn:aws:codestar-connections:eu-west-1:111122223333:connection/11111111-1111-1111-1111-111111111111";
+    let connection = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/11111111-1111-1111-1111-111111111111";
     let host = "arn:aws:codestar-connections:eu-west-1:111122223333:host/ghe-1";
     let topic = "arn:aws:sns:eu-west-1:111122223333:t";
     let cases: Vec<(Value, &str)> = vec![
@@ -17,22 +16,61 @@ async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
         (json!({"repository": "acme/"}), "spec.repository"),
         (json!({"repository": "acme/../docs"}), "write owner/name"),
         (json!({"repository": "acme docs/x"}), "spec.repository"),
-        (json!({"repository": "https://github.com/acme/docs"}), "spec.repository"),
-        (json!({"repository": format!("a/{}", "b".repeat(300))}), "spec.repository"),
+        (
+            json!({"repository": "https://github.com/acme/docs"}),
+            "spec.repository",
+        ),
+        (
+            json!({"repository": format!("a/{}", "b".repeat(300))}),
+            "spec.repository",
+        ),
         (json!({"repository": "a/b", "branch": ""}), "spec.branch"),
         (json!({"repository": "a/b", "branch": "a b"}), "spec.branch"),
-        (json!({"repository": "a/b", "branch": "a..b"}), "write a branch name"),
-        (json!({"repository": "a/b", "branch": "x.lock"}), "write a branch name"),
-        (json!({"repository": "a/b", "branch": "-x"}), "write a branch name"),
+        (
+            json!({"repository": "a/b", "branch": "a..b"}),
+            "write a branch name",
+        ),
+        (
+            json!({"repository": "a/b", "branch": "x.lock"}),
+            "write a branch name",
+        ),
+        (
+            json!({"repository": "a/b", "branch": "-x"}),
+            "write a branch name",
+        ),
         (json!({"repository": "a/b", "name": "Upper"}), "spec.name"),
-        (json!({"repository": "a/b", "name": "x".repeat(22)}), "spec.name"),
-        (json!({"repository": "a/b", "region": "Europe"}), "spec.region"),
-        (json!({"repository": "a/b", "destination": {"prefix": "/a"}}), "spec.destination.prefix"),
-        (json!({"repository": "a/b", "destination": {"prefix": "a/"}}), "spec.destination.prefix"),
-        (json!({"repository": "a/b", "destination": {"prefix": "a/../b"}}), "without '..'"),
-        (json!({"repository": "a/b", "destination": {"prefix": "a*"}}), "spec.destination.prefix"),
-        (json!({"repository": "a/b", "destination": {"bucketName": "Abc"}}), "spec.destination.bucketName"),
-        (json!({"repository": "a/b", "destination": {"bucketName": "a".repeat(64)}}), "spec.destination.bucketName"),
+        (
+            json!({"repository": "a/b", "name": "x".repeat(22)}),
+            "spec.name",
+        ),
+        (
+            json!({"repository": "a/b", "region": "Europe"}),
+            "spec.region",
+        ),
+        (
+            json!({"repository": "a/b", "destination": {"prefix": "/a"}}),
+            "spec.destination.prefix",
+        ),
+        (
+            json!({"repository": "a/b", "destination": {"prefix": "a/"}}),
+            "spec.destination.prefix",
+        ),
+        (
+            json!({"repository": "a/b", "destination": {"prefix": "a/../b"}}),
+            "without '..'",
+        ),
+        (
+            json!({"repository": "a/b", "destination": {"prefix": "a*"}}),
+            "spec.destination.prefix",
+        ),
+        (
+            json!({"repository": "a/b", "destination": {"bucketName": "Abc"}}),
+            "spec.destination.bucketName",
+        ),
+        (
+            json!({"repository": "a/b", "destination": {"bucketName": "a".repeat(64)}}),
+            "spec.destination.bucketName",
+        ),
         (
             json!({"repository": "a/b", "destination": {"bucketName": "abc", "existingBucket": "abc"}}),
             "write only one of",
@@ -45,39 +83,102 @@ async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
             json!({"repository": "a/b", "artifacts": {"existingBucket": "abc", "retentionDays": 3}}),
             "leave one of them out",
         ),
-        (json!({"repository": "a/b", "artifacts": {"retentionDays": 0}}), "retentionDays"),
+        (
+            json!({"repository": "a/b", "artifacts": {"retentionDays": 0}}),
+            "retentionDays",
+        ),
         (
             json!({"repository": "a/b", "connection": {"provider": "GitHub", "existingARN": connection}}),
             "write only one of",
         ),
-        (json!({"repository": "a/b", "connection": {"provider": "GitHub", "hostARN": host}}), "write only one of"),
-        (json!({"repository": "a/b", "connection": {"provider": "SourceForge"}}), "connection.provider"),
-        (json!({"repository": "a/b", "connection": {"existingARN": topic}}), "connection.existingARN"),
-        (json!({"repository": "a/b", "connection": {"existingARN": host}}), "connection.existingARN"),
-        (json!({"repository": "a/b", "connection": {"hostARN": connection}}), "connection.hostARN"),
-        (json!({"repository": "a/b", "notifications": {"existingTopicARN": connection}}), "existingTopicARN"),
+        (
+            json!({"repository": "a/b", "connection": {"provider": "GitHub", "hostARN": host}}),
+            "write only one of",
+        ),
+        (
+            json!({"repository": "a/b", "connection": {"provider": "SourceForge"}}),
+            "connection.provider",
+        ),
+        (
+            json!({"repository": "a/b", "connection": {"existingARN": topic}}),
+            "connection.existingARN",
+        ),
+        (
+            json!({"repository": "a/b", "connection": {"existingARN": host}}),
+            "connection.existingARN",
+        ),
+        (
+            json!({"repository": "a/b", "connection": {"hostARN": connection}}),
+            "connection.hostARN",
+        ),
+        (
+            json!({"repository": "a/b", "notifications": {"existingTopicARN": connection}}),
+            "existingTopicARN",
+        ),
         (
             json!({"repository": "a/b", "notifications": {"topicName": "t", "existingTopicARN": topic}}),
             "write only one of",
         ),
-        (json!({"repository": "a/b", "notifications": {"topicName": "a b"}}), "topicName"),
-        (json!({"repository": "a/b", "notifications": {"events": ["pipeline-execution-stopped"]}}), "events"),
-        (json!({"repository": "a/b", "notifications": {"events": []}}), "events"),
-        (json!({"repository": "a/b", "notifications": {"detail": "LONG"}}), "detail"),
-        (json!({"repository": "a/b", "pipeline": {"type": "V9"}}), "pipeline.type"),
-        (json!({"repository": "a/b", "pipeline": {"type": "V1", "executionMode": "QUEUED"}}), "write type V2"),
-        (json!({"repository": "a/b", "interval": "10s"}), "write a duration from 1m"),
-        (json!({"repository": "a/b", "interval": "often"}), "spec.interval"),
-        (json!({"repository": "a/b", "tags": {"aws:x": "y"}}), "do not begin with"),
-        (json!({"repository": "a/b", "tags": {"RepoFanout.dev/name": "y"}}), "do not begin with"),
-        (json!({"repository": "a/b", "tags": {"ok": "?"}}), "spec.tags"),
-        (json!({"repository": "a/b", "reposiitory": "typo"}), "reposiitory"),
+        (
+            json!({"repository": "a/b", "notifications": {"topicName": "a b"}}),
+            "topicName",
+        ),
+        (
+            json!({"repository": "a/b", "notifications": {"events": ["pipeline-execution-stopped"]}}),
+            "events",
+        ),
+        (
+            json!({"repository": "a/b", "notifications": {"events": []}}),
+            "events",
+        ),
+        (
+            json!({"repository": "a/b", "notifications": {"detail": "LONG"}}),
+            "detail",
+        ),
+        (
+            json!({"repository": "a/b", "pipeline": {"type": "V9"}}),
+            "pipeline.type",
+        ),
+        (
+            json!({"repository": "a/b", "pipeline": {"type": "V1", "executionMode": "QUEUED"}}),
+            "write type V2",
+        ),
+        (
+            json!({"repository": "a/b", "interval": "10s"}),
+            "write a duration from 1m",
+        ),
+        (
+            json!({"repository": "a/b", "interval": "often"}),
+            "spec.interval",
+        ),
+        (
+            json!({"repository": "a/b", "tags": {"aws:x": "y"}}),
+            "do not begin with",
+        ),
+        (
+            json!({"repository": "a/b", "tags": {"RepoFanout.dev/name": "y"}}),
+            "do not begin with",
+        ),
+        (
+            json!({"repository": "a/b", "tags": {"ok": "?"}}),
+            "spec.tags",
+        ),
+        (
+            json!({"repository": "a/b", "reposiitory": "typo"}),
+            "reposiitory",
+        ),
     ];
     for (spec, told) in cases {
-        let refused = case.apply("bad", spec.clone()).await.expect_err(&format!("accepted: {spec}"));
+        let refused = case
+            .apply("bad", spec.clone())
+            .await
+            .expect_err(&format!("accepted: {spec}"));
         assert!(refused.contains(told), "{spec}: {refused}");
     }
-    let long = case.apply(&"n".repeat(64), json!({"repository": "a/b"})).await.unwrap_err();
+    let long = case
+        .apply(&"n".repeat(64), json!({"repository": "a/b"}))
+        .await
+        .unwrap_err();
     assert!(long.contains("at most 63 characters"), "{long}");
 }
 
@@ -104,21 +205,39 @@ async fn immutable_fields_stay_also_from_unset_to_set() {
         assert!(refused.contains("immutable"), "{field}: {refused}");
         case.apply(&unset, with(json!({}))).await.unwrap();
         let refused = case.apply(&unset, with(field.clone())).await.unwrap_err();
-        assert!(refused.contains("immutable, also from unset to set"), "{field}: {refused}");
+        assert!(
+            refused.contains("immutable, also from unset to set"),
+            "{field}: {refused}"
+        );
     }
     // What may change does.
-    case.apply("set-0", json!({"repository": "c/d", "branch": "x", "name": "a"})).await.unwrap();
+    case.apply(
+        "set-0",
+        json!({"repository": "c/d", "branch": "x", "name": "a"}),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn an_object_of_a_newer_version_stops_nobody() {
     let case = Case::new("newer", &[]).await;
-    let spec = json!({"repository": "acme/none", "pipeline": {"type": "V3"}, "fromTheFuture": {"a": [1]}});
+    let spec =
+        json!({"repository": "acme/none", "pipeline": {"type": "V3"}, "fromTheFuture": {"a": [1]}});
     case.apply("newer", spec).await.unwrap();
-    let status = case.wait_condition("newer", "Stalled", "True", "InvalidSpec").await;
-    assert!(message(&status, "Stalled").contains("'V3'"), "{}", message(&status, "Stalled"));
+    let status = case
+        .wait_condition("newer", "Stalled", "True", "InvalidSpec")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains("'V3'"),
+        "{}",
+        message(&status, "Stalled")
+    );
     case.delivered("plain").await;
-    assert_eq!(condition(&case.status("newer").await, "Ready").unwrap().0, "False");
+    assert_eq!(
+        condition(&case.status("newer").await, "Ready").unwrap().0,
+        "False"
+    );
     case.delete("newer").await;
     case.wait_gone("newer").await;
 }

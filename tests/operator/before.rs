@@ -1,4 +1,5 @@
-//! Before the keys are given: what is missing, what would be written, and an operator that only tells.
+//! Before the keys are given: what is missing, what would be written, and an operator that only
+//! tells.
 
 use std::process::Command;
 
@@ -8,26 +9,49 @@ use serde_json::{Value, json};
 use crate::case::{Case, REGION, condition, message, world};
 use crate::permissions::scope;
 
-/// Runs a command of the operator as its ServiceAccount; answers whether it was content, and what it printed.
+/// Runs a command of the operator as its ServiceAccount; answers whether it was content, and what
+/// it printed.
 pub async fn run(case: &Case, arguments: &[&str], manifest: Option<&str>) -> (bool, String) {
     let user = format!("system:serviceaccount:{}:repofanout", case.namespace);
-    let kubeconfig = world().cluster.kubeconfig_as(&format!("{}-run", case.namespace), &user).unwrap();
+    let kubeconfig = world()
+        .cluster
+        .kubeconfig_as(&format!("{}-run", case.namespace), &user)
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
-    command.args(arguments).env_clear().env("KUBECONFIG", kubeconfig).env("AWS_REGION", REGION);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("KUBECONFIG", kubeconfig)
+        .env("AWS_REGION", REGION);
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         command.envs(std::env::var_os(name).map(|v| (name, v)));
     }
-    command.env("AWS_ENDPOINT_URL", format!("http://{}", world().aws.address)).env("AWS_EC2_METADATA_DISABLED", "true");
-    command.env("AWS_ACCESS_KEY_ID", &case.account).env("AWS_SECRET_ACCESS_KEY", "secret");
-    command.env("REPOFANOUT_WATCH_NAMESPACES", &case.namespace).env("POD_NAMESPACE", &case.namespace);
+    command
+        .env(
+            "AWS_ENDPOINT_URL",
+            format!("http://{}", world().aws.address),
+        )
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .env("AWS_ACCESS_KEY_ID", &case.account)
+        .env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+        .env("REPOFANOUT_WATCH_NAMESPACES", &case.namespace)
+        .env("POD_NAMESPACE", &case.namespace);
     if let Some(manifest) = manifest {
         let file = world().logs.join(format!("{}.yaml", case.namespace));
         std::fs::write(&file, manifest).unwrap();
         command.args(["--file", &file.display().to_string()]);
     }
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    (
+        output.status.success(),
+        text(&output.stdout) + &text(&output.stderr),
+    )
 }
 
 #[tokio::test]
@@ -49,7 +73,8 @@ async fn check_names_each_permission_that_is_missing_in_the_cluster() {
     let missing: Vec<&str> = told.lines().filter(|l| l.starts_with("MISSING")).collect();
     assert_eq!(missing.len(), 1, "{told}");
     assert!(
-        !ok && missing[0].contains("permission to update repofanouts/status.repofanout.dev: not granted"),
+        !ok && missing[0]
+            .contains("permission to update repofanouts/status.repofanout.dev: not granted"),
         "{told}"
     );
     assert!(told.contains("one thing is missing"), "{told}");
@@ -62,26 +87,53 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
     let mut printed = policy(&scope(&case.account));
     case.aws().enforce(&case.account, Some(printed.clone()));
     let user = format!("--principal=arn:aws:iam::{}:user/operator", case.account);
-    let arguments = ["check", "--cluster-id=tests", "--permissions-boundary=bound", &user];
+    let arguments = [
+        "check",
+        "--cluster-id=tests",
+        "--permissions-boundary=bound",
+        &user,
+    ];
     let (ok, told) = run(&case, &arguments, None).await;
     // IAM's own simulator has to be allowed to whoever asks.
-    assert!(ok && told.contains("unknown  AWS permissions: iam:SimulatePrincipalPolicy was refused"), "{told}");
-    let simulate = json!({"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"});
+    assert!(
+        ok && told.contains("unknown  AWS permissions: iam:SimulatePrincipalPolicy was refused"),
+        "{told}"
+    );
+    let simulate =
+        json!({"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"});
     printed["Statement"].as_array_mut().unwrap().push(simulate);
     case.aws().enforce(&case.account, Some(printed.clone()));
     let (ok, told) = run(&case, &arguments, None).await;
-    assert!(ok && !told.contains("MISSING") && told.contains("AWS permissions Roles: allowed"), "{told}");
+    assert!(
+        ok && !told.contains("MISSING") && told.contains("AWS permissions Roles: allowed"),
+        "{told}"
+    );
 
     let statements = printed["Statement"].as_array_mut().unwrap();
-    let topics = statements.iter_mut().find(|s| s["Sid"] == "Topics").unwrap();
-    topics["Action"].as_array_mut().unwrap().retain(|a| a != "sns:DeleteTopic");
+    let topics = statements
+        .iter_mut()
+        .find(|s| s["Sid"] == "Topics")
+        .unwrap();
+    topics["Action"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|a| a != "sns:DeleteTopic");
     case.aws().enforce(&case.account, Some(printed));
     let (ok, told) = run(&case, &arguments, None).await;
     let missing: Vec<&str> = told.lines().filter(|l| l.starts_with("MISSING")).collect();
     assert!(!ok && missing.len() == 1, "{told}");
-    assert!(missing[0].contains("may not sns:DeleteTopic on") && missing[0].contains("statement Topics"), "{told}");
+    assert!(
+        missing[0].contains("may not sns:DeleteTopic on")
+            && missing[0].contains("statement Topics"),
+        "{told}"
+    );
     let writes = case.writes();
-    assert!(writes.iter().all(|call| call == "iam:SimulatePrincipalPolicy"), "{writes:?}");
+    assert!(
+        writes
+            .iter()
+            .all(|call| call == "iam:SimulatePrincipalPolicy"),
+        "{writes:?}"
+    );
 }
 
 fn manifest(case: &Case, name: &str, spec: &Value) -> String {
@@ -112,10 +164,21 @@ async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
     let (ok, told) = admin(manifest(&case, "docs", &spec)).await;
     let lines: Vec<&str> = told.lines().map(str::trim).collect();
     let made = |what: &str| lines.iter().any(|l| l.starts_with(&format!("+ {what} ")));
-    for what in ["artifacts", "destination", "connection", "topic", "role", "pipeline", "notification rule"] {
+    for what in [
+        "artifacts",
+        "destination",
+        "connection",
+        "topic",
+        "role",
+        "pipeline",
+        "notification rule",
+    ] {
         assert!(ok && made(what), "{what}: {told}");
     }
-    assert!(lines.contains(&"once a person has authorized the connection:"), "{told}");
+    assert!(
+        lines.contains(&"once a person has authorized the connection:"),
+        "{told}"
+    );
     assert!(case.writes().is_empty() && case.api().get_opt("docs").await.unwrap().is_none());
 
     // Applied and delivered, it would write nothing; changed, what differs, and what comes of it.
@@ -125,16 +188,30 @@ async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
     let writes = case.writes();
     let (ok, told) = admin(manifest(&case, "docs", &json!({"repository": repository}))).await;
     assert!(ok && told.contains("nothing to write"), "{told}");
-    let changed = json!({"repository": repository, "branch": "next", "notifications": {"detail": "FULL"}});
+    let changed =
+        json!({"repository": repository, "branch": "next", "notifications": {"detail": "FULL"}});
     let (ok, told) = admin(manifest(&case, "docs", &changed)).await;
-    assert!(ok && told.contains("BranchName: main -> next") && told.contains("BASIC -> FULL"), "{told}");
+    assert!(
+        ok && told.contains("BranchName: main -> next") && told.contains("BASIC -> FULL"),
+        "{told}"
+    );
     assert!(told.contains("> an execution of the pipeline"), "{told}");
     // What would be refused is, by the schema and by the operator's settings.
     let (ok, told) = admin(manifest(&case, "docs", &json!({"repository": "no slash"}))).await;
     assert!(!ok && told.contains("spec.repository"), "{told}");
-    let (ok, told) = admin(manifest(&case, "docs", &json!({"repository": repository, "name": "chosen"}))).await;
+    let (ok, told) = admin(manifest(
+        &case,
+        "docs",
+        &json!({"repository": repository, "name": "chosen"}),
+    ))
+    .await;
     assert!(!ok && told.contains("immutable"), "{told}");
-    let (ok, told) = admin(manifest(&case, "other", &json!({"repository": repository, "name": "chosen"}))).await;
+    let (ok, told) = admin(manifest(
+        &case,
+        "other",
+        &json!({"repository": repository, "name": "chosen"}),
+    ))
+    .await;
     assert!(!ok && told.contains("! NotAllowed: name"), "{told}");
     assert_eq!(case.writes(), writes);
 }
@@ -143,32 +220,60 @@ async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
 async fn a_read_only_operator_tells_what_it_would_do() {
     let mut case = Case::without_operator("readonly", &["--read-only"]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.start().await;
-    let told = case.wait_condition("docs", "Ready", "False", "ReadOnly").await;
-    assert!(message(&told, "Ready").contains("create artifacts; create destination; create connection"), "{told:?}");
+    let told = case
+        .wait_condition("docs", "Ready", "False", "ReadOnly")
+        .await;
+    assert!(
+        message(&told, "Ready").contains("create artifacts; create destination; create connection"),
+        "{told:?}"
+    );
     assert_eq!(case.writes(), Vec::<String>::new());
     // Nothing was made, so nothing keeps it from going.
-    case.apply("gone", json!({"repository": repository})).await.unwrap();
-    case.wait_condition("gone", "Ready", "False", "ReadOnly").await;
+    case.apply("gone", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.wait_condition("gone", "Ready", "False", "ReadOnly")
+        .await;
     case.delete("gone").await;
     case.wait_gone("gone").await;
 
-    // One that may write, and then again one that may not: what differs is shown, and nothing is deleted.
+    // One that may write, and then again one that may not: what differs is shown, and nothing is
+    // deleted.
     case.drop_flag("--read-only").await;
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     case.restart_with(&["--read-only"]).await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
-    let well = case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
+        .await;
+    let well = case
+        .wait("docs", "not looked at", |s| {
+            s.last_handled_reconcile_at.as_deref() == Some("1")
+        })
+        .await;
     assert_eq!(condition(&well, "Ready").unwrap().0, "True");
     let writes = case.writes();
-    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
-    let told = case.wait_condition("docs", "Ready", "False", "ReadOnly").await;
-    assert!(message(&told, "Ready").contains("update pipeline: ") && message(&told, "Ready").contains("'next'"));
+    case.apply("docs", json!({"repository": repository, "branch": "next"}))
+        .await
+        .unwrap();
+    let told = case
+        .wait_condition("docs", "Ready", "False", "ReadOnly")
+        .await;
+    assert!(
+        message(&told, "Ready").contains("update pipeline: ")
+            && message(&told, "Ready").contains("'next'")
+    );
     case.delete("docs").await;
-    let held = case.wait_condition("docs", "Stalled", "True", "DeletionBlocked").await;
-    assert!(message(&held, "Stalled").contains("runs with --read-only"), "{held:?}");
+    let held = case
+        .wait_condition("docs", "Stalled", "True", "DeletionBlocked")
+        .await;
+    assert!(
+        message(&held, "Stalled").contains("runs with --read-only"),
+        "{held:?}"
+    );
     assert_eq!(case.writes(), writes);
     case.drop_flag("--read-only").await;
     case.wait_gone("docs").await;
@@ -178,14 +283,31 @@ async fn a_read_only_operator_tells_what_it_would_do() {
 fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
     let print = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
-        let output = command.arg("iam-policy").args(arguments).env_clear().output().unwrap();
+        let output = command
+            .arg("iam-policy")
+            .args(arguments)
+            .env_clear()
+            .output()
+            .unwrap();
         let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        (output.status.success(), printed, String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.success(),
+            printed,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let account = "--account=111122223333";
     let (_, both, _) = print(&[account, "--prefix=x-", "--region=eu-west-1"]);
-    assert_eq!(both.as_object().unwrap().keys().collect::<Vec<_>>(), ["boundary", "operator"]);
-    let (_, operator, _) = print(&[account, "--prefix=x-", "--region=eu-west-1", "--only=operator"]);
+    assert_eq!(
+        both.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["boundary", "operator"]
+    );
+    let (_, operator, _) = print(&[
+        account,
+        "--prefix=x-",
+        "--region=eu-west-1",
+        "--only=operator",
+    ]);
     assert_eq!(operator, both["operator"]);
     // AWS takes 6,144 characters of a managed policy, white space aside.
     // <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
@@ -193,7 +315,11 @@ fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
         let length = document.to_string().len();
         assert!(length <= 6144, "{length} characters");
     }
-    let (_, guard, _) = print(&[account, "--guard=arn:aws:iam::111122223333:role/op", "--only=guard"]);
+    let (_, guard, _) = print(&[
+        account,
+        "--guard=arn:aws:iam::111122223333:role/op",
+        "--only=guard",
+    ]);
     assert!(guard.to_string().contains("aws:TagKeys"), "{guard}");
     let (ok, _, told) = print(&[account, "--only=guard"]);
     assert!(!ok && told.contains("give --guard"), "{told}");

@@ -9,7 +9,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+    PatchParams, PostParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
@@ -30,7 +31,10 @@ pub fn world() -> &'static World {
     WORLD.get_or_init(|| {
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build();
             let runtime = runtime.expect("a runtime");
             let started = runtime.block_on(async {
                 let world = World::start(|line| eprintln!("{line}")).await?;
@@ -41,17 +45,24 @@ pub fn world() -> &'static World {
             send.send(started).expect("somebody waits");
             runtime.block_on(std::future::pending::<()>());
         });
-        receive.recv().expect("the thread answers").unwrap_or_else(|e| panic!("the world does not start: {e}"))
+        receive
+            .recv()
+            .expect("the thread answers")
+            .unwrap_or_else(|e| panic!("the world does not start: {e}"))
     })
 }
 
 /// The CRD as a newer version of the operator might bring it: one more field, one more value.
 fn newer_crd() -> String {
-    let yaml = std::fs::read_to_string(support::root().join("crds/repofanouts.yaml")).expect("the CRD");
+    let yaml =
+        std::fs::read_to_string(support::root().join("crds/repofanouts.yaml")).expect("the CRD");
     let mut crd: Value = serde_saphyr::from_str(&yaml).expect("YAML");
     let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
     spec["fromTheFuture"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    spec["pipeline"]["properties"]["type"]["enum"].as_array_mut().expect("an enum").push(json!("V3"));
+    spec["pipeline"]["properties"]["type"]["enum"]
+        .as_array_mut()
+        .expect("an enum")
+        .push(json!("V3"));
     crd.to_string()
 }
 
@@ -81,12 +92,21 @@ impl Case {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
         let kubeconfig = Kubeconfig::read_from(&world().cluster.kubeconfig).expect("a kubeconfig");
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a config");
         let client = Client::try_from(config).expect("a client");
         let namespace = format!("{name}-{number}");
-        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a namespace");
-        Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
-        let mut all = vec!["--cluster-id=tests".to_owned(), "--lease-duration=2s".to_owned()];
+        let object: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a namespace");
+        Api::all(client.clone())
+            .create(&PostParams::default(), &object)
+            .await
+            .expect("a namespace");
+        let mut all = vec![
+            "--cluster-id=tests".to_owned(),
+            "--lease-duration=2s".to_owned(),
+        ];
         all.extend(flags.iter().map(|f| (*f).to_owned()));
         if !all.iter().any(|f| f.starts_with("--poll-interval")) {
             all.push("--poll-interval=300ms".to_owned());
@@ -102,7 +122,8 @@ impl Case {
         }
     }
 
-    /// A namespace and an account, and an operator that serves classes of its own: those with the namespace as `controller`.
+    /// A namespace and an account, and an operator that serves classes of its own: those with the
+    /// namespace as `controller`.
     pub async fn with_classes(name: &str, flags: &[&str]) -> Self {
         let mut case = Self::without_operator(name, flags).await;
         case.own_classes();
@@ -112,19 +133,30 @@ impl Case {
 
     /// From its next start the operator serves classes of its own.
     pub fn own_classes(&mut self) {
-        self.flags.push(format!("--controller-name={}", self.namespace));
+        self.flags
+            .push(format!("--controller-name={}", self.namespace));
     }
 
     /// One more namespace that the operator serves; it is started anew for that.
     pub async fn namespace(&mut self, suffix: &str, labels: Value) -> String {
         let name = format!("{}-{suffix}", self.namespace);
         let object: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace");
-        Api::all(self.client.clone()).create(&PostParams::default(), &object).await.expect("a namespace");
-        if !self.flags.iter().any(|f| f.starts_with("--watch-namespace")) {
-            self.flags.push(format!("--watch-namespace={}", self.namespace));
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}))
+                .expect("a namespace");
+        Api::all(self.client.clone())
+            .create(&PostParams::default(), &object)
+            .await
+            .expect("a namespace");
+        if !self
+            .flags
+            .iter()
+            .any(|f| f.starts_with("--watch-namespace"))
+        {
+            self.flags
+                .push(format!("--watch-namespace={}", self.namespace));
         }
-        self.restart_with(&[&format!("--watch-namespace={name}")]).await;
+        self.restart_with(&[&format!("--watch-namespace={name}")])
+            .await;
         name
     }
 
@@ -141,26 +173,47 @@ impl Case {
         }
     }
 
-    /// What the chart makes for an operator with the flags of the case: its ServiceAccount and all that it may do.
+    /// What the chart makes for an operator with the flags of the case: its ServiceAccount and all
+    /// that it may do.
     pub fn chart_rbac(&self) -> Vec<Value> {
-        // Rendering takes longer than all else of a start: it is done once for all cases that differ by their namespace alone.
+        // Rendering takes longer than all else of a start: it is done once for all cases that
+        // differ by their namespace alone.
         static RENDERED: Mutex<BTreeMap<Vec<String>, String>> = Mutex::new(BTreeMap::new());
         const NAMESPACE: &str = "namespace-of-the-case";
         let own = |text: &str| text.replace(&self.namespace, NAMESPACE);
-        let flag = |name: &str| self.flags.iter().filter_map(|f| f.strip_prefix(name)).map(own).collect::<Vec<_>>();
+        let flag = |name: &str| {
+            self.flags
+                .iter()
+                .filter_map(|f| f.strip_prefix(name))
+                .map(own)
+                .collect::<Vec<_>>()
+        };
         let mut namespaces = flag("--watch-namespace=");
         if namespaces.is_empty() {
             namespaces.push(NAMESPACE.to_owned());
         }
         let namespaces = format!("--set=watchNamespaces={{{}}}", namespaces.join(","));
-        let controller = flag("--controller-name=").pop().unwrap_or_else(|| "repofanout".to_owned());
+        let controller = flag("--controller-name=")
+            .pop()
+            .unwrap_or_else(|| "repofanout".to_owned());
         let controller = format!("--set=operator.controllerName={controller}");
-        let files = ["--show-only=templates/rbac.yaml", "--show-only=templates/serviceaccount.yaml"];
+        let files = [
+            "--show-only=templates/rbac.yaml",
+            "--show-only=templates/serviceaccount.yaml",
+        ];
         let flags = [&[&*namespaces, &*controller], &files[..]].concat();
         let key = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let mut known = RENDERED.lock().expect("no panic while held");
-        let render = || world().helm.template("repofanout", NAMESPACE, &flags).expect("the chart");
-        let rendered = known.entry(key).or_insert_with(render).replace(NAMESPACE, &self.namespace);
+        let render = || {
+            world()
+                .helm
+                .template("repofanout", NAMESPACE, &flags)
+                .expect("the chart")
+        };
+        let rendered = known
+            .entry(key)
+            .or_insert_with(render)
+            .replace(NAMESPACE, &self.namespace);
         serde_saphyr::from_multiple(&rendered).expect("YAML")
     }
 
@@ -172,13 +225,16 @@ impl Case {
         for object in &objects {
             let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
             let types = object.types.clone().expect("a kind");
-            let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).expect("a kind"));
+            let resource =
+                ApiResource::from_gvk(&GroupVersionKind::try_from(&types).expect("a kind"));
             let api: Api<DynamicObject> = match &object.metadata.namespace {
                 Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
                 None => Api::all_with(self.client.clone(), &resource),
             };
             let params = PatchParams::apply("helm").force();
-            api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.expect("what the chart makes");
+            api.patch(&object.name_any(), &params, &Patch::Apply(&object))
+                .await
+                .expect("what the chart makes");
         }
         self.granted = objects;
     }
@@ -205,7 +261,10 @@ impl Case {
             flags: self.flags.clone(),
             kubeconfig: Some(match &self.proxy {
                 Some(proxy) => proxy.kubeconfig.clone(),
-                None => world().cluster.kubeconfig_as(&self.namespace, &user).expect("a kubeconfig"),
+                None => world()
+                    .cluster
+                    .kubeconfig_as(&self.namespace, &user)
+                    .expect("a kubeconfig"),
             }),
         };
         let program = Path::new(env!("CARGO_BIN_EXE_repofanout"));
@@ -220,7 +279,12 @@ impl Case {
 
     /// From its next start the operator is behind a proxy.
     pub async fn set_proxy(&mut self) {
-        self.proxy = Some(world().api_proxy(&self.namespace, &self.user()).await.expect("a proxy"));
+        self.proxy = Some(
+            world()
+                .api_proxy(&self.namespace, &self.user())
+                .await
+                .expect("a proxy"),
+        );
     }
 
     /// From its next start the operator has these flags, too.
@@ -262,9 +326,19 @@ impl Case {
         format!("{}-{suffix}", self.namespace)
     }
 
-    /// Creates a class of this case's operator, or changes its spec; tells what the API server complains of.
-    pub async fn apply_class(&self, name: &str, mut spec: Value, default: bool) -> Result<RepoFanoutClass, String> {
-        spec["controller"] = json!(self.flags.iter().find_map(|f| f.strip_prefix("--controller-name=")));
+    /// Creates a class of this case's operator, or changes its spec; tells what the API server
+    /// complains of.
+    pub async fn apply_class(
+        &self,
+        name: &str,
+        mut spec: Value,
+        default: bool,
+    ) -> Result<RepoFanoutClass, String> {
+        spec["controller"] = json!(
+            self.flags
+                .iter()
+                .find_map(|f| f.strip_prefix("--controller-name="))
+        );
         let object = json!({
             "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass",
             "metadata": {"name": name, "annotations": {"repofanout.dev/is-default-class": default.to_string()}}, "spec": spec,
@@ -273,7 +347,10 @@ impl Case {
             field_validation: Some(kube::api::ValidationDirective::Strict),
             ..PatchParams::apply("test").force()
         };
-        self.classes().patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| e.to_string())
+        self.classes()
+            .patch(name, &params, &Patch::Apply(&object))
+            .await
+            .map_err(|e| e.to_string())
     }
 
     /// Waits until the class's status satisfies; fails with the status.
@@ -290,19 +367,28 @@ impl Case {
             if status.observed_generation == current && holds(&status) {
                 return Ok(status);
             }
-            Err(format!("{what}; the status is {}", serde_json::to_string_pretty(&status).unwrap_or_default()))
+            Err(format!(
+                "{what}; the status is {}",
+                serde_json::to_string_pretty(&status).unwrap_or_default()
+            ))
         });
-        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
+        asked
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
     }
 
     /// A class of the case that is ready: applied, and its connection to `acme` authorized.
     pub async fn ready_class(&self, name: &str, spec: Value) -> RepoFanoutClassStatus {
         self.apply_class(name, spec, false).await.expect("accepted");
         self.authorize_class(name, "acme").await;
-        self.wait_class(name, "not ready", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True")).await
+        self.wait_class(name, "not ready", |s| {
+            class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        })
+        .await
     }
 
-    /// A role of another account that lets this case's account in, with an external id; tells its ARN.
+    /// A role of another account that lets this case's account in, with an external id; tells its
+    /// ARN.
     pub async fn trusting_role(&self, account: &str, external_id: &str) -> String {
         let trust = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", self.account)},
@@ -315,7 +401,10 @@ impl Case {
             ("RoleName", "fanout"),
             ("AssumeRolePolicyDocument", &*trust.to_string()),
         ];
-        self.aws().form(account, REGION, "iam", &create).await.expect("a role");
+        self.aws()
+            .form(account, REGION, "iam", &create)
+            .await
+            .expect("a role");
         format!("arn:aws:iam::{account}:role/fanout")
     }
 
@@ -328,7 +417,9 @@ impl Case {
     pub async fn authorize_class(&self, name: &str, connection: &str) -> String {
         let status = self
             .wait_class(name, "no connection", |s| {
-                s.connections.get(connection).is_some_and(|c| c.status.as_deref() == Some("PENDING"))
+                s.connections
+                    .get(connection)
+                    .is_some_and(|c| c.status.as_deref() == Some("PENDING"))
             })
             .await;
         let arn = status.connections[connection].arn.clone().expect("an ARN");
@@ -337,17 +428,30 @@ impl Case {
     }
 
     pub async fn delete_class(&self, name: &str) {
-        self.classes().delete(name, &DeleteParams::default()).await.expect("a deletion");
+        self.classes()
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("a deletion");
     }
 
     pub async fn wait_class_gone(&self, name: &str) {
         let asked = until(LIMIT, || async {
-            match self.classes().get_opt(name).await.map_err(|e| e.to_string())? {
+            match self
+                .classes()
+                .get_opt(name)
+                .await
+                .map_err(|e| e.to_string())?
+            {
                 None => Ok(()),
-                Some(class) => Err(format!("it is still there: {:?}", class.status.unwrap_or_default().conditions)),
+                Some(class) => Err(format!(
+                    "it is still there: {:?}",
+                    class.status.unwrap_or_default().conditions
+                )),
             }
         });
-        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
+        asked
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
     }
 
     /// Creates a `RepoFanout`, or changes its spec; tells what the API server complains of.
@@ -355,7 +459,12 @@ impl Case {
         self.apply_annotated(name, spec, json!({})).await
     }
 
-    pub async fn apply_annotated(&self, name: &str, spec: Value, annotations: Value) -> Result<RepoFanout, String> {
+    pub async fn apply_annotated(
+        &self,
+        name: &str,
+        spec: Value,
+        annotations: Value,
+    ) -> Result<RepoFanout, String> {
         let object = json!({
             "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanout",
             "metadata": {"name": name, "namespace": self.namespace, "annotations": annotations}, "spec": spec,
@@ -364,12 +473,18 @@ impl Case {
             field_validation: Some(kube::api::ValidationDirective::Strict),
             ..PatchParams::apply("test").force()
         };
-        self.api().patch(name, &params, &Patch::Apply(&object)).await.map_err(|e| e.to_string())
+        self.api()
+            .patch(name, &params, &Patch::Apply(&object))
+            .await
+            .map_err(|e| e.to_string())
     }
 
     pub async fn annotate(&self, name: &str, key: &str, value: &str) {
         let patch = json!({"metadata": {"annotations": {key: value}}});
-        self.api().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("an annotation");
+        self.api()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .expect("an annotation");
     }
 
     pub async fn get(&self, name: &str) -> RepoFanout {
@@ -381,7 +496,12 @@ impl Case {
     }
 
     /// Waits until the status satisfies; fails with the last complaint and the status.
-    pub async fn wait(&self, name: &str, what: &str, holds: impl Fn(&RepoFanoutStatus) -> bool) -> RepoFanoutStatus {
+    pub async fn wait(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&RepoFanoutStatus) -> bool,
+    ) -> RepoFanoutStatus {
         let asked = until(LIMIT, || async {
             let object = self.api().get(name).await.map_err(|e| e.to_string())?;
             let current = object.metadata.generation;
@@ -390,12 +510,23 @@ impl Case {
             if fresh && holds(&status) {
                 return Ok(status);
             }
-            Err(format!("{what}; the status is {}", serde_json::to_string_pretty(&status).unwrap_or_default()))
+            Err(format!(
+                "{what}; the status is {}",
+                serde_json::to_string_pretty(&status).unwrap_or_default()
+            ))
         });
-        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
+        asked
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()))
     }
 
-    pub async fn wait_condition(&self, name: &str, type_: &str, state: &str, reason: &str) -> RepoFanoutStatus {
+    pub async fn wait_condition(
+        &self,
+        name: &str,
+        type_: &str,
+        state: &str,
+        reason: &str,
+    ) -> RepoFanoutStatus {
         self.wait(name, &format!("{type_} is not {state}/{reason}"), |s| {
             condition(s, type_).is_some_and(|c| c == (state.to_owned(), reason.to_owned()))
         })
@@ -406,7 +537,8 @@ impl Case {
     pub async fn wait_delivered(&self, name: &str, commit: &str) -> RepoFanoutStatus {
         self.wait(name, &format!("{commit} is not delivered"), |s| {
             let delivered = s.delivered.as_ref().and_then(|d| d.commit.as_ref());
-            delivered.is_some_and(|c| c.id == commit) && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+            delivered.is_some_and(|c| c.id == commit)
+                && condition(s, "Ready").is_some_and(|c| c.0 == "True")
         })
         .await
     }
@@ -416,7 +548,9 @@ impl Case {
     /// The first execution is held until the notification rule stands: one that ends
     /// before is run once more, which is right, and a count that depends on time.
     pub async fn authorize(&self, name: &str) -> String {
-        let status = self.wait_condition(name, "Ready", "False", "ConnectionPending").await;
+        let status = self
+            .wait_condition(name, "Ready", "False", "ConnectionPending")
+            .await;
         let base = base_name(&status);
         let arn = status.connection.and_then(|c| c.arn).expect("an ARN");
         self.aws().hold_executions(&self.account, true);
@@ -424,9 +558,16 @@ impl Case {
         let watched = until(LIMIT, || async {
             let rules = self.aws().rules(&self.account);
             let found = rules.iter().any(|r| r.resource.ends_with(&base));
-            if found { Ok(()) } else { Err("no notification rule") }.map_err(str::to_owned)
+            if found {
+                Ok(())
+            } else {
+                Err("no notification rule")
+            }
+            .map_err(str::to_owned)
         });
-        watched.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
+        watched
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
         self.aws().hold_executions(&self.account, false);
         arn
     }
@@ -434,44 +575,65 @@ impl Case {
     /// A repository with one commit on `main`; tells its name and the commit.
     pub async fn repository(&self) -> (String, String) {
         let repository = format!("acme/{}", self.namespace);
-        world().repositories.create(&repository).await.expect("a repository");
+        world()
+            .repositories
+            .create(&repository)
+            .await
+            .expect("a repository");
         let commit = self.push(&repository, "main", "README.md", "hello\n").await;
         (repository, commit)
     }
 
     pub async fn push(&self, repository: &str, branch: &str, file: &str, content: &str) -> String {
         let message = format!("Write {file}");
-        world().repositories.push(repository, branch, &[(file, Some(content))], &message).await.expect("a push")
+        world()
+            .repositories
+            .push(repository, branch, &[(file, Some(content))], &message)
+            .await
+            .expect("a push")
     }
 
     /// A fan-out of a new repository that has delivered; tells the repository.
     pub async fn delivered(&self, name: &str) -> String {
         let (repository, commit) = self.repository().await;
-        self.apply(name, json!({"repository": repository})).await.expect("accepted");
+        self.apply(name, json!({"repository": repository}))
+            .await
+            .expect("accepted");
         self.authorize(name).await;
         self.wait_delivered(name, &commit).await;
         repository
     }
 
     pub async fn delete(&self, name: &str) {
-        self.api().delete(name, &DeleteParams::default()).await.expect("a deletion");
+        self.api()
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("a deletion");
     }
 
     pub async fn wait_gone(&self, name: &str) {
         let asked = until(LIMIT, || async {
             match self.api().get_opt(name).await.map_err(|e| e.to_string())? {
                 None => Ok(()),
-                Some(object) => Err(format!("it is still there: {:?}", object.status.unwrap_or_default().conditions)),
+                Some(object) => Err(format!(
+                    "it is still there: {:?}",
+                    object.status.unwrap_or_default().conditions
+                )),
             }
         });
-        asked.await.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
+        asked
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.log()));
     }
 
     /// Content of an object in the destination, if there.
     pub async fn file(&self, status: &RepoFanoutStatus, path: &str) -> Option<String> {
         let delivered = status.delivered.as_ref().expect("something delivered");
         let path = format!("/{}/{}/{path}", delivered.bucket, delivered.prefix);
-        self.aws().s3(&self.account, REGION, "GET", &path, "").await.ok()
+        self.aws()
+            .s3(&self.account, REGION, "GET", &path, "")
+            .await
+            .ok()
     }
 
     /// A bucket of somebody else's in the account, without tags.
@@ -480,35 +642,59 @@ impl Case {
             "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
         );
-        self.aws().s3(&self.account, REGION, "PUT", &format!("/{name}"), &place).await.expect("a bucket");
+        self.aws()
+            .s3(&self.account, REGION, "PUT", &format!("/{name}"), &place)
+            .await
+            .expect("a bucket");
     }
 
     /// How often each operation that writes was called so far.
     pub fn writes(&self) -> Vec<String> {
-        self.aws().calls(&self.account).into_iter().filter(|c| c.write).map(|c| c.operation).collect()
+        self.aws()
+            .calls(&self.account)
+            .into_iter()
+            .filter(|c| c.write)
+            .map(|c| c.operation)
+            .collect()
     }
 
     /// Reasons and notes of the events of an object.
     pub async fn events(&self, name: &str) -> Vec<(String, String)> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = api.list(&ListParams::default()).await.expect("events");
-        let of = events.into_iter().filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name));
-        of.map(|e| (e.reason.clone().unwrap_or_default(), e.note.unwrap_or_default())).collect()
+        let of = events
+            .into_iter()
+            .filter(|e| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name));
+        of.map(|e| {
+            (
+                e.reason.clone().unwrap_or_default(),
+                e.note.unwrap_or_default(),
+            )
+        })
+        .collect()
     }
 
     /// Waits for an event of the object: it follows the status that it tells of.
     pub async fn wait_event(&self, name: &str, reason: &str, text: &str) {
         let told = async || {
             let events = self.events(name).await;
-            let found = events.iter().any(|(r, note)| r == reason && note.contains(text));
-            found.then_some(()).ok_or_else(|| format!("no event {reason} with '{text}': {events:?}"))
+            let found = events
+                .iter()
+                .any(|(r, note)| r == reason && note.contains(text));
+            found
+                .then_some(())
+                .ok_or_else(|| format!("no event {reason} with '{text}': {events:?}"))
         };
-        until(LIMIT, told).await.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+        until(LIMIT, told)
+            .await
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
     }
 
     /// The last lines of the operator's log, for a failed test.
     pub fn log(&self) -> String {
-        let path = world().logs.join(format!("operator-{}.log", self.namespace));
+        let path = world()
+            .logs
+            .join(format!("operator-{}.log", self.namespace));
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(25).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
@@ -520,7 +706,10 @@ impl Drop for Case {
         // Every request that reached the stand-in has to be one that AWS would take.
         let violations = self.aws().violations(&self.account);
         if !std::thread::panicking() {
-            assert!(violations.is_empty(), "requests that AWS would not take: {violations:?}");
+            assert!(
+                violations.is_empty(),
+                "requests that AWS would not take: {violations:?}"
+            );
         }
     }
 }
@@ -539,12 +728,22 @@ pub fn condition(status: &RepoFanoutStatus, type_: &str) -> Option<(String, Stri
 
 /// Message of a condition.
 pub fn message(status: &RepoFanoutStatus, type_: &str) -> String {
-    status.conditions.iter().find(|c| c.type_ == type_).map(|c| c.message.clone()).unwrap_or_default()
+    status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == type_)
+        .map(|c| c.message.clone())
+        .unwrap_or_default()
 }
 
 /// Name of the pipeline, as recorded.
 pub fn base_name(status: &RepoFanoutStatus) -> String {
-    status.placement.as_ref().expect("a placement").base_name.clone()
+    status
+        .placement
+        .as_ref()
+        .expect("a placement")
+        .base_name
+        .clone()
 }
 
 /// The object's version: it changes with every write.

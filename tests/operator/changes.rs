@@ -19,30 +19,63 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
     let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
 
     let before = case.writes().len();
-    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "branch": "next"}))
+        .await
+        .unwrap();
     let status = case.wait_delivered("docs", &next).await;
-    assert_eq!(since(&case, before), ["codepipeline:StartPipelineExecution", "codepipeline:UpdatePipeline"]);
+    assert_eq!(
+        since(&case, before),
+        [
+            "codepipeline:StartPipelineExecution",
+            "codepipeline:UpdatePipeline"
+        ]
+    );
     assert_eq!(status.delivered.as_ref().unwrap().branch, "next");
-    assert_eq!(case.file(&status, "NEXT.md").await.as_deref(), Some("next\n"));
+    assert_eq!(
+        case.file(&status, "NEXT.md").await.as_deref(),
+        Some("next\n")
+    );
 
     let before = case.writes().len();
-    let spec = json!({"repository": repository, "branch": "next", "destination": {"prefix": "elsewhere"}});
+    let spec =
+        json!({"repository": repository, "branch": "next", "destination": {"prefix": "elsewhere"}});
     case.apply("docs", spec.clone()).await.unwrap();
     let status = case
-        .wait("docs", "nothing under the new prefix", |s| s.delivered.as_ref().is_some_and(|d| d.prefix == "elsewhere"))
+        .wait("docs", "nothing under the new prefix", |s| {
+            s.delivered
+                .as_ref()
+                .is_some_and(|d| d.prefix == "elsewhere")
+        })
         .await;
-    let expected = ["codepipeline:StartPipelineExecution", "codepipeline:UpdatePipeline", "iam:PutRolePolicy"];
+    let expected = [
+        "codepipeline:StartPipelineExecution",
+        "codepipeline:UpdatePipeline",
+        "iam:PutRolePolicy",
+    ];
     assert_eq!(since(&case, before), expected);
-    assert_eq!(case.file(&status, "NEXT.md").await.as_deref(), Some("next\n"));
+    assert_eq!(
+        case.file(&status, "NEXT.md").await.as_deref(),
+        Some("next\n")
+    );
 
     let before = case.writes().len();
     let mut spec = spec;
-    spec["notifications"] = json!({"events": ["pipeline-execution-succeeded", "pipeline-execution-failed"]});
+    spec["notifications"] =
+        json!({"events": ["pipeline-execution-succeeded", "pipeline-execution-failed"]});
     case.apply("docs", spec).await.unwrap();
-    case.wait("docs", "not settled", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
-    assert_eq!(since(&case, before), ["codestar-notifications:UpdateNotificationRule"]);
+    case.wait("docs", "not settled", |s| {
+        condition(s, "Ready").is_some_and(|c| c.0 == "True")
+    })
+    .await;
+    assert_eq!(
+        since(&case, before),
+        ["codestar-notifications:UpdateNotificationRule"]
+    );
     assert_eq!(case.aws().rules(&case.account)[0].events.len(), 2);
-    let runs = case.aws().executions(&case.account, &base_name(&status)).len();
+    let runs = case
+        .aws()
+        .executions(&case.account, &base_name(&status))
+        .len();
     assert_eq!(runs, 3, "the first, one for the branch, one for the prefix");
 }
 
@@ -51,19 +84,36 @@ async fn a_change_during_an_execution_cancels_it_and_runs_it_again() {
     let case = Case::new("cancels", &[]).await;
     let repository = case.delivered("docs").await;
     case.aws().hold_executions(&case.account, true);
-    let commit = case.push(&repository, "main", "README.md", "second\n").await;
-    let status = case
-        .wait("docs", "no execution runs", |s| s.last_execution.as_ref().is_some_and(|e| e.status == "InProgress"))
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
         .await;
-    case.apply("docs", json!({"repository": repository, "pipeline": {"executionMode": "SUPERSEDED"}})).await.unwrap();
+    let status = case
+        .wait("docs", "no execution runs", |s| {
+            s.last_execution
+                .as_ref()
+                .is_some_and(|e| e.status == "InProgress")
+        })
+        .await;
+    case.apply(
+        "docs",
+        json!({"repository": repository, "pipeline": {"executionMode": "SUPERSEDED"}}),
+    )
+    .await
+    .unwrap();
     case.wait("docs", "the change did not start an execution", |s| {
-        s.last_execution.as_ref().is_some_and(|e| e.trigger.as_deref() == Some("StartPipelineExecution"))
+        s.last_execution
+            .as_ref()
+            .is_some_and(|e| e.trigger.as_deref() == Some("StartPipelineExecution"))
     })
     .await;
     case.aws().hold_executions(&case.account, false);
     case.wait_delivered("docs", &commit).await;
-    let runs: Vec<String> =
-        case.aws().executions(&case.account, &base_name(&status)).into_iter().map(|(s, _)| s).collect();
+    let runs: Vec<String> = case
+        .aws()
+        .executions(&case.account, &base_name(&status))
+        .into_iter()
+        .map(|(s, _)| s)
+        .collect();
     assert_eq!(runs, ["Succeeded", "Cancelled", "Succeeded"]);
 }
 
@@ -73,7 +123,13 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     let (repository, commit) = case.repository().await;
     const KEY: &str = "repofanout.dev/release-requested-at";
     // A value that stands at creation counts as done.
-    case.apply_annotated("docs", json!({"repository": repository}), json!({KEY: "stands"})).await.unwrap();
+    case.apply_annotated(
+        "docs",
+        json!({"repository": repository}),
+        json!({KEY: "stands"}),
+    )
+    .await
+    .unwrap();
     case.start().await;
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
@@ -83,19 +139,28 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     let long = "a very long value ".repeat(20);
     let echo: String = long.chars().take(256).collect();
     case.annotate("docs", KEY, &long).await;
-    case.wait("docs", "the value is not echoed", |s| s.last_handled_release_at.as_deref() == Some(&echo)).await;
+    case.wait("docs", "the value is not echoed", |s| {
+        s.last_handled_release_at.as_deref() == Some(&echo)
+    })
+    .await;
     for (value, runs) in [("one", 3), ("two", 4)] {
         case.annotate("docs", KEY, value).await;
-        case.wait("docs", "the value is not echoed", |s| s.last_handled_release_at.as_deref() == Some(value)).await;
+        case.wait("docs", "the value is not echoed", |s| {
+            s.last_handled_release_at.as_deref() == Some(value)
+        })
+        .await;
         assert_eq!(case.aws().executions(&case.account, &base).len(), runs);
     }
     // Neither a restart nor a wiped status starts another.
     case.start().await;
     let patch = json!({"status": null});
     let api = case.api();
-    api.patch_status("docs", &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    api.patch_status("docs", &Default::default(), &kube::api::Patch::Merge(patch))
+        .await
+        .unwrap();
     case.wait("docs", "not found again", |s| {
-        s.last_handled_release_at.as_deref() == Some("two") && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        s.last_handled_release_at.as_deref() == Some("two")
+            && condition(s, "Ready").is_some_and(|c| c.0 == "True")
     })
     .await;
     assert_eq!(case.aws().executions(&case.account, &base).len(), 4);
@@ -105,10 +170,35 @@ async fn a_release_starts_one_execution_for_each_new_value() {
 async fn tags_of_the_spec_reach_every_resource() {
     let case = Case::new("tags", &[]).await;
     let repository = case.delivered("docs").await;
-    case.apply("docs", json!({"repository": repository, "tags": {"team": "docs"}})).await.unwrap();
-    let status = case.wait("docs", "not settled", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
-    assert_eq!(case.aws().connections(&case.account)[0].tags["team"], "docs");
+    case.apply(
+        "docs",
+        json!({"repository": repository, "tags": {"team": "docs"}}),
+    )
+    .await
+    .unwrap();
+    let status = case
+        .wait("docs", "not settled", |s| {
+            condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        })
+        .await;
+    assert_eq!(
+        case.aws().connections(&case.account)[0].tags["team"],
+        "docs"
+    );
     let bucket = &status.delivered.as_ref().unwrap().bucket;
-    let tags = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?tagging"), "").await.unwrap();
-    assert!(tags.contains("<Key>team</Key>") && tags.contains("repofanout.dev/created-at"), "{tags}");
+    let tags = case
+        .aws()
+        .s3(
+            &case.account,
+            REGION,
+            "GET",
+            &format!("/{bucket}?tagging"),
+            "",
+        )
+        .await
+        .unwrap();
+    assert!(
+        tags.contains("<Key>team</Key>") && tags.contains("repofanout.dev/created-at"),
+        "{tags}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Classes: one authorization, one pair of buckets and one role for many fan-outs, in whichever account.
+//! Classes: one authorization, one pair of buckets and one role for many fan-outs, in whichever
+//! account.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -29,63 +30,124 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     let case = Case::with_classes("shares", &[]).await;
     let class = case.class_name("all");
     let (repository, commit) = case.repository().await;
-    case.apply_class(&class, shared(&case), false).await.unwrap();
-    let pending = case.wait_class(&class, "not PENDING", |s| s.connections.contains_key("acme")).await;
-    assert_eq!(class_condition(&pending, "Ready"), Some(("False".into(), "ConnectionPending".into())));
+    case.apply_class(&class, shared(&case), false)
+        .await
+        .unwrap();
+    let pending = case
+        .wait_class(&class, "not PENDING", |s| {
+            s.connections.contains_key("acme")
+        })
+        .await;
+    assert_eq!(
+        class_condition(&pending, "Ready"),
+        Some(("False".into(), "ConnectionPending".into()))
+    );
     let ready = case.ready_class(&class, shared(&case)).await;
     assert_eq!(
         ready.resources.keys().collect::<Vec<_>>(),
-        ["artifacts", "dead_letter_queue", "destination", "event_rule", "queue", "role", "topic"]
+        [
+            "artifacts",
+            "dead_letter_queue",
+            "destination",
+            "event_rule",
+            "queue",
+            "role",
+            "topic"
+        ]
     );
     assert!(ready.quotas["connections"].used >= 1 && ready.quotas["connections"].limit == 250);
 
     let before = case.writes().len();
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     let status = case.wait_delivered("docs", &commit).await;
     let writes: BTreeSet<String> = case.writes().split_off(before).into_iter().collect();
-    let expected =
-        ["codepipeline:CreatePipeline", "codestar-notifications:CreateNotificationRule", "iam:CreateServiceLinkedRole"];
+    let expected = [
+        "codepipeline:CreatePipeline",
+        "codestar-notifications:CreateNotificationRule",
+        "iam:CreateServiceLinkedRole",
+    ];
     assert!(
-        writes.iter().all(|w| expected.contains(&&**w) || w == "codepipeline:StartPipelineExecution"),
+        writes
+            .iter()
+            .all(|w| expected.contains(&&**w) || w == "codepipeline:StartPipelineExecution"),
         "{writes:?}"
     );
-    assert_eq!(status.resources.keys().collect::<Vec<_>>(), ["notification_rule", "pipeline"]);
+    assert_eq!(
+        status.resources.keys().collect::<Vec<_>>(),
+        ["notification_rule", "pipeline"]
+    );
     let delivered = status.delivered.clone().unwrap();
     let namespace = &case.namespace;
     assert_eq!(delivered.prefix, format!("{namespace}/{repository}"));
-    assert!(delivered.bucket.ends_with(&format!("-{}-eu-west-1-an", case.account)), "{}", delivered.bucket);
-    assert_eq!(case.file(&status, "README.md").await.as_deref(), Some("hello\n"));
+    assert!(
+        delivered
+            .bucket
+            .ends_with(&format!("-{}-eu-west-1-an", case.account)),
+        "{}",
+        delivered.bucket
+    );
+    assert_eq!(
+        case.file(&status, "README.md").await.as_deref(),
+        Some("hello\n")
+    );
     assert_eq!(status.placement.unwrap().class.as_deref(), Some(&*class));
 
     // In use it waits, and says for whom.
     case.delete_class(&class).await;
     let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
     let waits = case.wait_class(&class, "does not wait", in_use).await;
-    let told = waits.conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone();
+    let told = waits
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Ready")
+        .unwrap()
+        .message
+        .clone();
     assert!(told.contains(&format!("{namespace}/docs")), "{told}");
     // It still serves, and takes no new ones.
-    case.apply("more", json!({"repository": repository, "branch": "next", "className": class})).await.unwrap();
-    case.wait_condition("more", "Stalled", "True", "NotAllowed").await;
+    case.apply(
+        "more",
+        json!({"repository": repository, "branch": "next", "className": class}),
+    )
+    .await
+    .unwrap();
+    case.wait_condition("more", "Stalled", "True", "NotAllowed")
+        .await;
     case.delete("more").await;
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     case.wait_delivered("docs", &next).await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     case.wait_class_gone(&class).await;
-    assert_eq!(case.aws().connections(&case.account).len(), 1, "the authorization is kept");
+    assert_eq!(
+        case.aws().connections(&case.account).len(),
+        1,
+        "the authorization is kept"
+    );
     assert!(case.aws().pipelines(&case.account).is_empty());
 
     // A class of the same name finds it again, without a click.
-    case.apply_class(&class, shared(&case), false).await.unwrap();
-    case.wait_class(&class, "not ready", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    case.apply_class(&class, shared(&case), false)
+        .await
+        .unwrap();
+    case.wait_class(&class, "not ready", |s| {
+        class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
+    })
+    .await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
 
 #[tokio::test]
 async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow_their_class() {
-    // A hundred objects looked at three times a second each would take all of the budget, and beside all other tests a Lease of
-    // two seconds would be lost.
-    let mut case = Case::with_classes("hundred", &["--poll-interval=10s", "--leader-elect=false"]).await;
+    // A hundred objects looked at three times a second each would take all of the budget, and
+    // beside all other tests a Lease of two seconds would be lost.
+    let mut case =
+        Case::with_classes("hundred", &["--poll-interval=10s", "--leader-elect=false"]).await;
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
@@ -107,23 +169,38 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
     all_delivered(&case, &namespaces, &first).await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
     assert_eq!(case.aws().pipelines(&case.account).len(), 100);
-    let roles = case.writes().iter().filter(|w| *w == "iam:CreateRole").count();
-    let policies = case.writes().iter().filter(|w| *w == "iam:PutRolePolicy").count();
-    assert_eq!((roles, policies), (1, 1), "one role, one document, one writer");
+    let roles = case
+        .writes()
+        .iter()
+        .filter(|w| *w == "iam:CreateRole")
+        .count();
+    let policies = case
+        .writes()
+        .iter()
+        .filter(|w| *w == "iam:PutRolePolicy")
+        .count();
+    assert_eq!(
+        (roles, policies),
+        (1, 1),
+        "one role, one document, one writer"
+    );
 
     // The class gives each its own role and a tag; pushes arrive all the while.
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
     case.apply_class(&class, spec, false).await.unwrap();
-    let during = case.push(&repository, "main", "DURING.md", "while it changes\n").await;
+    let during = case
+        .push(&repository, "main", "DURING.md", "while it changes\n")
+        .await;
     let follows = |o: &RepoFanout| {
         let status = o.status.clone().unwrap_or_default();
         status.applied_class_generation == Some(2) && status.resources.contains_key("role")
     };
     all(&case, &namespaces, "does not follow", follows).await;
     all_delivered(&case, &namespaces, &during).await;
-    let settled =
-        case.wait_class(&class, "the shared role stays", |s| !s.resources.contains_key("role") && s.former.is_empty());
+    let settled = case.wait_class(&class, "the shared role stays", |s| {
+        !s.resources.contains_key("role") && s.former.is_empty()
+    });
     settled.await;
     let roles: BTreeSet<String> = case
         .aws()
@@ -132,10 +209,16 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         .map(|p| p["roleArn"].as_str().unwrap_or_default().to_owned())
         .collect();
     assert_eq!(roles.len(), 100, "each has its own");
-    for (status, trigger) in
-        case.aws().pipelines(&case.account).keys().flat_map(|p| case.aws().executions(&case.account, p))
+    for (status, trigger) in case
+        .aws()
+        .pipelines(&case.account)
+        .keys()
+        .flat_map(|p| case.aws().executions(&case.account, p))
     {
-        assert!(status == "Succeeded" || status == "Cancelled" || status == "Superseded", "{status} by {trigger}");
+        assert!(
+            status == "Succeeded" || status == "Cancelled" || status == "Superseded",
+            "{status} by {trigger}"
+        );
     }
 }
 
@@ -143,7 +226,12 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
 async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&RepoFanout) -> bool) {
     let asked = until(LIMIT * 4, || async {
         for namespace in namespaces {
-            let objects = case.at(namespace).api().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+            let objects = case
+                .at(namespace)
+                .api()
+                .list(&ListParams::default())
+                .await
+                .map_err(|e| e.to_string())?;
             if let Some(object) = objects.items.iter().find(|o| !holds(o)) {
                 let status = serde_json::to_string_pretty(&object.status).unwrap_or_default();
                 return Err(format!("{} {what}: {status}", object.name_any()));
@@ -151,13 +239,19 @@ async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&Rep
         }
         Ok(())
     });
-    asked.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+    asked
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
 }
 
 async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
     let delivered = |o: &RepoFanout| {
         let status = o.status.clone().unwrap_or_default();
-        let found = status.delivered.as_ref().and_then(|d| d.commit.as_ref()).is_some_and(|c| c.id == commit);
+        let found = status
+            .delivered
+            .as_ref()
+            .and_then(|d| d.commit.as_ref())
+            .is_some_and(|c| c.id == commit);
         found && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
     };
     all(case, namespaces, "has not delivered", delivered).await;
@@ -172,9 +266,11 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     for (account, id) in [(&here, "id-here"), (&there, "id-there")] {
         let role = case.trusting_role(account, id).await;
         // Sessions that end soon: what is chained is refreshed.
-        case.aws().shorten_sessions(account, Duration::from_secs(15));
+        case.aws()
+            .shorten_sessions(account, Duration::from_secs(15));
         let mut spec = shared(&case);
-        spec["account"] = json!({"roleARN": role, "externalID": id, "sessionTags": {"by": "repofanout"}});
+        spec["account"] =
+            json!({"roleARN": role, "externalID": id, "sessionTags": {"by": "repofanout"}});
         let name = case.class_name(id);
         let ready = case.ready_class(&name, spec.clone()).await;
         assert_eq!(&ready.placement.unwrap().account, account);
@@ -191,11 +287,21 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
         case.apply_class(&name, spec, false).await.unwrap();
         let refused = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "AccessDenied");
         let status = case.wait_class(&name, "not refused", refused).await;
-        let told = &status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap().message;
+        let told = &status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Stalled")
+            .unwrap()
+            .message;
         assert!(told.contains("sts:AssumeRole"), "{told}");
     }
     for (n, (class, _)) in classes.iter().enumerate() {
-        case.apply(&format!("docs-{n}"), json!({"repository": repository, "className": class})).await.unwrap();
+        case.apply(
+            &format!("docs-{n}"),
+            json!({"repository": repository, "className": class}),
+        )
+        .await
+        .unwrap();
     }
     for n in 0..2 {
         case.wait_delivered(&format!("docs-{n}"), &commit).await;
@@ -203,16 +309,28 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     for account in [&here, &there] {
         assert_eq!(case.aws().pipelines(account).len(), 1);
     }
-    assert!(case.aws().connections(&case.account).is_empty(), "nothing is made in the operator's own account");
+    assert!(
+        case.aws().connections(&case.account).is_empty(),
+        "nothing is made in the operator's own account"
+    );
     // Until after the first sessions ended.
     let assumed = || {
         let calls = case.aws().calls(&case.account);
-        calls.iter().filter(|c| c.operation == "sts:AssumeRole").count()
+        calls
+            .iter()
+            .filter(|c| c.operation == "sts:AssumeRole")
+            .count()
     };
     let before = assumed();
-    until(LIMIT, || async { if assumed() > before + 1 { Ok(()) } else { Err("not refreshed".to_owned()) } })
-        .await
-        .unwrap();
+    until(LIMIT, || async {
+        if assumed() > before + 1 {
+            Ok(())
+        } else {
+            Err("not refreshed".to_owned())
+        }
+    })
+    .await
+    .unwrap();
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     for n in 0..2 {
         case.wait_delivered(&format!("docs-{n}"), &next).await;
@@ -230,32 +348,52 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
     let class = case.class_name("org");
     case.ready_class(&class, shared(&case)).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     case.wait_delivered("docs", &commit).await;
     let known = case.wait_class(&class, "", |_| true).await;
     let writes = case.writes();
     case.operator = None;
     let wipe = Patch::Merge(json!({"status": null}));
-    case.classes().patch_status(&class, &PatchParams::default(), &wipe).await.unwrap();
-    case.api().patch_status("docs", &PatchParams::default(), &wipe).await.unwrap();
+    case.classes()
+        .patch_status(&class, &PatchParams::default(), &wipe)
+        .await
+        .unwrap();
+    case.api()
+        .patch_status("docs", &PatchParams::default(), &wipe)
+        .await
+        .unwrap();
     case.start().await;
     let found = case
-        .wait_class(&class, "not found again", |s| class_condition(s, "Ready").is_some_and(|c| c.0 == "True"))
+        .wait_class(&class, "not found again", |s| {
+            class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        })
         .await;
-    assert_eq!((found.connections, found.resources), (known.connections, known.resources));
+    assert_eq!(
+        (found.connections, found.resources),
+        (known.connections, known.resources)
+    );
     case.wait_delivered("docs", &commit).await;
     assert_eq!(case.writes(), writes);
 }
 
-/// Also where the API server refuses a write of the fan-out's status on the way: a pass that it cut off has not seen to its end.
+/// Also where the API server refuses a write of the fan-out's status on the way: a pass that it cut
+/// off has not seen to its end.
 #[tokio::test]
 async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
-    futures::stream::iter(0..=6).for_each_concurrent(3, mended).await;
+    futures::stream::iter(0..=6)
+        .for_each_concurrent(3, mended)
+        .await;
 }
 
 /// With a conflict at the n-th write of a fan-out's status; with none if that is 0.
 async fn mended(conflict_at: u32) {
-    let mut case = Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
+    let mut case =
+        Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
     case.own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
@@ -263,30 +401,73 @@ async fn mended(conflict_at: u32) {
     spec["interval"] = json!("1m");
     let ready = case.ready_class(&class, spec.clone()).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     let status = case.wait_delivered("docs", &commit).await;
     let before = status.delivered.clone().unwrap();
     // Somebody empties and deletes the shared bucket, and the topic's policy.
     let bucket = &before.bucket;
     let key = format!("/{bucket}/{}/README.md", before.prefix);
-    case.aws().s3(&case.account, REGION, "DELETE", &key, "").await.unwrap();
-    case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "").await.unwrap();
+    case.aws()
+        .s3(&case.account, REGION, "DELETE", &key, "")
+        .await
+        .unwrap();
+    case.aws()
+        .s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "")
+        .await
+        .unwrap();
     let topic = &ready.resources["topic"];
-    let delete = [("Action", "DeleteTopic"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
-    case.aws().form(&case.account, REGION, "sns", &delete).await.unwrap();
-    let refused =
-        Effect::Fail { status: 409, code: "Conflict".to_owned(), message: "the object has been modified".to_owned() };
-    let fault = Fault::new(API, "PUT repofanouts/status", When::Nth(conflict_at), refused);
+    let delete = [
+        ("Action", "DeleteTopic"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &**topic),
+    ];
+    case.aws()
+        .form(&case.account, REGION, "sns", &delete)
+        .await
+        .unwrap();
+    let refused = Effect::Fail {
+        status: 409,
+        code: "Conflict".to_owned(),
+        message: "the object has been modified".to_owned(),
+    };
+    let fault = Fault::new(
+        API,
+        "PUT repofanouts/status",
+        When::Nth(conflict_at),
+        refused,
+    );
     case.proxy.as_ref().unwrap().faults.add(fault);
     // A change of the class has it look now.
     spec["tags"] = json!({"looked": "again"});
     case.apply_class(&class, spec, false).await.unwrap();
-    let again = case
-        .wait("docs", "not delivered again", |s| s.delivered.as_ref().is_some_and(|d| d.execution != before.execution));
+    let again = case.wait("docs", "not delivered again", |s| {
+        s.delivered
+            .as_ref()
+            .is_some_and(|d| d.execution != before.execution)
+    });
     let again = again.await;
-    assert_eq!(case.file(&again, "README.md").await.as_deref(), Some("hello\n"), "conflict at {conflict_at}");
-    let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &**topic)];
-    assert!(case.aws().form(&case.account, REGION, "sns", &get).await.unwrap().contains("RepoFanoutPublish"));
+    assert_eq!(
+        case.file(&again, "README.md").await.as_deref(),
+        Some("hello\n"),
+        "conflict at {conflict_at}"
+    );
+    let get = [
+        ("Action", "GetTopicAttributes"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &**topic),
+    ];
+    assert!(
+        case.aws()
+            .form(&case.account, REGION, "sns", &get)
+            .await
+            .unwrap()
+            .contains("RepoFanoutPublish")
+    );
 }
 
 #[tokio::test]
@@ -296,14 +477,18 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
     let account = &case.account;
     let boundary = format!("arn:aws:iam::{account}:policy/pipelines");
     let key = format!("arn:aws:kms:{REGION}:{account}:key/1234");
-    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    let document =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
     let create = [
         ("Action", "CreatePolicy"),
         ("Version", "2010-05-08"),
         ("PolicyName", "pipelines"),
         ("PolicyDocument", document),
     ];
-    case.aws().form(account, REGION, "iam", &create).await.unwrap();
+    case.aws()
+        .form(account, REGION, "iam", &create)
+        .await
+        .unwrap();
     let mut spec = shared(&case);
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
@@ -311,29 +496,57 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
     case.ready_class(&class, spec.clone()).await;
     let (repository, commit) = case.repository().await;
     let readers = json!([{"account": "777788889999"}]);
-    let manifest = json!({"repository": repository, "className": class, "destination": {"readers": readers}});
+    let manifest =
+        json!({"repository": repository, "className": class, "destination": {"readers": readers}});
     case.apply("docs", manifest.clone()).await.unwrap();
     case.wait_delivered("docs", &commit).await;
     // All of it, as a change of what is there.
     spec["permissionsBoundaryARN"] = json!(boundary);
     spec["kmsKeyARN"] = json!(key);
     case.apply_class(&class, spec, false).await.unwrap();
-    let status = case.wait("docs", "does not follow", |s| s.applied_class_generation == Some(2)).await;
+    let status = case
+        .wait("docs", "does not follow", |s| {
+            s.applied_class_generation == Some(2)
+        })
+        .await;
     let base = status.placement.clone().unwrap().base_name;
-    let get = [("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", &*base)];
+    let get = [
+        ("Action", "GetRole"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+    ];
     let role = case.aws().form(account, REGION, "iam", &get).await.unwrap();
-    assert!(role.contains(&boundary) && role.contains("cost-center"), "{role}");
+    assert!(
+        role.contains(&boundary) && role.contains("cost-center"),
+        "{role}"
+    );
     let bucket = status.delivered.unwrap().bucket;
-    let encryption = case.aws().s3(account, REGION, "GET", &format!("/{bucket}?encryption"), "").await.unwrap();
-    assert!(encryption.contains("aws:kms") && encryption.contains(&key), "{encryption}");
+    let encryption = case
+        .aws()
+        .s3(account, REGION, "GET", &format!("/{bucket}?encryption"), "")
+        .await
+        .unwrap();
+    assert!(
+        encryption.contains("aws:kms") && encryption.contains(&key),
+        "{encryption}"
+    );
     let pipeline = &case.aws().pipelines(account)[&base];
     assert_eq!(pipeline["artifactStore"]["encryptionKey"]["id"], json!(key));
-    let policy =
-        [("Action", "GetRolePolicy"), ("Version", "2010-05-08"), ("RoleName", &*base), ("PolicyName", "repofanout")];
-    let policy = case.aws().form(account, REGION, "iam", &policy).await.unwrap();
+    let policy = [
+        ("Action", "GetRolePolicy"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+        ("PolicyName", "repofanout"),
+    ];
+    let policy = case
+        .aws()
+        .form(account, REGION, "iam", &policy)
+        .await
+        .unwrap();
     assert!(policy.contains("kms"), "{policy}");
     // Who reads the bucket needs the key, too; that is its owner's to say.
-    case.wait_event("docs", "ReadersNeedKey", "kms:Decrypt").await;
+    case.wait_event("docs", "ReadersNeedKey", "kms:Decrypt")
+        .await;
 }
 
 #[tokio::test]
@@ -345,7 +558,12 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
         case.ready_class(&class, shared(&case)).await;
         let (repository, commit) = case.repository().await;
         let away = case.at(&other);
-        away.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+        away.apply(
+            "docs",
+            json!({"repository": repository, "className": class}),
+        )
+        .await
+        .unwrap();
         away.wait_delivered("docs", &commit).await;
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(case.client.clone());
         let delete = DeleteParams::default();
@@ -366,9 +584,20 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
         }
         away.wait_gone("docs").await;
         case.wait_class_gone(&class).await;
-        assert!(case.aws().pipelines(&case.account).is_empty() && case.aws().rules(&case.account).is_empty());
-        let get = [("Action", "ListRoles"), ("Version", "2010-05-08"), ("PathPrefix", "/repofanout/")];
-        let roles = case.aws().form(&case.account, REGION, "iam", &get).await.unwrap();
+        assert!(
+            case.aws().pipelines(&case.account).is_empty()
+                && case.aws().rules(&case.account).is_empty()
+        );
+        let get = [
+            ("Action", "ListRoles"),
+            ("Version", "2010-05-08"),
+            ("PathPrefix", "/repofanout/"),
+        ];
+        let roles = case
+            .aws()
+            .form(&case.account, REGION, "iam", &get)
+            .await
+            .unwrap();
         assert!(!roles.contains("<RoleName>rf-"), "{order}: {roles}");
     }
 }
@@ -382,13 +611,23 @@ async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_
     let class = case.class_name("org");
     case.ready_class(&class, shared(&case)).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     case.wait_delivered("docs", &commit).await;
     case.operator.take().unwrap().stop().await.unwrap();
     case.delete_class(&class).await;
     let writes = case.writes();
     // The list of fan-outs comes long after everything else.
-    let late = Fault::new(API, "GET repofanouts", When::Nth(1), Effect::Delay(Duration::from_secs(5)));
+    let late = Fault::new(
+        API,
+        "GET repofanouts",
+        When::Nth(1),
+        Effect::Delay(Duration::from_secs(5)),
+    );
     let struck = late.struck();
     case.proxy.as_ref().unwrap().faults.add(late);
     case.start().await;
@@ -405,7 +644,10 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
     let case = Case::without_operator("wrong-class", &["--controller-name=nobody"]).await;
     let name = case.class_name("x");
     for (spec, told) in [
-        (json!({"pipelineRole": "Shared"}), "pipelineRole: a Shared role covers shared buckets"),
+        (
+            json!({"pipelineRole": "Shared"}),
+            "pipelineRole: a Shared role covers shared buckets",
+        ),
         (
             json!({"pipelineRole": "Shared", "artifacts": {}, "destination": {}}),
             "pipelineRole: a Shared role covers shared connections",
@@ -414,26 +656,49 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
             json!({"connections": {"a": {"owner": "acme"}, "b": {"owner": "ACME"}}}),
             "each owner may have one connection",
         ),
-        (json!({"connections": {"A b": {"owner": "acme"}}}), "name each by at most 63"),
-        (json!({"destination": {"bucketName": "abc", "existingBucket": "abc"}}), "destination: write only one"),
-        (json!({"tags": {"repofanout.dev/name": "x"}}), "choose keys that do not begin with aws:"),
-        (json!({"account": {"roleARN": "arn:aws:iam::1:role/x"}}), "roleARN"),
+        (
+            json!({"connections": {"A b": {"owner": "acme"}}}),
+            "name each by at most 63",
+        ),
+        (
+            json!({"destination": {"bucketName": "abc", "existingBucket": "abc"}}),
+            "destination: write only one",
+        ),
+        (
+            json!({"tags": {"repofanout.dev/name": "x"}}),
+            "choose keys that do not begin with aws:",
+        ),
+        (
+            json!({"account": {"roleARN": "arn:aws:iam::1:role/x"}}),
+            "roleARN",
+        ),
         (json!({"interval": "1s"}), "interval: write a duration"),
         (json!({"allowedNamespace": {}}), "allowedNamespace"),
     ] {
-        let refused = case.apply_class(&name, spec.clone(), false).await.expect_err(&spec.to_string());
+        let refused = case
+            .apply_class(&name, spec.clone(), false)
+            .await
+            .expect_err(&spec.to_string());
         assert!(refused.contains(told), "{spec}: {refused}");
     }
-    let base = json!({"region": "eu-west-1", "namePrefix": "x-", "connections": {"a": {"owner": "acme"}}});
+    let base =
+        json!({"region": "eu-west-1", "namePrefix": "x-", "connections": {"a": {"owner": "acme"}}});
     case.apply_class(&name, base.clone(), false).await.unwrap();
     for (change, told) in [
         (json!({"region": "eu-west-3"}), "region is immutable"),
         (json!({"namePrefix": null}), "namePrefix is immutable"),
-        (json!({"connections": {"a": {"owner": "acme", "provider": "GitLab"}}}), "provider and hostARN are immutable"),
+        (
+            json!({"connections": {"a": {"owner": "acme", "provider": "GitLab"}}}),
+            "provider and hostARN are immutable",
+        ),
     ] {
         let mut spec = base.clone();
-        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        spec.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
         let refused = case.apply_class(&name, spec, false).await.expect_err(told);
         assert!(refused.contains(told), "{refused}");
     }
@@ -444,8 +709,15 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
     let case = Case::with_classes("waits", &[]).await;
     let class = case.class_name("late");
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "ClassNotReady").await;
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "ClassNotReady")
+        .await;
     assert!(message(&status, "Stalled").contains(&format!("there is no RepoFanoutClass {class}")));
     case.ready_class(&class, shared(&case)).await;
     case.wait_delivered("docs", &commit).await;
@@ -456,8 +728,16 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
         "spec": {"controller": "another", "allowedNamespaces": {"names": ["*"]}, "allowedRepositories": ["*"]},
     });
     let params = PatchParams::apply("test");
-    case.classes().patch(&theirs, &params, &Patch::Apply(&object)).await.unwrap();
-    case.apply("other", json!({"repository": repository, "className": theirs})).await.unwrap();
+    case.classes()
+        .patch(&theirs, &params, &Patch::Apply(&object))
+        .await
+        .unwrap();
+    case.apply(
+        "other",
+        json!({"repository": repository, "className": theirs}),
+    )
+    .await
+    .unwrap();
     // A further object of ours goes the whole way meanwhile: the other one was seen and left.
     case.apply("more", json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/more", case.namespace)}}))
         .await

@@ -16,25 +16,64 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
     // What is the object's own is gone, but for the files and the authorization.
     assert!(case.aws().pipelines(&case.account).is_empty());
     assert!(case.aws().rules(&case.account).is_empty());
-    let role = [("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", &*base)];
-    assert!(case.aws().form(&case.account, REGION, "iam", &role).await.is_err());
-    assert!(case.aws().s3(&case.account, REGION, "GET", &format!("/{base}-artifacts"), "").await.is_err());
-    assert_eq!(case.file(&before, "README.md").await.as_deref(), Some("hello\n"));
+    let role = [
+        ("Action", "GetRole"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+    ];
+    assert!(
+        case.aws()
+            .form(&case.account, REGION, "iam", &role)
+            .await
+            .is_err()
+    );
+    assert!(
+        case.aws()
+            .s3(
+                &case.account,
+                REGION,
+                "GET",
+                &format!("/{base}-artifacts"),
+                ""
+            )
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        case.file(&before, "README.md").await.as_deref(),
+        Some("hello\n")
+    );
     let connections = case.aws().connections(&case.account);
-    assert_eq!(connections.iter().map(|c| &*c.status).collect::<Vec<_>>(), ["AVAILABLE"]);
+    assert_eq!(
+        connections.iter().map(|c| &*c.status).collect::<Vec<_>>(),
+        ["AVAILABLE"]
+    );
     let topic = [
         ("Action", "GetTopicAttributes"),
         ("Version", "2010-03-31"),
         ("TopicArn", before.topic_arn.as_deref().unwrap()),
     ];
-    assert!(case.aws().form(&case.account, REGION, "sns", &topic).await.is_err());
+    assert!(
+        case.aws()
+            .form(&case.account, REGION, "sns", &topic)
+            .await
+            .is_err()
+    );
 
     let commit = case.push(&repository, "main", "README.md", "again\n").await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     let after = case.wait_delivered("docs", &commit).await;
-    assert_eq!(after.connection.unwrap().arn, before.connection.unwrap().arn);
+    assert_eq!(
+        after.connection.unwrap().arn,
+        before.connection.unwrap().arn
+    );
     let now = case.aws().connections(&case.account);
-    assert_eq!(now.iter().map(|c| &c.arn).collect::<Vec<_>>(), [&connections[0].arn]);
+    assert_eq!(
+        now.iter().map(|c| &c.arn).collect::<Vec<_>>(),
+        [&connections[0].arn]
+    );
     // Kept with the time of that, and in use again.
     assert_ne!(connections[0].tags["repofanout.dev/retained-at"], "");
     assert_eq!(now[0].tags["repofanout.dev/retained-at"], "");
@@ -44,8 +83,11 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
 #[tokio::test]
 async fn a_connection_that_nobody_authorized_goes_with_the_object() {
     let case = Case::new("unauthorized", &[]).await;
-    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
-    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    case.apply("docs", json!({"repository": "acme/none"}))
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     assert!(case.aws().connections(&case.account).is_empty());
@@ -56,20 +98,36 @@ async fn a_topic_that_others_subscribe_to_is_kept() {
     let case = Case::new("subscribed", &[]).await;
     case.delivered("docs").await;
     let topic = case.status("docs").await.topic_arn.unwrap();
-    case.aws().subscribe_queue(&case.account, REGION, &topic, "kept").await.unwrap();
+    case.aws()
+        .subscribe_queue(&case.account, REGION, &topic, "kept")
+        .await
+        .unwrap();
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
-    assert!(case.aws().form(&case.account, REGION, "sns", &get).await.is_ok());
+    let get = [
+        ("Action", "GetTopicAttributes"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &*topic),
+    ];
+    assert!(
+        case.aws()
+            .form(&case.account, REGION, "sns", &get)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
 async fn a_spec_that_became_invalid_still_ends() {
     let mut case = Case::new("invalid-end", &["--allow-names"]).await;
-    case.apply("docs", json!({"repository": "acme/none", "name": "chosen"})).await.unwrap();
-    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    case.apply("docs", json!({"repository": "acme/none", "name": "chosen"}))
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     case.drop_flag("--allow-names").await;
-    case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
+    case.wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     assert!(case.aws().connections(&case.account).is_empty());
@@ -78,20 +136,27 @@ async fn a_spec_that_became_invalid_still_ends() {
 #[tokio::test]
 async fn abandoned_objects_end_where_the_account_is_out_of_reach() {
     let mut case = Case::new("abandon", &[]).await;
-    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
-    case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    case.apply("docs", json!({"repository": "acme/none"}))
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     let theirs = case.account.clone();
     case.account = "999999999999".to_owned();
     case.start().await;
     case.delete("docs").await;
-    let held = case.wait("docs", "nothing is said", |s| s.conditions.iter().any(|c| c.reason == "DeletionBlocked"));
+    let held = case.wait("docs", "nothing is said", |s| {
+        s.conditions.iter().any(|c| c.reason == "DeletionBlocked")
+    });
     let held = held.await;
     assert!(
         held.conditions
             .iter()
-            .any(|c| c.message.contains("repofanout.dev/abandon=docs") && c.message.contains(&theirs))
+            .any(|c| c.message.contains("repofanout.dev/abandon=docs")
+                && c.message.contains(&theirs))
     );
-    case.annotate("docs", "repofanout.dev/abandon", "docs").await;
+    case.annotate("docs", "repofanout.dev/abandon", "docs")
+        .await;
     case.wait_gone("docs").await;
     assert_eq!(case.aws().connections(&theirs).len(), 1);
 }

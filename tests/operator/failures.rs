@@ -14,17 +14,41 @@ async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_a
         ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyName", "repofanout"),
-        ("PolicyDocument", r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#),
+        (
+            "PolicyDocument",
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#,
+        ),
     ];
-    case.aws().form(&case.account, REGION, "iam", &put).await.unwrap();
-    let commit = case.push(&repository, "main", "README.md", "second\n").await;
-    let failed = case.wait_condition("docs", "Delivered", "False", "DeliveryFailed").await;
-    let failure = failed.last_execution.as_ref().unwrap().failure.clone().unwrap();
+    case.aws()
+        .form(&case.account, REGION, "iam", &put)
+        .await
+        .unwrap();
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
+    let failed = case
+        .wait_condition("docs", "Delivered", "False", "DeliveryFailed")
+        .await;
+    let failure = failed
+        .last_execution
+        .as_ref()
+        .unwrap()
+        .failure
+        .clone()
+        .unwrap();
     assert_eq!(failure.stage, "Source");
-    assert!(failure.message.contains("does not have sufficient permissions"), "{failure:?}");
+    assert!(
+        failure
+            .message
+            .contains("does not have sufficient permissions"),
+        "{failure:?}"
+    );
     case.wait_delivered("docs", &commit).await;
     let runs: Vec<(String, String)> = case.aws().executions(&case.account, &base);
-    assert_eq!(runs.last().unwrap(), &("Succeeded".to_owned(), "StartPipelineExecution".to_owned()));
+    assert_eq!(
+        runs.last().unwrap(),
+        &("Succeeded".to_owned(), "StartPipelineExecution".to_owned())
+    );
     case.wait_event("docs", "DeliveryFailed", "").await;
 }
 
@@ -32,13 +56,23 @@ async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_a
 async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     let case = Case::new("no-branch", &[]).await;
     let (repository, _) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "branch": "later"})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "branch": "later"}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
-    let failed = case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
-    assert!(message(&failed, "Ready").contains("No Branch [later]"), "{}", message(&failed, "Ready"));
+    let failed = case
+        .wait_condition("docs", "Ready", "False", "DeliveryFailed")
+        .await;
+    assert!(
+        message(&failed, "Ready").contains("No Branch [later]"),
+        "{}",
+        message(&failed, "Ready")
+    );
     assert_eq!(condition(&failed, "Reconciling"), None);
     assert_eq!(condition(&failed, "Stalled"), None);
-    let commit = case.push(&repository, "later", "README.md", "later\n").await;
+    let commit = case
+        .push(&repository, "later", "README.md", "later\n")
+        .await;
     case.wait_delivered("docs", &commit).await;
 }
 
@@ -47,12 +81,19 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
 async fn a_branch_that_is_taken_back_is_delivered_anew() {
     let case = Case::new("taken-back", &[]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
-    case.apply("docs", json!({"repository": repository, "branch": "none"})).await.unwrap();
-    case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "branch": "none"}))
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Ready", "False", "DeliveryFailed")
+        .await;
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.wait_delivered("docs", &commit).await;
 }
 
@@ -61,13 +102,21 @@ async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
     let case = Case::new("not-granted", &[]).await;
     let (repository, commit) = case.repository().await;
     case.aws().grant(&case.account, &repository, false);
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
-    let failed = case.wait_condition("docs", "Ready", "False", "RepositoryNotAccessible").await;
+    let failed = case
+        .wait_condition("docs", "Ready", "False", "RepositoryNotAccessible")
+        .await;
     let told = message(&failed, "Ready");
-    assert!(told.contains("grant the AWS Connector app access") && told.contains(&repository), "{told}");
+    assert!(
+        told.contains("grant the AWS Connector app access") && told.contains(&repository),
+        "{told}"
+    );
     case.aws().grant(&case.account, &repository, true);
-    case.annotate("docs", "repofanout.dev/release-requested-at", "granted").await;
+    case.annotate("docs", "repofanout.dev/release-requested-at", "granted")
+        .await;
     case.wait_delivered("docs", &commit).await;
 }
 
@@ -77,9 +126,17 @@ async fn a_connection_goes_to_error_and_back() {
     let repository = case.delivered("docs").await;
     let arn = case.status("docs").await.connection.unwrap().arn.unwrap();
     case.aws().set_connection(&arn, "ERROR").unwrap();
-    let status = case.wait_condition("docs", "Ready", "False", "ConnectionError").await;
-    assert_eq!(status.connection.as_ref().unwrap().status.as_deref(), Some("ERROR"));
-    assert_eq!(condition(&status, "ConnectionAvailable").unwrap().0, "False");
+    let status = case
+        .wait_condition("docs", "Ready", "False", "ConnectionError")
+        .await;
+    assert_eq!(
+        status.connection.as_ref().unwrap().status.as_deref(),
+        Some("ERROR")
+    );
+    assert_eq!(
+        condition(&status, "ConnectionAvailable").unwrap().0,
+        "False"
+    );
     case.aws().set_connection(&arn, "AVAILABLE").unwrap();
     let commit = case.push(&repository, "main", "README.md", "back\n").await;
     case.wait_delivered("docs", &commit).await;
@@ -93,7 +150,9 @@ async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
     case.aws().delay_iam(&case.account, 3);
     case.aws().delay_service_linked_role(&case.account, 1);
     case.start().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     let ready = case.wait_delivered("docs", &commit).await;
     assert_eq!(case.aws().rules(&case.account).len(), 1);

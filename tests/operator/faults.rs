@@ -45,7 +45,11 @@ fn lose_the_reply(whose: &str, n: u32, _: u32) -> Fault {
 }
 
 fn away() -> Effect {
-    Effect::Fail { status: 503, code: "ServiceUnavailable".to_owned(), message: "for a while".to_owned() }
+    Effect::Fail {
+        status: 503,
+        code: "ServiceUnavailable".to_owned(),
+        message: "for a while".to_owned(),
+    }
 }
 
 /// Longer than the SDK tries.
@@ -71,12 +75,21 @@ async fn at_every_write(side: Side, life: Life, name: &str, strike: Strike) -> u
     let mut tried = 0;
     let mut first = 1;
     loop {
-        let points = futures::stream::iter(first..first + 4).map(|n| survive(side, life, name, strike, n)).buffered(4);
-        let struck = points.filter(|struck| std::future::ready(*struck)).count().await;
+        let points = futures::stream::iter(first..first + 4)
+            .map(|n| survive(side, life, name, strike, n))
+            .buffered(4);
+        let struck = points
+            .filter(|struck| std::future::ready(*struck))
+            .count()
+            .await;
         tried += struck;
         if struck < 4 {
             // Not by macro: the test harness would keep it to itself.
-            let _ = writeln!(std::io::stderr(), "{side:?}, {life:?}, {name}: {tried} points tried, all passed");
+            let _ = writeln!(
+                std::io::stderr(),
+                "{side:?}, {life:?}, {name}: {tried} points \
+                 tried, all passed"
+            );
             return tried;
         }
         first += 4;
@@ -85,9 +98,11 @@ async fn at_every_write(side: Side, life: Life, name: &str, strike: Strike) -> u
 
 /// One life with the fault at its n-th write; tells whether it came to that.
 async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> bool {
-    let mut case =
-        Case::without_operator(&format!("{name}-{n}"), &["--leader-elect=false", "--allow-names", "--allow-readers=*"])
-            .await;
+    let mut case = Case::without_operator(
+        &format!("{name}-{n}"),
+        &["--leader-elect=false", "--allow-names", "--allow-readers=*"],
+    )
+    .await;
     case.flags(&["--allow-prune"]);
     case.own_classes();
     case.start_behind_proxy().await;
@@ -100,8 +115,15 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
     if life == Life::Adopt {
         let theirs = format!("theirs-{}", case.namespace);
         case.bucket(&theirs).await;
-        let topic = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", &*theirs)];
-        case.aws().form(&case.account, crate::case::REGION, "sns", &topic).await.unwrap();
+        let topic = [
+            ("Action", "CreateTopic"),
+            ("Version", "2010-03-31"),
+            ("Name", &*theirs),
+        ];
+        case.aws()
+            .form(&case.account, crate::case::REGION, "sns", &topic)
+            .await
+            .unwrap();
         spec["artifacts"] = json!({"bucketName": theirs});
         spec["notifications"] = json!({"topicName": theirs});
         spec["adopt"] = json!(["Artifacts", "Topic"]);
@@ -147,13 +169,19 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
             live(&mut case, "delivered", &next).await;
         }
         Life::Serve => {
-            let (url, arn) = crate::subscribers::queue(&case, &format!("mine-{}", case.namespace)).await;
-            let subscribers = json!([{"protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true}]);
+            let (url, arn) =
+                crate::subscribers::queue(&case, &format!("mine-{}", case.namespace)).await;
+            let subscribers =
+                json!([{"protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true}]);
             spec["destination"]["prune"] = json!("Enabled");
             spec["notifications"] = json!({"announce": true, "subscribers": subscribers});
             case.apply("docs", spec).await.unwrap();
             let removal = [("gone.txt", None)];
-            let last = world().repositories.push(&repository, "main", &removal, "Remove").await.unwrap();
+            let last = world()
+                .repositories
+                .push(&repository, "main", &removal, "Remove")
+                .await
+                .unwrap();
             live(&mut case, "served", &last).await;
             served(&case, &url, &last).await;
         }
@@ -168,27 +196,41 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
     struck.load(Ordering::SeqCst)
 }
 
-/// The removed file is gone, one subscription stands, and whoever reads its queue hears of the commit.
+/// The removed file is gone, one subscription stands, and whoever reads its queue hears of the
+/// commit.
 async fn served(case: &Case, queue: &str, commit: &str) {
     let status = case.status("docs").await;
     assert_eq!(case.file(&status, "gone.txt").await, None);
     let topic = status.topic_arn.unwrap();
-    let list = [("Action", "ListSubscriptionsByTopic"), ("TopicArn", &*topic)];
+    let list = [
+        ("Action", "ListSubscriptionsByTopic"),
+        ("TopicArn", &*topic),
+    ];
     let listed = crate::subscribers::sns(case, &list).await;
     assert_eq!(listed.matches("<Endpoint>").count(), 1, "{listed}");
     let heard = until(LIMIT, || async {
-        let told = case.aws().receive(&case.account, crate::case::REGION, queue).await?;
-        let ours = told
-            .iter()
-            .any(|text| serde_json::from_str::<Value>(text).is_ok_and(|told| told["commit"]["id"] == commit));
-        ours.then_some(()).ok_or_else(|| format!("not announced: {told:?}"))
+        let told = case
+            .aws()
+            .receive(&case.account, crate::case::REGION, queue)
+            .await?;
+        let ours = told.iter().any(|text| {
+            serde_json::from_str::<Value>(text).is_ok_and(|told| told["commit"]["id"] == commit)
+        });
+        ours.then_some(())
+            .ok_or_else(|| format!("not announced: {told:?}"))
     });
-    heard.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+    heard
+        .await
+        .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
 }
 
 fn arm(side: Side, case: &Case, strike: Strike, n: u32) -> Arc<AtomicBool> {
     let pid = case.operator.as_ref().expect("an operator").id();
-    let whose = if side == Side::Aws { &*case.account } else { API };
+    let whose = if side == Side::Aws {
+        &*case.account
+    } else {
+        API
+    };
     let fault = strike(whose, n, pid);
     let struck = fault.struck();
     match side {
@@ -214,28 +256,47 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
         let status = object.status.unwrap_or_default();
         let connection = status.connection.clone().unwrap_or_default();
         if let (Some(arn), Some("PENDING")) = (&connection.arn, connection.status.as_deref()) {
-            // Of two that were made for a moment a person may click either; the spare one may be gone by then.
+            // Of two that were made for a moment a person may click either; the spare one may be
+            // gone by then.
             let _ = case.aws().authorize(arn);
         }
-        let delivered = status.delivered.as_ref().and_then(|d| d.commit.as_ref()).is_some_and(|c| c.id == commit);
+        let delivered = status
+            .delivered
+            .as_ref()
+            .and_then(|d| d.commit.as_ref())
+            .is_some_and(|c| c.id == commit);
         let settled = status.observed_generation == object.metadata.generation
             && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
             && condition(&status, "Provisioned").is_some_and(|c| c.0 == "True");
         let names = case.aws().pipelines(&case.account);
-        let runs = names.keys().flat_map(|name| case.aws().executions(&case.account, name));
+        let runs = names
+            .keys()
+            .flat_map(|name| case.aws().executions(&case.account, name));
         let ended = runs.into_iter().all(|(state, _)| state != "InProgress");
-        let bucket = status.delivered.as_ref().map(|d| d.bucket.clone()).unwrap_or_default();
+        let bucket = status
+            .delivered
+            .as_ref()
+            .map(|d| d.bucket.clone())
+            .unwrap_or_default();
         let execution = status.delivered.as_ref().map(|d| &d.execution);
         let served = status.announced.as_ref().map(|a| &a.execution) == execution
             && status.pruned.as_ref().map(|p| &p.execution) == execution
-            && status.subscriptions.iter().map(|s| &*s.status).eq(["CONFIRMED"]);
+            && status
+                .subscriptions
+                .iter()
+                .map(|s| &*s.status)
+                .eq(["CONFIRMED"]);
         let arrived = until == "delivered"
             || (until == "served" && served)
             || (until == "moved" && status.former.is_empty() && bucket.ends_with("-an"));
         if arrived && delivered && settled && ended {
             return;
         }
-        assert!(Instant::now() < end, "not {until}: {status:#?}\n{}", case.log());
+        assert!(
+            Instant::now() < end,
+            "not {until}: {status:#?}\n{}",
+            case.log()
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
@@ -245,24 +306,50 @@ pub async fn whole(case: &mut Case, life: Life) {
     let aws = case.aws();
     let connections = aws.connections(&case.account);
     // Who moves into a class leaves an authorization behind, and it is kept.
-    let wanted: &[&str] = if life == Life::Move { &["AVAILABLE", "AVAILABLE"] } else { &["AVAILABLE"] };
-    assert_eq!(connections.iter().map(|c| &*c.status).collect::<Vec<_>>(), wanted, "{}", case.log());
+    let wanted: &[&str] = if life == Life::Move {
+        &["AVAILABLE", "AVAILABLE"]
+    } else {
+        &["AVAILABLE"]
+    };
+    assert_eq!(
+        connections.iter().map(|c| &*c.status).collect::<Vec<_>>(),
+        wanted,
+        "{}",
+        case.log()
+    );
     let (pipelines, rules) = (aws.pipelines(&case.account), aws.rules(&case.account));
     if life == Life::Delete {
-        assert!(pipelines.is_empty() && rules.is_empty(), "{pipelines:?} {rules:?}");
+        assert!(
+            pipelines.is_empty() && rules.is_empty(),
+            "{pipelines:?} {rules:?}"
+        );
         return;
     }
     assert_eq!((pipelines.len(), rules.len()), (1, 1));
     let name = pipelines.keys().next().unwrap();
     let runs = aws.executions(&case.account, name);
-    assert!(runs.iter().all(|(status, _)| status == "Succeeded" || status == "Cancelled"), "{runs:?}");
+    assert!(
+        runs.iter()
+            .all(|(status, _)| status == "Succeeded" || status == "Cancelled"),
+        "{runs:?}"
+    );
     let status = case.status("docs").await;
     assert!(case.file(&status, "README.md").await.is_some());
     let recorded: Vec<&String> = status.resources.values().collect();
     let shares = matches!(life, Life::Class | Life::Move);
-    let destination = case.api().get("docs").await.expect("the object").spec.destination;
+    let destination = case
+        .api()
+        .get("docs")
+        .await
+        .expect("the object")
+        .spec
+        .destination;
     let reads = destination.is_some_and(|d| d.readers.is_some());
-    assert_eq!(recorded.len(), if shares { 2 } else { 7 } + usize::from(reads), "{recorded:?}");
+    assert_eq!(
+        recorded.len(),
+        if shares { 2 } else { 7 } + usize::from(reads),
+        "{recorded:?}"
+    );
     if reads {
         let delivered = status.delivered.clone().unwrap();
         let policy = crate::readers::statements(case, &delivered.bucket).await;
@@ -274,14 +361,29 @@ pub async fn whole(case: &mut Case, life: Life) {
         let whole = |s: &_| class_condition(s, "Ready").is_some_and(|c| c.0 == "True");
         let status = case.wait_class(&class, "not ready", whole).await;
         assert_eq!((status.resources.len(), status.connections.len()), (7, 1));
-        let list = [("Action", "ListRoles"), ("Version", "2010-05-08"), ("PathPrefix", "/repofanout/")];
-        let roles = case.aws().form(&case.account, crate::case::REGION, "iam", &list).await.unwrap();
+        let list = [
+            ("Action", "ListRoles"),
+            ("Version", "2010-05-08"),
+            ("PathPrefix", "/repofanout/"),
+        ];
+        let roles = case
+            .aws()
+            .form(&case.account, crate::case::REGION, "iam", &list)
+            .await
+            .unwrap();
         assert_eq!(roles.matches("<RoleName>rf-").count(), 1, "{roles}");
     }
     let writes = case.writes();
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "after").await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "after")
+        .await;
     let end = Instant::now() + LIMIT;
-    while case.status("docs").await.last_handled_reconcile_at.as_deref() != Some("after") {
+    while case
+        .status("docs")
+        .await
+        .last_handled_reconcile_at
+        .as_deref()
+        != Some("after")
+    {
         // The fault may have struck at the very last write.
         if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
             case.start().await;
@@ -324,9 +426,11 @@ async fn killed_after_every_write_of_a_move_into_a_class() {
 
 #[tokio::test]
 async fn killed_around_every_write_of_a_delivery_that_is_served_or_failing_for_a_while() {
-    for (name, strike) in
-        [("kill-b-serve", kill_before as Strike), ("kill-a-serve", kill_after), ("fail-serve", fail_for_a_while)]
-    {
+    for (name, strike) in [
+        ("kill-b-serve", kill_before as Strike),
+        ("kill-a-serve", kill_after),
+        ("fail-serve", fail_for_a_while),
+    ] {
         let tried = at_every_write(Side::Aws, Life::Serve, name, strike).await;
         assert!(tried >= 3, "{name}: {tried}");
     }
@@ -359,8 +463,17 @@ async fn killed_after_every_write_of_a_deletion() {
 
 #[tokio::test]
 async fn killed_around_every_kubernetes_write() {
-    for (life, least) in [(Life::Create, 8), (Life::Update, 2), (Life::Delete, 2), (Life::Class, 12), (Life::Move, 4)] {
-        for (name, strike) in [("api-kill-b", kill_before as Strike), ("api-kill-a", kill_after)] {
+    for (life, least) in [
+        (Life::Create, 8),
+        (Life::Update, 2),
+        (Life::Delete, 2),
+        (Life::Class, 12),
+        (Life::Move, 4),
+    ] {
+        for (name, strike) in [
+            ("api-kill-b", kill_before as Strike),
+            ("api-kill-a", kill_after),
+        ] {
             let name = format!("{name}-{life:?}").to_lowercase();
             let tried = at_every_write(Side::Kubernetes, life, &name, strike).await;
             assert!(tried >= least, "{name}: {tried}");
@@ -406,8 +519,14 @@ async fn failing_for_a_while_at_a_sample_of_reads() {
         let points = futures::stream::iter(sample)
             .map(|n| survive(Side::Aws, life, name, fail_to_read_for_a_while, n))
             .buffered(3);
-        let struck = points.filter(|struck| std::future::ready(*struck)).count().await;
-        let _ = writeln!(std::io::stderr(), "Aws, {life:?}, {name}: {struck} points tried, all passed");
+        let struck = points
+            .filter(|struck| std::future::ready(*struck))
+            .count()
+            .await;
+        let _ = writeln!(
+            std::io::stderr(),
+            "Aws, {life:?}, {name}: {struck} points tried, all passed"
+        );
         assert_eq!(struck, 6);
     }
 }
@@ -415,7 +534,11 @@ async fn failing_for_a_while_at_a_sample_of_reads() {
 /// Each operation of a creation fails for a while, longer than the SDK tries.
 #[tokio::test]
 async fn every_operation_of_a_creation_fails_for_a_while() {
-    let errors: [(u16, &str); 3] = [(500, "InternalError"), (503, "ServiceUnavailable"), (400, "ThrottlingException")];
+    let errors: [(u16, &str); 3] = [
+        (500, "InternalError"),
+        (503, "ServiceUnavailable"),
+        (400, "ThrottlingException"),
+    ];
     let operations = [
         "s3:HeadBucket",
         "s3:CreateBucket",
@@ -434,23 +557,42 @@ async fn every_operation_of_a_creation_fails_for_a_while() {
         "codepipeline:ListPipelineExecutions",
         "codestar-notifications:CreateNotificationRule",
     ];
-    let points = operations.iter().enumerate().map(|(n, operation)| (operation, errors[n % errors.len()]));
+    let points = operations
+        .iter()
+        .enumerate()
+        .map(|(n, operation)| (operation, errors[n % errors.len()]));
     futures::stream::iter(points)
         .map(|(operation, (status, code))| async move {
-            let slug: String = operation.chars().filter(char::is_ascii_lowercase).take(20).collect();
+            let slug: String = operation
+                .chars()
+                .filter(char::is_ascii_lowercase)
+                .take(20)
+                .collect();
             let mut case = Case::new(&format!("fails-{slug}"), &["--leader-elect=false"]).await;
             let (repository, commit) = case.repository().await;
-            let effect = Effect::Fail { status, code: code.to_owned(), message: "for a while".to_owned() };
+            let effect = Effect::Fail {
+                status,
+                code: code.to_owned(),
+                message: "for a while".to_owned(),
+            };
             let fault = Fault::new(&case.account, operation, When::First(4), effect);
             let struck = fault.struck();
             case.aws().fault(fault);
-            case.apply("docs", json!({"repository": repository})).await.unwrap();
+            case.apply("docs", json!({"repository": repository}))
+                .await
+                .unwrap();
             live(&mut case, "delivered", &commit).await;
-            // Authorized quickly, a creation may come to its end without having asked; the next looks do.
+            // Authorized quickly, a creation may come to its end without having asked; the next
+            // looks do.
             let asked = until(LIMIT, || async {
-                struck.load(Ordering::SeqCst).then_some(()).ok_or_else(|| format!("{operation} was never called"))
+                struck
+                    .load(Ordering::SeqCst)
+                    .then_some(())
+                    .ok_or_else(|| format!("{operation} was never called"))
             });
-            asked.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+            asked
+                .await
+                .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
             live(&mut case, "delivered", &commit).await;
             whole(&mut case, Life::Create).await;
         })

@@ -7,16 +7,24 @@ async fn the_committed_files_are_what_they_follow_from() {
     let world = world();
     for (path, text) in support::generated(&world.helm, &repofanout::api::crds()).unwrap() {
         let committed = std::fs::read_to_string(support::root().join(&path)).unwrap_or_default();
-        assert!(committed == text, "{} is stale: run `cargo xtask generate`", path.display());
+        assert!(
+            committed == text,
+            "{} is stale: run `cargo xtask generate`",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn the_committed_schema_of_announcements_is_theirs() {
     let committed =
-        std::fs::read_to_string(support::root().join("deploy/announcement.schema.json")).unwrap_or_default();
+        std::fs::read_to_string(support::root().join("deploy/announcement.schema.json"))
+            .unwrap_or_default();
     let schema = repofanout::model::announcement::Announcement::schema();
-    assert!(committed == format!("{schema:#}\n"), "it is stale: run `cargo xtask generate`");
+    assert!(
+        committed == format!("{schema:#}\n"),
+        "it is stale: run `cargo xtask generate`"
+    );
 }
 
 #[test]
@@ -37,17 +45,22 @@ fn check(schema: &serde_json::Value, path: &str, gaps: &mut Vec<String>) {
     if path.starts_with("status.conditions[]") {
         return;
     }
-    let described = schema["description"].is_string() || path.ends_with("[]") || path.ends_with("{}");
+    let described =
+        schema["description"].is_string() || path.ends_with("[]") || path.ends_with("{}");
     if !described {
         gaps.push(format!("{path}: no description"));
     }
     let bounded = match schema["type"].as_str() {
         Some("string") => {
-            schema["maxLength"].is_number() || schema["enum"].is_array() || schema["format"] == "date-time"
+            schema["maxLength"].is_number()
+                || schema["enum"].is_array()
+                || schema["format"] == "date-time"
         }
         Some("array") => schema["maxItems"].is_number(),
         Some("integer") => schema["maximum"].is_number() || path.ends_with("Generation"),
-        Some("object") if schema["additionalProperties"].is_object() => schema["maxProperties"].is_number(),
+        Some("object") if schema["additionalProperties"].is_object() => {
+            schema["maxProperties"].is_number()
+        }
         _ => true,
     };
     if !bounded {

@@ -11,7 +11,9 @@ fn health(object: &Value) -> (String, String) {
     let script = std::fs::read_to_string(support::root().join("deploy/argocd/health.lua")).unwrap();
     let lua = Lua::new();
     // A null is no field for Argo CD, as the API server leaves them out.
-    lua.globals().set("obj", lua.to_value(object).unwrap()).unwrap();
+    lua.globals()
+        .set("obj", lua.to_value(object).unwrap())
+        .unwrap();
     let told: Value = lua.from_value(lua.load(script).eval().unwrap()).unwrap();
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
     (text("status"), text("message"))
@@ -28,35 +30,78 @@ async fn argo_shows_what_the_table_says() {
     // Not looked at yet.
     let fresh = json!({"metadata": {"generation": 1}, "spec": {"repository": repository}});
     assert_eq!(health(&fresh).0, "Progressing");
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    let pending = case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    let pending = case
+        .wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     let (state, told) = of(&case, "docs").await;
     assert_eq!(state, "Suspended");
-    assert!(told.contains(&pending.connection.unwrap().authorize_url.unwrap()), "{told}");
+    assert!(
+        told.contains(&pending.connection.unwrap().authorize_url.unwrap()),
+        "{told}"
+    );
 
     case.aws().hold_executions(&case.account, true);
     case.authorize("docs").await;
-    case.wait_condition("docs", "Ready", "Unknown", "NotYetDelivered").await;
+    case.wait_condition("docs", "Ready", "Unknown", "NotYetDelivered")
+        .await;
     assert_eq!(of(&case, "docs").await.0, "Progressing");
     case.aws().hold_executions(&case.account, false);
     let ready = case.wait_delivered("docs", &commit).await;
-    assert_eq!(of(&case, "docs").await, ("Healthy".to_owned(), message(&ready, "Ready")));
+    assert_eq!(
+        of(&case, "docs").await,
+        ("Healthy".to_owned(), message(&ready, "Ready"))
+    );
 
-    case.apply("docs", json!({"repository": repository, "branch": "none"})).await.unwrap();
-    let failed = case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
-    assert_eq!(of(&case, "docs").await, ("Degraded".to_owned(), message(&failed, "Ready")));
-    case.apply("docs", json!({"repository": repository, "suspend": true})).await.unwrap();
-    case.wait("docs", "not suspended", |s| s.conditions.iter().any(|c| c.reason == "Suspended")).await;
+    case.apply("docs", json!({"repository": repository, "branch": "none"}))
+        .await
+        .unwrap();
+    let failed = case
+        .wait_condition("docs", "Ready", "False", "DeliveryFailed")
+        .await;
+    assert_eq!(
+        of(&case, "docs").await,
+        ("Degraded".to_owned(), message(&failed, "Ready"))
+    );
+    case.apply("docs", json!({"repository": repository, "suspend": true}))
+        .await
+        .unwrap();
+    case.wait("docs", "not suspended", |s| {
+        s.conditions.iter().any(|c| c.reason == "Suspended")
+    })
+    .await;
     assert_eq!(of(&case, "docs").await.0, "Suspended");
 
-    case.apply("stalled", json!({"repository": repository, "name": "chosen"})).await.unwrap();
-    let stalled = case.wait_condition("stalled", "Stalled", "True", "NotAllowed").await;
-    assert_eq!(of(&case, "stalled").await, ("Degraded".to_owned(), message(&stalled, "Stalled")));
+    case.apply(
+        "stalled",
+        json!({"repository": repository, "name": "chosen"}),
+    )
+    .await
+    .unwrap();
+    let stalled = case
+        .wait_condition("stalled", "Stalled", "True", "NotAllowed")
+        .await;
+    assert_eq!(
+        of(&case, "stalled").await,
+        ("Degraded".to_owned(), message(&stalled, "Stalled"))
+    );
 
-    let denied = Effect::Fail { status: 403, code: "AccessDenied".into(), message: "no".into() };
-    case.aws().fault(Fault::new(&case.account, "sns:DeleteTopic", When::Always, denied));
+    let denied = Effect::Fail {
+        status: 403,
+        code: "AccessDenied".into(),
+        message: "no".into(),
+    };
+    case.aws().fault(Fault::new(
+        &case.account,
+        "sns:DeleteTopic",
+        When::Always,
+        denied,
+    ));
     case.delete("docs").await;
-    case.wait_condition("docs", "Stalled", "True", "DeletionBlocked").await;
+    case.wait_condition("docs", "Stalled", "True", "DeletionBlocked")
+        .await;
     assert_eq!(of(&case, "docs").await.0, "Degraded");
     case.aws().clear_faults(&case.account);
     case.wait_gone("docs").await;

@@ -7,22 +7,35 @@ use support::until;
 use crate::before::run;
 use crate::case::{Case, LIMIT, REGION, message};
 
-/// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its connection.
+/// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its
+/// connection.
 async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
     let (account, aws) = (&case.account, case.aws());
     let asked = async |service: &str, operation: &str, input: Value| {
-        aws.ask(account, REGION, service, operation, &input).await.unwrap_or_else(|e| panic!("{operation}: {e}"))
+        aws.ask(account, REGION, service, operation, &input)
+            .await
+            .unwrap_or_else(|e| panic!("{operation}: {e}"))
     };
     for bucket in ["artifacts", "site"] {
         case.bucket(&format!("{name}-{bucket}-{account}")).await;
     }
-    let form = async |service: &str, fields: &[(&str, &str)]| aws.form(account, REGION, service, fields).await.unwrap();
+    let form = async |service: &str, fields: &[(&str, &str)]| {
+        aws.form(account, REGION, service, fields).await.unwrap()
+    };
     let trust = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"Service": "codepipeline.amazonaws.com"}, "Action": "sts:AssumeRole"},
     ]});
     let iam = ("Version", "2010-05-08");
-    form("iam", &[iam, ("Action", "CreateRole"), ("RoleName", name), ("AssumeRolePolicyDocument", &trust.to_string())])
-        .await;
+    form(
+        "iam",
+        &[
+            iam,
+            ("Action", "CreateRole"),
+            ("RoleName", name),
+            ("AssumeRolePolicyDocument", &trust.to_string()),
+        ],
+    )
+    .await;
     let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
     let put = [
         iam,
@@ -71,7 +84,12 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
         "name": name, "roleArn": role, "pipelineType": "V2", "executionMode": "SUPERSEDED", "stages": all,
         "artifactStore": {"type": "S3", "location": format!("{name}-artifacts-{account}")},
     });
-    asked("codepipeline", "CreatePipeline", json!({"pipeline": pipeline})).await;
+    asked(
+        "codepipeline",
+        "CreatePipeline",
+        json!({"pipeline": pipeline}),
+    )
+    .await;
     let rule = json!({
         "Name": format!("{name}-announces"), "Resource": format!("arn:aws:codepipeline:{REGION}:{account}:{name}"), "DetailType": "FULL",
         "EventTypeIds": ["codepipeline-pipeline-pipeline-execution-succeeded", "codepipeline-pipeline-pipeline-execution-failed"],
@@ -83,13 +101,20 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
 
 /// The manifests of what is printed.
 fn manifests(printed: &str) -> Vec<Value> {
-    let all: Vec<Value> = serde_saphyr::from_multiple(printed).unwrap_or_else(|e| panic!("{e}: {printed}"));
-    all.into_iter().filter(|document| document.is_object()).collect()
+    let all: Vec<Value> =
+        serde_saphyr::from_multiple(printed).unwrap_or_else(|e| panic!("{e}: {printed}"));
+    all.into_iter()
+        .filter(|document| document.is_object())
+        .collect()
 }
 
 /// The flags that it asks for.
 fn flags(printed: &str) -> Vec<String> {
-    printed.lines().filter_map(|line| line.strip_prefix("#   --")).map(|flag| format!("--{flag}")).collect()
+    printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   --"))
+        .map(|flag| format!("--{flag}"))
+        .collect()
 }
 
 #[tokio::test]
@@ -100,13 +125,21 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     by_hand(&case, "team-site", &repository, 2).await;
     by_hand(&case, "three-stages", &repository, 3).await;
     let arn = |name: &str| format!("arn:aws:codepipeline:{REGION}:{}:{name}", case.account);
-    let rule = case.aws().rules(&case.account).into_iter().find(|r| r.resource == arn("team-site")).unwrap().arn;
+    let rule = case
+        .aws()
+        .rules(&case.account)
+        .into_iter()
+        .find(|r| r.resource == arn("team-site"))
+        .unwrap()
+        .arn;
     let state = json!({"version": 4, "resources": [
         {"mode": "managed", "type": "aws_codepipeline", "name": "site", "module": "module.site", "instances": [{"attributes": {"arn": arn("team-site")}}]},
         {"mode": "managed", "type": "aws_codepipeline", "name": "other", "instances": [{"attributes": {"arn": arn("three-stages")}}]},
         {"mode": "managed", "type": "aws_codestarnotifications_notification_rule", "name": "site", "instances": [{"attributes": {"arn": rule}}]},
     ]});
-    let file = crate::case::world().logs.join(format!("{}.tfstate", case.namespace));
+    let file = crate::case::world()
+        .logs
+        .join(format!("{}.tfstate", case.namespace));
     std::fs::write(&file, state.to_string()).unwrap();
     let asked = [
         "import",
@@ -117,27 +150,61 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         &file.display().to_string(),
     ];
     let (ok, printed) = run(&case, &asked, None).await;
-    assert!(ok && printed.contains("Left out: pipeline three-stages: it is not of two stages"), "{printed}");
-    assert!(printed.contains("Applying it changes nothing of pipeline team-site but tags"), "{printed}");
+    assert!(
+        ok && printed.contains("Left out: pipeline three-stages: it is not of two stages"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("Applying it changes nothing of pipeline team-site but tags"),
+        "{printed}"
+    );
     assert_eq!(printed.matches("removed {").count(), 2, "{printed}");
-    assert!(printed.contains("from = module.site.aws_codepipeline.site"), "{printed}");
-    assert!(case.writes().is_empty(), "it only looks: {:?}", case.writes());
-    let (ok, none) = run(&case, &["import", "--cluster-id=tests", "--pipeline", "three-*"], None).await;
-    assert!(!ok && none.contains("no pipeline in account") && !none.contains("team-site"), "{none}");
-    let [manifest] = &manifests(&printed)[..] else { panic!("{printed}") };
+    assert!(
+        printed.contains("from = module.site.aws_codepipeline.site"),
+        "{printed}"
+    );
+    assert!(
+        case.writes().is_empty(),
+        "it only looks: {:?}",
+        case.writes()
+    );
+    let (ok, none) = run(
+        &case,
+        &["import", "--cluster-id=tests", "--pipeline", "three-*"],
+        None,
+    )
+    .await;
+    assert!(
+        !ok && none.contains("no pipeline in account") && !none.contains("team-site"),
+        "{none}"
+    );
+    let [manifest] = &manifests(&printed)[..] else {
+        panic!("{printed}")
+    };
     let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
 
     // Applied as it is, with the flags as printed.
     let flags = flags(&printed);
-    case.restart_with(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    case.restart_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
     let before = case.aws().pipelines(&case.account)["team-site"].clone();
     // Killed after the first of its writes, it goes on with the second.
     let pid = case.operator.as_ref().unwrap().id();
-    case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), Effect::KillAfter(pid)));
+    case.aws().fault(Fault::of_writes(
+        &case.account,
+        When::Nth(1),
+        Effect::KillAfter(pid),
+    ));
     case.apply(&name, manifest["spec"].clone()).await.unwrap();
     until(LIMIT, || {
         let ended = case.operator.as_mut().is_some_and(|o| o.has_ended());
-        async move { if ended { Ok(()) } else { Err("it was not killed".to_owned()) } }
+        async move {
+            if ended {
+                Ok(())
+            } else {
+                Err("it was not killed".to_owned())
+            }
+        }
     })
     .await
     .unwrap();
@@ -147,7 +214,14 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     assert_eq!(status.delivered.unwrap().prefix, "site");
     assert_eq!(case.aws().pipelines(&case.account)["team-site"], before);
     let writes = case.writes();
-    assert_eq!(writes, ["codepipeline:TagResource", "codestar-notifications:TagResource"], "nothing but tags");
+    assert_eq!(
+        writes,
+        [
+            "codepipeline:TagResource",
+            "codestar-notifications:TagResource"
+        ],
+        "nothing but tags"
+    );
     let runs = case.aws().executions(&case.account, "team-site");
     assert_eq!(runs.len(), 1, "nothing was started: {runs:?}");
 
@@ -166,11 +240,18 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     // It was there before, and is there after.
     case.delete(&name).await;
     case.wait_gone(&name).await;
-    assert!(case.aws().pipelines(&case.account).contains_key("team-site"));
+    assert!(
+        case.aws()
+            .pipelines(&case.account)
+            .contains_key("team-site")
+    );
     assert_eq!(case.aws().rules(&case.account).len(), 2);
     // A pipeline with an owner is not offered again.
     let (ok, printed) = run(&case, &["import"], None).await;
-    assert!(!ok && printed.contains("Left out: pipeline team-site: it has an owner already"), "{printed}");
+    assert!(
+        !ok && printed.contains("Left out: pipeline team-site: it has an owner already"),
+        "{printed}"
+    );
 }
 
 #[tokio::test]
@@ -181,33 +262,58 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     by_hand(&case, "site", &repository, 2).await;
     let (_, printed) = run(&case, &["import"], None).await;
     let flags = flags(&printed);
-    let [manifest] = &manifests(&printed)[..] else { panic!("{printed}") };
+    let [manifest] = &manifests(&printed)[..] else {
+        panic!("{printed}")
+    };
     let spec = manifest["spec"].clone();
     let but = |left_out: &str| {
-        let kept: Vec<&str> = flags.iter().map(String::as_str).filter(|flag| !flag.contains(left_out)).collect();
+        let kept: Vec<&str> = flags
+            .iter()
+            .map(String::as_str)
+            .filter(|flag| !flag.contains(left_out))
+            .collect();
         assert!(kept.len() < flags.len(), "{left_out}: {flags:?}");
         kept
     };
     case.restart_with(&but(":role/")).await;
     case.apply("docs", spec.clone()).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
-    assert!(message(&status, "Stalled").contains("pipeline.name, its role"), "{}", message(&status, "Stalled"));
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains("pipeline.name, its role"),
+        "{}",
+        message(&status, "Stalled")
+    );
     let mut missing = spec.clone();
     missing["pipeline"]["name"] = json!("nobody");
     case.apply("missing", missing).await.unwrap();
-    let status = case.wait_condition("missing", "Stalled", "True", "NotAllowed").await;
-    assert!(message(&status, "Stalled").contains(":nobody is not covered"), "{}", message(&status, "Stalled"));
+    let status = case
+        .wait_condition("missing", "Stalled", "True", "NotAllowed")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains(":nobody is not covered"),
+        "{}",
+        message(&status, "Stalled")
+    );
     assert!(case.writes().is_empty(), "{:?}", case.writes());
     let mut others = spec.clone();
     others.as_object_mut().unwrap().remove("connection");
     case.apply("others", others).await.unwrap();
-    case.wait_condition("others", "Stalled", "True", "InvalidSpec").await;
+    case.wait_condition("others", "Stalled", "True", "InvalidSpec")
+        .await;
     let mut bad = spec;
     bad["adopt"] = json!(["NotificationRule"]);
     let refused = case.apply("bad", bad).await.unwrap_err();
     assert!(refused.contains("write Pipeline in adopt"), "{refused}");
     // What may not be looked at is named.
-    case.aws().enforce(&case.account, Some(json!({"Version": "2012-10-17", "Statement": []})));
+    case.aws().enforce(
+        &case.account,
+        Some(json!({"Version": "2012-10-17", "Statement": []})),
+    );
     let (ok, told) = run(&case, &["import"], None).await;
-    assert!(!ok && told.contains("codepipeline:ListPipelines was refused"), "{told}");
+    assert!(
+        !ok && told.contains("codepipeline:ListPipelines was refused"),
+        "{told}"
+    );
 }

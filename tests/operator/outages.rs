@@ -13,12 +13,22 @@ use crate::faults::{Life, live, whole};
 /// The API server refuses, cuts off or forgets for a while; then it goes on.
 #[tokio::test]
 async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
-    let away = Effect::Fail { status: 503, code: "ServiceUnavailable".to_owned(), message: "away".to_owned() };
-    for (name, effect) in [("api-away", away), ("api-cut", Effect::CutBefore), ("api-lost", Effect::CutAfter)] {
+    let away = Effect::Fail {
+        status: 503,
+        code: "ServiceUnavailable".to_owned(),
+        message: "away".to_owned(),
+    };
+    for (name, effect) in [
+        ("api-away", away),
+        ("api-cut", Effect::CutBefore),
+        ("api-lost", Effect::CutAfter),
+    ] {
         let mut case = Case::without_operator(name, &["--leader-elect=false"]).await;
         case.start_behind_proxy().await;
         let (repository, commit) = case.repository().await;
-        case.apply("docs", json!({"repository": repository})).await.unwrap();
+        case.apply("docs", json!({"repository": repository}))
+            .await
+            .unwrap();
         case.authorize("docs").await;
         case.wait_delivered("docs", &commit).await;
         let fault = Fault::new(API, "*", When::First(3), effect);
@@ -28,7 +38,9 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         // The watch ends, too, and is taken up again under the fault.
         proxy.cut();
         let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
-        case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+        case.apply("docs", json!({"repository": repository, "branch": "next"}))
+            .await
+            .unwrap();
         live(&mut case, "delivered", &next).await;
         assert!(struck.load(Ordering::SeqCst));
         whole(&mut case, Life::Update).await;
@@ -39,28 +51,47 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
 async fn two_operators_at_once_make_nothing_twice() {
     let case = Case::new("two-first", &["--leader-elect=false"]).await;
     let mut second = Case::without_operator("two-second", &["--leader-elect=false"]).await;
-    // A second process on the namespace and account of the first, as after a Lease that was lost late.
+    // A second process on the namespace and account of the first, as after a Lease that was lost
+    // late.
     second.namespace.clone_from(&case.namespace);
     second.account.clone_from(&case.account);
     second.start().await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
-    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "branch": "next"}))
+        .await
+        .unwrap();
     case.wait_delivered("docs", &next).await;
     let aws = case.aws();
     assert_eq!(aws.connections(&case.account).len(), 1);
-    assert_eq!((aws.pipelines(&case.account).len(), aws.rules(&case.account).len()), (1, 1));
+    assert_eq!(
+        (
+            aws.pipelines(&case.account).len(),
+            aws.rules(&case.account).len()
+        ),
+        (1, 1)
+    );
     // And they do not fight: they come to rest, and while both look again and again neither writes.
     let state = async || (case.writes(), crate::case::version(&case.get("docs").await));
-    let looks =
-        || aws.calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count();
+    let looks = || {
+        aws.calls(&case.account)
+            .iter()
+            .filter(|c| c.operation == "codepipeline:ListPipelineExecutions")
+            .count()
+    };
     let end = Instant::now() + LIMIT;
     let (mut still, mut since) = (state().await, looks());
     while looks() - since < 20 {
-        assert!(Instant::now() < end, "they write all the while; last {:?}", still.0.last());
+        assert!(
+            Instant::now() < end,
+            "they write all the while; last {:?}",
+            still.0.last()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
         let now = state().await;
         if now != still {
@@ -74,104 +105,186 @@ async fn two_operators_at_once_make_nothing_twice() {
 async fn a_missing_permission_is_named() {
     let case = Case::new("denied", &[]).await;
     let (repository, commit) = case.repository().await;
-    let message =
-        format!("User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic", case.account);
-    let effect = Effect::Fail { status: 403, code: "AuthorizationError".to_owned(), message };
-    case.aws().fault(Fault::new(&case.account, "sns:CreateTopic", When::Always, effect));
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "AccessDenied").await;
+    let message = format!(
+        "User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: \
+             sns:CreateTopic",
+        case.account
+    );
+    let effect = Effect::Fail {
+        status: 403,
+        code: "AuthorizationError".to_owned(),
+        message,
+    };
+    case.aws().fault(Fault::new(
+        &case.account,
+        "sns:CreateTopic",
+        When::Always,
+        effect,
+    ));
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "AccessDenied")
+        .await;
     let told = crate::case::message(&status, "Stalled");
-    assert!(told.contains("may not call sns:CreateTopic") && !told.contains("assumed-role"), "{told}");
+    assert!(
+        told.contains("may not call sns:CreateTopic") && !told.contains("assumed-role"),
+        "{told}"
+    );
     case.aws().clear_faults(&case.account);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "allowed").await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "allowed")
+        .await;
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
 }
 
 #[tokio::test]
 async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
-    for (name, status, code) in [("expired", 400, "ExpiredToken"), ("down", 503, "ServiceUnavailable")] {
+    for (name, status, code) in [
+        ("expired", 400, "ExpiredToken"),
+        ("down", 503, "ServiceUnavailable"),
+    ] {
         let mut case = Case::new(name, &["--leader-elect=false"]).await;
         let (repository, commit) = case.repository().await;
-        let effect = Effect::Fail { status, code: code.to_owned(), message: "not now".to_owned() };
+        let effect = Effect::Fail {
+            status,
+            code: code.to_owned(),
+            message: "not now".to_owned(),
+        };
         let fault = Fault::new(&case.account, "*", When::First(12), effect);
         let struck = fault.struck();
         // The operator asks STS first: it is up before AWS goes down.
-        case.apply("other", json!({"repository": repository})).await.unwrap();
-        case.wait_condition("other", "Ready", "False", "ConnectionPending").await;
+        case.apply("other", json!({"repository": repository}))
+            .await
+            .unwrap();
+        case.wait_condition("other", "Ready", "False", "ConnectionPending")
+            .await;
         case.delete("other").await;
         case.wait_gone("other").await;
         case.aws().fault(fault);
-        case.apply("docs", json!({"repository": repository})).await.unwrap();
+        case.apply("docs", json!({"repository": repository}))
+            .await
+            .unwrap();
         live(&mut case, "delivered", &commit).await;
         assert!(struck.load(Ordering::SeqCst));
         whole(&mut case, Life::Create).await;
     }
 }
 
-/// DeleteTarget is refused for a while after the rule is gone; a missing permission holds the end, and says so.
+/// DeleteTarget is refused for a while after the rule is gone; a missing permission holds the end,
+/// and says so.
 #[tokio::test]
 async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
     let case = Case::new("held", &[]).await;
     case.delivered("docs").await;
     let subscribed = "The target is subscribed to one or more notification rules".to_owned();
-    let refused = Effect::Fail { status: 400, code: "ValidationException".to_owned(), message: subscribed };
-    case.aws().fault(Fault::new(&case.account, "codestar-notifications:DeleteTarget", When::First(2), refused));
-    let denied = Effect::Fail { status: 403, code: "AccessDenied".to_owned(), message: "not authorized".to_owned() };
-    case.aws().fault(Fault::new(&case.account, "s3:DeleteBucket", When::Always, denied));
+    let refused = Effect::Fail {
+        status: 400,
+        code: "ValidationException".to_owned(),
+        message: subscribed,
+    };
+    case.aws().fault(Fault::new(
+        &case.account,
+        "codestar-notifications:DeleteTarget",
+        When::First(2),
+        refused,
+    ));
+    let denied = Effect::Fail {
+        status: 403,
+        code: "AccessDenied".to_owned(),
+        message: "not authorized".to_owned(),
+    };
+    case.aws().fault(Fault::new(
+        &case.account,
+        "s3:DeleteBucket",
+        When::Always,
+        denied,
+    ));
     let connection = case.status("docs").await.connection.unwrap().arn.unwrap();
     case.aws().set_connection(&connection, "ERROR").unwrap();
     case.delete("docs").await;
     let held = case.wait("docs", "nothing is said", |s| {
-        s.conditions.iter().any(|c| c.reason == "DeletionBlocked" && c.message.contains("s3:DeleteBucket"))
+        s.conditions
+            .iter()
+            .any(|c| c.reason == "DeletionBlocked" && c.message.contains("s3:DeleteBucket"))
     });
     let held = held.await;
     assert!(crate::case::message(&held, "Stalled").contains("repofanout.dev/abandon=docs"));
     case.aws().clear_faults(&case.account);
     case.wait_gone("docs").await;
     let connections = case.aws().connections(&case.account);
-    assert_eq!(connections.len(), 1, "an authorization in ERROR is an authorization");
-    case.wait_event("docs", "Retained", &connections[0].arn).await;
+    assert_eq!(
+        connections.len(),
+        1,
+        "an authorization in ERROR is an authorization"
+    );
+    case.wait_event("docs", "Retained", &connections[0].arn)
+        .await;
 }
 
-/// An operator that starts against an API server that lags: what it reads is old, and it harms nothing.
+/// An operator that starts against an API server that lags: what it reads is old, and it harms
+/// nothing.
 #[tokio::test]
 async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
     let mut case = Case::without_operator("past", &["--leader-elect=false"]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    case.apply("gone", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.apply("gone", json!({"repository": repository}))
+        .await
+        .unwrap();
     // Its first list has both objects without a status.
     case.start_behind_proxy().await;
-    case.wait_condition("gone", "Ready", "False", "ConnectionPending").await;
+    case.wait_condition("gone", "Ready", "False", "ConnectionPending")
+        .await;
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     case.delete("gone").await;
     case.wait_gone("gone").await;
     let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
-    case.apply("docs", json!({"repository": repository, "branch": "next"})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "branch": "next"}))
+        .await
+        .unwrap();
     case.wait_delivered("docs", &next).await;
-    // Of the same name, and another object: what the past says of the old one must not end what is the new one's.
-    case.apply("gone", json!({"repository": repository})).await.unwrap();
-    case.wait_condition("gone", "Ready", "False", "ConnectionPending").await;
+    // Of the same name, and another object: what the past says of the old one must not end what is
+    // the new one's.
+    case.apply("gone", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.wait_condition("gone", "Ready", "False", "ConnectionPending")
+        .await;
     let writes = case.writes();
-    // Restarted, it is told of the first list again: an old spec without a status, and an object that is gone.
+    // Restarted, it is told of the first list again: an old spec without a status, and an object
+    // that is gone.
     case.proxy.as_ref().unwrap().answer_from_the_past();
     case.start().await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
-    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
-    case.annotate("gone", "repofanout.dev/reconcile-requested-at", "1").await;
-    case.wait("gone", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
+        .await;
+    case.wait("docs", "not looked at", |s| {
+        s.last_handled_reconcile_at.as_deref() == Some("1")
+    })
+    .await;
+    case.annotate("gone", "repofanout.dev/reconcile-requested-at", "1")
+        .await;
+    case.wait("gone", "not looked at", |s| {
+        s.last_handled_reconcile_at.as_deref() == Some("1")
+    })
+    .await;
     assert_eq!(case.writes(), writes, "it acted on the past");
     assert_eq!(case.aws().connections(&case.account).len(), 2);
 }
 
-/// Each operation takes three calls a second: five objects get there all the same, and nothing twice.
+/// Each operation takes three calls a second: five objects get there all the same, and nothing
+/// twice.
 #[tokio::test]
 async fn a_throttled_account_serves_all_in_time() {
     let case = Case::new("throttled", &["--allow-existing=arn:aws:*:connection/*"]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     let arn = case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     case.aws().throttle(&case.account, &[("", 3)]);
@@ -185,7 +298,13 @@ async fn a_throttled_account_serves_all_in_time() {
     case.aws().throttle(&case.account, &[]);
     let aws = case.aws();
     assert_eq!(aws.connections(&case.account).len(), 1);
-    assert_eq!((aws.pipelines(&case.account).len(), aws.rules(&case.account).len()), (5, 5));
+    assert_eq!(
+        (
+            aws.pipelines(&case.account).len(),
+            aws.rules(&case.account).len()
+        ),
+        (5, 5)
+    );
 }
 
 /// Killed between the start of an execution and its echo, it starts no second one.
@@ -195,15 +314,26 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
     for (n, strike) in strikes.into_iter().enumerate() {
         let mut case = Case::new(&format!("release-dies-{n}"), &["--leader-elect=false"]).await;
         let (repository, commit) = case.repository().await;
-        case.apply("docs", json!({"repository": repository})).await.unwrap();
+        case.apply("docs", json!({"repository": repository}))
+            .await
+            .unwrap();
         case.authorize("docs").await;
         let base = crate::case::base_name(&case.wait_delivered("docs", &commit).await);
         let effect = strike(case.operator.as_ref().unwrap().id());
-        case.aws().fault(Fault::new(&case.account, "codepipeline:StartPipelineExecution", When::Nth(1), effect));
-        case.annotate("docs", "repofanout.dev/release-requested-at", "now").await;
+        case.aws().fault(Fault::new(
+            &case.account,
+            "codepipeline:StartPipelineExecution",
+            When::Nth(1),
+            effect,
+        ));
+        case.annotate("docs", "repofanout.dev/release-requested-at", "now")
+            .await;
         case.operator.as_mut().unwrap().ended().await.unwrap();
         case.start().await;
-        case.wait("docs", "not echoed", |s| s.last_handled_release_at.as_deref() == Some("now")).await;
+        case.wait("docs", "not echoed", |s| {
+            s.last_handled_release_at.as_deref() == Some("now")
+        })
+        .await;
         live(&mut case, "delivered", &commit).await;
         assert_eq!(case.aws().executions(&case.account, &base).len(), 2);
     }

@@ -12,9 +12,20 @@ async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
     let before = case.status("docs").await;
     case.operator = None;
     let writes = case.writes();
-    case.api().patch_status("docs", &Default::default(), &Patch::Merge(json!({"status": null}))).await.unwrap();
+    case.api()
+        .patch_status(
+            "docs",
+            &Default::default(),
+            &Patch::Merge(json!({"status": null})),
+        )
+        .await
+        .unwrap();
     case.start().await;
-    let after = case.wait("docs", "not found again", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    let after = case
+        .wait("docs", "not found again", |s| {
+            condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        })
+        .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.resources);
     assert_eq!(after.placement, before.placement);
@@ -41,28 +52,69 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
         ("RoleName", &*base),
         ("AssumeRolePolicyDocument", trust),
     ];
-    case.aws().form(&case.account, REGION, "iam", &create).await.unwrap();
-    let create = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", &*base)];
-    case.aws().form(&case.account, REGION, "sns", &create).await.unwrap();
+    case.aws()
+        .form(&case.account, REGION, "iam", &create)
+        .await
+        .unwrap();
+    let create = [
+        ("Action", "CreateTopic"),
+        ("Version", "2010-03-31"),
+        ("Name", &*base),
+    ];
+    case.aws()
+        .form(&case.account, REGION, "sns", &create)
+        .await
+        .unwrap();
     case.start().await;
-    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "NotOwned").await;
+    case.apply("docs", json!({"repository": "acme/none"}))
+        .await
+        .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "NotOwned")
+        .await;
     let told = message(&status, "Stalled");
-    assert!(told.contains("topic") && told.contains("no ownership tags"), "{told}");
-    assert_eq!(case.writes(), Vec::<String>::new(), "nothing is made beside what is refused");
+    assert!(
+        told.contains("topic") && told.contains("no ownership tags"),
+        "{told}"
+    );
+    assert_eq!(
+        case.writes(),
+        Vec::<String>::new(),
+        "nothing is made beside what is refused"
+    );
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let get = [("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", &*base)];
-    assert!(case.aws().form(&case.account, REGION, "iam", &get).await.unwrap().contains("ec2.amazonaws.com"));
+    let get = [
+        ("Action", "GetRole"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+    ];
+    assert!(
+        case.aws()
+            .form(&case.account, REGION, "iam", &get)
+            .await
+            .unwrap()
+            .contains("ec2.amazonaws.com")
+    );
 }
 
 #[tokio::test]
 async fn a_bucket_of_another_account_is_refused_and_harms_nobody_else() {
     let case = Case::new("taken", &["--allow-names"]).await;
     let taken = format!("taken-{}", case.namespace);
-    case.aws().s3("555500000001", "us-east-1", "PUT", &format!("/{taken}"), "").await.unwrap();
-    case.apply("bad", json!({"repository": "acme/none", "destination": {"bucketName": taken}})).await.unwrap();
-    let status = case.wait_condition("bad", "Stalled", "True", "NotOwned").await;
+    case.aws()
+        .s3("555500000001", "us-east-1", "PUT", &format!("/{taken}"), "")
+        .await
+        .unwrap();
+    case.apply(
+        "bad",
+        json!({"repository": "acme/none", "destination": {"bucketName": taken}}),
+    )
+    .await
+    .unwrap();
+    let status = case
+        .wait_condition("bad", "Stalled", "True", "NotOwned")
+        .await;
     assert!(message(&status, "Stalled").contains(&taken));
     case.delivered("good").await;
 }
@@ -72,11 +124,23 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
     let case = Case::new("nowhere", &["--allow-existing=arn:*"]).await;
     let account = &case.account;
     let connection = |region: &str| {
-        format!("arn:aws:codeconnections:{region}:{account}:connection/11111111-1111-1111-1111-111111111111")
+        format!(
+            "arn:aws:codeconnections:{region}:{account}:connection/11111111-1111-1111-1111-111111111111"
+        )
     };
     let specs: [(&str, Value, &str, &str); 4] = [
-        ("missing-connection", json!({"connection": {"existingARN": connection(REGION)}}), "NotFound", "connection"),
-        ("other-region", json!({"connection": {"existingARN": connection("us-east-1")}}), "InvalidSpec", "us-east-1"),
+        (
+            "missing-connection",
+            json!({"connection": {"existingARN": connection(REGION)}}),
+            "NotFound",
+            "connection",
+        ),
+        (
+            "other-region",
+            json!({"connection": {"existingARN": connection("us-east-1")}}),
+            "InvalidSpec",
+            "us-east-1",
+        ),
         (
             "missing-bucket",
             json!({"destination": {"existingBucket": "there-is-no-such-bucket"}}),
@@ -94,7 +158,11 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
         spec["repository"] = json!("acme/none");
         case.apply(name, spec).await.unwrap();
         let status = case.wait_condition(name, "Stalled", "True", reason).await;
-        assert!(message(&status, "Stalled").contains(told), "{}", message(&status, "Stalled"));
+        assert!(
+            message(&status, "Stalled").contains(told),
+            "{}",
+            message(&status, "Stalled")
+        );
     }
     assert_eq!(case.writes(), Vec::<String>::new());
 }
@@ -102,15 +170,29 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
 #[tokio::test]
 async fn another_region_never_makes_a_second_set() {
     let mut case = Case::new("moved", &[]).await;
-    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
-    let before = case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    case.apply("docs", json!({"repository": "acme/none"}))
+        .await
+        .unwrap();
+    let before = case
+        .wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     let writes = case.writes();
     case.restart_with(&["--region=us-west-2"]).await;
-    let status = case.wait_condition("docs", "Stalled", "True", "PlacementChanged").await;
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "PlacementChanged")
+        .await;
     assert!(message(&status, "Stalled").contains("us-west-2"));
     // Also where the record is lost: the role remembers.
-    case.api().patch_status("docs", &Default::default(), &Patch::Merge(json!({"status": null}))).await.unwrap();
-    case.wait_condition("docs", "Stalled", "True", "PlacementChanged").await;
+    case.api()
+        .patch_status(
+            "docs",
+            &Default::default(),
+            &Patch::Merge(json!({"status": null})),
+        )
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Stalled", "True", "PlacementChanged")
+        .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(base_name(&before), before.placement.unwrap().base_name);
 }

@@ -35,12 +35,16 @@ pub async fn create_boundary(case: &Case) {
         ("PolicyName", "bound"),
         ("PolicyDocument", &*document),
     ];
-    case.aws().form(&case.account, REGION, "iam", &create).await.unwrap();
+    case.aws()
+        .form(&case.account, REGION, "iam", &create)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
-    let mut case = Case::without_operator("policy", &["--permissions-boundary=bound", "--allow-prune"]).await;
+    let mut case =
+        Case::without_operator("policy", &["--permissions-boundary=bound", "--allow-prune"]).await;
     case.own_classes();
     // The operator has what is printed, and nothing else.
     let printed = policy(&scope(&case.account));
@@ -51,10 +55,16 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let base = case.status("docs").await.placement.unwrap().base_name;
     // What ran before somebody's change is asked for what it copied.
     case.operator.take().unwrap().stop().await.unwrap();
-    case.push(&repository, "main", "README.md", "unseen\n").await;
+    case.push(&repository, "main", "README.md", "unseen\n")
+        .await;
     until(LIMIT, || async {
         let runs = case.aws().executions(&case.account, &base);
-        if runs.iter().filter(|(status, _)| status == "Succeeded").count() == 2 {
+        if runs
+            .iter()
+            .filter(|(status, _)| status == "Succeeded")
+            .count()
+            == 2
+        {
             Ok(())
         } else {
             Err(format!("{runs:?}"))
@@ -62,10 +72,25 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     })
     .await
     .unwrap();
-    // Everything that can be changed on something that runs is changed, and taken back by the operator.
+    // Everything that can be changed on something that runs is changed, and taken back by the
+    // operator.
     for bucket in [format!("{base}-artifacts"), format!("{base}-destination")] {
-        for sub in ["policy", "lifecycle", "publicAccessBlock", "ownershipControls"] {
-            case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}?{sub}"), "").await.unwrap();
+        for sub in [
+            "policy",
+            "lifecycle",
+            "publicAccessBlock",
+            "ownershipControls",
+        ] {
+            case.aws()
+                .s3(
+                    &case.account,
+                    REGION,
+                    "DELETE",
+                    &format!("/{bucket}?{sub}"),
+                    "",
+                )
+                .await
+                .unwrap();
         }
     }
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
@@ -75,7 +100,10 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         ("RoleName", &*base),
         ("PolicyDocument", trust),
     ];
-    case.aws().form(&case.account, REGION, "iam", &update).await.unwrap();
+    case.aws()
+        .form(&case.account, REGION, "iam", &update)
+        .await
+        .unwrap();
     let topic = case.status("docs").await.topic_arn.unwrap();
     let set = [
         ("Action", "SetTopicAttributes"),
@@ -87,7 +115,10 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
             r#"{"Version":"2012-10-17","Statement":[{"Sid":"Theirs","Effect":"Allow","Principal":{"AWS":"*"},"Action":"sns:Subscribe","Resource":"*"}]}"#,
         ),
     ];
-    case.aws().form(&case.account, REGION, "sns", &set).await.unwrap();
+    case.aws()
+        .form(&case.account, REGION, "sns", &set)
+        .await
+        .unwrap();
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other")
     });
@@ -99,46 +130,94 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     .await
     .unwrap();
     let commit = case.push(&repository, "main", "README.md", "after\n").await;
-    case.annotate("docs", "repofanout.dev/release-requested-at", "once").await;
+    case.annotate("docs", "repofanout.dev/release-requested-at", "once")
+        .await;
     case.wait_delivered("docs", &commit).await;
-    let policy_of_topic = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
-    let attributes = case.aws().form(&case.account, REGION, "sns", &policy_of_topic).await.unwrap();
-    assert!(attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"), "{attributes}");
-    // Readers are served: announced to, subscribed, changed, taken off; what was removed goes, and the proof of it is kept.
-    let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", &*case.namespace)];
-    case.aws().form(&case.account, REGION, "sqs", &create).await.unwrap();
+    let policy_of_topic = [
+        ("Action", "GetTopicAttributes"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &*topic),
+    ];
+    let attributes = case
+        .aws()
+        .form(&case.account, REGION, "sns", &policy_of_topic)
+        .await
+        .unwrap();
+    assert!(
+        attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"),
+        "{attributes}"
+    );
+    // Readers are served: announced to, subscribed, changed, taken off; what was removed goes, and
+    // the proof of it is kept.
+    let create = [
+        ("Action", "CreateQueue"),
+        ("Version", "2012-11-05"),
+        ("QueueName", &*case.namespace),
+    ];
+    case.aws()
+        .form(&case.account, REGION, "sqs", &create)
+        .await
+        .unwrap();
     let endpoint = format!("arn:aws:sqs:{REGION}:{}:{}", case.account, case.namespace);
     for raw in [false, true] {
-        let subscriber = json!({"protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": raw});
+        let subscriber =
+            json!({"protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": raw});
         let notifications = json!({"announce": true, "subscribers": [subscriber]});
-        let spec =
-            json!({"repository": repository, "destination": {"prune": "Enabled"}, "notifications": notifications});
+        let spec = json!({"repository": repository, "destination": {"prune": "Enabled"}, "notifications": notifications});
         case.apply("docs", spec).await.unwrap();
         case.wait("docs", "not served", |s| {
-            let confirmed = s.subscriptions.first().is_some_and(|s| s.status == "CONFIRMED");
-            confirmed && s.applied_generation == s.observed_generation && s.announced.is_some() && s.pruned.is_some()
+            let confirmed = s
+                .subscriptions
+                .first()
+                .is_some_and(|s| s.status == "CONFIRMED");
+            confirmed
+                && s.applied_generation == s.observed_generation
+                && s.announced.is_some()
+                && s.pruned.is_some()
         })
         .await;
     }
     case.push(&repository, "main", "gone.txt", "gone\n").await;
-    let commit = world().repositories.push(&repository, "main", &[("gone.txt", None)], "Remove").await.unwrap();
+    let commit = world()
+        .repositories
+        .push(&repository, "main", &[("gone.txt", None)], "Remove")
+        .await
+        .unwrap();
     case.wait_delivered("docs", &commit).await;
-    case.wait("docs", "not pruned", |s| s.pruned.as_ref().is_some_and(|p| p.deleted == 1)).await;
-    let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
-    case.api().patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago)).await.unwrap();
-    case.wait("docs", "not kept", |s| {
-        s.pruned.as_ref().and_then(|p| p.artifact_kept_at).is_some_and(|at| at.to_string().as_str() > "2026")
+    case.wait("docs", "not pruned", |s| {
+        s.pruned.as_ref().is_some_and(|p| p.deleted == 1)
     })
     .await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    case.wait("docs", "still subscribed", |s| s.subscriptions.is_empty()).await;
+    let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
+    case.api()
+        .patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago))
+        .await
+        .unwrap();
+    case.wait("docs", "not kept", |s| {
+        s.pruned
+            .as_ref()
+            .and_then(|p| p.artifact_kept_at)
+            .is_some_and(|at| at.to_string().as_str() > "2026")
+    })
+    .await;
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.wait("docs", "still subscribed", |s| s.subscriptions.is_empty())
+        .await;
     // An execution that fails is asked why.
-    case.apply("docs", json!({"repository": repository, "branch": "none"})).await.unwrap();
-    case.wait_condition("docs", "Ready", "False", "DeliveryFailed").await;
+    case.apply("docs", json!({"repository": repository, "branch": "none"}))
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Ready", "False", "DeliveryFailed")
+        .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    case.apply("pending", json!({"repository": repository})).await.unwrap();
-    case.wait_condition("pending", "Ready", "False", "ConnectionPending").await;
+    case.apply("pending", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.wait_condition("pending", "Ready", "False", "ConnectionPending")
+        .await;
     case.delete("pending").await;
     case.wait_gone("pending").await;
 
@@ -147,12 +226,23 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let mut spec = shared(&case);
     let role = case.ready_class(&class, spec.clone()).await.resources["role"].clone();
     let role = role.rsplit('/').next().unwrap().to_owned();
-    case.apply("shared", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "shared",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     case.wait_delivered("shared", &commit).await;
     until(LIMIT, || async {
         let calls = case.aws().calls(&case.account);
-        let heeded = calls.iter().any(|call| call.operation == "sqs:DeleteMessageBatch");
-        if heeded { Ok(()) } else { Err("nothing is acknowledged".to_owned()) }
+        let heeded = calls
+            .iter()
+            .any(|call| call.operation == "sqs:DeleteMessageBatch");
+        if heeded {
+            Ok(())
+        } else {
+            Err("nothing is acknowledged".to_owned())
+        }
     })
     .await
     .unwrap();
@@ -160,16 +250,37 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.wait_gone("shared").await;
     let url = queue(&case).await;
     let nothing = [("Attribute.1.Name", "Policy"), ("Attribute.1.Value", "")];
-    sqs(&case, &[&[("Action", "SetQueueAttributes"), ("QueueUrl", &*url)], &nothing[..]].concat()).await;
-    let unbind = [("Action", "DeleteRolePermissionsBoundary"), ("Version", "2010-05-08"), ("RoleName", &*role)];
-    case.aws().form(&case.account, REGION, "iam", &unbind).await.unwrap();
+    sqs(
+        &case,
+        &[
+            &[("Action", "SetQueueAttributes"), ("QueueUrl", &*url)],
+            &nothing[..],
+        ]
+        .concat(),
+    )
+    .await;
+    let unbind = [
+        ("Action", "DeleteRolePermissionsBoundary"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*role),
+    ];
+    case.aws()
+        .form(&case.account, REGION, "iam", &unbind)
+        .await
+        .unwrap();
     spec["tags"] = json!({"changed": "yes"});
     case.apply_class(&class, spec, false).await.unwrap();
-    case.wait_class(&class, "not bound", |s| s.applied_generation == Some(2)).await;
+    case.wait_class(&class, "not bound", |s| s.applied_generation == Some(2))
+        .await;
     case.delete_class(&class).await;
     case.wait_class_gone(&class).await;
 
-    let called: BTreeSet<String> = case.aws().calls(&case.account).iter().flat_map(|c| actions(&c.operation)).collect();
+    let called: BTreeSet<String> = case
+        .aws()
+        .calls(&case.account)
+        .iter()
+        .flat_map(|c| actions(&c.operation))
+        .collect();
     let statements = printed["Statement"].as_array().unwrap();
     let allowed: BTreeSet<String> = statements
         .iter()
@@ -181,26 +292,36 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         .collect();
     let missing: Vec<&String> = called.difference(&allowed).collect();
     assert!(missing.is_empty(), "called and not allowed: {missing:?}");
-    // AWS asks for these beside the calls: the services that are passed something, and the newer names of the same operations.
+    // AWS asks for these beside the calls: the services that are passed something, and the newer
+    // names of the same operations.
     let implied = |a: &&String| {
         // S3 asks for the keys of what it reads and writes for us.
-        let passed = a.ends_with(":PassRole") || a.ends_with(":PassConnection") || a.starts_with("kms:");
+        let passed =
+            a.ends_with(":PassRole") || a.ends_with(":PassConnection") || a.starts_with("kms:");
         passed || a.starts_with("codeconnections:")
     };
     // No call takes default encryption away from a bucket any more, so nothing can be taken back.
-    let unseen: Vec<&String> =
-        allowed.difference(&called).filter(|a| !implied(a) && *a != "s3:PutEncryptionConfiguration").collect();
+    let unseen: Vec<&String> = allowed
+        .difference(&called)
+        .filter(|a| !implied(a) && *a != "s3:PutEncryptionConfiguration")
+        .collect();
     assert!(unseen.is_empty(), "allowed and never called: {unseen:?}");
 }
 
-/// Each action, resource and condition key of what is printed is one that AWS knows, and they fit together.
+/// Each action, resource and condition key of what is printed is one that AWS knows, and they fit
+/// together.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
 #[test]
 fn what_is_printed_is_in_the_service_authorization_reference() {
-    let table: Value = serde_json::from_str(&std::fs::read_to_string(&world().actions).unwrap()).unwrap();
+    let table: Value =
+        serde_json::from_str(&std::fs::read_to_string(&world().actions).unwrap()).unwrap();
     let texts = |value: &Value| -> Vec<String> {
         match value {
-            Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::Array(all) => all
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             one => one.as_str().map(str::to_owned).into_iter().collect(),
         }
     };
@@ -209,7 +330,10 @@ fn what_is_printed_is_in_the_service_authorization_reference() {
         "arn:aws:codepipeline:eu-west-1:111122223333:team-*",
         "arn:aws:iam::111122223333:role/team-*",
     ];
-    let scope = Scope { allow_existing: existing.map(str::to_owned).into(), ..scope("111122223333") };
+    let scope = Scope {
+        allow_existing: existing.map(str::to_owned).into(),
+        ..scope("111122223333")
+    };
     let mut wrong = Vec::new();
     for document in [policy(&scope), boundary(&scope)] {
         for statement in document["Statement"].as_array().unwrap() {
@@ -232,19 +356,36 @@ fn what_is_printed_is_in_the_service_authorization_reference() {
                     })
                     .collect();
                 let fits = |resource: &String| {
-                    arns.iter().any(|arn| wildmatch::WildMatch::new(arn).matches(&resource.replace('*', "x")))
+                    arns.iter().any(|arn| {
+                        wildmatch::WildMatch::new(arn).matches(&resource.replace('*', "x"))
+                    })
                 };
-                // A list is of all connections; to narrow it would show none of the others, and no more is granted by it.
+                // A list is of all connections; to narrow it would show none of the others, and no
+                // more is granted by it.
                 let all = resources.iter().all(|r| r == "*");
-                let right = if all { arns.is_empty() || name.starts_with("List") } else { resources.iter().any(fits) };
+                let right = if all {
+                    arns.is_empty() || name.starts_with("List")
+                } else {
+                    resources.iter().any(fits)
+                };
                 if !right {
-                    wrong.push(format!("{action} on {resources:?}, and AWS knows it on {arns:?}"));
+                    wrong.push(format!(
+                        "{action} on {resources:?}, and AWS knows it on {arns:?}"
+                    ));
                 }
-                let keys =
-                    statement["Condition"].as_object().into_iter().flatten().filter_map(|(_, keys)| keys.as_object());
-                for key in keys.flat_map(|keys| keys.keys()).filter(|key| !key.starts_with("aws:")) {
-                    let named =
-                        types.values().flat_map(|t| texts(&t["condition_keys"])).any(|k| k.eq_ignore_ascii_case(key));
+                let keys = statement["Condition"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|(_, keys)| keys.as_object());
+                for key in keys
+                    .flat_map(|keys| keys.keys())
+                    .filter(|key| !key.starts_with("aws:"))
+                {
+                    let named = types
+                        .values()
+                        .flat_map(|t| texts(&t["condition_keys"]))
+                        .any(|k| k.eq_ignore_ascii_case(key));
                     // A statement for both prefixes names the keys of both.
                     if !named && key.split(':').next() == Some(service) {
                         wrong.push(format!("{action} knows no condition key {key}"));

@@ -12,14 +12,27 @@ use crate::case::{Case, LIMIT, REGION, base_name, condition, message, world};
 
 /// Writes and removes files in one commit.
 async fn commit(repository: &str, files: &[(&str, Option<&str>)]) -> String {
-    world().repositories.push(repository, "main", files, "Change").await.unwrap()
+    world()
+        .repositories
+        .push(repository, "main", files, "Change")
+        .await
+        .unwrap()
 }
 
 /// A fan-out that prunes and has delivered these files; tells its repository and its status.
-async fn delivered(case: &Case, destination: Value, files: &[(&str, Option<&str>)]) -> (String, RepoFanoutStatus) {
+async fn delivered(
+    case: &Case,
+    destination: Value,
+    files: &[(&str, Option<&str>)],
+) -> (String, RepoFanoutStatus) {
     let (repository, _) = case.repository().await;
     let pushed = commit(&repository, files).await;
-    case.apply("docs", json!({"repository": repository, "destination": destination})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "destination": destination}),
+    )
+    .await
+    .unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &pushed).await;
     (repository, case.status("docs").await)
@@ -29,9 +42,19 @@ async fn delivered(case: &Case, destination: Value, files: &[(&str, Option<&str>
 async fn wait_pruned(case: &Case, pushed: &str, reason: &str) -> RepoFanoutStatus {
     case.wait_delivered("docs", pushed).await;
     case.wait("docs", &format!("not pruned: {reason}"), |s| {
-        let execution = s.delivered.as_ref().filter(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
-        let told = s.conditions.iter().find(|c| c.type_ == "Pruned").is_some_and(|c| c.reason == reason);
-        told && s.pruned.as_ref().is_some_and(|p| execution.is_some_and(|d| d.execution == p.execution))
+        let execution = s
+            .delivered
+            .as_ref()
+            .filter(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
+        let told = s
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Pruned")
+            .is_some_and(|c| c.reason == reason);
+        told && s
+            .pruned
+            .as_ref()
+            .is_some_and(|p| execution.is_some_and(|d| d.execution == p.execution))
     })
     .await
 }
@@ -39,13 +62,20 @@ async fn wait_pruned(case: &Case, pushed: &str, reason: &str) -> RepoFanoutStatu
 async fn put(case: &Case, status: &RepoFanoutStatus, path: &str, content: &str) {
     let d = status.delivered.as_ref().unwrap();
     let path = format!("/{}/{}/{path}", d.bucket, d.prefix);
-    case.aws().s3(&case.account, REGION, "PUT", &path, content).await.unwrap();
+    case.aws()
+        .s3(&case.account, REGION, "PUT", &path, content)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
     let case = Case::new("prune", &["--allow-prune"]).await;
-    let files = [("secret.txt", Some("hush")), ("theirs-now.txt", Some("ours")), ("a/ü b+c.txt", Some("odd"))];
+    let files = [
+        ("secret.txt", Some("hush")),
+        ("theirs-now.txt", Some("ours")),
+        ("a/ü b+c.txt", Some("odd")),
+    ];
     let (repository, status) = delivered(&case, json!({"prune": "Enabled"}), &files).await;
     // Put there by somebody else: beside ours, and in place of one of ours.
     put(&case, &status, "theirs.txt", "theirs").await;
@@ -56,10 +86,22 @@ async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
     for gone in ["secret.txt", "a/%C3%BC%20b%2Bc.txt"] {
         assert_eq!(case.file(&status, gone).await, None, "{gone}");
     }
-    assert_eq!(case.file(&status, "theirs.txt").await.as_deref(), Some("theirs"));
-    assert_eq!(case.file(&status, "theirs-now.txt").await.as_deref(), Some("somebody's"));
-    assert_eq!(case.file(&status, "README.md").await.as_deref(), Some("hello\n"));
-    assert!(message(&status, "Pruned").contains("2 keys that no delivery put there stay"), "{status:?}");
+    assert_eq!(
+        case.file(&status, "theirs.txt").await.as_deref(),
+        Some("theirs")
+    );
+    assert_eq!(
+        case.file(&status, "theirs-now.txt").await.as_deref(),
+        Some("somebody's")
+    );
+    assert_eq!(
+        case.file(&status, "README.md").await.as_deref(),
+        Some("hello\n")
+    );
+    assert!(
+        message(&status, "Pruned").contains("2 keys that no delivery put there stay"),
+        "{status:?}"
+    );
     case.wait_event("docs", "Pruned", "secret.txt").await;
 
     // Nothing is left behind; then everything is.
@@ -68,10 +110,18 @@ async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
     let pushed = commit(&repository, &[("README.md", None), ("more.txt", None)]).await;
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "README.md").await, None);
-    assert_eq!(case.file(&status, "theirs.txt").await.as_deref(), Some("theirs"));
+    assert_eq!(
+        case.file(&status, "theirs.txt").await.as_deref(),
+        Some("theirs")
+    );
     // Switched off, nothing is told of it any more.
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    case.wait("docs", "still told", |s| condition(s, "Pruned").is_none() && s.pruned.is_none()).await;
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.wait("docs", "still told", |s| {
+        condition(s, "Pruned").is_none() && s.pruned.is_none()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -81,12 +131,21 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let (repository, _) = case.repository().await;
     let spec = |destination: Value| json!({"repository": repository, "destination": destination});
-    case.apply("docs", spec(json!({"prune": "Enabled"}))).await.unwrap();
-    let refused = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
-    assert!(message(&refused, "Stalled").contains("--allow-prune"), "{refused:?}");
+    case.apply("docs", spec(json!({"prune": "Enabled"})))
+        .await
+        .unwrap();
+    let refused = case
+        .wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
+    assert!(
+        message(&refused, "Stalled").contains("--allow-prune"),
+        "{refused:?}"
+    );
 
     case.restart_with(&["--allow-prune"]).await;
-    case.apply("docs", spec(json!({"prune": "DryRun"}))).await.unwrap();
+    case.apply("docs", spec(json!({"prune": "DryRun"})))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     let pushed = commit(&repository, &files).await;
     wait_pruned(&case, &pushed, "NothingToPrune").await;
@@ -94,13 +153,27 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let pushed = commit(&repository, &removed).await;
     let status = wait_pruned(&case, &pushed, "PruneDryRun").await;
     assert_eq!(status.pruned.as_ref().unwrap().left, 30);
-    assert!(message(&status, "Pruned").contains("30 of 31 keys"), "{status:?}");
+    assert!(
+        message(&status, "Pruned").contains("30 of 31 keys"),
+        "{status:?}"
+    );
     // It is meant now, and more than half of all.
-    case.apply("docs", spec(json!({"prune": "Enabled"}))).await.unwrap();
+    case.apply("docs", spec(json!({"prune": "Enabled"})))
+        .await
+        .unwrap();
     let status = wait_pruned(&case, &pushed, "PruneLimited").await;
-    assert!(case.file(&status, "29.txt").await.is_some(), "over the limit, and yet deleted");
-    case.wait_event("docs", "PruneLimited", "30 of 31 keys").await;
-    case.apply("docs", spec(json!({"prune": "Enabled", "pruneLimit": {"percent": 100}}))).await.unwrap();
+    assert!(
+        case.file(&status, "29.txt").await.is_some(),
+        "over the limit, and yet deleted"
+    );
+    case.wait_event("docs", "PruneLimited", "30 of 31 keys")
+        .await;
+    case.apply(
+        "docs",
+        spec(json!({"prune": "Enabled", "pruneLimit": {"percent": 100}})),
+    )
+    .await
+    .unwrap();
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "29.txt").await, None);
     assert!(case.file(&status, "README.md").await.is_some());
@@ -109,55 +182,101 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
 #[tokio::test]
 async fn a_push_during_pruning_loses_nothing() {
     let case = Case::new("prune-push", &["--allow-prune"]).await;
-    let (repository, _) = delivered(&case, json!({"prune": "Enabled"}), &[("back.txt", Some("the same"))]).await;
-    // The deletion is on its way for so long that the next execution writes the very same file before it arrives.
+    let (repository, _) = delivered(
+        &case,
+        json!({"prune": "Enabled"}),
+        &[("back.txt", Some("the same"))],
+    )
+    .await;
+    // The deletion is on its way for so long that the next execution writes the very same file
+    // before it arrives.
     let delay = Effect::Delay(Duration::from_secs(15));
-    case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), delay));
+    case.aws()
+        .fault(Fault::of_writes(&case.account, When::Nth(1), delay));
     let removed = commit(&repository, &[("back.txt", None)]).await;
     until(LIMIT, || async {
-        let deletes = case.aws().calls(&case.account).iter().any(|c| c.operation == "s3:DeleteObjects");
-        if deletes { Ok(()) } else { Err(format!("nothing is deleted after {removed}")) }
+        let deletes = case
+            .aws()
+            .calls(&case.account)
+            .iter()
+            .any(|c| c.operation == "s3:DeleteObjects");
+        if deletes {
+            Ok(())
+        } else {
+            Err(format!("nothing is deleted after {removed}"))
+        }
     })
     .await
     .unwrap();
     let again = commit(&repository, &[("back.txt", Some("the same"))]).await;
     let status = wait_pruned(&case, &again, "NothingToPrune").await;
-    until(LIMIT, || async { case.file(&status, "back.txt").await.ok_or_else(|| "it is lost".to_owned()) })
-        .await
-        .unwrap();
+    until(LIMIT, || async {
+        case.file(&status, "back.txt")
+            .await
+            .ok_or_else(|| "it is lost".to_owned())
+    })
+    .await
+    .unwrap();
     case.wait_event("docs", "ExecutionStarted", "pruned").await;
 }
 
-/// Killed before and after a deletion, with thousands of files to go: it goes on, and nothing else is touched.
+/// Killed before and after a deletion, with thousands of files to go: it goes on, and nothing else
+/// is touched.
 #[tokio::test]
 async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
-    let mut case = Case::without_operator("prune-many", &["--allow-prune", "--leader-elect=false"]).await;
+    let mut case =
+        Case::without_operator("prune-many", &["--allow-prune", "--leader-elect=false"]).await;
     case.start().await;
-    let names: Vec<String> = (0..20_000).map(|n| format!("{}/{n:05}.txt", n / 1000)).collect();
+    let names: Vec<String> = (0..20_000)
+        .map(|n| format!("{}/{n:05}.txt", n / 1000))
+        .collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let limit = json!({"percent": 100, "objects": 20_000});
     let (repository, _) = case.repository().await;
     let destination = json!({"prune": "Enabled", "pruneLimit": limit});
     let pushed = commit(&repository, &files).await;
-    case.apply("docs", json!({"repository": repository, "destination": destination})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "destination": destination}),
+    )
+    .await
+    .unwrap();
     case.authorize("docs").await;
     // So many files take their time.
     let long = async |what: &str, holds: &dyn Fn(&RepoFanoutStatus) -> bool| {
         let asked = until(LIMIT * 5, || async {
             let status = case.status("docs").await;
-            if holds(&status) { Ok(status) } else { Err(format!("{what}: {:?}", status.conditions)) }
+            if holds(&status) {
+                Ok(status)
+            } else {
+                Err(format!("{what}: {:?}", status.conditions))
+            }
         });
-        asked.await.unwrap_or_else(|e| panic!("{e}\n{}", case.log()))
+        asked
+            .await
+            .unwrap_or_else(|e| panic!("{e}\n{}", case.log()))
     };
     let status = long("not looked at", &|s| {
-        let delivered = s.delivered.as_ref().is_some_and(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
-        delivered && s.pruned.as_ref().is_some_and(|p| s.delivered.as_ref().is_some_and(|d| d.execution == p.execution))
+        let delivered = s
+            .delivered
+            .as_ref()
+            .is_some_and(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
+        delivered
+            && s.pruned.as_ref().is_some_and(|p| {
+                s.delivered
+                    .as_ref()
+                    .is_some_and(|d| d.execution == p.execution)
+            })
     })
     .await;
     put(&case, &status, "theirs.txt", "theirs").await;
     for (nth, after) in [(3, false), (5, true)] {
         let pid = case.operator.as_ref().unwrap().id();
-        let kill = if after { Effect::KillAfter(pid) } else { Effect::KillBefore(pid) };
+        let kill = if after {
+            Effect::KillAfter(pid)
+        } else {
+            Effect::KillBefore(pid)
+        };
         let fault = Fault::of_writes(&case.account, When::Nth(nth), kill);
         let struck = fault.struck();
         case.aws().fault(fault);
@@ -166,42 +285,84 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
             commit(&repository, &removed).await;
         }
         until(LIMIT * 5, || async {
-            if struck.load(std::sync::atomic::Ordering::SeqCst) { Ok(()) } else { Err("it was not killed".to_owned()) }
+            if struck.load(std::sync::atomic::Ordering::SeqCst) {
+                Ok(())
+            } else {
+                Err("it was not killed".to_owned())
+            }
         })
         .await
         .unwrap();
         case.start().await;
     }
-    let status =
-        case.wait("docs", "not pruned", |s| condition(s, "Pruned") == Some(("True".into(), "Pruned".into()))).await;
+    let status = case
+        .wait("docs", "not pruned", |s| {
+            condition(s, "Pruned") == Some(("True".into(), "Pruned".into()))
+        })
+        .await;
     let d = status.delivered.as_ref().unwrap();
     let list = format!("/{}?list-type=2&prefix={}/", d.bucket, d.prefix);
-    let left = case.aws().s3(&case.account, REGION, "GET", &list, "").await.unwrap();
+    let left = case
+        .aws()
+        .s3(&case.account, REGION, "GET", &list, "")
+        .await
+        .unwrap();
     assert_eq!(left.matches("<Key>").count(), 2, "{left}");
-    assert!(left.contains("README.md</Key>") && left.contains("theirs.txt</Key>"), "{left}");
+    assert!(
+        left.contains("README.md</Key>") && left.contains("theirs.txt</Key>"),
+        "{left}"
+    );
 }
 
 #[tokio::test]
 async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_stays() {
     let case = Case::new("prune-proof", &["--allow-prune"]).await;
-    let (repository, status) = delivered(&case, json!({"prune": "Enabled"}), &[("old.txt", Some("old"))]).await;
-    case.wait("docs", "not looked at", |s| s.pruned.is_some()).await;
+    let (repository, status) = delivered(
+        &case,
+        json!({"prune": "Enabled"}),
+        &[("old.txt", Some("old"))],
+    )
+    .await;
+    case.wait("docs", "not looked at", |s| s.pruned.is_some())
+        .await;
     // Half of its time is over: its age counts anew.
     let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
-    case.api().patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago)).await.unwrap();
+    case.api()
+        .patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago))
+        .await
+        .unwrap();
     case.wait("docs", "not kept", |s| {
-        s.pruned.as_ref().and_then(|p| p.artifact_kept_at).is_some_and(|at| at.to_string().as_str() > "2026")
+        s.pruned
+            .as_ref()
+            .and_then(|p| p.artifact_kept_at)
+            .is_some_and(|at| at.to_string().as_str() > "2026")
     })
     .await;
-    let copied = case.aws().calls(&case.account).iter().filter(|c| c.operation == "s3:PutObject").count();
+    let copied = case
+        .aws()
+        .calls(&case.account)
+        .iter()
+        .filter(|c| c.operation == "s3:PutObject")
+        .count();
     assert_eq!(copied, 1, "the artifact is written anew once");
 
     // Its artifact is gone all the same: nothing proves any more who wrote the file.
     let list = format!("/{}-artifacts?list-type=2", base_name(&status));
-    let listed = case.aws().s3(&case.account, REGION, "GET", &list, "").await.unwrap();
-    for key in listed.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()) {
+    let listed = case
+        .aws()
+        .s3(&case.account, REGION, "GET", &list, "")
+        .await
+        .unwrap();
+    for key in listed
+        .split("<Key>")
+        .skip(1)
+        .filter_map(|rest| rest.split("</Key>").next())
+    {
         let path = format!("/{}-artifacts/{key}", base_name(&status));
-        case.aws().s3(&case.account, REGION, "DELETE", &path, "").await.unwrap();
+        case.aws()
+            .s3(&case.account, REGION, "DELETE", &path, "")
+            .await
+            .unwrap();
     }
     let pushed = commit(&repository, &[("old.txt", None)]).await;
     let status = wait_pruned(&case, &pushed, "PruneUnproven").await;
@@ -212,11 +373,24 @@ async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_sta
 #[tokio::test]
 async fn what_may_not_be_deleted_is_told_and_the_delivery_stands() {
     let case = Case::new("prune-denied", &["--allow-prune"]).await;
-    let (repository, _) = delivered(&case, json!({"prune": "Enabled"}), &[("secret.txt", Some("hush"))]).await;
-    let denied = Effect::Fail { status: 403, code: "AccessDenied".into(), message: "no".into() };
-    case.aws().fault(Fault::of_writes(&case.account, When::Nth(1), denied));
+    let (repository, _) = delivered(
+        &case,
+        json!({"prune": "Enabled"}),
+        &[("secret.txt", Some("hush"))],
+    )
+    .await;
+    let denied = Effect::Fail {
+        status: 403,
+        code: "AccessDenied".into(),
+        message: "no".into(),
+    };
+    case.aws()
+        .fault(Fault::of_writes(&case.account, When::Nth(1), denied));
     let pushed = commit(&repository, &[("secret.txt", None)]).await;
-    case.wait("docs", "not told", |s| condition(s, "Pruned").is_some_and(|(_, reason)| reason == "PruneFailed")).await;
+    case.wait("docs", "not told", |s| {
+        condition(s, "Pruned").is_some_and(|(_, reason)| reason == "PruneFailed")
+    })
+    .await;
     let status = case.wait_delivered("docs", &pushed).await;
     assert_eq!(condition(&status, "Ready").unwrap().0, "True");
     // It is tried again.

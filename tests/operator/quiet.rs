@@ -11,20 +11,32 @@ async fn a_quiet_object_costs_no_write() {
     // Settled: the pass after the last write has been, and saw nothing to do.
     let (writes, version_before) = (case.writes(), version(&case.get("docs").await));
     let looks = |case: &Case| {
-        case.aws().calls(&case.account).iter().filter(|c| c.operation == "codepipeline:ListPipelineExecutions").count()
+        case.aws()
+            .calls(&case.account)
+            .iter()
+            .filter(|c| c.operation == "codepipeline:ListPipelineExecutions")
+            .count()
     };
     let before = looks(&case);
     until(LIMIT, || async {
         let n = looks(&case) - before;
-        if n >= 10 { Ok(()) } else { Err(format!("{n} looks of 10")) }
+        if n >= 10 {
+            Ok(())
+        } else {
+            Err(format!("{n} looks of 10"))
+        }
     })
     .await
     .unwrap();
     // A full look, too, finds nothing to write but its echo.
     assert_eq!(case.writes(), writes);
     assert_eq!(version(&case.get("docs").await), version_before);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
-    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("1")).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
+        .await;
+    case.wait("docs", "not looked at", |s| {
+        s.last_handled_reconcile_at.as_deref() == Some("1")
+    })
+    .await;
     assert_eq!(case.writes(), writes);
 }
 

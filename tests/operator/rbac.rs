@@ -21,19 +21,48 @@ struct Granted {
 fn granted(objects: &[Value]) -> Vec<Granted> {
     let bound: BTreeSet<(&str, &str)> = objects
         .iter()
-        .filter(|o| o["kind"].as_str().is_some_and(|k| k.ends_with("RoleBinding")))
-        .map(|o| (o["roleRef"]["kind"].as_str().unwrap(), o["roleRef"]["name"].as_str().unwrap()))
+        .filter(|o| {
+            o["kind"]
+                .as_str()
+                .is_some_and(|k| k.ends_with("RoleBinding"))
+        })
+        .map(|o| {
+            (
+                o["roleRef"]["kind"].as_str().unwrap(),
+                o["roleRef"]["name"].as_str().unwrap(),
+            )
+        })
         .collect();
     let mut all = Vec::new();
     for (object, manifest) in objects.iter().enumerate() {
-        let name = (manifest["kind"].as_str().unwrap(), manifest["metadata"]["name"].as_str().unwrap());
-        for (rule, it) in
-            manifest["rules"].as_array().into_iter().flatten().enumerate().filter(|_| bound.contains(&name))
+        let name = (
+            manifest["kind"].as_str().unwrap(),
+            manifest["metadata"]["name"].as_str().unwrap(),
+        );
+        for (rule, it) in manifest["rules"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .filter(|_| bound.contains(&name))
         {
-            assert_eq!(it["resources"].as_array().unwrap().len(), 1, "a rule a resource: {it}");
+            assert_eq!(
+                it["resources"].as_array().unwrap().len(),
+                1,
+                "a rule a resource: {it}"
+            );
             for (verb, word) in it["verbs"].as_array().unwrap().iter().enumerate() {
-                let permission = format!("{} {}", word.as_str().unwrap(), it["resources"][0].as_str().unwrap());
-                all.push(Granted { permission, object, rule, verb });
+                let permission = format!(
+                    "{} {}",
+                    word.as_str().unwrap(),
+                    it["resources"][0].as_str().unwrap()
+                );
+                all.push(Granted {
+                    permission,
+                    object,
+                    rule,
+                    verb,
+                });
             }
         }
     }
@@ -50,8 +79,12 @@ fn class_spec(case: &Case) -> Value {
 /// The life of a class and a fan-out, as far as the operator gets.
 async fn drive(case: &Case) {
     let class = case.class_name("org");
-    case.apply_class(&class, class_spec(case), false).await.unwrap();
-    case.apply("docs", json!({"repository": "acme/none"})).await.unwrap();
+    case.apply_class(&class, class_spec(case), false)
+        .await
+        .unwrap();
+    case.apply("docs", json!({"repository": "acme/none"}))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -59,19 +92,34 @@ async fn each_permission_of_the_chart_is_needed() {
     let probe = Case::without_operator("rbac-probe", &[]).await;
     let count = granted(&probe.chart_rbac()).len();
     assert!(count > 15, "{count}");
-    let tried = futures::stream::iter(0..count).map(one_less).buffer_unordered(4);
+    let tried = futures::stream::iter(0..count)
+        .map(one_less)
+        .buffer_unordered(4);
     let unneeded: Vec<String> = tried.filter_map(std::future::ready).collect().await;
-    assert!(unneeded.is_empty(), "granted, and never missed: {}", unneeded.join("\n"));
+    assert!(
+        unneeded.is_empty(),
+        "granted, and never missed: {}",
+        unneeded.join("\n")
+    );
 }
 
 /// Whether the statuses of both objects are of their last generations.
 async fn told(case: &Case) -> bool {
-    let (object, class) = (case.get("docs").await, case.classes().get(&case.class_name("org")).await.unwrap());
+    let (object, class) = (
+        case.get("docs").await,
+        case.classes().get(&case.class_name("org")).await.unwrap(),
+    );
     let observed = |conditions: &[Condition], generation: Option<i64>| {
-        conditions.iter().any(|c| c.type_ == "Ready" && c.observed_generation == generation)
+        conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.observed_generation == generation)
     };
-    object.status.is_some_and(|s| observed(&s.conditions, object.metadata.generation))
-        && class.status.is_some_and(|s| observed(&s.conditions, class.metadata.generation))
+    object
+        .status
+        .is_some_and(|s| observed(&s.conditions, object.metadata.generation))
+        && class
+            .status
+            .is_some_and(|s| observed(&s.conditions, class.metadata.generation))
 }
 
 /// Runs the operator without one permission; answers that permission if it is not missed.
@@ -82,35 +130,56 @@ async fn one_less(index: usize) -> Option<String> {
     case.take_flag("--cluster-id=tests");
     let mut objects = case.chart_rbac();
     let taken = granted(&objects).swap_remove(index);
-    objects[taken.object]["rules"][taken.rule]["verbs"].as_array_mut().unwrap().remove(taken.verb);
+    objects[taken.object]["rules"][taken.rule]["verbs"]
+        .as_array_mut()
+        .unwrap()
+        .remove(taken.verb);
     if objects[taken.object]["rules"][taken.rule]["verbs"] == json!([]) {
-        objects[taken.object]["rules"].as_array_mut().unwrap().remove(taken.rule);
+        objects[taken.object]["rules"]
+            .as_array_mut()
+            .unwrap()
+            .remove(taken.rule);
     }
     case.grant(objects).await;
     case.set_proxy().await;
     case.start_as_granted();
     drive(&case).await;
     let end = std::time::Instant::now() + LIMIT;
-    // A warning that is told again is patched: refused again and again for the same two reasons, and served between.
+    // A warning that is told again is patched: refused again and again for the same two reasons,
+    // and served between.
     let refused = json!({"repository": "acme/none", "destination": {"existingBucket": "theirs"}});
-    let specs = [json!({"repository": "acme/none"}), refused, json!({"repository": "acme/no/such"})];
+    let specs = [
+        json!({"repository": "acme/none"}),
+        refused,
+        json!({"repository": "acme/no/such"}),
+    ];
     for (step, spec) in specs.iter().cycle().enumerate() {
         let again = step % 2 == 0;
         case.apply("docs", spec.clone()).await.unwrap();
         let mut class = class_spec(&case);
         if again {
-            let arn = format!("arn:aws:codeconnections:{REGION}:{}:connection/none", case.account);
+            let arn = format!(
+                "arn:aws:codeconnections:{REGION}:{}:connection/none",
+                case.account
+            );
             class["connections"]["ghost"] = json!({"owner": "ghost", "existingARN": arn});
         }
-        case.apply_class(&case.class_name("org"), class, false).await.unwrap();
-        // The next change waits for what this one has told; what is not granted may keep it from being told at all.
+        case.apply_class(&case.class_name("org"), class, false)
+            .await
+            .unwrap();
+        // The next change waits for what this one has told; what is not granted may keep it from
+        // being told at all.
         for _ in 0..10 {
             let refused = case.proxy.as_ref().unwrap().refused();
             if refused.contains(&taken.permission) {
                 return None;
             }
             if std::time::Instant::now() > end {
-                return Some(format!("{} (refused: {refused:?})\n{}", taken.permission, case.log()));
+                return Some(format!(
+                    "{} (refused: {refused:?})\n{}",
+                    taken.permission,
+                    case.log()
+                ));
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             if told(&case).await {

@@ -13,7 +13,16 @@ const ORGANIZATION: &str = "o-abcdefghij";
 
 /// The statements of a bucket's policy.
 pub async fn statements(case: &Case, bucket: &str) -> Vec<Value> {
-    let asked = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?policy"), "").await;
+    let asked = case
+        .aws()
+        .s3(
+            &case.account,
+            REGION,
+            "GET",
+            &format!("/{bucket}?policy"),
+            "",
+        )
+        .await;
     let Ok(text) = asked else { return Vec::new() };
     let policy: Value = serde_json::from_str(&text).unwrap();
     policy["Statement"].as_array().unwrap().clone()
@@ -21,12 +30,27 @@ pub async fn statements(case: &Case, bucket: &str) -> Vec<Value> {
 
 async fn put_policy(case: &Case, bucket: &str, statements: &[Value]) {
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}?policy"), &policy).await.unwrap();
+    case.aws()
+        .s3(
+            &case.account,
+            REGION,
+            "PUT",
+            &format!("/{bucket}?policy"),
+            &policy,
+        )
+        .await
+        .unwrap();
 }
 
 /// Ours among them.
 fn ours(all: &[Value]) -> Vec<&Value> {
-    all.iter().filter(|s| s["Sid"].as_str().is_some_and(|sid| sid.starts_with("RepoFanoutRead"))).collect()
+    all.iter()
+        .filter(|s| {
+            s["Sid"]
+                .as_str()
+                .is_some_and(|sid| sid.starts_with("RepoFanoutRead"))
+        })
+        .collect()
 }
 
 /// Under which prefixes somebody may get files.
@@ -45,12 +69,21 @@ fn bucket(status: &RepoFanoutStatus) -> String {
 }
 
 async fn wait_readable(case: &Case, bucket: &str, prefixes: &[&str]) -> Vec<Value> {
-    let wanted: Vec<String> = prefixes.iter().map(|p| format!("arn:aws:s3:::{bucket}/{p}/*")).collect();
+    let wanted: Vec<String> = prefixes
+        .iter()
+        .map(|p| format!("arn:aws:s3:::{bucket}/{p}/*"))
+        .collect();
     let asked = until(LIMIT, || async {
         let all = statements(case, bucket).await;
-        if readable(&all) == wanted { Ok(all) } else { Err(format!("{:?}", readable(&all))) }
+        if readable(&all) == wanted {
+            Ok(all)
+        } else {
+            Err(format!("{:?}", readable(&all)))
+        }
     });
-    asked.await.unwrap_or_else(|error| panic!("not {wanted:?}: {error}\n{}", case.log()))
+    asked
+        .await
+        .unwrap_or_else(|error| panic!("not {wanted:?}: {error}\n{}", case.log()))
 }
 
 #[tokio::test]
@@ -62,30 +95,46 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
     case.ready_class(&class, spec).await;
     let (repository, commit) = case.repository().await;
-    let manifest =
-        |readers: Value| json!({"repository": repository, "className": class, "destination": {"readers": readers}});
+    let manifest = |readers: Value| json!({"repository": repository, "className": class, "destination": {"readers": readers}});
     // Many at once write the one policy, and none loses what another wrote.
     let names: Vec<String> = (0..6).map(|n| format!("docs-{n}")).collect();
     for name in &names {
-        case.apply(name, manifest(json!([{"account": ACCOUNT}]))).await.unwrap();
+        case.apply(name, manifest(json!([{"account": ACCOUNT}])))
+            .await
+            .unwrap();
     }
     let mut found = String::new();
     for name in &names {
         found = bucket(&case.wait_delivered(name, &commit).await);
     }
-    let prefixes: Vec<String> = names.iter().map(|name| format!("{}/{name}", case.namespace)).collect();
+    let prefixes: Vec<String> = names
+        .iter()
+        .map(|name| format!("{}/{name}", case.namespace))
+        .collect();
     let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
     let all = wait_readable(&case, &found, &prefixes).await;
-    assert!(all.iter().any(|s| s["Sid"] == "RepoFanoutTLSOnly"), "the class's own statement stays");
+    assert!(
+        all.iter().any(|s| s["Sid"] == "RepoFanoutTLSOnly"),
+        "the class's own statement stays"
+    );
     for statement in ours(&all) {
-        assert_eq!(statement["Principal"]["AWS"], json!([format!("arn:aws:iam::{ACCOUNT}:root")]));
+        assert_eq!(
+            statement["Principal"]["AWS"],
+            json!([format!("arn:aws:iam::{ACCOUNT}:root")])
+        );
         if statement["Action"] == "s3:ListBucket" {
-            let prefix = statement["Condition"]["StringLike"]["s3:prefix"].as_str().unwrap();
-            assert!(prefixes.iter().any(|p| prefix == format!("{p}/*")), "{prefix}");
+            let prefix = statement["Condition"]["StringLike"]["s3:prefix"]
+                .as_str()
+                .unwrap();
+            assert!(
+                prefixes.iter().any(|p| prefix == format!("{p}/*")),
+                "{prefix}"
+            );
         }
     }
 
-    // Somebody adds one by hand, and one of ours is taken away: the first stays, the second comes back.
+    // Somebody adds one by hand, and one of ours is taken away: the first stays, the second comes
+    // back.
     let theirs = json!({
         "Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:root")},
         "Action": "s3:GetBucketLocation", "Resource": format!("arn:aws:s3:::{found}"),
@@ -94,25 +143,43 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     changed.retain(|s| s["Resource"] != format!("arn:aws:s3:::{found}/{}/*", prefixes[0]));
     changed.push(theirs.clone());
     put_policy(&case, &found, &changed).await;
-    case.annotate(&names[0], "repofanout.dev/reconcile-requested-at", "now").await;
+    case.annotate(&names[0], "repofanout.dev/reconcile-requested-at", "now")
+        .await;
     let all = wait_readable(&case, &found, &prefixes).await;
     assert!(all.contains(&theirs));
-    case.wait_event(&names[0], "DriftCorrected", "readers").await;
+    case.wait_event(&names[0], "DriftCorrected", "readers")
+        .await;
 
     // Changed, taken away, deleted: only its own go, at once.
-    case.apply(&names[0], manifest(json!([{"organization": ORGANIZATION}]))).await.unwrap();
+    case.apply(&names[0], manifest(json!([{"organization": ORGANIZATION}])))
+        .await
+        .unwrap();
     until(LIMIT, || async {
         let all = statements(&case, &found).await;
-        let of = |s: &&Value| s["Condition"]["StringEquals"]["aws:PrincipalOrgID"] == json!([ORGANIZATION]);
+        let of = |s: &&Value| {
+            s["Condition"]["StringEquals"]["aws:PrincipalOrgID"] == json!([ORGANIZATION])
+        };
         let organizations: Vec<&Value> = ours(&all).into_iter().filter(of).collect();
-        if organizations.len() == 2 && ours(&all).len() == 12 { Ok(()) } else { Err(format!("{all:?}")) }
+        if organizations.len() == 2 && ours(&all).len() == 12 {
+            Ok(())
+        } else {
+            Err(format!("{all:?}"))
+        }
     })
     .await
     .unwrap();
-    case.apply(&names[1], json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        &names[1],
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     let left = [&prefixes[..1], &prefixes[2..]].concat();
     wait_readable(&case, &found, &left).await;
-    case.wait(&names[1], "still told", |s| !s.resources.contains_key("readers")).await;
+    case.wait(&names[1], "still told", |s| {
+        !s.resources.contains_key("readers")
+    })
+    .await;
     for name in &names {
         case.delete(name).await;
     }
@@ -125,33 +192,72 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
 
 #[tokio::test]
 async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
-    let case = Case::new("readers-own", &[&format!("--allow-readers={ACCOUNT},{ORGANIZATION}")]).await;
+    let case = Case::new(
+        "readers-own",
+        &[&format!("--allow-readers={ACCOUNT},{ORGANIZATION}")],
+    )
+    .await;
     let role = format!("arn:aws:iam::{ACCOUNT}:role/site");
     let (repository, commit) = case.repository().await;
-    let manifest = |readers: Value| json!({"repository": repository, "destination": {"readers": readers}});
-    case.apply("docs", manifest(json!([{"roleARN": role}]))).await.unwrap();
+    let manifest =
+        |readers: Value| json!({"repository": repository, "destination": {"readers": readers}});
+    case.apply("docs", manifest(json!([{"roleARN": role}])))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     let found = bucket(&case.wait_delivered("docs", &commit).await);
     let all = wait_readable(&case, &found, &[&repository]).await;
-    assert!(ours(&all).iter().all(|s| s["Principal"]["AWS"] == json!([role])), "{all:?}");
+    assert!(
+        ours(&all)
+            .iter()
+            .all(|s| s["Principal"]["AWS"] == json!([role])),
+        "{all:?}"
+    );
 
     // No right to write the policy: that is told, and mended.
-    let denied = Effect::Fail { status: 403, code: "AccessDenied".into(), message: "no".into() };
-    case.aws().fault(Fault::of_writes(&case.account, When::Always, denied));
-    case.apply("docs", manifest(json!([{"roleARN": role}, {"organization": ORGANIZATION}]))).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "AccessDenied").await;
-    assert!(message(&status, "Stalled").contains("s3:PutBucketPolicy"), "{}", message(&status, "Stalled"));
+    let denied = Effect::Fail {
+        status: 403,
+        code: "AccessDenied".into(),
+        message: "no".into(),
+    };
+    case.aws()
+        .fault(Fault::of_writes(&case.account, When::Always, denied));
+    case.apply(
+        "docs",
+        manifest(json!([{"roleARN": role}, {"organization": ORGANIZATION}])),
+    )
+    .await
+    .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "AccessDenied")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains("s3:PutBucketPolicy"),
+        "{}",
+        message(&status, "Stalled")
+    );
     case.aws().clear_faults(&case.account);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
-    case.wait("docs", "not mended", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
+    case.wait("docs", "not mended", |s| {
+        condition(s, "Ready").is_some_and(|c| c.0 == "True")
+    })
+    .await;
     assert_eq!(ours(&statements(&case, &found).await).len(), 4);
 
     // More than a policy can hold is refused, and what is there stays.
-    let many: Vec<Value> =
-        (0..60).map(|n| json!({"roleARN": format!("arn:aws:iam::{ACCOUNT}:role/{}{n}", "x".repeat(180))})).collect();
+    let many: Vec<Value> = (0..60)
+        .map(|n| json!({"roleARN": format!("arn:aws:iam::{ACCOUNT}:role/{}{n}", "x".repeat(180))}))
+        .collect();
     case.apply("docs", manifest(json!(many))).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "QuotaExceeded").await;
-    assert!(message(&status, "Stalled").contains("20480"), "{}", message(&status, "Stalled"));
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "QuotaExceeded")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains("20480"),
+        "{}",
+        message(&status, "Stalled")
+    );
     assert_eq!(ours(&statements(&case, &found).await).len(), 4);
 }
 
@@ -162,7 +268,10 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     let (repository, commit) = case.repository().await;
     for (reader, told) in [
         (json!({}), "write one of account"),
-        (json!({"account": ACCOUNT, "organization": ORGANIZATION}), "write one of account"),
+        (
+            json!({"account": ACCOUNT, "organization": ORGANIZATION}),
+            "write one of account",
+        ),
         (json!({"account": "1"}), "account"),
         (json!({"roleARN": "*"}), "roleARN"),
     ] {
@@ -172,20 +281,32 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     }
     let other = json!({"repository": repository, "destination": {"readers": [{"account": "123456789012"}]}});
     case.apply("other", other).await.unwrap();
-    let status = case.wait_condition("other", "Stalled", "True", "NotAllowed").await;
-    assert!(message(&status, "Stalled").contains("123456789012 is not covered by the operator's --allow-readers"));
+    let status = case
+        .wait_condition("other", "Stalled", "True", "NotAllowed")
+        .await;
+    assert!(message(&status, "Stalled").contains(
+        "123456789012 is not covered by the operator's \
+         --allow-readers"
+    ));
 
     let theirs = format!("theirs-{}", case.namespace);
     case.bucket(&theirs).await;
-    let spec =
-        json!({"repository": repository, "destination": {"existingBucket": theirs, "readers": [{"account": ACCOUNT}]}});
+    let spec = json!({"repository": repository, "destination": {"existingBucket": theirs, "readers": [{"account": ACCOUNT}]}});
     case.apply("docs", spec).await.unwrap();
     case.authorize("docs").await;
-    let status = case.wait_condition("docs", "Stalled", "True", "AccessDenied").await;
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "AccessDenied")
+        .await;
     let told = message(&status, "Stalled");
-    let printed = told.split("leave readers out: ").nth(1).unwrap_or_else(|| panic!("{told}"));
+    let printed = told
+        .split("leave readers out: ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{told}"));
     let missing: Vec<Value> = serde_json::from_str(&format!("[{printed}]")).unwrap();
-    assert!(statements(&case, &theirs).await.is_empty(), "nothing was written");
+    assert!(
+        statements(&case, &theirs).await.is_empty(),
+        "nothing was written"
+    );
     // As printed, under Sids of its owner's own.
     let added: Vec<Value> = missing
         .into_iter()
@@ -196,7 +317,8 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
         })
         .collect();
     put_policy(&case, &theirs, &added).await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
     case.wait_delivered("docs", &commit).await;
     assert_eq!(statements(&case, &theirs).await, added);
 }

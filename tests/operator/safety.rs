@@ -11,7 +11,10 @@ const RECONCILE: &str = "repofanout.dev/reconcile-requested-at";
 
 async fn look(case: &Case, value: &str) {
     case.annotate("docs", RECONCILE, value).await;
-    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some(value)).await;
+    case.wait("docs", "not looked at", |s| {
+        s.last_handled_reconcile_at.as_deref() == Some(value)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -51,7 +54,10 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
         ("Tags.member.1.Key", "cost"),
         ("Tags.member.1.Value", "7"),
     ];
-    case.aws().form(&case.account, REGION, "iam", &tag).await.unwrap();
+    case.aws()
+        .form(&case.account, REGION, "iam", &tag)
+        .await
+        .unwrap();
     let writes = case.writes();
     look(&case, "1").await;
     assert_eq!(case.writes(), writes, "no drift, and yet it writes");
@@ -62,38 +68,107 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other");
     });
-    case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}?policy"), "").await.unwrap();
+    case.aws()
+        .s3(
+            &case.account,
+            REGION,
+            "DELETE",
+            &format!("/{bucket}?policy"),
+            "",
+        )
+        .await
+        .unwrap();
     look(&case, "2").await;
     let mut corrected = case.writes().split_off(writes.len());
     corrected.sort();
-    assert_eq!(corrected, ["codepipeline:UpdatePipeline", "s3:PutBucketPolicy", "sns:SetTopicAttributes"]);
-    let get = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
-    let attributes = case.aws().form(&case.account, REGION, "sns", &get).await.unwrap();
-    assert!(attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"), "{attributes}");
-    case.wait_event("docs", "DriftCorrected", "BranchName from 'other' to 'main'").await;
+    assert_eq!(
+        corrected,
+        [
+            "codepipeline:UpdatePipeline",
+            "s3:PutBucketPolicy",
+            "sns:SetTopicAttributes"
+        ]
+    );
+    let get = [
+        ("Action", "GetTopicAttributes"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &*topic),
+    ];
+    let attributes = case
+        .aws()
+        .form(&case.account, REGION, "sns", &get)
+        .await
+        .unwrap();
+    assert!(
+        attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"),
+        "{attributes}"
+    );
+    case.wait_event(
+        "docs",
+        "DriftCorrected",
+        "BranchName from 'other' to 'main'",
+    )
+    .await;
 
     // The copy itself is gone: it is delivered anew.
-    let objects = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?list-type=2"), "").await.unwrap();
-    for key in objects.split("<Key>").skip(1).filter_map(|k| k.split("</Key>").next()) {
-        case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}/{key}"), "").await.unwrap();
+    let objects = case
+        .aws()
+        .s3(
+            &case.account,
+            REGION,
+            "GET",
+            &format!("/{bucket}?list-type=2"),
+            "",
+        )
+        .await
+        .unwrap();
+    for key in objects
+        .split("<Key>")
+        .skip(1)
+        .filter_map(|k| k.split("</Key>").next())
+    {
+        case.aws()
+            .s3(
+                &case.account,
+                REGION,
+                "DELETE",
+                &format!("/{bucket}/{key}"),
+                "",
+            )
+            .await
+            .unwrap();
     }
-    case.aws().s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "").await.unwrap();
+    case.aws()
+        .s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "")
+        .await
+        .unwrap();
     case.annotate("docs", RECONCILE, "3").await;
     case.wait("docs", "nothing was delivered anew", |s| {
-        s.delivered.as_ref().map(|d| &d.execution) != status.delivered.as_ref().map(|d| &d.execution)
+        s.delivered.as_ref().map(|d| &d.execution)
+            != status.delivered.as_ref().map(|d| &d.execution)
     })
     .await;
-    assert_eq!(case.file(&case.status("docs").await, "README.md").await.as_deref(), Some("hello\n"));
+    assert_eq!(
+        case.file(&case.status("docs").await, "README.md")
+            .await
+            .as_deref(),
+        Some("hello\n")
+    );
 }
 
 #[tokio::test]
 async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let case = Case::new("detect", &[]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "drift": "Detect"})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "drift": "Detect"}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
-    assert_eq!(condition(&status, "Drifted").unwrap(), ("False".to_owned(), "NoDrift".to_owned()));
+    assert_eq!(
+        condition(&status, "Drifted").unwrap(),
+        ("False".to_owned(), "NoDrift".to_owned())
+    );
     let base = base_name(&status);
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][1]["actions"][0]["configuration"]["ObjectKey"] = json!("x")
@@ -103,15 +178,32 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let writes = case.writes();
     look(&case, "1").await;
     let shown = case.status("docs").await;
-    assert_eq!(condition(&shown, "Drifted").unwrap(), ("True".to_owned(), "DriftDetected".to_owned()));
+    assert_eq!(
+        condition(&shown, "Drifted").unwrap(),
+        ("True".to_owned(), "DriftDetected".to_owned())
+    );
     let told = message(&shown, "Drifted");
-    assert!(told.contains(&format!("ObjectKey from 'x' to '{repository}'")), "{told}");
-    assert!(told.contains("notification rule: somebody deleted it"), "{told}");
+    assert!(
+        told.contains(&format!("ObjectKey from 'x' to '{repository}'")),
+        "{told}"
+    );
+    assert!(
+        told.contains("notification rule: somebody deleted it"),
+        "{told}"
+    );
     assert_eq!(condition(&shown, "Ready").unwrap().0, "True");
     assert_eq!(case.writes(), writes);
     // A change of the spec is no drift; and the word changed, the rest is corrected.
-    case.apply("docs", json!({"repository": repository, "drift": "Correct"})).await.unwrap();
-    case.wait("docs", "not corrected", |s| condition(s, "Drifted").is_some_and(|c| c.1 == "NoDrift")).await;
+    case.apply(
+        "docs",
+        json!({"repository": repository, "drift": "Correct"}),
+    )
+    .await
+    .unwrap();
+    case.wait("docs", "not corrected", |s| {
+        condition(s, "Drifted").is_some_and(|c| c.1 == "NoDrift")
+    })
+    .await;
     assert_eq!(case.aws().rules(&case.account).len(), 1);
 }
 
@@ -119,24 +211,50 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
 async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
     let case = Case::new("suspend", &[]).await;
     let repository = case.delivered("docs").await;
-    case.apply("docs", json!({"repository": repository, "suspend": true, "branch": "next"})).await.unwrap();
-    let status = case.wait_condition("docs", "Provisioned", "Unknown", "Suspended").await;
+    case.apply(
+        "docs",
+        json!({"repository": repository, "suspend": true, "branch": "next"}),
+    )
+    .await
+    .unwrap();
+    let status = case
+        .wait_condition("docs", "Provisioned", "Unknown", "Suspended")
+        .await;
     let calls = case.aws().calls(&case.account).len();
     // The pipeline goes on, and a release waits.
-    case.annotate("docs", "repofanout.dev/release-requested-at", "later").await;
-    let commit = case.push(&repository, "main", "README.md", "second\n").await;
+    case.annotate("docs", "repofanout.dev/release-requested-at", "later")
+        .await;
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
     support::until(crate::case::LIMIT, || async {
         let done = case.aws().executions(&case.account, &base_name(&status));
-        if done.len() == 2 && done[1].0 == "Succeeded" { Ok(()) } else { Err(format!("{done:?}")) }
+        if done.len() == 2 && done[1].0 == "Succeeded" {
+            Ok(())
+        } else {
+            Err(format!("{done:?}"))
+        }
     })
     .await
     .unwrap();
-    assert_eq!(case.aws().calls(&case.account).len(), calls, "AWS was looked at");
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    assert_eq!(
+        case.aws().calls(&case.account).len(),
+        calls,
+        "AWS was looked at"
+    );
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.wait_delivered("docs", &commit).await;
-    case.wait("docs", "the release was lost", |s| s.last_handled_release_at.as_deref() == Some("later")).await;
-    case.apply("docs", json!({"repository": repository, "suspend": true})).await.unwrap();
-    case.wait_condition("docs", "Provisioned", "Unknown", "Suspended").await;
+    case.wait("docs", "the release was lost", |s| {
+        s.last_handled_release_at.as_deref() == Some("later")
+    })
+    .await;
+    case.apply("docs", json!({"repository": repository, "suspend": true}))
+        .await
+        .unwrap();
+    case.wait_condition("docs", "Provisioned", "Unknown", "Suspended")
+        .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     assert!(case.aws().pipelines(&case.account).is_empty());
@@ -146,30 +264,77 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
 async fn deletion_keeps_and_deletes_what_it_is_told() {
     let case = Case::new("words", &[]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "deletion": {"default": "Retain"}})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "deletion": {"default": "Retain"}}),
+    )
+    .await
+    .unwrap();
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
     let base = base_name(&status);
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    assert_eq!((case.aws().pipelines(&case.account).len(), case.aws().rules(&case.account).len()), (1, 1));
-    assert!(case.aws().s3(&case.account, REGION, "GET", &format!("/{base}-artifacts?list-type=2"), "").await.is_ok());
+    assert_eq!(
+        (
+            case.aws().pipelines(&case.account).len(),
+            case.aws().rules(&case.account).len()
+        ),
+        (1, 1)
+    );
+    assert!(
+        case.aws()
+            .s3(
+                &case.account,
+                REGION,
+                "GET",
+                &format!("/{base}-artifacts?list-type=2"),
+                ""
+            )
+            .await
+            .is_ok()
+    );
 
     // Found again by its name; then everything goes.
     let spec = json!({"repository": repository, "deletion": {"default": "Delete"}});
     case.apply("docs", spec).await.unwrap();
-    case.wait("docs", "not found again", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
-    assert_eq!(case.aws().executions(&case.account, &base).len(), 1, "nothing had to run again");
+    case.wait("docs", "not found again", |s| {
+        condition(s, "Provisioned").is_some_and(|c| c.0 == "True")
+    })
+    .await;
+    assert_eq!(
+        case.aws().executions(&case.account, &base).len(),
+        1,
+        "nothing had to run again"
+    );
     // More versions than one call deletes.
     for n in 0..1_050 {
-        case.aws().s3(&case.account, REGION, "PUT", &format!("/{base}-destination/extra/{n}"), "x").await.unwrap();
+        case.aws()
+            .s3(
+                &case.account,
+                REGION,
+                "PUT",
+                &format!("/{base}-destination/extra/{n}"),
+                "x",
+            )
+            .await
+            .unwrap();
     }
     case.delete("docs").await;
     case.wait_gone("docs").await;
     assert!(case.aws().connections(&case.account).is_empty());
     for bucket in ["artifacts", "destination"] {
         assert!(
-            case.aws().s3(&case.account, REGION, "GET", &format!("/{base}-{bucket}?list-type=2"), "").await.is_err()
+            case.aws()
+                .s3(
+                    &case.account,
+                    REGION,
+                    "GET",
+                    &format!("/{base}-{bucket}?list-type=2"),
+                    ""
+                )
+                .await
+                .is_err()
         );
     }
 }
@@ -180,7 +345,16 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     let bucket = format!("files-{}", case.namespace);
     case.bucket(&bucket).await;
     for key in ["docs-old/a", "other"] {
-        case.aws().s3(&case.account, REGION, "PUT", &format!("/{bucket}/{key}"), "theirs").await.unwrap();
+        case.aws()
+            .s3(
+                &case.account,
+                REGION,
+                "PUT",
+                &format!("/{bucket}/{key}"),
+                "theirs",
+            )
+            .await
+            .unwrap();
     }
     let (repository, commit) = case.repository().await;
     let spec = |prefix: &str| {
@@ -194,19 +368,41 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
 
     // A younger object under the same prefix, or within it, is refused; beside it, it is not.
     case.apply("younger", spec("docs/api")).await.unwrap();
-    let refused = case.wait_condition("younger", "Stalled", "True", "Overlaps").await;
+    let refused = case
+        .wait_condition("younger", "Stalled", "True", "Overlaps")
+        .await;
     assert!(message(&refused, "Stalled").contains(&format!("RepoFanout {}/docs", case.namespace)));
-    assert_eq!(case.aws().connections(&case.account).len(), 1, "nothing is made for it");
+    assert_eq!(
+        case.aws().connections(&case.account).len(),
+        1,
+        "nothing is made for it"
+    );
     case.delete("younger").await;
     case.wait_gone("younger").await;
     let get = |key: &str| format!("/{bucket}/{key}");
-    assert!(case.aws().s3(&case.account, REGION, "GET", &get("docs/README.md"), "").await.is_ok());
+    assert!(
+        case.aws()
+            .s3(&case.account, REGION, "GET", &get("docs/README.md"), "")
+            .await
+            .is_ok()
+    );
 
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    assert!(case.aws().s3(&case.account, REGION, "GET", &get("docs/README.md"), "").await.is_err());
+    assert!(
+        case.aws()
+            .s3(&case.account, REGION, "GET", &get("docs/README.md"), "")
+            .await
+            .is_err()
+    );
     for key in ["docs-old/a", "other"] {
-        assert!(case.aws().s3(&case.account, REGION, "GET", &get(key), "").await.is_ok(), "{key}");
+        assert!(
+            case.aws()
+                .s3(&case.account, REGION, "GET", &get(key), "")
+                .await
+                .is_ok(),
+            "{key}"
+        );
     }
 }
 
@@ -218,18 +414,33 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
     let (repository, commit) = case.repository().await;
     let mut spec = json!({"repository": repository, "artifacts": {"bucketName": bucket}});
     case.apply("docs", spec.clone()).await.unwrap();
-    case.wait_condition("docs", "Stalled", "True", "NotOwned").await;
+    case.wait_condition("docs", "Stalled", "True", "NotOwned")
+        .await;
     assert_eq!(case.writes(), Vec::<String>::new());
     spec["adopt"] = json!(["Artifacts"]);
     case.apply("docs", spec).await.unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
-    case.wait_event("docs", "Adopted", "policy.RepoFanoutTLSOnly").await;
+    case.wait_event("docs", "Adopted", "policy.RepoFanoutTLSOnly")
+        .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     // Artifacts are deleted by default; what was adopted is not.
-    let tags = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?tagging"), "").await.unwrap();
-    assert!(tags.contains("repofanout.dev/adopted") && tags.contains("repofanout.dev/retained-at"), "{tags}");
+    let tags = case
+        .aws()
+        .s3(
+            &case.account,
+            REGION,
+            "GET",
+            &format!("/{bucket}?tagging"),
+            "",
+        )
+        .await
+        .unwrap();
+    assert!(
+        tags.contains("repofanout.dev/adopted") && tags.contains("repofanout.dev/retained-at"),
+        "{tags}"
+    );
 }
 
 #[tokio::test]
@@ -237,9 +448,16 @@ async fn a_namespace_that_goes_away_takes_its_objects_along() {
     let case = Case::new("terminating", &["--leader-elect=false"]).await;
     case.delivered("docs").await;
     let namespaces: Api<Namespace> = Api::all(case.client.clone());
-    namespaces.delete(&case.namespace, &DeleteParams::default()).await.unwrap();
+    namespaces
+        .delete(&case.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
     support::until(crate::case::LIMIT, || async {
-        match namespaces.get_opt(&case.namespace).await.map_err(|e| e.to_string())? {
+        match namespaces
+            .get_opt(&case.namespace)
+            .await
+            .map_err(|e| e.to_string())?
+        {
             None => Ok(()),
             Some(_) => Err("the namespace is still there".to_owned()),
         }
@@ -261,13 +479,20 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     case.wait_gone("docs").await;
     case.operator = None;
     let commit = case.push(&repository, "main", "README.md", "again\n").await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    case.apply("gone", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.apply("gone", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.delete("gone").await;
     case.wait_gone("gone").await;
     case.start().await;
     let after = case.wait_delivered("docs", &commit).await;
-    assert_eq!(after.connection.unwrap().arn, before.connection.unwrap().arn);
+    assert_eq!(
+        after.connection.unwrap().arn,
+        before.connection.unwrap().arn
+    );
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
 
@@ -280,12 +505,21 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
     case.operator = None;
     let writes = case.writes();
     let patch = json!({"metadata": {"finalizers": null}});
-    case.api().patch("docs", &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    case.api()
+        .patch("docs", &Default::default(), &kube::api::Patch::Merge(patch))
+        .await
+        .unwrap();
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.start().await;
-    let after = case.wait("docs", "not found again", |s| condition(s, "Ready").is_some_and(|c| c.0 == "True")).await;
+    let after = case
+        .wait("docs", "not found again", |s| {
+            condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        })
+        .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.status.unwrap().resources);
 }
@@ -294,21 +528,45 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
 async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
     let case = Case::new("spare", &[]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    let pending = case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    let pending = case
+        .wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     let first = pending.connection.and_then(|c| c.arn).unwrap();
     // A person clicked the other one.
-    let second = case.aws().duplicate_connection(&case.account, &first, "AVAILABLE").unwrap();
+    let second = case
+        .aws()
+        .duplicate_connection(&case.account, &first, "AVAILABLE")
+        .unwrap();
     case.annotate("docs", RECONCILE, "1").await;
     let status = case.wait_delivered("docs", &commit).await;
-    assert_eq!(status.connection.and_then(|c| c.arn).as_deref(), Some(&*second));
-    let left: Vec<String> = case.aws().connections(&case.account).into_iter().map(|c| c.arn).collect();
+    assert_eq!(
+        status.connection.and_then(|c| c.arn).as_deref(),
+        Some(&*second)
+    );
+    let left: Vec<String> = case
+        .aws()
+        .connections(&case.account)
+        .into_iter()
+        .map(|c| c.arn)
+        .collect();
     assert_eq!(left, [&*second]);
     // An authorized spare is nobody's to delete.
-    case.aws().duplicate_connection(&case.account, &second, "AVAILABLE").unwrap();
+    case.aws()
+        .duplicate_connection(&case.account, &second, "AVAILABLE")
+        .unwrap();
     look(&case, "2").await;
     assert_eq!(case.aws().connections(&case.account).len(), 2);
-    assert_eq!(case.status("docs").await.connection.and_then(|c| c.arn).as_deref(), Some(&*second));
+    assert_eq!(
+        case.status("docs")
+            .await
+            .connection
+            .and_then(|c| c.arn)
+            .as_deref(),
+        Some(&*second)
+    );
 }
 
 #[tokio::test]
@@ -317,16 +575,39 @@ async fn a_correction_waits_for_a_running_execution() {
     let repository = case.delivered("docs").await;
     let base = base_name(&case.status("docs").await);
     case.aws().hold_executions(&case.account, true);
-    let commit = case.push(&repository, "main", "README.md", "second\n").await;
-    case.wait("docs", "no execution runs", |s| s.last_execution.as_ref().is_some_and(|e| e.status == "InProgress"))
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
         .await;
-    case.aws().edit_pipeline(&case.account, &base, |p| p["executionMode"] = json!("SUPERSEDED"));
+    case.wait("docs", "no execution runs", |s| {
+        s.last_execution
+            .as_ref()
+            .is_some_and(|e| e.status == "InProgress")
+    })
+    .await;
+    case.aws().edit_pipeline(&case.account, &base, |p| {
+        p["executionMode"] = json!("SUPERSEDED")
+    });
     look(&case, "1").await;
-    assert!(!case.writes().contains(&"codepipeline:UpdatePipeline".to_owned()));
+    assert!(
+        !case
+            .writes()
+            .contains(&"codepipeline:UpdatePipeline".to_owned())
+    );
     case.aws().hold_executions(&case.account, false);
     case.wait_delivered("docs", &commit).await;
-    case.wait("docs", "not corrected", |s| condition(s, "Provisioned").is_some_and(|c| c.0 == "True")).await;
-    assert_eq!(case.aws().pipelines(&case.account)[&base]["executionMode"], "QUEUED");
-    let runs: Vec<String> = case.aws().executions(&case.account, &base).into_iter().map(|(state, _)| state).collect();
+    case.wait("docs", "not corrected", |s| {
+        condition(s, "Provisioned").is_some_and(|c| c.0 == "True")
+    })
+    .await;
+    assert_eq!(
+        case.aws().pipelines(&case.account)[&base]["executionMode"],
+        "QUEUED"
+    );
+    let runs: Vec<String> = case
+        .aws()
+        .executions(&case.account, &base)
+        .into_iter()
+        .map(|(state, _)| state)
+        .collect();
     assert_eq!(runs, ["Succeeded", "Succeeded"], "nothing was cancelled");
 }

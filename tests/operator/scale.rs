@@ -1,4 +1,5 @@
-//! Many fan-outs for the price of a few calls: executions are heard of, lists are shared, and nobody is starved.
+//! Many fan-outs for the price of a few calls: executions are heard of, lists are shared, and
+//! nobody is starved.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,12 +23,18 @@ fn shared(case: &Case) -> Value {
     })
 }
 
-/// A class that is ready, and a fan-out on it that was delivered: their names, the repository, the commit.
+/// A class that is ready, and a fan-out on it that was delivered: their names, the repository, the
+/// commit.
 async fn delivered(case: &Case, spec: Value) -> (String, String) {
     let class = case.class_name("org");
     case.ready_class(&class, spec).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     case.wait_delivered("docs", &commit).await;
     (class, repository)
 }
@@ -59,30 +66,47 @@ fn since(case: &Case, before: &BTreeMap<String, usize>) -> BTreeMap<String, usiz
 /// Asks SQS as a person.
 pub async fn sqs(case: &Case, fields: &[(&str, &str)]) -> String {
     let all = [&[("Version", "2012-11-05")], fields].concat();
-    case.aws().form(&case.account, REGION, "sqs", &all).await.expect("SQS answers")
+    case.aws()
+        .form(&case.account, REGION, "sqs", &all)
+        .await
+        .expect("SQS answers")
 }
 
 /// URL of the class's queue.
 pub async fn queue(case: &Case) -> String {
     let answer = sqs(case, &[("Action", "ListQueues")]).await;
-    let urls = answer.split("<QueueUrl>").skip(1).filter_map(|rest| rest.split('<').next());
-    urls.into_iter().find(|url| url.ends_with("-executions")).expect("a queue").to_owned()
+    let urls = answer
+        .split("<QueueUrl>")
+        .skip(1)
+        .filter_map(|rest| rest.split('<').next());
+    urls.into_iter()
+        .find(|url| url.ends_with("-executions"))
+        .expect("a queue")
+        .to_owned()
 }
 
 #[tokio::test]
 async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong_order() {
     let case = Case::with_classes("heard", &[RARELY]).await;
     let (_, repository) = delivered(&case, shared(&case)).await;
-    let second = case.push(&repository, "main", "README.md", "second\n").await;
+    let second = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
     case.wait_delivered("docs", &second).await;
 
     case.aws().hold_events(&case.account, true);
     let third = case.push(&repository, "main", "README.md", "third\n").await;
-    case.push(&repository, "main", "README.md", "fourth\n").await;
+    case.push(&repository, "main", "README.md", "fourth\n")
+        .await;
     let fifth = case.push(&repository, "main", "README.md", "fifth\n").await;
     let pipeline = base_name(&case.status("docs").await);
     until(LIMIT, || async {
-        let ended = case.aws().executions(&case.account, &pipeline).iter().filter(|(s, _)| s == "Succeeded").count();
+        let ended = case
+            .aws()
+            .executions(&case.account, &pipeline)
+            .iter()
+            .filter(|(s, _)| s == "Succeeded")
+            .count();
         let told = case.aws().held_events(&case.account);
         if ended == 5 && told.len() == 6 {
             Ok(())
@@ -93,7 +117,17 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
     .await
     .unwrap();
     let before = version(&case.get("docs").await);
-    assert_eq!(case.status("docs").await.delivered.unwrap().commit.unwrap().id, second, "nobody has told of it yet");
+    assert_eq!(
+        case.status("docs")
+            .await
+            .delivered
+            .unwrap()
+            .commit
+            .unwrap()
+            .id,
+        second,
+        "nobody has told of it yet"
+    );
 
     let held = case.aws().held_events(&case.account);
     for event in held.iter().rev().chain(&held) {
@@ -108,20 +142,40 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
             ("AttributeName.1", "ApproximateNumberOfMessages"),
             ("AttributeName.2", "ApproximateNumberOfMessagesNotVisible"),
         ];
-        let fields = [&[("Action", "GetQueueAttributes"), ("QueueUrl", &*url)], &names[..]].concat();
+        let fields = [
+            &[("Action", "GetQueueAttributes"), ("QueueUrl", &*url)],
+            &names[..],
+        ]
+        .concat();
         let answer = sqs(&case, &fields).await;
-        if answer.matches("<Value>0</Value>").count() == 2 { Ok(()) } else { Err(answer) }
+        if answer.matches("<Value>0</Value>").count() == 2 {
+            Ok(())
+        } else {
+            Err(answer)
+        }
     })
     .await
     .unwrap();
     let after = case.get("docs").await;
-    assert_ne!(after.status.clone().unwrap().delivered.unwrap().commit.unwrap().id, third);
+    assert_ne!(
+        after
+            .status
+            .clone()
+            .unwrap()
+            .delivered
+            .unwrap()
+            .commit
+            .unwrap()
+            .id,
+        third
+    );
     for event in &held {
         case.aws().send_event(event).await;
     }
     let last = case.push(&repository, "main", "README.md", "last\n").await;
     case.aws().hold_events(&case.account, false);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1").await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
+        .await;
     case.wait_delivered("docs", &last).await;
 }
 
@@ -131,11 +185,26 @@ async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stop
     let (_, repository) = delivered(&case, shared(&case)).await;
     let url = queue(&case).await;
     for body in ["rubbish", "{}", "[1]"] {
-        sqs(&case, &[("Action", "SendMessage"), ("QueueUrl", &url), ("MessageBody", body)]).await;
+        sqs(
+            &case,
+            &[
+                ("Action", "SendMessage"),
+                ("QueueUrl", &url),
+                ("MessageBody", body),
+            ],
+        )
+        .await;
     }
     case.aws().hold_executions(&case.account, true);
-    let commit = case.push(&repository, "main", "README.md", "second\n").await;
-    case.wait("docs", "not running", |s| s.last_execution.as_ref().is_some_and(|e| e.status == "InProgress")).await;
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
+    case.wait("docs", "not running", |s| {
+        s.last_execution
+            .as_ref()
+            .is_some_and(|e| e.status == "InProgress")
+    })
+    .await;
     // From here on all events are lost.
     case.aws().hold_events(&case.account, true);
     case.aws().hold_executions(&case.account, false);
@@ -143,34 +212,71 @@ async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stop
 }
 
 #[tokio::test]
-async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are_mended_and_nothing_is_missed() {
+async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are_mended_and_nothing_is_missed()
+ {
     let case = Case::with_classes("cut", &["--poll-interval=1s"]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
     let url = queue(&case).await;
     sqs(&case, &[("Action", "DeleteQueue"), ("QueueUrl", &url)]).await;
-    let commit = case.push(&repository, "main", "README.md", "unheard\n").await;
+    let commit = case
+        .push(&repository, "main", "README.md", "unheard\n")
+        .await;
     case.wait_delivered("docs", &commit).await;
     until(LIMIT, || async {
         let answer = sqs(&case, &[("Action", "ListQueues")]).await;
-        if answer.contains(&url) { Ok(()) } else { Err(answer) }
+        if answer.contains(&url) {
+            Ok(())
+        } else {
+            Err(answer)
+        }
     })
     .await
     .unwrap();
 
     let rule = format!(
         "{}-executions",
-        case.wait_class(&class, "no place", |s| s.placement.is_some()).await.placement.unwrap().base_name
+        case.wait_class(&class, "no place", |s| s.placement.is_some())
+            .await
+            .placement
+            .unwrap()
+            .base_name
     );
-    case.aws().json(&case.account, REGION, "events", "AWSEvents.DisableRule", &json!({"Name": rule})).await;
-    let commit = case.push(&repository, "main", "README.md", "unheard, too\n").await;
+    case.aws()
+        .json(
+            &case.account,
+            REGION,
+            "events",
+            "AWSEvents.DisableRule",
+            &json!({"Name": rule}),
+        )
+        .await;
+    let commit = case
+        .push(&repository, "main", "README.md", "unheard, too\n")
+        .await;
     // A change has the class look at all that it shares.
     let patch = Patch::Merge(json!({"spec": {"allowedTagKeys": ["team"]}}));
-    case.classes().patch(&class, &PatchParams::default(), &patch).await.unwrap();
+    case.classes()
+        .patch(&class, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
     case.wait_delivered("docs", &commit).await;
     until(LIMIT, || async {
         let asked = json!({"Name": rule});
-        let found = case.aws().json(&case.account, REGION, "events", "AWSEvents.DescribeRule", &asked).await;
-        if found["State"] == "ENABLED" { Ok(()) } else { Err(found.to_string()) }
+        let found = case
+            .aws()
+            .json(
+                &case.account,
+                REGION,
+                "events",
+                "AWSEvents.DescribeRule",
+                &asked,
+            )
+            .await;
+        if found["State"] == "ENABLED" {
+            Ok(())
+        } else {
+            Err(found.to_string())
+        }
     })
     .await
     .unwrap();
@@ -180,9 +286,23 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
 async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
     let case = Case::with_classes("polls", &[]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
-    let listed = async || sqs(&case, &[("Action", "ListQueues")]).await.matches("<QueueUrl>").count();
+    let listed = async || {
+        sqs(&case, &[("Action", "ListQueues")])
+            .await
+            .matches("<QueueUrl>")
+            .count()
+    };
     let rules = async || {
-        let found = case.aws().json(&case.account, REGION, "events", "AWSEvents.ListRules", &json!({})).await;
+        let found = case
+            .aws()
+            .json(
+                &case.account,
+                REGION,
+                "events",
+                "AWSEvents.ListRules",
+                &json!({}),
+            )
+            .await;
         found["Rules"].as_array().map_or(0, Vec::len)
     };
     assert_eq!((listed().await, rules().await), (2, 1));
@@ -197,14 +317,25 @@ async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
         .unwrap();
     };
     let patch = Patch::Merge(json!({"spec": {"executionEvents": "Poll"}}));
-    case.classes().patch(&class, &PatchParams::default(), &patch).await.unwrap();
+    case.classes()
+        .patch(&class, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
     gone().await;
-    let commit = case.push(&repository, "main", "README.md", "second\n").await;
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
     case.wait_delivered("docs", &commit).await;
 
     let patch = Patch::Merge(json!({"spec": {"executionEvents": "Queue"}}));
-    case.classes().patch(&class, &PatchParams::default(), &patch).await.unwrap();
-    case.wait_class(&class, "no rule", |s| s.resources.contains_key("event_rule")).await;
+    case.classes()
+        .patch(&class, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    case.wait_class(&class, "no rule", |s| {
+        s.resources.contains_key("event_rule")
+    })
+    .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     case.delete_class(&class).await;
@@ -218,9 +349,21 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     let mut case = Case::with_classes("cheap", &[RARELY]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
     let before = calls(&case);
-    let commit = case.status("docs").await.delivered.unwrap().commit.unwrap().id;
+    let commit = case
+        .status("docs")
+        .await
+        .delivered
+        .unwrap()
+        .commit
+        .unwrap()
+        .id;
     for n in 0..MANY {
-        case.apply(&format!("more-{n}"), beside(&case, &class, &repository, &format!("more-{n}"))).await.unwrap();
+        case.apply(
+            &format!("more-{n}"),
+            beside(&case, &class, &repository, &format!("more-{n}")),
+        )
+        .await
+        .unwrap();
     }
     for n in 0..MANY {
         case.wait_delivered(&format!("more-{n}"), &commit).await;
@@ -228,14 +371,31 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
         case.wait(&format!("more-{n}"), "not ready", ready).await;
     }
     let made = since(&case, &before);
-    assert_eq!(made.get("codepipeline:CreatePipeline"), Some(&MANY), "{made:?}");
-    assert_eq!(made.get("codestar-notifications:CreateNotificationRule"), Some(&MANY), "{made:?}");
-    let none = ["codepipeline:GetPipeline", "codepipeline:ListTagsForResource", "s3:HeadBucket", "iam:CreateRole"];
-    assert!(none.iter().all(|call| !made.contains_key(*call)), "{made:?}");
+    assert_eq!(
+        made.get("codepipeline:CreatePipeline"),
+        Some(&MANY),
+        "{made:?}"
+    );
+    assert_eq!(
+        made.get("codestar-notifications:CreateNotificationRule"),
+        Some(&MANY),
+        "{made:?}"
+    );
+    let none = [
+        "codepipeline:GetPipeline",
+        "codepipeline:ListTagsForResource",
+        "s3:HeadBucket",
+        "iam:CreateRole",
+    ];
+    assert!(
+        none.iter().all(|call| !made.contains_key(*call)),
+        "{made:?}"
+    );
 
     // Once the class has counted them, nothing is left to be written.
     let all = i32::try_from(MANY + 1).unwrap();
-    let counted = |s: &RepoFanoutClassStatus| s.fanouts == Some(all) && s.quotas["pipelines"].used == all;
+    let counted =
+        |s: &RepoFanoutClassStatus| s.fanouts == Some(all) && s.quotas["pipelines"].used == all;
     case.wait_class(&class, "not counted", counted).await;
     let classes: Api<RepoFanoutClass> = Api::all(case.client.clone());
     let class_version = async || classes.get(&class).await.unwrap().metadata.resource_version;
@@ -249,23 +409,39 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     case.start().await;
     until(LIMIT, || async {
         let looked = since(&case, &before);
-        if looked.contains_key("iam:GetAccountSummary") { Ok(()) } else { Err(format!("the class: {looked:?}")) }
+        if looked.contains_key("iam:GetAccountSummary") {
+            Ok(())
+        } else {
+            Err(format!("the class: {looked:?}"))
+        }
     })
     .await
     .unwrap();
     for (n, version) in versions.into_iter().enumerate() {
-        assert_eq!(self::version(&case.get(&format!("more-{n}")).await), version);
+        assert_eq!(
+            self::version(&case.get(&format!("more-{n}")).await),
+            version
+        );
     }
-    let commit = case.push(&repository, "main", "README.md", "after the restart\n").await;
+    let commit = case
+        .push(&repository, "main", "README.md", "after the restart\n")
+        .await;
     case.wait_delivered("docs", &commit).await;
     for n in 0..MANY {
         case.wait_delivered(&format!("more-{n}"), &commit).await;
     }
     assert_eq!(case.writes(), writes);
-    assert_eq!(class_version().await, of_class, "the class's status was written");
+    assert_eq!(
+        class_version().await,
+        of_class,
+        "the class's status was written"
+    );
     let looked = since(&case, &before);
     // Each was read once or twice for the push that was told of, and for nothing else.
-    assert!(!looked.contains_key("codepipeline:GetPipeline"), "{looked:?}");
+    assert!(
+        !looked.contains_key("codepipeline:GetPipeline"),
+        "{looked:?}"
+    );
     assert!(looked["codepipeline:ListPipelines"] <= 2, "{looked:?}");
 }
 
@@ -287,34 +463,61 @@ async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() 
     let class = case.class_name("org");
     case.ready_class(&class, shared(&case)).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "className": class, "interval": "1m"})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class, "interval": "1m"}),
+    )
+    .await
+    .unwrap();
     let pipeline = base_name(&case.wait_delivered("docs", &commit).await);
-    let wrong = |p: &mut Value| p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("wrong");
+    let wrong = |p: &mut Value| {
+        p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("wrong")
+    };
     case.aws().edit_pipeline(&case.account, &pipeline, wrong);
     until(Duration::from_secs(180), || async {
         let found = &case.aws().pipelines(&case.account)[&pipeline];
         let branch = &found["stages"][0]["actions"][0]["configuration"]["BranchName"];
-        if branch == "main" { Ok(()) } else { Err(format!("the branch is {branch}")) }
+        if branch == "main" {
+            Ok(())
+        } else {
+            Err(format!("the branch is {branch}"))
+        }
     })
     .await
     .unwrap();
-    case.wait_event("docs", "DriftCorrected", "BranchName").await;
+    case.wait_event("docs", "DriftCorrected", "BranchName")
+        .await;
 }
 
-/// One namespace floods a slow account: another one's object is served long before the flood has passed.
+/// One namespace floods a slow account: another one's object is served long before the flood has
+/// passed.
 #[tokio::test]
 async fn a_namespace_that_floods_an_account_starves_no_other() {
     const MANY: usize = 40;
     let mut case = Case::with_classes("flood", &["--concurrency=2"]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
     let other = case.namespace("calm", json!({})).await;
-    case.aws().throttle(&case.account, &[("codepipeline:CreatePipeline", 2)]);
+    case.aws()
+        .throttle(&case.account, &[("codepipeline:CreatePipeline", 2)]);
     for n in 0..MANY {
-        case.apply(&format!("flood-{n}"), beside(&case, &class, &repository, &format!("flood-{n}"))).await.unwrap();
+        case.apply(
+            &format!("flood-{n}"),
+            beside(&case, &class, &repository, &format!("flood-{n}")),
+        )
+        .await
+        .unwrap();
     }
     let calm = case.at(&other);
-    calm.apply("calm", json!({"repository": repository, "className": class})).await.unwrap();
-    calm.wait("calm", "not provisioned", |s| s.resources.contains_key("pipeline")).await;
+    calm.apply(
+        "calm",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
+    calm.wait("calm", "not provisioned", |s| {
+        s.resources.contains_key("pipeline")
+    })
+    .await;
     let made = case.aws().pipelines(&case.account).len();
     assert!(
         (2..MANY).contains(&made),
@@ -323,6 +526,9 @@ async fn a_namespace_that_floods_an_account_starves_no_other() {
     );
     case.aws().throttle(&case.account, &[]);
     for n in 0..MANY {
-        case.wait(&format!("flood-{n}"), "not provisioned", |s| s.resources.contains_key("pipeline")).await;
+        case.wait(&format!("flood-{n}"), "not provisioned", |s| {
+            s.resources.contains_key("pipeline")
+        })
+        .await;
     }
 }

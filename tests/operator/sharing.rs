@@ -8,11 +8,12 @@ use crate::case::{Case, REGION, condition, message};
 async fn two_fan_outs_share_a_connection_that_exists() {
     let case = Case::new("shared", &["--allow-existing=arn:aws:*:connection/*"]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("first", json!({"repository": repository})).await.unwrap();
+    case.apply("first", json!({"repository": repository}))
+        .await
+        .unwrap();
     let arn = case.authorize("first").await;
     case.wait_delivered("first", &commit).await;
-    let spec =
-        json!({"repository": repository, "connection": {"existingARN": arn}, "destination": {"prefix": "other"}});
+    let spec = json!({"repository": repository, "connection": {"existingARN": arn}, "destination": {"prefix": "other"}});
     case.apply("second", spec).await.unwrap();
     let second = case.wait_delivered("second", &commit).await;
     assert_eq!(second.connection.unwrap().arn.as_deref(), Some(&*arn));
@@ -35,15 +36,30 @@ async fn what_the_settings_do_not_allow_is_not_touched() {
         case.account
     );
     let specs = [
-        ("connection", json!({"repository": "a/b", "connection": {"existingARN": arn}})),
-        ("bucket", json!({"repository": "a/b", "destination": {"existingBucket": "somebodys-bucket"}})),
+        (
+            "connection",
+            json!({"repository": "a/b", "connection": {"existingARN": arn}}),
+        ),
+        (
+            "bucket",
+            json!({"repository": "a/b", "destination": {"existingBucket": "somebodys-bucket"}}),
+        ),
         ("name", json!({"repository": "a/b", "name": "chosen"})),
     ];
     for (name, spec) in specs {
         case.apply(name, spec).await.unwrap();
-        let status = case.wait_condition(name, "Ready", "False", "NotAllowed").await;
-        assert_eq!(condition(&status, "Stalled").unwrap(), ("True".to_owned(), "NotAllowed".to_owned()));
-        assert!(message(&status, "Ready").contains("--allow-"), "{}", message(&status, "Ready"));
+        let status = case
+            .wait_condition(name, "Ready", "False", "NotAllowed")
+            .await;
+        assert_eq!(
+            condition(&status, "Stalled").unwrap(),
+            ("True".to_owned(), "NotAllowed".to_owned())
+        );
+        assert!(
+            message(&status, "Ready").contains("--allow-"),
+            "{}",
+            message(&status, "Ready")
+        );
         case.delete(name).await;
         case.wait_gone(name).await;
     }
@@ -52,12 +68,23 @@ async fn what_the_settings_do_not_allow_is_not_touched() {
 
 #[tokio::test]
 async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
-    let case = Case::without_operator("existing", &["--allow-existing=arn:aws:s3:::*,arn:aws:sns:*"]).await;
+    let case = Case::without_operator(
+        "existing",
+        &["--allow-existing=arn:aws:s3:::*,arn:aws:sns:*"],
+    )
+    .await;
     let mut case = case;
     let bucket = format!("files-{}", case.namespace);
     case.bucket(&bucket).await;
-    let create = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", "theirs")];
-    case.aws().form(&case.account, REGION, "sns", &create).await.unwrap();
+    let create = [
+        ("Action", "CreateTopic"),
+        ("Version", "2010-03-31"),
+        ("Name", "theirs"),
+    ];
+    case.aws()
+        .form(&case.account, REGION, "sns", &create)
+        .await
+        .unwrap();
     let topic = format!("arn:aws:sns:{REGION}:{}:theirs", case.account);
     let (repository, commit) = case.repository().await;
     case.start().await;
@@ -68,7 +95,9 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     case.apply("docs", spec).await.unwrap();
 
     // The topic does not let notifications in: the statement to add is printed, and works.
-    let refused = case.wait_condition("docs", "Stalled", "True", "AccessDenied").await;
+    let refused = case
+        .wait_condition("docs", "Stalled", "True", "AccessDenied")
+        .await;
     let told = message(&refused, "Stalled");
     let statement = &told[told.find('{').expect("a statement")..];
     let policy = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
@@ -79,8 +108,12 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
         ("AttributeName", "Policy"),
         ("AttributeValue", &*policy),
     ];
-    case.aws().form(&case.account, REGION, "sns", &set).await.unwrap();
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
+    case.aws()
+        .form(&case.account, REGION, "sns", &set)
+        .await
+        .unwrap();
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
     case.authorize("docs").await;
     let ready = case.wait_delivered("docs", &commit).await;
     let delivered = ready.delivered.clone().unwrap();
@@ -88,11 +121,34 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
 
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let touched: Vec<String> =
-        case.writes().into_iter().filter(|w| w.starts_with("sns:") || w.contains("Bucket")).collect();
+    let touched: Vec<String> = case
+        .writes()
+        .into_iter()
+        .filter(|w| w.starts_with("sns:") || w.contains("Bucket"))
+        .collect();
     // Only the own artifacts bucket was written to.
     assert!(touched.iter().all(|w| w.starts_with("s3:")), "{touched:?}");
-    assert!(case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}/docs/README.md"), "").await.is_ok());
-    let tags = case.aws().s3(&case.account, REGION, "GET", &format!("/{bucket}?tagging"), "").await;
+    assert!(
+        case.aws()
+            .s3(
+                &case.account,
+                REGION,
+                "GET",
+                &format!("/{bucket}/docs/README.md"),
+                ""
+            )
+            .await
+            .is_ok()
+    );
+    let tags = case
+        .aws()
+        .s3(
+            &case.account,
+            REGION,
+            "GET",
+            &format!("/{bucket}?tagging"),
+            "",
+        )
+        .await;
     assert!(tags.is_err(), "an existing bucket was tagged: {tags:?}");
 }

@@ -21,14 +21,25 @@ async fn story(name: &str, claims: Claims) {
     let case = Case::new(name, &[]).await;
     case.aws().claim(&case.account, claims);
     let (repository, first) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
 
     // PENDING: everything that needs no authorization stands, and no pipeline does.
-    let pending = case.wait_condition("docs", "Ready", "False", "ConnectionPending").await;
+    let pending = case
+        .wait_condition("docs", "Ready", "False", "ConnectionPending")
+        .await;
     let connection = pending.connection.clone().unwrap();
     let url = connection.authorize_url.clone().unwrap();
     assert!(message(&pending, "Ready").contains(&url));
-    let id = connection.arn.as_deref().unwrap().rsplit('/').next().unwrap().to_owned();
+    let id = connection
+        .arn
+        .as_deref()
+        .unwrap()
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .to_owned();
     let console = format!(
         "https://{REGION}.console.aws.amazon.com/codesuite/settings/{}/{REGION}/connections/{id}",
         case.account
@@ -37,23 +48,48 @@ async fn story(name: &str, claims: Claims) {
     assert_eq!(condition(&pending, "Reconciling").unwrap().0, "True");
     assert_eq!(condition(&pending, "Stalled"), None);
     let made: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
-    assert_eq!(made, ["artifacts", "connection", "destination", "role", "topic"]);
+    assert_eq!(
+        made,
+        ["artifacts", "connection", "destination", "role", "topic"]
+    );
     assert!(case.aws().pipelines(&case.account).is_empty());
     case.wait_event("docs", "ConnectionPending", &url).await;
 
     // AVAILABLE: the pipeline runs once by itself, and what is in the repository is delivered.
-    assert_eq!(case.authorize("docs").await, connection.arn.clone().unwrap());
+    assert_eq!(
+        case.authorize("docs").await,
+        connection.arn.clone().unwrap()
+    );
     let ready = case.wait_delivered("docs", &first).await;
-    assert_eq!(condition(&ready, "Provisioned").unwrap(), ("True".to_owned(), "Provisioned".to_owned()));
+    assert_eq!(
+        condition(&ready, "Provisioned").unwrap(),
+        ("True".to_owned(), "Provisioned".to_owned())
+    );
     assert_eq!(condition(&ready, "Reconciling"), None);
     assert_eq!(ready.last_execution.as_ref().unwrap().status, "Succeeded");
-    assert_eq!(case.file(&ready, "README.md").await.as_deref(), Some("hello\n"));
+    assert_eq!(
+        case.file(&ready, "README.md").await.as_deref(),
+        Some("hello\n")
+    );
 
     let delivered = ready.delivered.clone().unwrap();
-    assert_eq!((&*delivered.repository, &*delivered.branch, &*delivered.prefix), (&*repository, "main", &*repository));
+    assert_eq!(
+        (
+            &*delivered.repository,
+            &*delivered.branch,
+            &*delivered.prefix
+        ),
+        (&*repository, "main", &*repository)
+    );
     let commit = delivered.commit.unwrap();
-    assert_eq!((commit.short_id.as_str(), commit.message.as_deref()), (&first[..7], Some("Write README.md")));
-    assert_eq!(commit.url, Some(format!("https://github.com/{repository}/commit/{first}")));
+    assert_eq!(
+        (commit.short_id.as_str(), commit.message.as_deref()),
+        (&first[..7], Some("Write README.md"))
+    );
+    assert_eq!(
+        commit.url,
+        Some(format!("https://github.com/{repository}/commit/{first}"))
+    );
 
     // What was made is as narrow as it is to be.
     let base = base_name(&ready);
@@ -65,31 +101,59 @@ async fn story(name: &str, claims: Claims) {
             "ConnectionArn": connection.arn, "FullRepositoryId": repository, "BranchName": "main", "DetectChanges": "true",
         })
     );
-    assert_eq!(source["outputArtifacts"], json!([{"name": "SourceArtifact"}]));
+    assert_eq!(
+        source["outputArtifacts"],
+        json!([{"name": "SourceArtifact"}])
+    );
     assert_eq!(
         pipeline["stages"][1]["actions"][0]["configuration"],
         json!({
             "BucketName": delivered.bucket, "Extract": "true", "ObjectKey": repository,
         })
     );
-    assert_eq!((&pipeline["pipelineType"], &pipeline["executionMode"]), (&json!("V2"), &json!("QUEUED")));
+    assert_eq!(
+        (&pipeline["pipelineType"], &pipeline["executionMode"]),
+        (&json!("V2"), &json!("QUEUED"))
+    );
     let rules = case.aws().rules(&case.account);
     assert_eq!(rules.len(), 1);
-    assert_eq!(rules[0].events, ["codepipeline-pipeline-pipeline-execution-succeeded"]);
+    assert_eq!(
+        rules[0].events,
+        ["codepipeline-pipeline-pipeline-execution-succeeded"]
+    );
     assert_eq!(rules[0].targets, [ready.topic_arn.clone().unwrap()]);
 
     // A push is copied and announced.
-    let queue =
-        case.aws().subscribe_queue(&case.account, REGION, ready.topic_arn.as_deref().unwrap(), name).await.unwrap();
-    let second = case.push(&repository, "main", "docs/page.md", "page\n").await;
+    let queue = case
+        .aws()
+        .subscribe_queue(
+            &case.account,
+            REGION,
+            ready.topic_arn.as_deref().unwrap(),
+            name,
+        )
+        .await
+        .unwrap();
+    let second = case
+        .push(&repository, "main", "docs/page.md", "page\n")
+        .await;
     let after = case.wait_delivered("docs", &second).await;
-    assert_eq!(case.file(&after, "docs/page.md").await.as_deref(), Some("page\n"));
-    assert_eq!(after.last_execution.as_ref().unwrap().trigger.as_deref(), Some("Webhook"));
+    assert_eq!(
+        case.file(&after, "docs/page.md").await.as_deref(),
+        Some("page\n")
+    );
+    assert_eq!(
+        after.last_execution.as_ref().unwrap().trigger.as_deref(),
+        Some("Webhook")
+    );
     let execution = after.last_execution.unwrap().id;
     until(LIMIT, || async {
         let bodies = case.aws().receive(&case.account, REGION, &queue).await?;
-        let messages = bodies.iter().filter_map(|b| serde_json::from_str::<Value>(b).ok());
-        let mut messages = messages.filter_map(|m| serde_json::from_str::<Value>(m["Message"].as_str()?).ok());
+        let messages = bodies
+            .iter()
+            .filter_map(|b| serde_json::from_str::<Value>(b).ok());
+        let mut messages =
+            messages.filter_map(|m| serde_json::from_str::<Value>(m["Message"].as_str()?).ok());
         let ours = messages.find(|m| m["detail"]["execution-id"] == json!(execution));
         ours.map(|m| assert_eq!(m["detail"]["state"], "SUCCEEDED"))
             .ok_or_else(|| format!("no announcement of {execution}"))
@@ -98,12 +162,25 @@ async fn story(name: &str, claims: Claims) {
     .unwrap();
     // First run and push: nothing was started beside them.
     let runs = case.aws().executions(&case.account, &base);
-    assert_eq!(runs.iter().map(|(_, trigger)| &**trigger).collect::<Vec<_>>(), ["CreatePipeline", "Webhook"]);
+    assert_eq!(
+        runs.iter()
+            .map(|(_, trigger)| &**trigger)
+            .collect::<Vec<_>>(),
+        ["CreatePipeline", "Webhook"]
+    );
     // Events tell transitions, and each once.
     case.wait_event("docs", "Delivered", &second[..7]).await;
     let events = case.events("docs").await;
     for reason in ["ConnectionPending", "ConnectionAvailable"] {
-        assert_eq!(events.iter().filter(|(r, _)| r == reason).count(), 1, "{reason}: {events:?}");
+        assert_eq!(
+            events.iter().filter(|(r, _)| r == reason).count(),
+            1,
+            "{reason}: {events:?}"
+        );
     }
-    assert_eq!(events.iter().filter(|(r, _)| r == "Delivered").count(), 2, "{events:?}");
+    assert_eq!(
+        events.iter().filter(|(r, _)| r == "Delivered").count(),
+        2,
+        "{events:?}"
+    );
 }

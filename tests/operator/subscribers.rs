@@ -12,14 +12,30 @@ use crate::permissions::{create_boundary, scope};
 /// Asks SNS as a person.
 pub async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
     let all = [&[("Version", "2010-03-31")], fields].concat();
-    case.aws().form(&case.account, REGION, "sns", &all).await.unwrap()
+    case.aws()
+        .form(&case.account, REGION, "sns", &all)
+        .await
+        .unwrap()
 }
 
 /// A queue; tells its URL and its ARN.
 pub async fn queue(case: &Case, name: &str) -> (String, String) {
-    let create = [("Action", "CreateQueue"), ("Version", "2012-11-05"), ("QueueName", name)];
-    let made = case.aws().form(&case.account, REGION, "sqs", &create).await.unwrap();
-    let url = made.split("<QueueUrl>").nth(1).and_then(|rest| rest.split("</QueueUrl>").next()).unwrap().to_owned();
+    let create = [
+        ("Action", "CreateQueue"),
+        ("Version", "2012-11-05"),
+        ("QueueName", name),
+    ];
+    let made = case
+        .aws()
+        .form(&case.account, REGION, "sqs", &create)
+        .await
+        .unwrap();
+    let url = made
+        .split("<QueueUrl>")
+        .nth(1)
+        .and_then(|rest| rest.split("</QueueUrl>").next())
+        .unwrap()
+        .to_owned();
     (url, format!("arn:aws:sqs:{REGION}:{}:{name}", case.account))
 }
 
@@ -48,7 +64,9 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     // AWS's own notification has no attributes: the filter lets ours through alone, and raw.
     let first = until(LIMIT, || async {
         let all = case.aws().receive(&case.account, REGION, &mine).await?;
-        all.into_iter().next().ok_or_else(|| "nothing in the queue".to_owned())
+        all.into_iter()
+            .next()
+            .ok_or_else(|| "nothing in the queue".to_owned())
     })
     .await
     .unwrap();
@@ -58,24 +76,62 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     // Somebody subscribes by hand; what the object says of its own changes.
     let topic = status.topic_arn.unwrap();
     let (_, theirs) = queue(&case, &format!("theirs-{}", case.namespace)).await;
-    sns(&case, &[("Action", "Subscribe"), ("TopicArn", &topic), ("Protocol", "sqs"), ("Endpoint", &theirs)]).await;
+    sns(
+        &case,
+        &[
+            ("Action", "Subscribe"),
+            ("TopicArn", &topic),
+            ("Protocol", "sqs"),
+            ("Endpoint", &theirs),
+        ],
+    )
+    .await;
     let mut changed = ours.clone();
     changed[0]["filterPolicy"] = json!({"branch": ["release"]});
     case.apply("docs", spec(changed)).await.unwrap();
-    let subscription = subscribed(&case, 1).await.subscriptions[0].arn.clone().unwrap();
-    let attributes = sns(&case, &[("Action", "GetSubscriptionAttributes"), ("SubscriptionArn", &subscription)]).await;
+    let subscription = subscribed(&case, 1).await.subscriptions[0]
+        .arn
+        .clone()
+        .unwrap();
+    let attributes = sns(
+        &case,
+        &[
+            ("Action", "GetSubscriptionAttributes"),
+            ("SubscriptionArn", &subscription),
+        ],
+    )
+    .await;
     assert!(attributes.contains("release"), "{attributes}");
     // Ended behind our back, it is made again.
-    sns(&case, &[("Action", "Unsubscribe"), ("SubscriptionArn", &subscription)]).await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
+    sns(
+        &case,
+        &[
+            ("Action", "Unsubscribe"),
+            ("SubscriptionArn", &subscription),
+        ],
+    )
+    .await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
     case.wait("docs", "not made again", |s| {
-        s.subscriptions.first().and_then(|s| s.arn.as_ref()).is_some_and(|arn| *arn != subscription)
+        s.subscriptions
+            .first()
+            .and_then(|s| s.arn.as_ref())
+            .is_some_and(|arn| *arn != subscription)
     })
     .await;
 
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
-    case.wait("docs", "still told", |s| s.subscriptions.is_empty() && condition(s, "Subscribed").is_none()).await;
-    let list = [("Action", "ListSubscriptionsByTopic"), ("TopicArn", &*topic)];
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    case.wait("docs", "still told", |s| {
+        s.subscriptions.is_empty() && condition(s, "Subscribed").is_none()
+    })
+    .await;
+    let list = [
+        ("Action", "ListSubscriptionsByTopic"),
+        ("TopicArn", &*topic),
+    ];
     let left = sns(&case, &list).await;
     assert!(left.contains(&theirs) && !left.contains(&arn), "{left}");
     // It comes back, and does not keep the topic from being deleted; the other's does.
@@ -84,7 +140,11 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     case.delete("docs").await;
     case.wait_gone("docs").await;
     let left = sns(&case, &list).await;
-    assert!(left.contains(&theirs) && !left.contains(&arn), "the topic stays for the other's sake: {left}");
+    assert!(
+        left.contains(&theirs) && !left.contains(&arn),
+        "the topic stays for the other's \
+         sake: {left}"
+    );
 }
 
 #[tokio::test]
@@ -95,35 +155,71 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
         {"protocol": "sqs", "endpoint": arn}, {"protocol": "https", "endpoint": "https://127.0.0.1:9/hook"},
     ]);
     let (repository, _) = case.repository().await;
-    case.apply("docs", json!({"repository": repository, "notifications": {"subscribers": subscribers}})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "notifications": {"subscribers": subscribers}}),
+    )
+    .await
+    .unwrap();
     let status = case
-        .wait("docs", "not told", |s| condition(s, "Subscribed").is_some_and(|c| c.1 == "SubscriptionPending"))
+        .wait("docs", "not told", |s| {
+            condition(s, "Subscribed").is_some_and(|c| c.1 == "SubscriptionPending")
+        })
         .await;
-    assert!(message(&status, "Subscribed").contains("https https://127.0.0.1:9/hook: call the SubscribeURL"));
+    assert!(message(&status, "Subscribed").contains(
+        "https https://127.0.0.1:9/hook: call the \
+         SubscribeURL"
+    ));
     let states: Vec<&str> = status.subscriptions.iter().map(|s| &*s.status).collect();
     assert_eq!(states, ["CONFIRMED", "PENDING"]);
-    let subscribes = || case.writes().iter().filter(|w| *w == "sns:Subscribe").count();
+    let subscribes = || {
+        case.writes()
+            .iter()
+            .filter(|w| *w == "sns:Subscribe")
+            .count()
+    };
     assert_eq!(subscribes(), 2);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now").await;
-    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some("now")).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
+    case.wait("docs", "not looked at", |s| {
+        s.last_handled_reconcile_at.as_deref() == Some("now")
+    })
+    .await;
     assert_eq!(subscribes(), 2, "nobody is asked again");
-    let topic = status.topic_arn.clone().unwrap_or_else(|| status.resources["topic"].clone());
+    let topic = status
+        .topic_arn
+        .clone()
+        .unwrap_or_else(|| status.resources["topic"].clone());
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let gone = [("Action", "GetTopicAttributes"), ("Version", "2010-03-31"), ("TopicArn", &*topic)];
+    let gone = [
+        ("Action", "GetTopicAttributes"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", &*topic),
+    ];
     let asked = case.aws().form(&case.account, REGION, "sns", &gone).await;
-    assert!(asked.is_err(), "our own subscribers keep no topic: {asked:?}");
+    assert!(
+        asked.is_err(),
+        "our own subscribers keep no topic: {asked:?}"
+    );
 }
 
-/// Firehose is reached by a role, which is passed on: only one that may be referred to, with what is printed for that and nothing else.
+/// Firehose is reached by a role, which is passed on: only one that may be referred to, with what
+/// is printed for that and nothing else.
 #[tokio::test]
 async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     let mut case = Case::without_operator("firehose", &[]).await;
     let account = case.account.clone();
     let role = |name: &str| format!("arn:aws:iam::{account}:role/{name}");
     let allowed = role("streams-*");
-    case.flags(&[&format!("--allow-existing={allowed}"), "--permissions-boundary=bound"]);
-    let scope = Scope { allow_existing: vec![allowed], ..scope(&account) };
+    case.flags(&[
+        &format!("--allow-existing={allowed}"),
+        "--permissions-boundary=bound",
+    ]);
+    let scope = Scope {
+        allow_existing: vec![allowed],
+        ..scope(&account)
+    };
     case.aws().enforce(&account, Some(policy(&scope)));
     create_boundary(&case).await;
     case.start().await;
@@ -136,16 +232,30 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     };
     for name in ["streams-a", "streams-b"] {
         case.apply("docs", spec(&role(name))).await.unwrap();
-        let subscription = subscribed(&case, 1).await.subscriptions[0].arn.clone().unwrap();
-        let get = [("Action", "GetSubscriptionAttributes"), ("SubscriptionArn", &*subscription)];
+        let subscription = subscribed(&case, 1).await.subscriptions[0]
+            .arn
+            .clone()
+            .unwrap();
+        let get = [
+            ("Action", "GetSubscriptionAttributes"),
+            ("SubscriptionArn", &*subscription),
+        ];
         let attributes = sns(&case, &get).await;
         let raw = "<key>RawMessageDelivery</key><value>true</value>";
-        assert!(attributes.contains(&role(name)) && attributes.contains(raw), "{attributes}");
+        assert!(
+            attributes.contains(&role(name)) && attributes.contains(raw),
+            "{attributes}"
+        );
     }
     let writes = case.writes();
     case.apply("docs", spec(&role("admin"))).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
-    assert!(message(&status, "Stalled").contains("subscriptionRoleARN"), "{status:?}");
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains("subscriptionRoleARN"),
+        "{status:?}"
+    );
     assert_eq!(case.writes(), writes);
 }
 
@@ -153,19 +263,38 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
 async fn what_makes_no_sense_is_refused() {
     let case = Case::with_classes("subscribers-bad", &[]).await;
     let bad = [
-        (json!({"protocol": "sqs", "endpoint": "https://example.com"}), "write the ARN of the queue"),
-        (json!({"protocol": "https", "endpoint": "http://example.com"}), "begins with https://"),
-        (json!({"protocol": "email", "endpoint": "nobody"}), "write a mail address"),
-        (json!({"protocol": "email", "endpoint": "a@example.com", "rawMessageDelivery": true}), "rawMessageDelivery"),
-        (json!({"protocol": "sms", "endpoint": "+4912345"}), "Unsupported value"),
-        (json!({"protocol": "firehose", "endpoint": "arn:aws:firehose:x"}), "takes a subscriptionRoleARN"),
+        (
+            json!({"protocol": "sqs", "endpoint": "https://example.com"}),
+            "write the ARN of the queue",
+        ),
+        (
+            json!({"protocol": "https", "endpoint": "http://example.com"}),
+            "begins with https://",
+        ),
+        (
+            json!({"protocol": "email", "endpoint": "nobody"}),
+            "write a mail address",
+        ),
+        (
+            json!({"protocol": "email", "endpoint": "a@example.com", "rawMessageDelivery": true}),
+            "rawMessageDelivery",
+        ),
+        (
+            json!({"protocol": "sms", "endpoint": "+4912345"}),
+            "Unsupported value",
+        ),
+        (
+            json!({"protocol": "firehose", "endpoint": "arn:aws:firehose:x"}),
+            "takes a subscriptionRoleARN",
+        ),
         (
             json!({"protocol": "sqs", "endpoint": "arn:aws:sqs:x", "subscriptionRoleARN": "arn:aws:iam::111122223333:role/x"}),
             "takes a subscriptionRoleARN",
         ),
     ];
     for (subscriber, told) in bad {
-        let spec = json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}});
+        let spec =
+            json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}});
         let refused = case.apply("docs", spec).await.unwrap_err();
         assert!(refused.contains(told), "{subscriber}: {refused}");
     }
@@ -178,6 +307,11 @@ async fn what_makes_no_sense_is_refused() {
         "repository": repository, "className": class, "notifications": {"subscribers": [{"protocol": "sqs", "endpoint": arn}]},
     });
     case.apply("docs", spec).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "InvalidSpec").await;
-    assert!(message(&status, "Stalled").contains("not the object's own"), "{status:?}");
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "InvalidSpec")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains("not the object's own"),
+        "{status:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Who may do what: what a class does not allow is refused by name, and nothing is made, changed or started for it.
+//! Who may do what: what a class does not allow is refused by name, and nothing is made, changed or
+//! started for it.
 
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use crate::classes::shared;
 
 fn merged(base: &Value, more: &Value) -> Value {
     let mut merged = base.clone();
-    merged.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    merged
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     merged
 }
 
@@ -26,7 +30,8 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
     let mut nobody = shared(&case);
     nobody.as_object_mut().unwrap().remove("allowedNamespaces");
     case.apply_class(&closed, nobody, false).await.unwrap();
-    case.wait_class(&closed, "not made", |s| s.resources.len() == 7).await;
+    case.wait_class(&closed, "not made", |s| s.resources.len() == 7)
+        .await;
     let account = &case.account;
     let base = json!({"repository": "acme/docs", "className": class});
     let topic = format!("arn:aws:sns:{REGION}:{account}:theirs");
@@ -34,36 +39,98 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
     let host = format!("arn:aws:codestar-connections:{REGION}:{account}:host/ghes/1234");
     let attacks = [
         (json!({"className": closed}), "does not allow namespace"),
-        (json!({"repository": "evil/docs"}), "does not allow evil/docs"),
-        (json!({"repository": "acme-evil/docs"}), "does not allow acme-evil/docs"),
+        (
+            json!({"repository": "evil/docs"}),
+            "does not allow evil/docs",
+        ),
+        (
+            json!({"repository": "acme-evil/docs"}),
+            "does not allow acme-evil/docs",
+        ),
         (json!({"name": "victim"}), "name: 'victim' is a chosen name"),
         (json!({"region": "us-east-1"}), "region: RepoFanoutClass"),
-        (json!({"tags": {"cost-center": "theirs"}}), "does not let fan-outs set 'cost-center'"),
-        (json!({"destination": {"bucketName": "victim"}}), "destination.bucketName:"),
-        (json!({"destination": {"existingBucket": "victim"}}), "destination.existingBucket:"),
-        (json!({"artifacts": {"bucketName": "victim"}}), "artifacts.bucketName:"),
-        (json!({"artifacts": {"existingBucket": "victim"}}), "artifacts.existingBucket:"),
-        (json!({"artifacts": {"retentionDays": 1}}), "artifacts.retentionDays:"),
-        (json!({"destination": {"prefix": "other-team/acme/docs"}}), "destination.prefix:"),
-        (json!({"destination": {"prefix": format!("{}-x/docs", case.namespace)}}), "destination.prefix:"),
-        (json!({"destination": {"prefix": case.namespace}}), "destination.prefix:"),
-        (json!({"notifications": {"topicName": "victim"}}), "notifications.topicName:"),
-        (json!({"notifications": {"existingTopicARN": topic}}), "notifications.existingTopicARN:"),
-        (json!({"connection": {"provider": "GitHub"}}), "connection.provider:"),
-        (json!({"connection": {"existingARN": connection}}), "connection.existingARN:"),
-        (json!({"connection": {"hostARN": host}}), "connection.hostARN:"),
+        (
+            json!({"tags": {"cost-center": "theirs"}}),
+            "does not let fan-outs set 'cost-center'",
+        ),
+        (
+            json!({"destination": {"bucketName": "victim"}}),
+            "destination.bucketName:",
+        ),
+        (
+            json!({"destination": {"existingBucket": "victim"}}),
+            "destination.existingBucket:",
+        ),
+        (
+            json!({"artifacts": {"bucketName": "victim"}}),
+            "artifacts.bucketName:",
+        ),
+        (
+            json!({"artifacts": {"existingBucket": "victim"}}),
+            "artifacts.existingBucket:",
+        ),
+        (
+            json!({"artifacts": {"retentionDays": 1}}),
+            "artifacts.retentionDays:",
+        ),
+        (
+            json!({"destination": {"prefix": "other-team/acme/docs"}}),
+            "destination.prefix:",
+        ),
+        (
+            json!({"destination": {"prefix": format!("{}-x/docs", case.namespace)}}),
+            "destination.prefix:",
+        ),
+        (
+            json!({"destination": {"prefix": case.namespace}}),
+            "destination.prefix:",
+        ),
+        (
+            json!({"notifications": {"topicName": "victim"}}),
+            "notifications.topicName:",
+        ),
+        (
+            json!({"notifications": {"existingTopicARN": topic}}),
+            "notifications.existingTopicARN:",
+        ),
+        (
+            json!({"connection": {"provider": "GitHub"}}),
+            "connection.provider:",
+        ),
+        (
+            json!({"connection": {"existingARN": connection}}),
+            "connection.existingARN:",
+        ),
+        (
+            json!({"connection": {"hostARN": host}}),
+            "connection.hostARN:",
+        ),
     ];
     let before = case.writes();
     for (n, (attack, told)) in attacks.iter().enumerate() {
         let name = format!("attack-{n}");
         case.apply(&name, merged(&base, attack)).await.unwrap();
-        let status = case.wait(&name, "not refused", |s| condition(s, "Stalled").is_some_and(|c| c.0 == "True")).await;
+        let status = case
+            .wait(&name, "not refused", |s| {
+                condition(s, "Stalled").is_some_and(|c| c.0 == "True")
+            })
+            .await;
         let said = message(&status, "Stalled");
         assert!(said.contains(told), "{attack}: {said}");
-        assert!(["NotAllowed", "InvalidSpec"].contains(&&*condition(&status, "Stalled").unwrap().1), "{attack}");
-        assert!(status.placement.is_none() && status.resources.is_empty(), "{attack}");
+        assert!(
+            ["NotAllowed", "InvalidSpec"].contains(&&*condition(&status, "Stalled").unwrap().1),
+            "{attack}"
+        );
+        assert!(
+            status.placement.is_none() && status.resources.is_empty(),
+            "{attack}"
+        );
     }
-    assert_eq!(case.writes(), before, "something was written for what is not allowed");
+    assert_eq!(
+        case.writes(),
+        before,
+        "something was written for what is not allowed"
+    );
     for n in 0..attacks.len() {
         case.delete(&format!("attack-{n}")).await;
         case.wait_gone(&format!("attack-{n}")).await;
@@ -85,9 +152,13 @@ async fn what_the_class_opens_a_fan_out_may_set() {
     case.apply("prefix", prefix).await.unwrap();
     let status = case.wait_delivered("prefix", &commit).await;
     assert_eq!(status.delivered.unwrap().prefix, "any/where");
-    assert!(!status.resources.contains_key("role"), "the class's role covers the class's bucket");
+    assert!(
+        !status.resources.contains_key("role"),
+        "the class's role covers the class's bucket"
+    );
     // With a connection of its own the shared role does not cover it: it has its own.
-    let own = json!({"repository": repository, "className": class, "connection": {"provider": "GitHub"}});
+    let own =
+        json!({"repository": repository, "className": class, "connection": {"provider": "GitHub"}});
     case.apply("own", own).await.unwrap();
     case.authorize("own").await;
     let status = case.wait_delivered("own", &commit).await;
@@ -98,7 +169,11 @@ async fn what_the_class_opens_a_fan_out_may_set() {
     case.apply("below", below).await.unwrap();
     case.wait_delivered("below", &commit).await;
     let tags = case.aws().connections(&case.account);
-    assert!(tags.iter().all(|c| c.tags.get("cost-center").map(String::as_str) == Some("42")), "the class's tags win");
+    assert!(
+        tags.iter()
+            .all(|c| c.tags.get("cost-center").map(String::as_str) == Some("42")),
+        "the class's tags win"
+    );
 }
 
 #[tokio::test]
@@ -111,13 +186,27 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     case.ready_class(&class, spec.clone()).await;
     let (repository, commit) = case.repository().await;
     let older = case.at(&other);
-    older.apply("hidden", json!({"repository": repository, "className": class})).await.unwrap();
+    older
+        .apply(
+            "hidden",
+            json!({"repository": repository, "className": class}),
+        )
+        .await
+        .unwrap();
     older.wait_delivered("hidden", &commit).await;
-    // Objects of the same second are told apart by who has delivered: this one is to be younger also when both have.
+    // Objects of the same second are told apart by who has delivered: this one is to be younger
+    // also when both have.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let before = case.writes();
-    case.apply("docs", json!({"repository": repository, "className": class, "branch": "main"})).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "Overlaps").await;
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class, "branch": "main"}),
+    )
+    .await
+    .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "Overlaps")
+        .await;
     let told = serde_json::to_string(&status).unwrap();
     case.wait_event("docs", "Overlaps", "").await;
     let events = format!("{:?}", case.events("docs").await);
@@ -128,20 +217,30 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     // The template does not begin with the namespace: below it nobody may choose.
     let chosen = json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/docs", case.namespace)}});
     case.apply("docs", chosen).await.unwrap();
-    case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
-    // The younger one hears of it at once that the older one moves away, comes back, or goes for good.
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
-    case.wait_condition("docs", "Stalled", "True", "Overlaps").await;
+    case.wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
+    // The younger one hears of it at once that the older one moves away, comes back, or goes for
+    // good.
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
+    case.wait_condition("docs", "Stalled", "True", "Overlaps")
+        .await;
     spec["overridable"] = json!(["Prefix"]);
     case.apply_class(&class, spec, false).await.unwrap();
     let place = |prefix: &str| json!({"repository": repository, "className": class, "destination": {"prefix": prefix}});
     older.apply("hidden", place("beside")).await.unwrap();
     case.wait_delivered("docs", &commit).await;
     older.apply("hidden", place(&repository)).await.unwrap();
-    case.wait_condition("docs", "Stalled", "True", "Overlaps").await;
+    case.wait_condition("docs", "Stalled", "True", "Overlaps")
+        .await;
     older.delete("hidden").await;
     older.wait_gone("hidden").await;
-    case.wait("docs", "no overlap", |s| condition(s, "Stalled").is_none()).await;
+    case.wait("docs", "no overlap", |s| condition(s, "Stalled").is_none())
+        .await;
 }
 
 #[tokio::test]
@@ -154,15 +253,32 @@ async fn a_namespace_is_allowed_by_its_labels_and_what_it_owns_ends_also_when_it
     case.ready_class(&class, spec).await;
     let (repository, commit) = case.repository().await;
     let team = case.at(&other);
-    team.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
-    team.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
+    team.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
+    team.wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
     let namespaces: Api<Namespace> = Api::all(case.client.clone());
     let label = |value: Value| Patch::Merge(json!({"metadata": {"labels": {"fan-out": value}}}));
-    namespaces.patch(&other, &PatchParams::default(), &label(json!("yes"))).await.unwrap();
+    namespaces
+        .patch(&other, &PatchParams::default(), &label(json!("yes")))
+        .await
+        .unwrap();
     team.wait_delivered("docs", &commit).await;
-    namespaces.patch(&other, &PatchParams::default(), &label(Value::Null)).await.unwrap();
-    team.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
-    assert_eq!(case.aws().pipelines(&case.account).len(), 1, "what is there is left alone");
+    namespaces
+        .patch(&other, &PatchParams::default(), &label(Value::Null))
+        .await
+        .unwrap();
+    team.wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
+    assert_eq!(
+        case.aws().pipelines(&case.account).len(),
+        1,
+        "what is there is left alone"
+    );
     team.delete("docs").await;
     team.wait_gone("docs").await;
     assert!(case.aws().pipelines(&case.account).is_empty());
@@ -175,38 +291,71 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let first = case.class_name("first");
     case.apply_class(&first, shared(&case), true).await.unwrap();
     case.authorize_class(&first, "acme").await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     let status = case.wait_delivered("docs", &commit).await;
-    assert_eq!(status.placement.unwrap().class.as_deref(), Some(&*first), "the default class");
+    assert_eq!(
+        status.placement.unwrap().class.as_deref(),
+        Some(&*first),
+        "the default class"
+    );
 
     // Two defaults: new objects are told, old ones go on.
     let second = case.class_name("second");
     let elsewhere = case.other_account(7);
     let role = case.trusting_role(&elsewhere, "id").await;
-    let spec = merged(&shared(&case), &json!({"account": {"roleARN": role, "externalID": "id"}}));
+    let spec = merged(
+        &shared(&case),
+        &json!({"account": {"roleARN": role, "externalID": "id"}}),
+    );
     case.apply_class(&second, spec, true).await.unwrap();
     case.authorize_class(&second, "acme").await;
-    case.apply("late", json!({"repository": repository})).await.unwrap();
-    let refused = case.wait_condition("late", "Stalled", "True", "ClassNotReady").await;
-    assert!(message(&refused, "Stalled").contains(&format!("{first}, {second}")), "{}", message(&refused, "Stalled"));
+    case.apply("late", json!({"repository": repository}))
+        .await
+        .unwrap();
+    let refused = case
+        .wait_condition("late", "Stalled", "True", "ClassNotReady")
+        .await;
+    assert!(
+        message(&refused, "Stalled").contains(&format!("{first}, {second}")),
+        "{}",
+        message(&refused, "Stalled")
+    );
     case.delete("late").await;
     case.wait_gone("late").await;
 
     // Another default: what is placed stays, also when its status is lost.
-    case.apply_class(&first, shared(&case), false).await.unwrap();
+    case.apply_class(&first, shared(&case), false)
+        .await
+        .unwrap();
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     case.wait_delivered("docs", &next).await;
     case.operator = None;
     let wipe = Patch::Merge(json!({"status": null}));
-    case.api().patch_status("docs", &PatchParams::default(), &wipe).await.unwrap();
+    case.api()
+        .patch_status("docs", &PatchParams::default(), &wipe)
+        .await
+        .unwrap();
     let writes = case.writes();
     case.start().await;
-    let status = case.wait_condition("docs", "Stalled", "True", "PlacementChanged").await;
-    assert!(message(&status, "Stalled").contains(&first), "{}", message(&status, "Stalled"));
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "PlacementChanged")
+        .await;
+    assert!(
+        message(&status, "Stalled").contains(&first),
+        "{}",
+        message(&status, "Stalled")
+    );
     assert_eq!(case.writes(), writes);
     assert!(case.aws().pipelines(&elsewhere).is_empty());
     // The class by its name finds everything again.
-    case.apply("docs", json!({"repository": repository, "className": first})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": first}),
+    )
+    .await
+    .unwrap();
     case.wait_delivered("docs", &next).await;
     assert_eq!(case.writes(), writes);
 }
@@ -214,8 +363,12 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
 #[tokio::test]
 async fn where_a_class_is_required_an_object_without_one_is_refused() {
     let case = Case::with_classes("required", &["--require-class"]).await;
-    case.apply("docs", json!({"repository": "acme/docs"})).await.unwrap();
-    let status = case.wait_condition("docs", "Stalled", "True", "NotAllowed").await;
+    case.apply("docs", json!({"repository": "acme/docs"}))
+        .await
+        .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "NotAllowed")
+        .await;
     assert!(message(&status, "Stalled").contains("--require-class"));
     assert!(case.writes().is_empty());
 }
@@ -233,21 +386,31 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
         &json!({"account": {"roleARN": role, "externalID": "id"}, "pipelineRole": "Own", "topic": "Own"}),
     );
     case.ready_class(&to, spec).await;
-    case.apply("docs", json!({"repository": repository, "className": from})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "className": from}))
+        .await
+        .unwrap();
     let old = case.wait_delivered("docs", &first).await;
 
     // The new place is held up: the old one goes on delivering.
     case.aws().hold_executions(&elsewhere, true);
-    case.apply("docs", json!({"repository": repository, "className": to})).await.unwrap();
+    case.apply("docs", json!({"repository": repository, "className": to}))
+        .await
+        .unwrap();
     let moving = case.wait("docs", "not moving", |s| {
-        !s.former.is_empty() && s.last_execution.as_ref().is_some_and(|e| e.status == "InProgress")
+        !s.former.is_empty()
+            && s.last_execution
+                .as_ref()
+                .is_some_and(|e| e.status == "InProgress")
     });
     assert_eq!(moving.await.placement.unwrap().account, elsewhere);
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     let there = old.delivered.as_ref().unwrap();
     let path = format!("/{}/{}/NEXT.md", there.bucket, there.prefix);
     support::until(Duration::from_secs(60), || async {
-        case.aws().s3(&case.account, REGION, "GET", &path, "").await.map(|_| ())
+        case.aws()
+            .s3(&case.account, REGION, "GET", &path, "")
+            .await
+            .map(|_| ())
     })
     .await
     .unwrap();
@@ -257,8 +420,21 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
         s.former.is_empty() && condition(s, "Ready").is_some_and(|c| c.0 == "True")
     });
     let moved = moved.await;
-    assert_eq!(moved.delivered.as_ref().unwrap().commit.as_ref().unwrap().id, next);
-    assert!(case.aws().pipelines(&case.account).is_empty() && case.aws().rules(&case.account).is_empty());
+    assert_eq!(
+        moved
+            .delivered
+            .as_ref()
+            .unwrap()
+            .commit
+            .as_ref()
+            .unwrap()
+            .id,
+        next
+    );
+    assert!(
+        case.aws().pipelines(&case.account).is_empty()
+            && case.aws().rules(&case.account).is_empty()
+    );
     assert_eq!(case.aws().pipelines(&elsewhere).len(), 1);
     // The class that nobody uses any more may go.
     case.delete_class(&from).await;
@@ -272,12 +448,19 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
 async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_own_things_go() {
     let case = Case::with_classes("joins", &[]).await;
     let (repository, commit) = case.repository().await;
-    case.apply("docs", json!({"repository": repository})).await.unwrap();
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
     case.authorize("docs").await;
     let own = case.wait_delivered("docs", &commit).await;
     let class = case.class_name("org");
     case.ready_class(&class, shared(&case)).await;
-    case.apply("docs", json!({"repository": repository, "className": class})).await.unwrap();
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class}),
+    )
+    .await
+    .unwrap();
     let joined = case.wait("docs", "has not joined", |s| {
         let bucket = s.delivered.as_ref().map(|d| &d.bucket);
         s.former.is_empty()
@@ -285,17 +468,36 @@ async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_ow
             && condition(s, "Ready").is_some_and(|c| c.0 == "True")
     });
     let joined = joined.await;
-    assert_eq!(joined.resources.keys().collect::<Vec<_>>(), ["notification_rule", "pipeline"]);
-    assert_eq!(joined.resources["pipeline"], own.resources["pipeline"], "the same pipeline");
+    assert_eq!(
+        joined.resources.keys().collect::<Vec<_>>(),
+        ["notification_rule", "pipeline"]
+    );
+    assert_eq!(
+        joined.resources["pipeline"], own.resources["pipeline"],
+        "the same pipeline"
+    );
     // Its own role, topic and artifacts are gone; its copy and its authorization are kept.
     let get = [
         ("Action", "GetRole"),
         ("Version", "2010-05-08"),
-        ("RoleName", own.resources["role"].rsplit('/').next().unwrap()),
+        (
+            "RoleName",
+            own.resources["role"].rsplit('/').next().unwrap(),
+        ),
     ];
-    assert!(case.aws().form(&case.account, REGION, "iam", &get).await.is_err());
+    assert!(
+        case.aws()
+            .form(&case.account, REGION, "iam", &get)
+            .await
+            .is_err()
+    );
     let bucket = |arn: &str| format!("/{}", arn.rsplit(':').next().unwrap());
-    let head = async |arn: &str| case.aws().s3(&case.account, REGION, "HEAD", &bucket(arn), "").await.is_ok();
+    let head = async |arn: &str| {
+        case.aws()
+            .s3(&case.account, REGION, "HEAD", &bucket(arn), "")
+            .await
+            .is_ok()
+    };
     assert!(!head(&own.resources["artifacts"]).await && head(&own.resources["destination"]).await);
     assert_eq!(case.aws().connections(&case.account).len(), 2);
     case.wait_event("docs", "Retained", "destination").await;

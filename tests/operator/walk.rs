@@ -40,11 +40,15 @@ async fn any_walk_of_specs_ends_where_a_fresh_creation_would() {
     let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(0));
     let mut dice = Dice(seed);
     let mut case = Case::new("walk", &["--leader-elect=false"]).await;
-    let repositories = [case.repository().await.0, format!("acme/{}-two", case.namespace)];
+    let repositories = [
+        case.repository().await.0,
+        format!("acme/{}-two", case.namespace),
+    ];
     world().repositories.create(&repositories[1]).await.unwrap();
     for repository in &repositories {
         for branch in ["main", "next"] {
-            case.push(repository, branch, &format!("{branch}.md"), "x\n").await;
+            case.push(repository, branch, &format!("{branch}.md"), "x\n")
+                .await;
         }
     }
     let mut steps = 0;
@@ -55,7 +59,13 @@ async fn any_walk_of_specs_ends_where_a_fresh_creation_would() {
     eprintln!("walked {steps} specs from seed {seed}");
 }
 
-async fn step(case: &mut Case, dice: &mut Dice, repositories: &[String; 2], seed: u64, number: usize) {
+async fn step(
+    case: &mut Case,
+    dice: &mut Dice,
+    repositories: &[String; 2],
+    seed: u64,
+    number: usize,
+) {
     let spec = spec(dice, repositories);
     let repository = spec["repository"].as_str().unwrap().to_owned();
     let branch = spec["branch"].as_str().unwrap().to_owned();
@@ -66,18 +76,28 @@ async fn step(case: &mut Case, dice: &mut Dice, repositories: &[String; 2], seed
         0 => Some(Effect::KillBefore(pid)),
         1 => Some(Effect::KillAfter(pid)),
         2 => Some(Effect::CutAfter),
-        3 => {
-            Some(Effect::Fail { status: 503, code: "ServiceUnavailable".to_owned(), message: "for a while".to_owned() })
-        }
+        3 => Some(Effect::Fail {
+            status: 503,
+            code: "ServiceUnavailable".to_owned(),
+            message: "for a while".to_owned(),
+        }),
         _ => None,
     };
     if let Some(effect) = effect {
         let when = When::Nth(1 + dice.roll(6) as u32);
-        let of = if dice.roll(2) == 0 { Fault::of_writes } else { Fault::of_reads };
+        let of = if dice.roll(2) == 0 {
+            Fault::of_writes
+        } else {
+            Fault::of_reads
+        };
         case.aws().fault(of(&case.account, when, effect));
     }
-    case.apply("docs", spec.clone()).await.unwrap_or_else(|e| panic!("{told}: {e}"));
-    let commit = case.push(&repository, &branch, "step.md", &format!("{number}\n")).await;
+    case.apply("docs", spec.clone())
+        .await
+        .unwrap_or_else(|e| panic!("{told}: {e}"));
+    let commit = case
+        .push(&repository, &branch, "step.md", &format!("{number}\n"))
+        .await;
     live(case, "delivered", &commit).await;
     case.aws().clear_faults(&case.account);
     if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
@@ -93,8 +113,12 @@ async fn step(case: &mut Case, dice: &mut Dice, repositories: &[String; 2], seed
 
     let writes = case.writes();
     let value = number.to_string();
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", &value).await;
-    case.wait("docs", "not looked at", |s| s.last_handled_reconcile_at.as_deref() == Some(&value)).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", &value)
+        .await;
+    case.wait("docs", "not looked at", |s| {
+        s.last_handled_reconcile_at.as_deref() == Some(&value)
+    })
+    .await;
     assert_eq!(case.writes(), writes, "{told}: a further look writes");
 }
 
@@ -110,7 +134,8 @@ fn spec(dice: &mut Dice, repositories: &[String; 2]) -> Value {
         spec["destination"] = json!({"prefix": dice.pick(&["here", "there/deep"])});
     }
     if dice.roll(2) == 0 {
-        spec["notifications"]["events"] = json!(["pipeline-execution-failed", "pipeline-execution-succeeded"]);
+        spec["notifications"]["events"] =
+            json!(["pipeline-execution-failed", "pipeline-execution-succeeded"]);
     }
     spec
 }
@@ -120,10 +145,17 @@ async fn state(case: &Case) -> String {
     let status = case.status("docs").await;
     let base = base_name(&status);
     let aws = case.aws();
-    let rules: Vec<(Vec<String>, Vec<String>)> =
-        aws.rules(&case.account).into_iter().map(|r| (r.events, r.targets)).collect();
-    let get =
-        [("Action", "GetRolePolicy"), ("Version", "2010-05-08"), ("RoleName", &*base), ("PolicyName", "repofanout")];
+    let rules: Vec<(Vec<String>, Vec<String>)> = aws
+        .rules(&case.account)
+        .into_iter()
+        .map(|r| (r.events, r.targets))
+        .collect();
+    let get = [
+        ("Action", "GetRolePolicy"),
+        ("Version", "2010-05-08"),
+        ("RoleName", &*base),
+        ("PolicyName", "repofanout"),
+    ];
     let role = aws.form(&case.account, REGION, "iam", &get).await.unwrap();
     let role = role
         .split("<PolicyDocument>")
@@ -131,10 +163,21 @@ async fn state(case: &Case) -> String {
         .and_then(|r| r.split("</PolicyDocument>").next())
         .unwrap_or_default()
         .to_owned();
-    let lifecycle = aws.s3(&case.account, REGION, "GET", &format!("/{base}-artifacts?lifecycle"), "").await.unwrap();
+    let lifecycle = aws
+        .s3(
+            &case.account,
+            REGION,
+            "GET",
+            &format!("/{base}-artifacts?lifecycle"),
+            "",
+        )
+        .await
+        .unwrap();
     let pipelines: Vec<Value> = aws.pipelines(&case.account).into_values().collect();
     let connection = status.connection.and_then(|c| c.arn).unwrap_or_default();
     let id = connection.rsplit('/').next().unwrap_or_default();
     let text = format!("{pipelines:#?}\n{rules:#?}\n{role}\n{lifecycle}");
-    text.replace(id, "CONNECTION").replace(&base, "BASE").replace(&case.account, "ACCOUNT")
+    text.replace(id, "CONNECTION")
+        .replace(&base, "BASE")
+        .replace(&case.account, "ACCOUNT")
 }

@@ -19,7 +19,13 @@ impl Ledger for Pass<'_> {
         for text in &plan.drift {
             if plan.refusals.is_empty() && self.saw.told.insert(text.clone()) {
                 let note = text.clone();
-                self.object.notify(Notice { warning: true, reason: "DriftCorrected".to_owned(), note }).await;
+                self.object
+                    .notify(Notice {
+                        warning: true,
+                        reason: "DriftCorrected".to_owned(),
+                        note,
+                    })
+                    .await;
             }
         }
     }
@@ -27,7 +33,10 @@ impl Ledger for Pass<'_> {
     async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
         let mut next = self.object.status();
         next.placement = self.class.as_ref().map(|class| class.place.status());
-        let given = self.connection.as_ref().and_then(|name| next.connections.get(name)?.intent.as_ref());
+        let given = self
+            .connection
+            .as_ref()
+            .and_then(|name| next.connections.get(name)?.intent.as_ref());
         let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
         if let (Some(intent), Some(name)) = (&intent, &self.connection) {
             next.connections.entry(name.clone()).or_default().intent = Some(intent.clone());
@@ -39,7 +48,8 @@ impl Ledger for Pass<'_> {
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 
-    /// Records a connection's ARN at once; takes the word back only where AWS has surely made nothing.
+    /// Records a connection's ARN at once; takes the word back only where AWS has surely made
+    /// nothing.
     async fn wrote(
         &mut self,
         step: &Step,
@@ -48,10 +58,24 @@ impl Ledger for Pass<'_> {
         observed: &Observed,
     ) -> Result<(), Stop> {
         let Some(name) = self.connection.clone() else {
-            let feeds = [Resource::DeadLetterQueue, Resource::Queue, Resource::EventRule].contains(&step.resource);
-            if feeds && result.is_ok() && self.object.status().resources.contains_key(step.resource.as_str()) {
+            let feeds = [
+                Resource::DeadLetterQueue,
+                Resource::Queue,
+                Resource::EventRule,
+            ]
+            .contains(&step.resource);
+            if feeds
+                && result.is_ok()
+                && self
+                    .object
+                    .status()
+                    .resources
+                    .contains_key(step.resource.as_str())
+            {
                 // What it was to feed, or to keep, may have been lost until now.
-                self.context.feeds.interrupted(&self.object.current.name_any());
+                self.context
+                    .feeds
+                    .interrupted(&self.object.current.name_any());
                 self.context.wake_fanouts();
             }
             self.record(desired, observed);
@@ -66,7 +90,10 @@ impl Ledger for Pass<'_> {
             (Ok(()), Some(made)) => {
                 connection.arn = Some(made.arn.clone());
                 connection.status = Some(made.state.as_str().to_owned());
-                connection.authorize_url = self.class.as_ref().map(|class| class.place.authorize_url(&made.arn));
+                connection.authorize_url = self
+                    .class
+                    .as_ref()
+                    .map(|class| class.place.authorize_url(&made.arn));
                 connection.intent = None;
             }
             (Err(e), _) if surely_not_made(e) => connection.intent = None,

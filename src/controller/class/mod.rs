@@ -1,4 +1,5 @@
-//! One pass over a class: what it shares is made, its connections are watched, and its fan-outs are told.
+//! One pass over a class: what it shares is made, its connections are watched, and its fan-outs are
+//! told.
 
 mod deletion;
 mod ledger;
@@ -38,17 +39,24 @@ use crate::status::{self, ClassLook, Progress};
 
 /// How often the number of fan-outs is written at most.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
-/// What AWS allows by default. Connections: an account and region; pipelines: an account and region; rules: an account, not to be
-/// raised; roles: an account.
+/// What AWS allows by default. Connections: an account and region; pipelines: an account and
+/// region; rules: an account, not to be raised; roles: an account.
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/limits-connections.html>,
 /// <https://docs.aws.amazon.com/general/latest/gr/codepipeline.html>
-const QUOTAS: [(&str, i32); 4] =
-    [("connections", 250), ("notification_rules", 1000), ("pipelines", 1000), ("roles", 1000)];
+const QUOTAS: [(&str, i32); 4] = [
+    ("connections", 250),
+    ("notification_rules", 1000),
+    ("pipelines", 1000),
+    ("roles", 1000),
+];
 
 /// Makes AWS what the class says, and tells so on its status.
 pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
     let uid = object.uid().unwrap_or_default();
-    if context.memos.class_changed(&uid, ClassKey::of(object, &BTreeMap::new())) {
+    if context
+        .memos
+        .class_changed(&uid, ClassKey::of(object, &BTreeMap::new()))
+    {
         context.wake_fanouts();
     }
     if object.metadata.deletion_timestamp.is_some() {
@@ -117,13 +125,20 @@ impl<'a> Pass<'a> {
 
     /// Validates and decides the placement; writes nothing.
     async fn decide(&mut self) -> Result<(Class, Cloud), Stop> {
-        let Context { settings, identity, clouds, .. } = self.context;
+        let Context {
+            settings,
+            identity,
+            clouds,
+            ..
+        } = self.context;
         let class = Class::parse(&self.object.current, settings, identity)?;
         self.saw.interval = Some(class.interval);
         if let Some(recorded) = &self.object.status().placement {
             class.place.keep(recorded)?;
         }
-        let cloud = clouds.cloud(class.access.as_ref(), &class.place.region).await;
+        let cloud = clouds
+            .cloud(class.access.as_ref(), &class.place.region)
+            .await;
         Ok((class, cloud))
     }
 
@@ -141,18 +156,25 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Looks at the connections alone, where nothing else is due. Answers `false` if everything has to be looked at.
+    /// Looks at the connections alone, where nothing else is due. Answers `false` if everything has
+    /// to be looked at.
     async fn quick_look(&mut self, class: &Class, cloud: &Cloud) -> Result<bool, Stop> {
         let status = self.object.status();
-        let Some(settled) = self.context.memos.settled(&self.object.uid()) else { return Ok(false) };
+        let Some(settled) = self.context.memos.settled(&self.object.uid()) else {
+            return Ok(false);
+        };
         let changed = status.applied_generation != self.object.current.metadata.generation;
         if changed || settled.at.elapsed() >= class.interval || !status.former.is_empty() {
             return Ok(false);
         }
         let mut connections = status.connections.clone();
         for connection in connections.values_mut() {
-            let Some(arn) = &connection.arn else { return Ok(false) };
-            let Some(found) = cloud.connections.observe(arn).await? else { return Ok(false) };
+            let Some(arn) = &connection.arn else {
+                return Ok(false);
+            };
+            let Some(found) = cloud.connections.observe(arn).await? else {
+                return Ok(false);
+            };
             connection.status = Some(found.state.as_str().to_owned());
         }
         self.saw.connections = Some(connections);
@@ -183,15 +205,34 @@ impl<'a> Pass<'a> {
         name: &str,
         desired: &Desired,
     ) -> Result<(), Stop> {
-        let known = self.object.status().connections.get(name).and_then(|c| c.arn.clone());
-        let recorded: BTreeMap<String, String> =
-            known.into_iter().map(|arn| (Resource::Connection.as_str().to_owned(), arn)).collect();
-        let mut observed = observe::observe(cloud, desired, &class.owner, &recorded, &BTreeSet::new()).await?;
+        let known = self
+            .object
+            .status()
+            .connections
+            .get(name)
+            .and_then(|c| c.arn.clone());
+        let recorded: BTreeMap<String, String> = known
+            .into_iter()
+            .map(|arn| (Resource::Connection.as_str().to_owned(), arn))
+            .collect();
+        let mut observed =
+            observe::observe(cloud, desired, &class.owner, &recorded, &BTreeSet::new()).await?;
         let none = BTreeSet::new();
         let facts = self.facts(class, &recorded, &none);
-        converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
+        converge(
+            cloud,
+            |_| desired.clone(),
+            &mut observed,
+            facts,
+            self.now,
+            self,
+        )
+        .await?;
         if let Some(found) = &observed.connection {
-            let all = self.saw.connections.get_or_insert_with(|| self.object.status().connections);
+            let all = self
+                .saw
+                .connections
+                .get_or_insert_with(|| self.object.status().connections);
             all.insert(
                 name.to_owned(),
                 ConnectionStatus {
@@ -228,8 +269,16 @@ impl<'a> Pass<'a> {
 
     /// What it shares, with the connections that are known.
     fn desire(&self, class: &Class) -> Desired {
-        let known = self.saw.connections.clone().unwrap_or_else(|| self.object.status().connections);
-        let arns: Vec<&str> = class.connections.keys().filter_map(|n| known.get(n)?.arn.as_deref()).collect();
+        let known = self
+            .saw
+            .connections
+            .clone()
+            .unwrap_or_else(|| self.object.status().connections);
+        let arns: Vec<&str> = class
+            .connections
+            .keys()
+            .filter_map(|n| known.get(n)?.arn.as_deref())
+            .collect();
         Desired::of_class(class, &arns)
     }
 
@@ -238,13 +287,33 @@ impl<'a> Pass<'a> {
         let status = self.object.status();
         let desired = self.desire(class);
         let none = BTreeSet::new();
-        let mut observed = observe::observe(cloud, &desired, &class.owner, &status.resources, &BTreeSet::new()).await?;
+        let mut observed = observe::observe(
+            cloud,
+            &desired,
+            &class.owner,
+            &status.resources,
+            &BTreeSet::new(),
+        )
+        .await?;
         let facts = self.facts(class, &status.resources, &none);
-        converge(cloud, |_| desired.clone(), &mut observed, facts, self.now, self).await?;
+        converge(
+            cloud,
+            |_| desired.clone(),
+            &mut observed,
+            facts,
+            self.now,
+            self,
+        )
+        .await?;
         self.saw.destination_created_at = created_at(&observed.destination);
         let Context { feeds, told, .. } = self.context;
         match &desired.queue {
-            Some(queue) => feeds.listen(&class.name, &queue.name, Arc::clone(&cloud.queues), told.clone()),
+            Some(queue) => feeds.listen(
+                &class.name,
+                &queue.name,
+                Arc::clone(&cloud.queues),
+                told.clone(),
+            ),
             None => feeds.end(&class.name),
         }
         Ok(())
@@ -263,7 +332,10 @@ impl<'a> Pass<'a> {
     fn former(&self) -> Vec<FormerStatus> {
         let mut former = self.object.status().former;
         if let Some(class) = self.class.as_ref().filter(|_| !self.saw.left.is_empty()) {
-            former.push(FormerStatus { placement: class.place.status(), resources: self.saw.left.clone() });
+            former.push(FormerStatus {
+                placement: class.place.status(),
+                resources: self.saw.left.clone(),
+            });
         }
         former
     }
@@ -281,7 +353,13 @@ impl<'a> Pass<'a> {
                 let used = [connections, rules.len(), pipelines.len(), roles];
                 let quotas = QUOTAS.iter().zip(used).map(|((name, limit), used)| {
                     let used = i32::try_from(used).unwrap_or(i32::MAX);
-                    ((*name).to_owned(), QuotaStatus { used, limit: *limit })
+                    (
+                        (*name).to_owned(),
+                        QuotaStatus {
+                            used,
+                            limit: *limit,
+                        },
+                    )
                 });
                 self.saw.quotas = Some(quotas.collect());
             }
@@ -291,16 +369,26 @@ impl<'a> Pass<'a> {
 
     /// What the class shared before goes once every fan-out has followed the change.
     async fn clean_up(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
-        let mut known = self.saw.connections.clone().unwrap_or_else(|| self.object.status().connections);
+        let mut known = self
+            .saw
+            .connections
+            .clone()
+            .unwrap_or_else(|| self.object.status().connections);
         let mut former = self.former();
-        let gone: Vec<String> = known.keys().filter(|name| !class.connections.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = known
+            .keys()
+            .filter(|name| !class.connections.contains_key(*name))
+            .cloned()
+            .collect();
         if gone.is_empty() && former.is_empty() {
             return Ok(());
         }
         if self.context.settings.read_only {
             return Err(read_only("clean up what is not shared any more"));
         }
-        let behind = self.context.behind(&class.name, self.object.current.metadata.generation);
+        let behind = self
+            .context
+            .behind(&class.name, self.object.current.metadata.generation);
         if behind > 0 {
             self.saw.wait = Some(self.context.pace.close);
             return Ok(());
@@ -311,13 +399,32 @@ impl<'a> Pass<'a> {
         self.object.confirm_status(next).await?;
         let mut endings = Vec::new();
         let end_of = |resources: &Resources, connections| {
-            deletion::end_of(self.context, &self.object.current, cloud, resources, &connections)
+            deletion::end_of(
+                self.context,
+                &self.object.current,
+                cloud,
+                resources,
+                &connections,
+            )
         };
-        endings.push(end_of(&Resources::new(), known.extract_if(.., |name, _| gone.contains(name)).collect()));
-        endings.extend(std::mem::take(&mut former).iter().map(|old| end_of(&old.resources, BTreeMap::new())));
+        endings.push(end_of(
+            &Resources::new(),
+            known
+                .extract_if(.., |name, _| gone.contains(name))
+                .collect(),
+        ));
+        endings.extend(
+            std::mem::take(&mut former)
+                .iter()
+                .map(|old| end_of(&old.resources, BTreeMap::new())),
+        );
         for ending in endings {
             match ending.run().await? {
-                Outcome::Done(kept) => self.object.retained("not shared any more, and kept in AWS", kept).await,
+                Outcome::Done(kept) => {
+                    self.object
+                        .retained("not shared any more, and kept in AWS", kept)
+                        .await
+                }
                 Outcome::Progress(message) => {
                     self.saw.pending = Some((Reason::CleaningUp, message));
                     self.saw.wait = Some(Duration::ZERO);
@@ -330,7 +437,8 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Writes how many fan-outs there are, and what that means for the quotas, at most once a minute, and rests.
+    /// Writes how many fan-outs there are, and what that means for the quotas, at most once a
+    /// minute, and rests.
     async fn count(mut self, rest: Duration) -> Result<Requeue, kube::Error> {
         let uid = self.object.uid();
         if let Some(wait) = self.context.memos.counted_within(&uid, COUNT_EVERY) {
@@ -359,7 +467,11 @@ impl<'a> Pass<'a> {
         self.context.memos.counted(&uid, changed);
         self.context.memos.passed(&uid, self.object.basis(), rest);
         // What a new fan-out makes is there by the next time.
-        Ok(Requeue::requeue(if changed { rest.min(COUNT_EVERY) } else { rest }))
+        Ok(Requeue::requeue(if changed {
+            rest.min(COUNT_EVERY)
+        } else {
+            rest
+        }))
     }
 
     fn users(&self) -> i32 {
@@ -382,15 +494,26 @@ impl<'a> Pass<'a> {
             Some(Stop::Cloud(error)) => {
                 log_error(&error);
                 let stumbled = matches!(error.class, ErrorClass::Transient | ErrorClass::Throttled);
-                let was = k8s_controller::conditions::find(&next.conditions, ConditionType::Ready.as_str());
-                let ready = was.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
-                // A stumble while nothing had to change leaves the object as it was. A class's readers may see all of its account.
-                let progress = if stumbled && ready { Progress::Unchanged } else { status::progress(&error, &["arn"]) };
+                let was = k8s_controller::conditions::find(
+                    &next.conditions,
+                    ConditionType::Ready.as_str(),
+                );
+                let ready =
+                    was.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
+                // A stumble while nothing had to change leaves the object as it was. A class's
+                // readers may see all of its account.
+                let progress = if stumbled && ready {
+                    Progress::Unchanged
+                } else {
+                    status::progress(&error, &["arn"])
+                };
                 (progress, memos.backoff(&uid, error.class))
             }
             None if !self.saw.full => (Progress::Unchanged, self.next_look(&next)),
             None => match self.saw.pending.take() {
-                Some((reason, message)) => (Progress::Waiting(reason, message), self.next_look(&next)),
+                Some((reason, message)) => {
+                    (Progress::Waiting(reason, message), self.next_look(&next))
+                }
                 None => (Progress::Settled, self.next_look(&next)),
             },
         };
@@ -408,7 +531,12 @@ impl<'a> Pass<'a> {
             next.destination_created_at = self.saw.destination_created_at;
         }
         next.fanouts = next.fanouts.or(Some(self.users()));
-        let look = ClassLook { generation, concluded, progress, quotas: self.saw.quotas.take() };
+        let look = ClassLook {
+            generation,
+            concluded,
+            progress,
+            quotas: self.saw.quotas.take(),
+        };
         let next = status::class_status(&next, look);
         if full {
             memos.looked(&uid, None, None);
@@ -419,7 +547,8 @@ impl<'a> Pass<'a> {
         }
         memos.passed(&uid, self.object.basis(), delay);
         // Looks do not count, and put off no count that is due.
-        let uncounted = memos.counts_again(&uid) || self.object.status().fanouts != Some(self.users());
+        let uncounted =
+            memos.counts_again(&uid) || self.object.status().fanouts != Some(self.users());
         let count = uncounted.then(|| memos.counted_within(&uid, COUNT_EVERY).unwrap_or_default());
         Ok(Requeue::requeue(count.unwrap_or(delay).min(delay)))
     }
@@ -428,8 +557,17 @@ impl<'a> Pass<'a> {
     fn next_look(&self, status: &RepoFanoutClassStatus) -> Duration {
         let pace = self.context.pace;
         let now = self.saw.connections.as_ref().unwrap_or(&status.connections);
-        let waits = now.values().any(|c| c.status.as_deref() != Some(ConnectionState::Available.as_str()));
-        let usual = if waits { self.context.pending_delay(&status.conditions, self.now) } else { pace.idle };
-        self.saw.wait.map_or(usual, |wait| wait.min(usual)).min(self.saw.interval.unwrap_or(usual))
+        let waits = now
+            .values()
+            .any(|c| c.status.as_deref() != Some(ConnectionState::Available.as_str()));
+        let usual = if waits {
+            self.context.pending_delay(&status.conditions, self.now)
+        } else {
+            pace.idle
+        };
+        self.saw
+            .wait
+            .map_or(usual, |wait| wait.min(usual))
+            .min(self.saw.interval.unwrap_or(usual))
     }
 }

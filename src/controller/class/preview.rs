@@ -12,7 +12,8 @@ use crate::model::Resource;
 use crate::model::desired::Desired;
 use crate::plan::plan;
 
-/// What is to be written for the class as it is: its connections one by one, then what it shares beside them.
+/// What is to be written for the class as it is: its connections one by one, then what it shares
+/// beside them.
 ///
 /// # Errors
 /// What keeps a pass from writing anything.
@@ -27,17 +28,32 @@ pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Prev
     for (name, (_, source)) in &class.connections {
         let desired = Desired::of_class_connection(&class, name, source);
         let arn = known.get(name).and_then(|c| c.arn.clone());
-        let recorded: Resources = arn.into_iter().map(|arn| (Resource::Connection.as_str().to_owned(), arn)).collect();
-        let observed = observe::observe(&cloud, &desired, &class.owner, &recorded, &BTreeSet::new()).await?;
+        let recorded: Resources = arn
+            .into_iter()
+            .map(|arn| (Resource::Connection.as_str().to_owned(), arn))
+            .collect();
+        let observed =
+            observe::observe(&cloud, &desired, &class.owner, &recorded, &BTreeSet::new()).await?;
         let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
         let entry = known.entry(name.clone()).or_default();
-        entry.arn =
-            Some(observed.connection.as_ref().map_or_else(|| class.place.connection("NEW"), |found| found.arn.clone()));
+        entry.arn = Some(
+            observed
+                .connection
+                .as_ref()
+                .map_or_else(|| class.place.connection("NEW"), |found| found.arn.clone()),
+        );
         all.add(plan, &desired, &observed, Resources::new());
     }
     pass.saw.connections = Some(known);
     let desired = pass.desire(&class);
-    let observed = observe::observe(&cloud, &desired, &class.owner, &status.resources, &BTreeSet::new()).await?;
+    let observed = observe::observe(
+        &cloud,
+        &desired,
+        &class.owner,
+        &status.resources,
+        &BTreeSet::new(),
+    )
+    .await?;
     let plan = plan(&desired, &observed, pass.facts(&class, &nothing, &none));
     let used = recorded(&desired, &observed, &class.place.partition);
     let left = left(&status.resources, &used, &desired, &class.place.partition);

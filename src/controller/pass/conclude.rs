@@ -19,9 +19,13 @@ use crate::model::placement::Placement;
 use crate::status::{self, Look, Optional, Progress};
 
 impl Context {
-    /// Close looks at a connection that waits for a person at first, rarer ones the longer nobody authorizes it.
+    /// Close looks at a connection that waits for a person at first, rarer ones the longer nobody
+    /// authorizes it.
     pub fn pending_delay(&self, conditions: &[Condition], now: Timestamp) -> Duration {
-        let since = k8s_controller::conditions::find(conditions, ConditionType::ConnectionAvailable.as_str());
+        let since = k8s_controller::conditions::find(
+            conditions,
+            ConditionType::ConnectionAvailable.as_str(),
+        );
         let age = since.map_or(Duration::ZERO, |c| {
             Duration::try_from(now.duration_since(c.last_transition_time.0)).unwrap_or_default()
         });
@@ -45,10 +49,16 @@ impl Pass<'_> {
     /// Says that nothing is looked at, and waits until that is taken back.
     pub(super) async fn suspend(mut self) -> Result<Requeue, kube::Error> {
         self.object.count("suspended");
-        let next = status::suspended(&self.object.status(), self.object.current.metadata.generation);
+        let next = status::suspended(
+            &self.object.status(),
+            self.object.current.metadata.generation,
+        );
         self.object.set_status(next).await?;
-        self.context.memos.looked(&self.object.uid(), None, self.key);
-        self.context.heeded(&self.object.current, &self.object.uid(), &self.heard);
+        self.context
+            .memos
+            .looked(&self.object.uid(), None, self.key);
+        self.context
+            .heeded(&self.object.current, &self.object.uid(), &self.heard);
         Ok(Requeue::await_change())
     }
 
@@ -69,7 +79,9 @@ impl Pass<'_> {
             Some(Stop::Cloud(error)) => self.stopped_by_cloud(&error, &own, interval),
             None if !self.saw.full => (Progress::Unchanged, self.next_look(interval)),
             None => match self.saw.pending.take() {
-                Some((reason, message)) => (Progress::Waiting(reason, message), self.next_look(interval)),
+                Some((reason, message)) => {
+                    (Progress::Waiting(reason, message), self.next_look(interval))
+                }
                 None => (Progress::Settled, self.next_look(interval)),
             },
         };
@@ -82,8 +94,16 @@ impl Pass<'_> {
         // Of two claims of the same second that of who has delivered is older: it is put in anew.
         let delay = if first { Duration::ZERO } else { delay };
         if first {
-            let created = self.object.current.metadata.creation_timestamp.as_ref().map_or(self.now, |t| t.0);
-            self.context.metrics.became_ready(Duration::try_from(self.now.duration_since(created)).unwrap_or_default());
+            let created = self
+                .object
+                .current
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map_or(self.now, |t| t.0);
+            self.context.metrics.became_ready(
+                Duration::try_from(self.now.duration_since(created)).unwrap_or_default(),
+            );
         }
         if let Some(resources) = self.saw.resources.take() {
             before.placement = self.saw.place.as_ref().map(Placement::status);
@@ -91,7 +111,11 @@ impl Pass<'_> {
         }
         before.topic_arn = self.saw.topic.take().or(before.topic_arn);
         before.delivered = self.saw.delivered.take().or(before.delivered);
-        before.subscriptions = self.saw.subscriptions.take().unwrap_or(before.subscriptions);
+        before.subscriptions = self
+            .saw
+            .subscriptions
+            .take()
+            .unwrap_or(before.subscriptions);
         before.pruned = self.saw.pruned.take().or(before.pruned);
         if let Some(connection) = &mut before.connection
             && self.saw.connection.is_some()
@@ -107,7 +131,11 @@ impl Pass<'_> {
         let optional = |type_, part: &Told| {
             let told = part.told.clone();
             // A pass that did not come so far knows nothing of it.
-            Optional { type_, asked: part.asked || !self.saw.concluded, told }
+            Optional {
+                type_,
+                asked: part.asked || !self.saw.concluded,
+                told,
+            }
         };
         let look = Look {
             generation: self.object.current.metadata.generation,
@@ -143,7 +171,11 @@ impl Pass<'_> {
         if concluded {
             self.context.heeded(&self.object.current, &uid, &self.heard);
         }
-        let basis = Basis { class: self.key, feed: self.feed, ..self.object.basis() };
+        let basis = Basis {
+            class: self.key,
+            feed: self.feed,
+            ..self.object.basis()
+        };
         memos.passed(&uid, basis, delay);
         if self.saw.new {
             // Its class counts it: by now the cache has its place.
@@ -152,7 +184,8 @@ impl Pass<'_> {
         Ok(Requeue::requeue(delay))
     }
 
-    /// What the next look goes by: what this one found, or the full one before as far as it still holds.
+    /// What the next look goes by: what this one found, or the full one before as far as it still
+    /// holds.
     fn settled(&mut self) -> Option<Settled> {
         let pipeline = self.saw.pipeline.take();
         if self.saw.full {
@@ -161,14 +194,23 @@ impl Pass<'_> {
         let mut before = self.saw.before.take()?;
         before.listed_at = self.saw.listed_at.unwrap_or(before.listed_at);
         before.pipeline = pipeline.or(before.pipeline);
-        if let Some(pipeline) = before.pipeline.as_mut().filter(|_| !self.saw.concluded || self.saw.wait.is_some()) {
+        if let Some(pipeline) = before
+            .pipeline
+            .as_mut()
+            .filter(|_| !self.saw.concluded || self.saw.wait.is_some())
+        {
             // Executions were not read to their end, or something waits for its time.
             pipeline.read_at = None;
         }
         Some(before)
     }
 
-    fn stopped_by_cloud(&self, error: &Error, own: &[&str], interval: Duration) -> (Progress, Duration) {
+    fn stopped_by_cloud(
+        &self,
+        error: &Error,
+        own: &[&str],
+        interval: Duration,
+    ) -> (Progress, Duration) {
         log_error(error);
         let memos = &self.context.memos;
         let uid = self.object.uid();
@@ -178,19 +220,29 @@ impl Pass<'_> {
             (status::overdue(error.class, written, self.now), &progress)
         {
             return (
-                Progress::Refused(vec![Refusal::new(Reason::AccessDenied, format!("{message}; {advice}"))]),
+                Progress::Refused(vec![Refusal::new(
+                    Reason::AccessDenied,
+                    format!("{message}; {advice}"),
+                )]),
                 interval,
             );
         }
         match (error.class, progress) {
             (Class::Transient | Class::Throttled, Progress::Waiting(reason, message)) => {
                 // A stumble while nothing had to change leaves the object as it was.
-                let ready =
-                    k8s_controller::conditions::find(&self.object.status().conditions, ConditionType::Ready.as_str())
-                        .is_some_and(|c| {
-                            c.status == "True" && c.observed_generation == self.object.current.metadata.generation
-                        });
-                let progress = if ready { Progress::Unchanged } else { Progress::Waiting(reason, message) };
+                let ready = k8s_controller::conditions::find(
+                    &self.object.status().conditions,
+                    ConditionType::Ready.as_str(),
+                )
+                .is_some_and(|c| {
+                    c.status == "True"
+                        && c.observed_generation == self.object.current.metadata.generation
+                });
+                let progress = if ready {
+                    Progress::Unchanged
+                } else {
+                    Progress::Waiting(reason, message)
+                };
                 (progress, memos.backoff(&uid, error.class))
             }
             (_, progress) => (progress, memos.backoff(&uid, error.class)),
@@ -200,13 +252,23 @@ impl Pass<'_> {
     /// The ARNs that this object's messages may name.
     fn own_arns(&self) -> Vec<String> {
         let mut own: Vec<String> = self.object.status().resources.into_values().collect();
-        own.extend(self.saw.resources.iter().flatten().map(|(_, arn)| arn.clone()));
+        own.extend(
+            self.saw
+                .resources
+                .iter()
+                .flatten()
+                .map(|(_, arn)| arn.clone()),
+        );
         if let Some(place) = &self.saw.place {
             let names = Computed::new(place);
             own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
         }
         let class = self.class.as_ref().and_then(|class| class.status.as_ref());
-        own.extend(class.iter().flat_map(|status| status.resources.values().cloned()));
+        own.extend(
+            class
+                .iter()
+                .flat_map(|status| status.resources.values().cloned()),
+        );
         own
     }
 }

@@ -1,4 +1,5 @@
-//! What an object used before its spec or its class changed: it goes once the present place has been delivered to.
+//! What an object used before its spec or its class changed: it goes once the present place has
+//! been delivered to.
 
 use super::{Pass, Ready, Stop};
 use crate::api::condition::Reason;
@@ -14,7 +15,10 @@ impl Pass<'_> {
         let status = self.object.status();
         let mut former = status.former;
         if let Some(placement) = status.placement.filter(|_| !self.saw.left.is_empty()) {
-            former.push(FormerStatus { placement, resources: self.saw.left.clone() });
+            former.push(FormerStatus {
+                placement,
+                resources: self.saw.left.clone(),
+            });
         }
         former
     }
@@ -34,7 +38,9 @@ impl Pass<'_> {
             match end_former(self.context, &self.object, &first).await {
                 Ok(Outcome::Done(kept)) => {
                     former.remove(0);
-                    self.object.retained("not used any more, and kept in AWS", kept).await;
+                    self.object
+                        .retained("not used any more, and kept in AWS", kept)
+                        .await;
                     self.context.wake_classes();
                 }
                 Ok(Outcome::Progress(message)) => {

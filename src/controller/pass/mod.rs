@@ -81,7 +81,9 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn new(context: &'a Context, object: &RepoFanout, class: Option<Known>) -> Self {
-        let Basis { class: key, feed, .. } = looks::basis(context, object, class.as_ref());
+        let Basis {
+            class: key, feed, ..
+        } = looks::basis(context, object, class.as_ref());
         Self {
             context,
             object: Object::new(context, object),
@@ -185,12 +187,23 @@ impl Pass<'_> {
 
     /// Looks at all that the object is to have.
     async fn observe(&self, ready: &Ready) -> Result<Observed, Stop> {
-        let Ready { fanout, cloud, shared, .. } = ready;
+        let Ready {
+            fanout,
+            cloud,
+            shared,
+            ..
+        } = ready;
         let status = self.object.status();
         let known = shared.connection.as_ref().map(|c| c.arn.as_str());
         let arn = known.or_else(|| status.connection.as_ref().and_then(|c| c.arn.as_deref()));
-        let mut observed =
-            observe::observe(cloud, &ready.desire(arn), &fanout.owner, &status.resources, &fanout.adopt).await?;
+        let mut observed = observe::observe(
+            cloud,
+            &ready.desire(arn),
+            &fanout.owner,
+            &status.resources,
+            &fanout.adopt,
+        )
+        .await?;
         if let Some(shared) = &shared.connection {
             observed.connection = Some(shared.clone());
         }
@@ -199,7 +212,13 @@ impl Pass<'_> {
 
     /// Looks at everything and makes it what it is to be.
     async fn full_look(&mut self, ready: &Ready) -> Result<Observed, Stop> {
-        let Ready { fanout, place, names, cloud, .. } = ready;
+        let Ready {
+            fanout,
+            place,
+            names,
+            cloud,
+            ..
+        } = ready;
         let status = self.object.status();
         let mut observed = self.observe(ready).await?;
         self.saw.connection = observed.connection.clone();
@@ -210,10 +229,14 @@ impl Pass<'_> {
         };
         let runs = executions.iter().any(|e| e.state.is_running());
         let spec_changed = status.applied_generation != self.object.current.metadata.generation;
-        let changed = spec_changed || status.applied_class_generation != self.key.map(|k| k.generation);
+        let changed =
+            spec_changed || status.applied_class_generation != self.key.map(|k| k.generation);
         self.saw.executions = observed.pipeline.is_some().then_some(executions);
 
-        let former = status.former.iter().filter_map(|f| f.resources.get(Resource::Topic.as_str()));
+        let former = status
+            .former
+            .iter()
+            .filter_map(|f| f.resources.get(Resource::Topic.as_str()));
         let topics: Vec<String> = former.chain(&status.topic_arn).cloned().collect();
         let facts = Facts {
             owner: &fanout.owner,
@@ -227,17 +250,27 @@ impl Pass<'_> {
             unrecorded: status.applied_generation.is_none(),
         };
         let made_before = observed.pipeline.is_some();
-        converge(cloud, |arn| ready.desire(arn), &mut observed, facts, self.now, self).await?;
+        converge(
+            cloud,
+            |arn| ready.desire(arn),
+            &mut observed,
+            facts,
+            self.now,
+            self,
+        )
+        .await?;
         self.saw.applied = self.saw.pending.is_none();
         if changed && self.saw.applied {
             self.tell_of_key(ready).await;
         }
         if self.saw.wrote && observed.pipeline.is_some() && (made_before || self.feed.is_none()) {
-            // What was just written may have started or cancelled one. That a new pipeline runs is heard of.
+            // What was just written may have started or cancelled one. That a new pipeline runs is
+            // heard of.
             self.saw.executions = Some(cloud.pipelines.executions(&names.base).await?);
         }
         if observed.pipeline.is_none() && self.saw.drift.as_ref().is_none_or(Vec::is_empty) {
-            let message = "pipeline and notification rule are made once the connection is AVAILABLE";
+            let message =
+                "pipeline and notification rule are made once the connection is AVAILABLE";
             self.saw.pending = Some((Reason::Provisioning, message.to_owned()));
         }
         Ok(observed)
@@ -245,11 +278,26 @@ impl Pass<'_> {
 
     /// Who is let into a bucket that is encrypted by a class's key reads nothing without that.
     async fn tell_of_key(&self, ready: &Ready) {
-        let Some(readers) = ready.desire(None).readers else { return };
-        let statements: Vec<String> = readers.decrypt(&ready.place.partition).iter().map(Value::to_string).collect();
+        let Some(readers) = ready.desire(None).readers else {
+            return;
+        };
+        let statements: Vec<String> = readers
+            .decrypt(&ready.place.partition)
+            .iter()
+            .map(Value::to_string)
+            .collect();
         if let Some(key) = readers.kms_key.as_ref().filter(|_| !statements.is_empty()) {
-            let note = format!("for its readers the policy of {key} needs {}", statements.join(", "));
-            self.object.notify(Notice { warning: false, reason: "ReadersNeedKey".to_owned(), note }).await;
+            let note = format!(
+                "for its readers the policy of {key} needs {}",
+                statements.join(", ")
+            );
+            self.object
+                .notify(Notice {
+                    warning: false,
+                    reason: "ReadersNeedKey".to_owned(),
+                    note,
+                })
+                .await;
         }
     }
 
@@ -281,14 +329,28 @@ impl Ledger for Pass<'_> {
             ));
         }
         let detect = self.object.current.spec.drift.as_deref() == Some("Detect");
-        self.saw.drift = Some(if detect { plan.drift.clone() } else { Vec::new() });
-        let corrected = plan.drift.iter().filter(|_| !detect && !plan.held).map(|text| ("DriftCorrected", text));
+        self.saw.drift = Some(if detect {
+            plan.drift.clone()
+        } else {
+            Vec::new()
+        });
+        let corrected = plan
+            .drift
+            .iter()
+            .filter(|_| !detect && !plan.held)
+            .map(|text| ("DriftCorrected", text));
         let adopted = plan.adopted.iter().map(|text| ("Adopted", text));
         for (reason, text) in corrected.chain(adopted) {
             if !self.saw.told.contains(text) {
                 self.saw.told.push(text.clone());
                 let note = text.clone();
-                self.object.notify(Notice { warning: true, reason: reason.to_owned(), note }).await;
+                self.object
+                    .notify(Notice {
+                        warning: true,
+                        reason: reason.to_owned(),
+                        note,
+                    })
+                    .await;
             }
         }
     }
@@ -311,7 +373,8 @@ impl Ledger for Pass<'_> {
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 
-    /// Records the connection's ARN at once; takes the word back only where AWS has surely made nothing.
+    /// Records the connection's ARN at once; takes the word back only where AWS has surely made
+    /// nothing.
     async fn wrote(
         &mut self,
         step: &Step,
@@ -331,7 +394,8 @@ impl Ledger for Pass<'_> {
                 connection.arn = Some(made.arn.clone());
                 connection.status = Some(made.state.as_str().to_owned());
                 connection.intent = None;
-                next.resources.insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
+                next.resources
+                    .insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
             }
             (Err(e), _) if surely_not_made(e) => connection.intent = None,
             _ => return Ok(()),

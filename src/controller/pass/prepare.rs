@@ -1,4 +1,5 @@
-//! Before anything is looked at: what the object asks for, where it is to be, and whether it may be there.
+//! Before anything is looked at: what the object asks for, where it is to be, and whether it may be
+//! there.
 
 use super::{Pass, Ready, Stop};
 use crate::api::condition::Reason;
@@ -18,30 +19,46 @@ impl Pass<'_> {
     pub(super) async fn prepare(&mut self) -> Result<Ready, Stop> {
         let ready = self.decide().await?;
         self.object.set_finalizer(true).await?;
-        if let Some(recorded) = self.object.status().placement.filter(|r| r.class != ready.place.class) {
+        if let Some(recorded) = self
+            .object
+            .status()
+            .placement
+            .filter(|r| r.class != ready.place.class)
+        {
             self.depart(recorded, &ready.place).await?;
         }
         // Nothing is placed by an operator that makes nothing.
         let recorded = self.object.status().placement.is_some();
-        self.saw.place = (recorded || !self.context.settings.read_only).then(|| ready.place.clone());
+        self.saw.place =
+            (recorded || !self.context.settings.read_only).then(|| ready.place.clone());
         Ok(ready)
     }
 
     /// Validates and decides the placement; writes nothing.
     pub(super) async fn decide(&mut self) -> Result<Ready, Stop> {
-        let Context { identity, clouds, .. } = self.context;
-        let class = self.class.as_ref().map(|class| self.context.parse_class(class)).transpose()?;
+        let Context {
+            identity, clouds, ..
+        } = self.context;
+        let class = self
+            .class
+            .as_ref()
+            .map(|class| self.context.parse_class(class))
+            .transpose()?;
         let fanout = self.context.fanout(&self.object.current, class.as_ref())?;
         self.saw.interval = Some(fanout.interval);
         let place = Placement::decide(&fanout, identity);
         let recorded = self.object.status().placement;
-        let ends = self.class.as_ref().is_some_and(|class| class.metadata.deletion_timestamp.is_some());
+        let ends = self
+            .class
+            .as_ref()
+            .is_some_and(|class| class.metadata.deletion_timestamp.is_some());
         if ends && recorded.as_ref().is_none_or(|r| r.class != place.class) {
             let name = place.class.as_deref().unwrap_or_default();
             return Err(Refusal::new(
                 Reason::NotAllowed,
                 format!(
-                    "className: RepoFanoutClass {name} is being deleted and takes no new fan-outs; name another class"
+                    "className: RepoFanoutClass {name} is being deleted and takes no new \
+                         fan-outs; name another class"
                 ),
             )
             .into());
@@ -60,11 +77,17 @@ impl Pass<'_> {
         if recorded.is_none() {
             self.refuse_second_place(&place).await?;
         }
-        Ok(Ready { names: Computed::new(&place), fanout, place, cloud, shared })
+        Ok(Ready {
+            names: Computed::new(&place),
+            fanout,
+            place,
+            cloud,
+            shared,
+        })
     }
 
-    /// An object that is placed for the first time, by a default class or by none, may have lost its status: what it has elsewhere
-    /// is not built a second time.
+    /// An object that is placed for the first time, by a default class or by none, may have lost
+    /// its status: what it has elsewhere is not built a second time.
     async fn refuse_second_place(&self, place: &Placement) -> Result<(), Stop> {
         let object = &self.object.current;
         if object.spec.class_name.is_some() {
@@ -72,17 +95,27 @@ impl Pass<'_> {
         }
         let owner = fanout::owner(object, &self.context.settings);
         for other in self.context.places(object, place) {
-            let Ok(cloud) = self.context.cloud_of(&other).await else { continue };
+            let Ok(cloud) = self.context.cloud_of(&other).await else {
+                continue;
+            };
             let names = Computed::new(&Placement::recorded(&other));
             // A place that cannot be looked into must not keep new objects from others.
-            let Ok(Some(pipeline)) = cloud.pipelines.observe(&names.base, &names.pipeline_arn).await else { continue };
+            let Ok(Some(pipeline)) = cloud
+                .pipelines
+                .observe(&names.base, &names.pipeline_arn)
+                .await
+            else {
+                continue;
+            };
             if owner.owns(&pipeline.tags) {
-                let class =
-                    other.class.as_ref().map_or("no class".to_owned(), |name| format!("RepoFanoutClass {name}"));
+                let class = other.class.as_ref().map_or("no class".to_owned(), |name| {
+                    format!("RepoFanoutClass {name}")
+                });
                 return Err(Refusal::new(
                     Reason::PlacementChanged,
                     format!(
-                        "the resources were made elsewhere: under {class}, in account {}, region {}; nothing is built a second time. Write \
+                        "the resources were made elsewhere: under {class}, in account {}, region \
+                             {}; nothing is built a second time. Write \
                          the class that is meant as className",
                         other.account, other.region
                     ),
@@ -93,10 +126,14 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The spec names another class: what was made so far is used until the new place has been delivered to.
+    /// The spec names another class: what was made so far is used until the new place has been
+    /// delivered to.
     async fn depart(&mut self, from: PlacementStatus, to: &Placement) -> Result<(), Stop> {
         let mut next = self.object.status();
-        next.former.push(FormerStatus { placement: from, resources: std::mem::take(&mut next.resources) });
+        next.former.push(FormerStatus {
+            placement: from,
+            resources: std::mem::take(&mut next.resources),
+        });
         next.placement = Some(to.status());
         next.connection = None;
         next.applied_generation = None;
@@ -104,10 +141,20 @@ impl Pass<'_> {
         next.permissions_written_at = None;
         let note = format!(
             "moving to {}: what was made before is used until the new place has been delivered to",
-            to.class.as_ref().map_or("no class".to_owned(), |name| format!("RepoFanoutClass {name}"))
+            to.class
+                .as_ref()
+                .map_or("no class".to_owned(), |name| format!(
+                    "RepoFanoutClass {name}"
+                ))
         );
         self.object.set_status(next).await?;
-        self.object.notify(Notice { warning: false, reason: "ClassChanged".to_owned(), note }).await;
+        self.object
+            .notify(Notice {
+                warning: false,
+                reason: "ClassChanged".to_owned(),
+                note,
+            })
+            .await;
         self.context.wake_classes();
         Ok(())
     }
@@ -126,7 +173,9 @@ impl Pass<'_> {
             since: since(&self.object.current),
             owner: fanout.owner.clone(),
         };
-        let Some(older) = self.context.claim(ours.clone()) else { return Ok(()) };
+        let Some(older) = self.context.claim(ours.clone()) else {
+            return Ok(());
+        };
         let whose = if older.owner.namespace == fanout.owner.namespace {
             format!(
                 "RepoFanout {}/{}, which is older, copies under prefix '{}'",

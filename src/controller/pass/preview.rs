@@ -38,7 +38,10 @@ impl Pass<'_> {
         let partition = &ready.place.partition;
         // The ARN of a connection is known once it is made.
         let made = ready.place.connection("NEW");
-        let arn = observed.connection.as_ref().map_or(made.as_str(), |c| &c.arn);
+        let arn = observed
+            .connection
+            .as_ref()
+            .map_or(made.as_str(), |c| &c.arn);
         let mut desired: Desired = ready.desire(Some(arn));
         adopt(&mut desired, &observed, &ready.fanout.adopt);
         let facts = Facts {

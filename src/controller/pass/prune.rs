@@ -1,4 +1,5 @@
-//! What a delivery left behind: files that are no longer in the repository are deleted from the destination, if that is asked for.
+//! What a delivery left behind: files that are no longer in the repository are deleted from the
+//! destination, if that is asked for.
 
 use std::collections::BTreeMap;
 
@@ -34,16 +35,23 @@ struct Found {
 impl Pass<'_> {
     /// Deletes what earlier deliveries put there and the last one did not, once for each execution.
     pub(super) async fn prune(&mut self, ready: &Ready) -> Result<(), Stop> {
-        let Some(prune) = ready.fanout.prune else { return Ok(()) };
+        let Some(prune) = ready.fanout.prune else {
+            return Ok(());
+        };
         self.saw.pruning.asked = true;
         let status = self.object.status();
         let here = |d: &DeliveredStatus| {
-            d.bucket == ready.fanout.destination.name(&ready.names.destination) && d.prefix == ready.fanout.prefix
+            d.bucket == ready.fanout.destination.name(&ready.names.destination)
+                && d.prefix == ready.fanout.prefix
         };
-        let Some(delivered) = self.saw.delivered.clone().or(status.delivered).filter(here) else { return Ok(()) };
+        let Some(delivered) = self.saw.delivered.clone().or(status.delivered).filter(here) else {
+            return Ok(());
+        };
         let generation = self.object.current.metadata.generation;
         match &status.pruned {
-            Some(done) if done.execution == delivered.execution && done.spec_generation == generation => {
+            Some(done)
+                if done.execution == delivered.execution && done.spec_generation == generation =>
+            {
                 return self.keep_artifact(ready, &delivered, done.clone()).await;
             }
             _ => {}
@@ -58,7 +66,9 @@ impl Pass<'_> {
         }
         match self.sweep(ready, prune, &delivered, &executions).await {
             Ok(()) => Ok(()),
-            Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
+            Err(Stop::Cloud(error))
+                if !matches!(error.class, Class::Transient | Class::Throttled) =>
+            {
                 self.saw.pruning.told = Some((Reason::PruneFailed, failed(&error)));
                 Ok(())
             }
@@ -74,11 +84,18 @@ impl Pass<'_> {
         executions: &[Execution],
     ) -> Result<(), Stop> {
         let Ready { cloud, names, .. } = ready;
-        let DeliveredStatus { bucket, prefix, execution, .. } = delivered;
+        let DeliveredStatus {
+            bucket,
+            prefix,
+            execution,
+            ..
+        } = delivered;
         let Some(found) = look(cloud, &names.base, delivered).await? else {
             let message = format!(
-                "the source artifact of execution {execution} is not there, so that it is not known which files under s3://{bucket}/{prefix} \
-                 are no longer in the repository; push, or set repofanout.dev/release-requested-at, to have another one made"
+                "the source artifact of execution {execution} is not there, so that it is not \
+                     known which files under s3://{bucket}/{prefix} \
+                 are no longer in the repository; push, or set \
+                 repofanout.dev/release-requested-at, to have another one made"
             );
             self.saw.pruning.told = Some((Reason::PruneFailed, message));
             return Ok(());
@@ -105,7 +122,8 @@ impl Pass<'_> {
             )
         } else if limited {
             let message = format!(
-                "{count} of {ours} keys {to} are no longer in the repository, which is more than destination.pruneLimit lets go at once ({} %, {} \
+                "{count} of {ours} keys {to} are no longer in the repository, which is more than \
+                     destination.pruneLimit lets go at once ({} %, {} \
                  objects); nothing was deleted. See whether that is meant, and raise the limit: {}",
                 prune.limit.percent,
                 prune.limit.objects,
@@ -119,7 +137,8 @@ impl Pass<'_> {
                     // The execution that began finds again what is left.
                     return Ok(());
                 }
-                pruned.deleted += i32::try_from(cloud.objects.delete(bucket, batch).await?).unwrap_or(i32::MAX);
+                pruned.deleted +=
+                    i32::try_from(cloud.objects.delete(bucket, batch).await?).unwrap_or(i32::MAX);
             }
             let after = cloud.pipelines.executions(&names.base).await?;
             pruned.overlapped = (newest(&after) != Some(&**execution)).then_some(true);
@@ -132,7 +151,10 @@ impl Pass<'_> {
                 ),
             )
         } else {
-            (Reason::NothingToPrune, format!("every key {to} that a delivery put there is in the repository"))
+            (
+                Reason::NothingToPrune,
+                format!("every key {to} that a delivery put there is in the repository"),
+            )
         };
         if dry_run || limited {
             pruned.left = i32::try_from(count).unwrap_or(i32::MAX);
@@ -140,7 +162,8 @@ impl Pass<'_> {
         let unproven: Vec<&str> = found.unproven.iter().map(|o| &*o.key).collect();
         if !unproven.is_empty() {
             message += &format!(
-                "; {} keys were written while an execution ran whose artifact is gone, and stay: {}. Delete them by hand if they are not wanted",
+                "; {} keys were written while an execution ran whose artifact is gone, and stay: \
+                     {}. Delete them by hand if they are not wanted",
                 unproven.len(),
                 some(&unproven)
             );
@@ -148,10 +171,16 @@ impl Pass<'_> {
         if found.theirs > 0 {
             message += &format!("; {} keys that no delivery put there stay", found.theirs);
         }
-        let reason =
-            if reason == Reason::NothingToPrune && !unproven.is_empty() { Reason::PruneUnproven } else { reason };
+        let reason = if reason == Reason::NothingToPrune && !unproven.is_empty() {
+            Reason::PruneUnproven
+        } else {
+            reason
+        };
         // What was deleted while the next execution wrote it anew is delivered once more.
-        let before = executions.iter().filter(|e| e.state == ExecutionState::Succeeded).nth(1);
+        let before = executions
+            .iter()
+            .filter(|e| e.state == ExecutionState::Succeeded)
+            .nth(1);
         let undisturbed = self.object.status().pruned.is_some_and(|p| {
             p.overlapped != Some(true) && before.is_some_and(|before| before.id == p.execution)
                 || p.execution == *execution
@@ -164,7 +193,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The artifact of the last delivery proves which keys it wrote: it must not expire before the next one.
+    /// The artifact of the last delivery proves which keys it wrote: it must not expire before the
+    /// next one.
     async fn keep_artifact(
         &mut self,
         ready: &Ready,
@@ -179,24 +209,52 @@ impl Pass<'_> {
         {
             return Ok(());
         }
-        if let Some((bucket, key)) = ready.cloud.pipelines.artifact(&ready.names.base, &delivered.execution).await? {
+        if let Some((bucket, key)) = ready
+            .cloud
+            .pipelines
+            .artifact(&ready.names.base, &delivered.execution)
+            .await?
+        {
             self.object.confirm_status(self.object.status()).await?;
             ready.cloud.objects.refresh(&bucket, &key).await?;
         }
-        self.saw.pruned = Some(PrunedStatus { artifact_kept_at: Some(self.now), ..done });
+        self.saw.pruned = Some(PrunedStatus {
+            artifact_kept_at: Some(self.now),
+            ..done
+        });
         Ok(())
     }
 }
 
 /// What is under the prefix, and who put it there; nothing if the delivery's artifact is gone.
-async fn look(cloud: &Cloud, pipeline: &str, delivered: &DeliveredStatus) -> Result<Option<Found>, Error> {
-    let DeliveredStatus { bucket, prefix, execution, .. } = delivered;
-    let Some(artifact) = entries(cloud, pipeline, execution).await? else { return Ok(None) };
+async fn look(
+    cloud: &Cloud,
+    pipeline: &str,
+    delivered: &DeliveredStatus,
+) -> Result<Option<Found>, Error> {
+    let DeliveredStatus {
+        bucket,
+        prefix,
+        execution,
+        ..
+    } = delivered;
+    let Some(artifact) = entries(cloud, pipeline, execution).await? else {
+        return Ok(None);
+    };
     let objects = cloud.objects.list(bucket, &format!("{prefix}/")).await?;
     let (left, missing) = leftovers(&objects, prefix, &artifact);
-    let mut found = Found { all: objects.len(), missing, ..Found::default() };
-    let Some(oldest) = left.iter().map(|o| o.modified).min() else { return Ok(Some(found)) };
-    let history = cloud.pipelines.history(pipeline, oldest - SignedDuration::from_secs(1)).await?;
+    let mut found = Found {
+        all: objects.len(),
+        missing,
+        ..Found::default()
+    };
+    let Some(oldest) = left.iter().map(|o| o.modified).min() else {
+        return Ok(Some(found));
+    };
+    let history = cloud
+        .pipelines
+        .history(pipeline, oldest - SignedDuration::from_secs(1))
+        .await?;
     let mut artifacts: BTreeMap<&str, Option<Entries>> = BTreeMap::new();
     for object in left {
         let (mut proved, mut unknown) = (false, false);
@@ -230,15 +288,21 @@ fn newest(executions: &[Execution]) -> Option<&str> {
 }
 
 fn failed(error: &Error) -> String {
-    let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    let code = error
+        .code
+        .as_ref()
+        .map(|code| format!(" ({code})"))
+        .unwrap_or_default();
     let advice = match error.class {
         Class::Denied => {
-            "; give the operator what `repofanout iam-policy --allow-prune` prints, and let it use the bucket's KMS key if there is one"
+            "; give the operator what `repofanout iam-policy --allow-prune` prints, and let it \
+                 use the bucket's KMS key if there is one"
         }
         _ => "",
     };
     format!(
-        "{} was refused{code}{advice}; nothing more is deleted until it is not, and the delivery itself is not touched",
+        "{} was refused{code}{advice}; nothing more is deleted until it is not, and the delivery \
+             itself is not touched",
         error.call
     )
 }

@@ -1,8 +1,10 @@
-//! How what is desired follows from a fan-out or a class. Infallible: all doubt ends in [`crate::model::fanout`].
+//! How what is desired follows from a fan-out or a class. Infallible: all doubt ends in
+//! [`crate::model::fanout`].
 
 use super::{
-    Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired, EventRule,
-    Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE, SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
+    Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration,
+    Desired, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE,
+    SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
 };
 use crate::model::arn;
 use crate::model::class::Class;
@@ -28,15 +30,25 @@ impl Desired {
         let names = Computed::new(place);
         let mut tags = fanout.tags.clone();
         tags.extend(fanout.owner.tags());
-        let common = Common { place, tags: &tags, kms_key: fanout.kms_key.as_ref() };
+        let common = Common {
+            place,
+            tags: &tags,
+            kms_key: fanout.kms_key.as_ref(),
+        };
 
-        let artifacts = common.bucket(&fanout.artifacts, &names.artifacts, Some(fanout.retention_days));
+        let artifacts = common.bucket(
+            &fanout.artifacts,
+            &names.artifacts,
+            Some(fanout.retention_days),
+        );
         let destination = common.bucket(&fanout.destination, &names.destination, None);
         let connection = common.connection(&fanout.connection, &names.base);
         let topic = match &fanout.topic {
             Source::Shared(_) => None,
             Source::Existing(arn) => Some(TopicUse::Existing(arn.clone())),
-            Source::Own(name) => Some(TopicUse::Own(common.topic(name.as_ref().unwrap_or(&names.base)))),
+            Source::Own(name) => Some(TopicUse::Own(
+                common.topic(name.as_ref().unwrap_or(&names.base)),
+            )),
         };
         let topic_arn = match (&topic, &fanout.topic) {
             (None, Source::Shared(arn)) => arn.clone(),
@@ -46,7 +58,10 @@ impl Desired {
             Some(ConnectionUse::Existing(arn)) => Some(arn.as_str()),
             _ => connection_arn,
         };
-        let buckets = (fanout.artifacts.name(&names.artifacts), fanout.destination.name(&names.destination));
+        let buckets = (
+            fanout.artifacts.name(&names.artifacts),
+            fanout.destination.name(&names.destination),
+        );
         let own_role = fanout.shared_role.is_none() && fanout.taken.is_none();
         let role = connection_arn.filter(|_| own_role).map(|arn| {
             let reach = policy::Reach {
@@ -79,7 +94,13 @@ impl Desired {
         let at = (buckets.1, fanout.writes_policy);
         let readers = Readers {
             kms_key: fanout.kms_key.clone(),
-            ..Readers::new(&place.partition, at, &fanout.prefix, &fanout.owner, &fanout.readers)
+            ..Readers::new(
+                &place.partition,
+                at,
+                &fanout.prefix,
+                &fanout.owner,
+                &fanout.readers,
+            )
         };
         Self {
             artifacts,
@@ -95,16 +116,25 @@ impl Desired {
         }
     }
 
-    /// What a class shares beside its connections, given the ARNs of those that are known; its role waits for one.
+    /// What a class shares beside its connections, given the ARNs of those that are known; its role
+    /// waits for one.
     pub fn of_class(class: &Class, connection_arns: &[&str]) -> Self {
         let (names, tags) = (class.computed(), class_tags(class));
-        let common = Common { place: &class.place, tags: &tags, kms_key: class.kms_key.as_ref() };
+        let common = Common {
+            place: &class.place,
+            tags: &tags,
+            kms_key: class.kms_key.as_ref(),
+        };
         let bucket = |source: &Option<Source>, generated: &str, days| {
-            source.as_ref().and_then(|source| common.bucket(source, generated, days))
+            source
+                .as_ref()
+                .and_then(|source| common.bucket(source, generated, days))
         };
         let (artifacts, destination) = (class.artifacts_bucket(), class.destination_bucket());
         let role = match (&artifacts, &destination) {
-            (Some(artifacts), Some(destination)) if class.shared_role && !connection_arns.is_empty() => {
+            (Some(artifacts), Some(destination))
+                if class.shared_role && !connection_arns.is_empty() =>
+            {
                 let reach = policy::Reach {
                     connections: connection_arns,
                     artifacts,
@@ -117,13 +147,23 @@ impl Desired {
             _ => None,
         };
         Self {
-            artifacts: bucket(&class.artifacts, &names.artifacts, Some(class.retention_days)),
+            artifacts: bucket(
+                &class.artifacts,
+                &names.artifacts,
+                Some(class.retention_days),
+            ),
             destination: bucket(&class.destination, &names.destination, None),
             role_name: class.shared_role.then(|| names.base.clone()),
             role,
-            topic: class.shared_topic.then(|| TopicUse::Own(common.topic(&names.base))),
-            dead_letter_queue: class.queue.then(|| common.queue(&names.dead_letter_queue_arn, None)),
-            queue: class.queue.then(|| common.queue(&names.queue_arn, Some(&names))),
+            topic: class
+                .shared_topic
+                .then(|| TopicUse::Own(common.topic(&names.base))),
+            dead_letter_queue: class
+                .queue
+                .then(|| common.queue(&names.dead_letter_queue_arn, None)),
+            queue: class
+                .queue
+                .then(|| common.queue(&names.queue_arn, Some(&names))),
             event_rule: class.queue.then(|| EventRule {
                 name: last(&names.event_rule_arn),
                 arn: names.event_rule_arn.clone(),
@@ -138,8 +178,15 @@ impl Desired {
     /// One of a class's connections.
     pub fn of_class_connection(class: &Class, name: &str, source: &ConnectionSource) -> Self {
         let tags = class_tags(class);
-        let common = Common { place: &class.place, tags: &tags, kms_key: None };
-        Self { connection: common.connection(source, &class.connection_name(name)), ..Self::default() }
+        let common = Common {
+            place: &class.place,
+            tags: &tags,
+            kms_key: None,
+        };
+        Self {
+            connection: common.connection(source, &class.connection_name(name)),
+            ..Self::default()
+        }
     }
 
     /// What the pipeline is to copy from where to where.
@@ -162,23 +209,41 @@ fn class_tags(class: &Class) -> Tags {
 fn rule_token(fanout: &Fanout, topic: &str) -> String {
     let mut parts = vec![&*fanout.uid, topic, &*fanout.detail];
     parts.extend(fanout.events.iter().map(String::as_str));
-    parts.extend(fanout.tags.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]));
+    parts.extend(
+        fanout
+            .tags
+            .iter()
+            .flat_map(|(k, v)| [k.as_str(), v.as_str()]),
+    );
     names::token(&parts)
 }
 
 impl Common<'_> {
-    fn bucket(&self, source: &Source, generated: &str, expiration_days: Option<i32>) -> Option<BucketUse> {
+    fn bucket(
+        &self,
+        source: &Source,
+        generated: &str,
+        expiration_days: Option<i32>,
+    ) -> Option<BucketUse> {
         let name = match source {
             Source::Shared(_) => return None,
             Source::Existing(name) => return Some(BucketUse::Existing(name.clone())),
             Source::Own(name) => name.as_deref().unwrap_or(generated),
         };
-        let Placement { partition, account, region, .. } = self.place;
+        let Placement {
+            partition,
+            account,
+            region,
+            ..
+        } = self.place;
         let suffix = names::account_regional_suffix(partition, account, region);
         Some(BucketUse::Own(Bucket {
             name: name.to_owned(),
             statement: policy::tls_only(partition, name),
-            lifecycle: Lifecycle { expiration_days, abort_days: 7 },
+            lifecycle: Lifecycle {
+                expiration_days,
+                abort_days: 7,
+            },
             kms_key: self.kms_key.cloned(),
             account_regional: suffix.is_some_and(|suffix| name.ends_with(&suffix)),
             tags: self.tags.clone(),
@@ -192,7 +257,12 @@ impl Common<'_> {
             ConnectionSource::Provider(provider) => (Some(provider.clone()), None),
             ConnectionSource::Host(arn) => (None, Some(arn.clone())),
         };
-        Some(ConnectionUse::Own(Connection { name: name.to_owned(), provider, host_arn, tags: self.tags.clone() }))
+        Some(ConnectionUse::Own(Connection {
+            name: name.to_owned(),
+            provider,
+            host_arn,
+            tags: self.tags.clone(),
+        }))
     }
 
     fn topic(&self, name: &str) -> Topic {
@@ -206,7 +276,8 @@ impl Common<'_> {
         }
     }
 
-    /// A queue that the class's event rule may send to, with its dead letters; or the one that takes those.
+    /// A queue that the class's event rule may send to, with its dead letters; or the one that
+    /// takes those.
     fn queue(&self, arn: &str, fed: Option<&Computed>) -> Queue {
         Queue {
             name: last(arn),
@@ -224,7 +295,8 @@ impl Common<'_> {
             name: name.to_owned(),
             trust: policy::trust(),
             policy: policy::role(&self.place.partition, &self.place.account, reach),
-            boundary: boundary.map(|name| arn::policy(&self.place.partition, &self.place.account, name)),
+            boundary: boundary
+                .map(|name| arn::policy(&self.place.partition, &self.place.account, name)),
             tags,
         }
     }
@@ -236,7 +308,12 @@ fn declaration(
     connection: &str,
     (artifacts, destination): (&str, &str),
 ) -> Declaration {
-    let config = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let config = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    };
     let action = |name: &str, provider: &str, configuration, inputs, outputs| Action {
         name: name.to_owned(),
         category: name.to_owned(),
@@ -247,7 +324,11 @@ fn declaration(
         inputs,
         outputs,
     };
-    let detect = if fanout.detect_changes { "true" } else { "false" };
+    let detect = if fanout.detect_changes {
+        "true"
+    } else {
+        "false"
+    };
     let source = action(
         SOURCE,
         SOURCE_PROVIDER,
@@ -263,7 +344,11 @@ fn declaration(
     let deploy = action(
         "Deploy",
         DEPLOY_PROVIDER,
-        config(&[("BucketName", destination), ("Extract", "true"), ("ObjectKey", &fanout.prefix)]),
+        config(&[
+            ("BucketName", destination),
+            ("Extract", "true"),
+            ("ObjectKey", &fanout.prefix),
+        ]),
         vec![ARTIFACT.to_owned()],
         vec![],
     );
@@ -274,6 +359,11 @@ fn declaration(
         pipeline_type: fanout.pipeline_type.clone(),
         execution_mode: fanout.execution_mode.clone(),
         triggers: fanout.triggers.clone(),
-        stages: [source, deploy].map(|a| Stage { name: a.name.clone(), actions: vec![a] }).into(),
+        stages: [source, deploy]
+            .map(|a| Stage {
+                name: a.name.clone(),
+                actions: vec![a],
+            })
+            .into(),
     }
 }

@@ -22,13 +22,14 @@ pub const ROLE_POLICY: &str = "repofanout";
 /// Id of our rule in a bucket's lifecycle configuration.
 pub const LIFECYCLE_RULE: &str = "repofanout";
 
-/// How long a message that was received stays unseen by others: it comes again if nobody has handled it by then.
+/// How long a message that was received stays unseen by others: it comes again if nobody has
+/// handled it by then.
 pub const VISIBILITY: Duration = Duration::from_secs(60);
 /// How often a message is received before it goes to the dead letters.
 pub const MAX_RECEIVES: u32 = 20;
 
-/// What an object has to see to, and nothing of what it shares: for a fan-out all that its class does not offer, for a class what
-/// it shares itself.
+/// What an object has to see to, and nothing of what it shares: for a fan-out all that its class
+/// does not offer, for a class what it shares itself.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// Where CodePipeline keeps its artifacts.
@@ -173,7 +174,8 @@ pub struct Topic {
     pub tags: Tags,
 }
 
-/// An own queue. SQS encrypts it by itself; a class's key is none of its, as events hold names alone, and EventBridge would need that key.
+/// An own queue. SQS encrypts it by itself; a class's key is none of its, as events hold names
+/// alone, and EventBridge would need that key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Queue {
     /// Its name.
@@ -271,24 +273,32 @@ pub struct Action {
 impl Declaration {
     /// Source and deploy action, if it has our shape, whatever they are called.
     pub fn actions(&self) -> Option<(&Action, &Action)> {
-        let [source, deploy] = &*self.stages else { return None };
+        let [source, deploy] = &*self.stages else {
+            return None;
+        };
         match (&*source.actions, &*deploy.actions) {
-            ([source], [deploy]) if source.provider == SOURCE_PROVIDER && deploy.provider == DEPLOY_PROVIDER => {
+            ([source], [deploy])
+                if source.provider == SOURCE_PROVIDER && deploy.provider == DEPLOY_PROVIDER =>
+            {
                 Some((source, deploy))
             }
             _ => None,
         }
     }
 
-    /// What is asked for, in a pipeline that is taken over: what it says beyond that stays as it is.
+    /// What is asked for, in a pipeline that is taken over: what it says beyond that stays as it
+    /// is.
     pub fn within(&self, found: &Self) -> Self {
         let mut kept = found.clone();
-        let (Some(_), Some((source, deploy))) = (found.actions(), self.actions()) else { return self.clone() };
+        let (Some(_), Some((source, deploy))) = (found.actions(), self.actions()) else {
+            return self.clone();
+        };
         for (stage, asked) in kept.stages.iter_mut().zip([source, deploy]) {
             let configuration = &mut stage.actions[0].configuration;
             for (key, value) in &asked.configuration {
                 // What AWS takes for granted need not be written.
-                if !(key == "DetectChanges" && value == "true" && !configuration.contains_key(key)) {
+                if !(key == "DetectChanges" && value == "true" && !configuration.contains_key(key))
+                {
                     configuration.insert(key.clone(), value.clone());
                 }
             }
@@ -308,7 +318,11 @@ impl Declaration {
     pub fn target(&self) -> Option<Target> {
         let config = |provider: &str, key: &str| {
             let mut actions = self.stages.iter().flat_map(|s| &s.actions);
-            actions.find(|a| a.provider == provider)?.configuration.get(key).cloned()
+            actions
+                .find(|a| a.provider == provider)?
+                .configuration
+                .get(key)
+                .cloned()
         };
         Some(Target {
             repository: config(SOURCE_PROVIDER, "FullRepositoryId")?,
@@ -388,14 +402,22 @@ impl Computed {
         Self::suffixed(place, "")
     }
 
-    /// Those of what a class shares: its buckets' names lie in the account's own namespace of S3 where the region has it.
+    /// Those of what a class shares: its buckets' names lie in the account's own namespace of S3
+    /// where the region has it.
     pub fn of_class(place: &Placement) -> Self {
-        let suffix = names::account_regional_suffix(&place.partition, &place.account, &place.region);
+        let suffix =
+            names::account_regional_suffix(&place.partition, &place.account, &place.region);
         Self::suffixed(place, &suffix.unwrap_or_default())
     }
 
     fn suffixed(place: &Placement, suffix: &str) -> Self {
-        let Placement { account, partition, region, base_name: base, .. } = place;
+        let Placement {
+            account,
+            partition,
+            region,
+            base_name: base,
+            ..
+        } = place;
         Self {
             artifacts: format!("{base}-artifacts{suffix}"),
             destination: format!("{base}-destination{suffix}"),
@@ -404,13 +426,20 @@ impl Computed {
             pipeline_arn: format!("arn:{partition}:codepipeline:{region}:{account}:{base}"),
             topic_arn: topic_arn(place, base),
             queue_arn: format!("arn:{partition}:sqs:{region}:{account}:{base}-executions"),
-            dead_letter_queue_arn: format!("arn:{partition}:sqs:{region}:{account}:{base}-executions-dead"),
-            event_rule_arn: format!("arn:{partition}:events:{region}:{account}:rule/{base}-executions"),
+            dead_letter_queue_arn: format!(
+                "arn:{partition}:sqs:{region}:{account}:{base}-executions-dead"
+            ),
+            event_rule_arn: format!(
+                "arn:{partition}:events:{region}:{account}:rule/{base}-executions"
+            ),
         }
     }
 }
 
 /// ARN that AWS makes of a topic's name.
 pub fn topic_arn(place: &Placement, name: &str) -> String {
-    format!("arn:{}:sns:{}:{}:{name}", place.partition, place.region, place.account)
+    format!(
+        "arn:{}:sns:{}:{}:{name}",
+        place.partition, place.region, place.account
+    )
 }

@@ -18,7 +18,8 @@ pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) ->
         "ListConnections" => {
             let provider = input["ProviderTypeFilter"].as_str();
             let all = account.connections.iter().filter(|(arn, c)| {
-                arn.split(':').nth(3) == Some(&caller.region) && provider.is_none_or(|p| p == c.provider)
+                arn.split(':').nth(3) == Some(&caller.region)
+                    && provider.is_none_or(|p| p == c.provider)
             });
             let all: Vec<Value> = all.map(|(arn, c)| describe(arn, c, caller)).collect();
             page(&all, input)
@@ -29,19 +30,34 @@ pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) ->
         },
         "ListTagsForResource" => {
             let connection = find(account, text(input, "ResourceArn"))?;
-            let tags: Vec<Value> = connection.tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+            let tags: Vec<Value> = connection
+                .tags
+                .iter()
+                .map(|(k, v)| json!({"Key": k, "Value": v}))
+                .collect();
             Ok(json!({"Tags": tags}))
         }
         "TagResource" => {
             let arn = text(input, "ResourceArn");
-            let connection = account.connections.get_mut(arn).ok_or_else(|| missing(arn))?;
+            let connection = account
+                .connections
+                .get_mut(arn)
+                .ok_or_else(|| missing(arn))?;
             connection.tags.extend(tags(input));
             Ok(json!({}))
         }
         "UntagResource" => {
             let arn = text(input, "ResourceArn");
-            let connection = account.connections.get_mut(arn).ok_or_else(|| missing(arn))?;
-            for key in input["TagKeys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let connection = account
+                .connections
+                .get_mut(arn)
+                .ok_or_else(|| missing(arn))?;
+            for key in input["TagKeys"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
                 connection.tags.remove(key);
             }
             Ok(json!({}))
@@ -53,19 +69,42 @@ pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) ->
 fn create(account: &mut Account, caller: &Caller, input: &Value) -> Reply {
     let name = text(input, "ConnectionName");
     if account.connections.len() >= 250 {
-        return Err(Failure::new("LimitExceededException", "Connections limit exceeded"));
+        return Err(Failure::new(
+            "LimitExceededException",
+            "Connections limit exceeded",
+        ));
     }
     let taken = account.connections.values().any(|c| c.name == name);
     if taken && !account.claims.duplicate_connection_names {
-        return Err(Failure::new("InvalidInputException", format!("A connection named {name} exists already")));
+        return Err(Failure::new(
+            "InvalidInputException",
+            format!(
+                "A connection named {name} \
+             exists already"
+            ),
+        ));
     }
     let provider = match (input["ProviderType"].as_str(), input["HostArn"].as_str()) {
         (Some(provider), None) => provider,
         (None, Some(_)) => "GitHubEnterpriseServer",
-        _ => return Err(Failure::new("ValidationException", "Specify either ProviderType or HostArn")),
+        _ => {
+            return Err(Failure::new(
+                "ValidationException",
+                "Specify either ProviderType or HostArn",
+            ));
+        }
     };
-    let prefix = if account.claims.older_connection_arns { "codestar-connections" } else { "codeconnections" };
-    let arn = format!("arn:aws:{prefix}:{}:{}:connection/{}", caller.region, caller.account, uuid::Uuid::new_v4());
+    let prefix = if account.claims.older_connection_arns {
+        "codestar-connections"
+    } else {
+        "codeconnections"
+    };
+    let arn = format!(
+        "arn:aws:{prefix}:{}:{}:connection/{}",
+        caller.region,
+        caller.account,
+        uuid::Uuid::new_v4()
+    );
     let connection = Connection {
         name: name.to_owned(),
         provider: provider.to_owned(),
@@ -82,7 +121,10 @@ fn find<'a>(account: &'a Account, arn: &str) -> Result<&'a Connection, Failure> 
 }
 
 fn missing(arn: &str) -> Failure {
-    Failure::new("ResourceNotFoundException", format!("Connection {arn} not found"))
+    Failure::new(
+        "ResourceNotFoundException",
+        format!("Connection {arn} not found"),
+    )
 }
 
 fn describe(arn: &str, connection: &Connection, caller: &Caller) -> Value {
@@ -98,12 +140,16 @@ fn describe(arn: &str, connection: &Connection, caller: &Caller) -> Value {
 
 fn tags(input: &Value) -> BTreeMap<String, String> {
     let tags = input["Tags"].as_array().into_iter().flatten();
-    tags.map(|t| (text(t, "Key").to_owned(), text(t, "Value").to_owned())).collect()
+    tags.map(|t| (text(t, "Key").to_owned(), text(t, "Value").to_owned()))
+        .collect()
 }
 
 /// A page of at most `MaxResults`; the token is where the next begins.
 fn page(all: &[Value], input: &Value) -> Reply {
-    let from = input["NextToken"].as_str().and_then(|t| t.parse::<usize>().ok()).unwrap_or(0);
+    let from = input["NextToken"]
+        .as_str()
+        .and_then(|t| t.parse::<usize>().ok())
+        .unwrap_or(0);
     let size = input["MaxResults"].as_u64().unwrap_or(50) as usize;
     let to = (from + size).min(all.len());
     let mut reply = json!({"Connections": all[from.min(to)..to]});

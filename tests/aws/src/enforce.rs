@@ -1,5 +1,6 @@
-//! An account whose caller has a policy: each call is let through only if IAM would, with the actions, resources and condition keys of
-//! the Service Authorization Reference. Without a policy the caller is root.
+//! An account whose caller has a policy: each call is let through only if IAM would, with the
+//! actions, resources and condition keys of the Service Authorization Reference. Without a policy
+//! the caller is root.
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
 
 use std::collections::HashMap;
@@ -36,13 +37,17 @@ pub fn actions(operation: &str) -> Vec<String> {
         "s3:PutPublicAccessBlock" => &["s3:PutBucketPublicAccessBlock"],
         "iam:CreateRole" => &["iam:CreateRole", "iam:TagRole"],
         "sns:CreateTopic" => &["sns:CreateTopic", "sns:TagResource"],
-        "codepipeline:CreatePipeline" => &["codepipeline:CreatePipeline", "codepipeline:TagResource"],
-        "codestar-connections:CreateConnection" => {
-            &["codestar-connections:CreateConnection", "codestar-connections:TagResource"]
+        "codepipeline:CreatePipeline" => {
+            &["codepipeline:CreatePipeline", "codepipeline:TagResource"]
         }
-        "codestar-notifications:CreateNotificationRule" => {
-            &["codestar-notifications:CreateNotificationRule", "codestar-notifications:TagResource"]
-        }
+        "codestar-connections:CreateConnection" => &[
+            "codestar-connections:CreateConnection",
+            "codestar-connections:TagResource",
+        ],
+        "codestar-notifications:CreateNotificationRule" => &[
+            "codestar-notifications:CreateNotificationRule",
+            "codestar-notifications:TagResource",
+        ],
         "sqs:CreateQueue" => &["sqs:CreateQueue", "sqs:TagQueue"],
         "sqs:DeleteMessageBatch" => &["sqs:DeleteMessage"],
         "events:PutRule" => &["events:PutRule", "events:TagResource"],
@@ -60,23 +65,49 @@ pub async fn check(
     parts: &Parts,
     body: &Bytes,
 ) -> Result<(), Failure> {
-    let Some(policy) = world.with_account(&caller.account, |a| a.policy.clone()) else { return Ok(()) };
+    let Some(policy) = world.with_account(&caller.account, |a| a.policy.clone()) else {
+        return Ok(());
+    };
     for (action, resource, context) in needs(world, caller, operation, parts, body).await {
-        let request = Request { principal: None, action: &action, resource: &resource, context };
+        let request = Request {
+            principal: None,
+            action: &action,
+            resource: &resource,
+            context,
+        };
         if allows(std::slice::from_ref(&policy), &request) != Ok(true) {
             let message = format!(
-                "User: arn:aws:iam::{}:user/operator is not authorized to perform: {action} on resource: {resource}",
+                "User: arn:aws:iam::{}:user/operator is not authorized to perform: {action} on \
+                     resource: {resource}",
                 caller.account
             );
-            let code = if caller.service == "sns" { "AuthorizationError" } else { "AccessDenied" };
-            return Err(Failure { status: 403, code: code.to_owned(), message });
+            let code = if caller.service == "sns" {
+                "AuthorizationError"
+            } else {
+                "AccessDenied"
+            };
+            return Err(Failure {
+                status: 403,
+                code: code.to_owned(),
+                message,
+            });
         }
     }
     Ok(())
 }
 
-async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, body: &Bytes) -> Vec<Need> {
-    let Caller { account, region, service } = caller;
+async fn needs(
+    world: &World,
+    caller: &Caller,
+    operation: &str,
+    parts: &Parts,
+    body: &Bytes,
+) -> Vec<Need> {
+    let Caller {
+        account,
+        region,
+        service,
+    } = caller;
     let name = operation.split_once(':').map_or("", |(_, name)| name);
     let form = fields(body);
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -93,7 +124,9 @@ async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, b
         "iam" => {
             let role = form.get("RoleName").cloned().unwrap_or_default();
             let boundary = match name {
-                "CreateRole" | "PutRolePermissionsBoundary" => form.get("PermissionsBoundary").cloned(),
+                "CreateRole" | "PutRolePermissionsBoundary" => {
+                    form.get("PermissionsBoundary").cloned()
+                }
                 "PutRolePolicy" => boundary(world, caller, &role).await,
                 _ => None,
             };
@@ -108,36 +141,63 @@ async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, b
         }
         "sns" => {
             // By which SNS reaches a delivery stream of Firehose.
-            let role =
-                form.values().find(|value| value.starts_with("arn:aws:iam:")).filter(|_| name.contains("ubscri"));
+            let role = form
+                .values()
+                .find(|value| value.starts_with("arn:aws:iam:"))
+                .filter(|_| name.contains("ubscri"));
             let to = HashMap::from([("iam:passedtoservice", "sns.amazonaws.com".to_owned())]);
             more.extend(role.map(|role| ("iam:PassRole".to_owned(), role.clone(), to)));
-            let arn = form.get("TopicArn").or_else(|| form.get("ResourceArn")).cloned();
+            let arn = form
+                .get("TopicArn")
+                .or_else(|| form.get("ResourceArn"))
+                .cloned();
             arn.unwrap_or_else(|| regional(form.get("Name").map_or("", String::as_str)))
         }
         "sqs" => {
-            let queue = json["QueueUrl"].as_str().or_else(|| json["QueueName"].as_str()).unwrap_or_default();
+            let queue = json["QueueUrl"]
+                .as_str()
+                .or_else(|| json["QueueName"].as_str())
+                .unwrap_or_default();
             regional(queue.rsplit('/').next().unwrap_or_default())
         }
         "events" => match &json["ResourceARN"] {
             Value::String(arn) => arn.clone(),
-            _ => regional(&format!("rule/{}", json["Name"].as_str().or(json["Rule"].as_str()).unwrap_or_default())),
+            _ => regional(&format!(
+                "rule/{}",
+                json["Name"]
+                    .as_str()
+                    .or(json["Rule"].as_str())
+                    .unwrap_or_default()
+            )),
         },
         "codepipeline" => {
             let pipeline = &json["pipeline"];
             let passed = |key| HashMap::from([(key, "codepipeline.amazonaws.com".to_owned())]);
             if !pipeline["roleArn"].is_null() {
-                more.push(("iam:PassRole".to_owned(), text(&pipeline["roleArn"]), passed("iam:passedtoservice")));
-                let connection = text(&pipeline["stages"][0]["actions"][0]["configuration"]["ConnectionArn"]);
+                more.push((
+                    "iam:PassRole".to_owned(),
+                    text(&pipeline["roleArn"]),
+                    passed("iam:passedtoservice"),
+                ));
+                let connection =
+                    text(&pipeline["stages"][0]["actions"][0]["configuration"]["ConnectionArn"]);
                 let prefix = connection.split(':').nth(2).unwrap_or_default();
                 let key = if prefix == "codeconnections" {
                     "codeconnections:passedtoservice"
                 } else {
                     "codestar-connections:passedtoservice"
                 };
-                more.push((format!("{prefix}:PassConnection"), connection.clone(), passed(key)));
+                more.push((
+                    format!("{prefix}:PassConnection"),
+                    connection.clone(),
+                    passed(key),
+                ));
             }
-            match ["resourceArn", "name", "pipelineName"].iter().map(|key| text(&json[key])).find(|t| !t.is_empty()) {
+            match ["resourceArn", "name", "pipelineName"]
+                .iter()
+                .map(|key| text(&json[key]))
+                .find(|t| !t.is_empty())
+            {
                 Some(arn) if arn.starts_with("arn:") => arn,
                 Some(name) => regional(&name),
                 None if name == "ListPipelines" => "*".to_owned(),
@@ -145,31 +205,51 @@ async fn needs(world: &World, caller: &Caller, operation: &str, parts: &Parts, b
             }
         }
         _ => {
-            let arn =
-                ["ConnectionArn", "ResourceArn", "Arn"].iter().map(|key| text(&json[key])).find(|t| !t.is_empty());
+            let arn = ["ConnectionArn", "ResourceArn", "Arn"]
+                .iter()
+                .map(|key| text(&json[key]))
+                .find(|t| !t.is_empty());
             match name {
                 "CreateConnection" => regional("connection/new"),
                 "CreateNotificationRule" => regional("notificationrule/new"),
-                "TagResource" if service == "codestar-notifications" => regional("notificationrule/one"),
+                "TagResource" if service == "codestar-notifications" => {
+                    regional("notificationrule/one")
+                }
                 "ListNotificationRules" | "ListConnections" | "DeleteTarget" => "*".to_owned(),
                 _ => arn.unwrap_or_else(|| "*".to_owned()),
             }
         }
     };
     // IAM holds the prefix of the connection's ARN against the action's.
-    let prefix = resource.split(':').nth(2).filter(|prefix| *prefix == "codeconnections");
+    let prefix = resource
+        .split(':')
+        .nth(2)
+        .filter(|prefix| *prefix == "codeconnections");
     let own = actions(operation).into_iter().map(|action| match prefix {
-        Some(prefix) => format!("{prefix}:{}", action.split_once(':').map_or("", |(_, name)| name)),
+        Some(prefix) => format!(
+            "{prefix}:{}",
+            action.split_once(':').map_or("", |(_, name)| name)
+        ),
         None => action,
     });
-    more.extend(own.map(|action| (action, resource.clone(), context.clone())).collect::<Vec<_>>());
+    more.extend(
+        own.map(|action| (action, resource.clone(), context.clone()))
+            .collect::<Vec<_>>(),
+    );
     more
 }
 
 /// ARN of the boundary that a role has.
 async fn boundary(world: &World, caller: &Caller, role: &str) -> Option<String> {
-    let get = [("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", role)];
-    element(&world.upstream.form(caller, "iam", &get).await.ok()?.1, "PermissionsBoundaryArn")
+    let get = [
+        ("Action", "GetRole"),
+        ("Version", "2010-05-08"),
+        ("RoleName", role),
+    ];
+    element(
+        &world.upstream.form(caller, "iam", &get).await.ok()?.1,
+        "PermissionsBoundaryArn",
+    )
 }
 
 /// Answers SimulatePrincipalPolicy; the software behind knows no context keys.
@@ -179,12 +259,20 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
     let form = fields(body);
     let members = |name: &str| {
         let prefix = format!("{name}.member.");
-        let mut all: Vec<(&String, &String)> = form.iter().filter(|(k, _)| k.starts_with(&prefix)).collect();
+        let mut all: Vec<(&String, &String)> = form
+            .iter()
+            .filter(|(k, _)| k.starts_with(&prefix))
+            .collect();
         all.sort();
-        all.into_iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>()
+        all.into_iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect::<Vec<_>>()
     };
     let mut context: HashMap<&'static str, String> = HashMap::new();
-    for (key, value) in members("ContextEntries").iter().filter(|(k, _)| k.ends_with("ContextKeyName")) {
+    for (key, value) in members("ContextEntries")
+        .iter()
+        .filter(|(k, _)| k.ends_with("ContextKeyName"))
+    {
         let values = key.replace("ContextKeyName", "ContextKeyValues.member.1");
         // The evaluator names its keys for good; there are four of them.
         let known = [
@@ -193,10 +281,14 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
             "codeconnections:passedtoservice",
             "codestar-connections:passedtoservice",
         ];
-        let name = known.into_iter().find(|known| *known == value.to_ascii_lowercase())?;
+        let name = known
+            .into_iter()
+            .find(|known| *known == value.to_ascii_lowercase())?;
         context.insert(name, form.get(&values).cloned().unwrap_or_default());
     }
-    let resource = form.get("ResourceArns.member.1").map_or("*", String::as_str);
+    let resource = form
+        .get("ResourceArns.member.1")
+        .map_or("*", String::as_str);
     let results = members("ActionNames").into_iter().filter(|(k, _)| k.matches('.').count() == 2).map(|(_, action)| {
         let request = Request { principal: None, action: &action, resource, context: context.clone() };
         let allowed = allows(std::slice::from_ref(&policy), &request) == Ok(true);
@@ -204,16 +296,29 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
         format!("<member><EvalActionName>{action}</EvalActionName><EvalDecision>{decision}</EvalDecision></member>")
     });
     let xml = format!(
-        "<SimulatePrincipalPolicyResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult>\
+        "<SimulatePrincipalPolicyResponse \
+             xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult>\
          <IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>",
         results.collect::<String>()
     );
-    Some(Response::builder().header("content-type", "text/xml").body(Full::new(Bytes::from(xml))).expect("a response"))
+    Some(
+        Response::builder()
+            .header("content-type", "text/xml")
+            .body(Full::new(Bytes::from(xml)))
+            .expect("a response"),
+    )
 }
 
 /// The fields of a form.
 pub fn fields(body: &Bytes) -> HashMap<String, String> {
     let text = String::from_utf8_lossy(body).into_owned();
-    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
+    let decode = |text: &str| {
+        percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
 }

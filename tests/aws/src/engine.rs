@@ -31,9 +31,15 @@ pub fn start(
     let id = uuid::Uuid::new_v4().to_string();
     let started = with_pipeline(world, caller, name, |pipeline| {
         let version = pipeline.versions.len();
-        let supersedes =
-            pipeline.versions[version - 1]["executionMode"].as_str().unwrap_or("SUPERSEDED") == "SUPERSEDED";
-        for waiting in pipeline.executions.iter_mut().filter(|e| supersedes && e.status == "InProgress" && !e.active) {
+        let supersedes = pipeline.versions[version - 1]["executionMode"]
+            .as_str()
+            .unwrap_or("SUPERSEDED")
+            == "SUPERSEDED";
+        for waiting in pipeline
+            .executions
+            .iter_mut()
+            .filter(|e| supersedes && e.status == "InProgress" && !e.active)
+        {
             waiting.status = "Superseded".to_owned();
             waiting.updated = now();
         }
@@ -59,10 +65,27 @@ pub fn start(
 /// Tells pipelines of the repository that listen to it of a push, a tag or a pull request.
 pub fn pushed(world: &Arc<World>, repository: &str, reference: &str, change: &str) {
     let folder = world.config.repositories.join(format!("{repository}.git"));
-    let changed = ["diff-tree", "--root", "-r", "--name-only", "--no-commit-id", reference];
-    let changed = std::process::Command::new("git").arg("--git-dir").arg(folder).args(changed).output();
-    let changed = changed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let event = Event { reference, change, paths: changed.lines().map(str::to_owned).collect() };
+    let changed = [
+        "diff-tree",
+        "--root",
+        "-r",
+        "--name-only",
+        "--no-commit-id",
+        reference,
+    ];
+    let changed = std::process::Command::new("git")
+        .arg("--git-dir")
+        .arg(folder)
+        .args(changed)
+        .output();
+    let changed = changed
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let event = Event {
+        reference,
+        change,
+        paths: changed.lines().map(str::to_owned).collect(),
+    };
     for account in world.account_ids() {
         let listening: Vec<((String, String), &str)> = world.with_account(&account, |a| {
             let connections = &a.connections;
@@ -70,15 +93,28 @@ pub fn pushed(world: &Arc<World>, repository: &str, reference: &str, change: &st
                 let structure = p.versions.last().expect("a version");
                 let source = configuration(structure, "CodeStarSourceConnection");
                 let connection = connections.get(text(&source, "ConnectionArn"));
-                let hears =
-                    source["FullRepositoryId"] == repository && connection.is_some_and(|c| c.status == "AVAILABLE");
+                let hears = source["FullRepositoryId"] == repository
+                    && connection.is_some_and(|c| c.status == "AVAILABLE");
                 starts(structure, &source, &event).filter(|_| hears)
             };
-            a.pipelines.iter().filter_map(|(key, p)| Some((key.clone(), trigger(p)?))).collect()
+            a.pipelines
+                .iter()
+                .filter_map(|(key, p)| Some((key.clone(), trigger(p)?)))
+                .collect()
         });
         for ((region, name), trigger) in listening {
-            let caller = Caller { account: account.clone(), region, service: String::new() };
-            start(world, &caller, &name, trigger, Some(reference).filter(|_| trigger == "WebhookV2"));
+            let caller = Caller {
+                account: account.clone(),
+                region,
+                service: String::new(),
+            };
+            start(
+                world,
+                &caller,
+                &name,
+                trigger,
+                Some(reference).filter(|_| trigger == "WebhookV2"),
+            );
         }
     }
 }
@@ -89,14 +125,21 @@ fn next(world: &Arc<World>, caller: &Caller, name: &str) {
         if pipeline.executions.iter().any(|e| e.active) {
             return None;
         }
-        let waiting = pipeline.executions.iter_mut().find(|e| e.status == "InProgress")?;
+        let waiting = pipeline
+            .executions
+            .iter_mut()
+            .find(|e| e.status == "InProgress")?;
         waiting.active = true;
         Some(waiting.id.clone())
     });
     let Some(id) = id.flatten() else { return };
     let world = Arc::clone(world);
     let run = Run {
-        caller: Caller { account: caller.account.clone(), region: caller.region.clone(), service: String::new() },
+        caller: Caller {
+            account: caller.account.clone(),
+            region: caller.region.clone(),
+            service: String::new(),
+        },
         name: name.to_owned(),
         id,
     };
@@ -106,14 +149,25 @@ fn next(world: &Arc<World>, caller: &Caller, name: &str) {
     });
 }
 
-fn with_pipeline<T>(world: &World, caller: &Caller, name: &str, f: impl FnOnce(&mut Pipeline) -> T) -> Option<T> {
-    world.with_account(&caller.account, |a| a.pipelines.get_mut(&(caller.region.clone(), name.to_owned())).map(f))
+fn with_pipeline<T>(
+    world: &World,
+    caller: &Caller,
+    name: &str,
+    f: impl FnOnce(&mut Pipeline) -> T,
+) -> Option<T> {
+    world.with_account(&caller.account, |a| {
+        a.pipelines
+            .get_mut(&(caller.region.clone(), name.to_owned()))
+            .map(f)
+    })
 }
 
 fn configuration(structure: &Value, provider: &str) -> Value {
     let stages = structure["stages"].as_array().into_iter().flatten();
     let mut actions = stages.filter_map(|s| s["actions"].as_array()).flatten();
-    actions.find(|a| a["actionTypeId"]["provider"] == provider).map_or(Value::Null, |a| a["configuration"].clone())
+    actions
+        .find(|a| a["actionTypeId"]["provider"] == provider)
+        .map_or(Value::Null, |a| a["configuration"].clone())
 }
 
 struct Run {
@@ -126,7 +180,10 @@ impl Run {
     /// Changes the execution, unless it has been ended by somebody else.
     fn change<T>(&self, world: &World, f: impl FnOnce(&mut Execution) -> T) -> Option<T> {
         with_pipeline(world, &self.caller, &self.name, |p| {
-            let execution = p.executions.iter_mut().find(|e| e.id == self.id && e.status == "InProgress")?;
+            let execution = p
+                .executions
+                .iter_mut()
+                .find(|e| e.id == self.id && e.status == "InProgress")?;
             execution.updated = now();
             Some(f(execution))
         })?
@@ -134,17 +191,27 @@ impl Run {
 
     async fn execute(&self, world: &Arc<World>) {
         let structure = with_pipeline(world, &self.caller, &self.name, |p| {
-            let version = p.executions.iter().find(|e| e.id == self.id).map_or(1, |e| e.version);
+            let version = p
+                .executions
+                .iter()
+                .find(|e| e.id == self.id)
+                .map_or(1, |e| e.version);
             p.versions[version - 1].clone()
         });
         let Some(structure) = structure else { return };
-        self.announce(world, "pipeline-execution-started", "STARTED").await;
+        self.announce(world, "pipeline-execution-started", "STARTED")
+            .await;
         if let Some(stage) = world.with_account(&self.caller.account, |a| a.imagined) {
             return self.imagine(world, stage).await;
         }
-        let source = self.action(world, "Source", self.source(world, &structure)).await;
+        let source = self
+            .action(world, "Source", self.source(world, &structure))
+            .await;
         let result = match source {
-            Some(Ok(artifact)) => self.action(world, "Deploy", self.deploy(world, &structure, &artifact)).await,
+            Some(Ok(artifact)) => {
+                self.action(world, "Deploy", self.deploy(world, &structure, &artifact))
+                    .await
+            }
             Some(Err(e)) => Some(Err(e)),
             None => None,
         };
@@ -153,8 +220,7 @@ impl Run {
             Some(Err(_)) => ("Failed", "pipeline-execution-failed", "FAILED"),
             None => {
                 // Somebody else has ended it.
-                let detail =
-                    json!({"pipeline": self.name, "execution-id": self.id, "state": "CANCELED", "version": 1.0});
+                let detail = json!({"pipeline": self.name, "execution-id": self.id, "state": "CANCELED", "version": 1.0});
                 return events::announce(world, &self.caller, &self.name, detail).await;
             }
         };
@@ -177,7 +243,8 @@ impl Run {
             e.active = false;
         });
         if ended.is_some() {
-            self.announce(world, "pipeline-execution-succeeded", "SUCCEEDED").await;
+            self.announce(world, "pipeline-execution-succeeded", "SUCCEEDED")
+                .await;
         }
     }
 
@@ -205,7 +272,12 @@ impl Run {
         self.change(world, |e| {
             let action = e.actions.last_mut().expect("just pushed");
             action.updated = now();
-            action.status = if result.is_ok() { "Succeeded" } else { "Failed" }.to_owned();
+            action.status = if result.is_ok() {
+                "Succeeded"
+            } else {
+                "Failed"
+            }
+            .to_owned();
             action.error = result.as_ref().err().cloned();
         })?;
         Some(result)
@@ -214,26 +286,48 @@ impl Run {
     async fn source(&self, world: &Arc<World>, structure: &Value) -> Result<String, Refused> {
         let config = configuration(structure, "CodeStarSourceConnection");
         let connection = text(&config, "ConnectionArn");
-        let (repository, branch) = (text(&config, "FullRepositoryId"), text(&config, "BranchName"));
+        let (repository, branch) = (
+            text(&config, "FullRepositoryId"),
+            text(&config, "BranchName"),
+        );
         // What triggered an execution is what it copies.
         let reference = with_pipeline(world, &self.caller, &self.name, |p| {
-            p.executions.iter().find(|e| e.id == self.id).and_then(|e| e.reference.clone())
+            p.executions
+                .iter()
+                .find(|e| e.id == self.id)
+                .and_then(|e| e.reference.clone())
         });
         let reference = reference.flatten().unwrap_or_else(|| branch.to_owned());
-        let reference = if reference.starts_with("refs/") { reference } else { format!("refs/heads/{reference}") };
+        let reference = if reference.starts_with("refs/") {
+            reference
+        } else {
+            format!("refs/heads/{reference}")
+        };
         let role = text(structure, "roleArn");
         if !assumable(world, &self.caller, role).await {
-            return Err(permission(format!("CodePipeline is not authorized to perform AssumeRole on role {role}")));
+            return Err(permission(format!(
+                "CodePipeline is not authorized to perform AssumeRole \
+                 on role {role}"
+            )));
         }
-        for action in ["codestar-connections:UseConnection", "codeconnections:UseConnection"] {
-            self.permit(world, structure, action, connection).await.map_err(|_| {
-                permission(format!(
-                    "Unable to use Connection: {connection}. The provided role does not have sufficient permissions."
-                ))
-            })?;
+        for action in [
+            "codestar-connections:UseConnection",
+            "codeconnections:UseConnection",
+        ] {
+            self.permit(world, structure, action, connection)
+                .await
+                .map_err(|_| {
+                    permission(format!(
+                        "Unable to use Connection: {connection}. The provided role does not have \
+                         sufficient permissions."
+                    ))
+                })?;
         }
         let (status, withheld) = world.with_account(&self.caller.account, |a| {
-            (a.connections.get(connection).map(|c| c.status.clone()), a.withheld.contains(repository))
+            (
+                a.connections.get(connection).map(|c| c.status.clone()),
+                a.withheld.contains(repository),
+            )
         });
         if status.as_deref() != Some("AVAILABLE") {
             let message = format!("Connection {connection} is not available");
@@ -241,7 +335,8 @@ impl Run {
         }
         let folder = world.config.repositories.join(format!("{repository}.git"));
         if withheld || !folder.exists() {
-            let message = format!("Could not access the repository {repository} through the connection");
+            let message =
+                format!("Could not access the repository {repository} through the connection");
             return Err(("ConfigurationError".to_owned(), message));
         }
         let missing = || {
@@ -251,16 +346,28 @@ impl Run {
             )
         };
         let commit = format!("{reference}^{{commit}}");
-        let commit = git(&folder, &["rev-parse", "--verify", &commit]).await.map_err(|_| missing())?;
+        let commit = git(&folder, &["rev-parse", "--verify", &commit])
+            .await
+            .map_err(|_| missing())?;
         let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-        let message = git(&folder, &["log", "-1", "--format=%B", &commit]).await.map_err(|_| missing())?;
+        let message = git(&folder, &["log", "-1", "--format=%B", &commit])
+            .await
+            .map_err(|_| missing())?;
         let message = String::from_utf8_lossy(&message).trim().to_owned();
-        let zip = git(&folder, &["archive", "--format=zip", &commit]).await.map_err(|_| missing())?;
+        let zip = git(&folder, &["archive", "--format=zip", &commit])
+            .await
+            .map_err(|_| missing())?;
         self.change(world, |e| e.revision = Some((commit.clone(), message)));
 
         let bucket = text(&structure["artifactStore"], "location");
         let key = artifact(&self.name, &self.id);
-        self.permit(world, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}")).await?;
+        self.permit(
+            world,
+            structure,
+            "s3:PutObject",
+            &format!("arn:aws:s3:::{bucket}/{key}"),
+        )
+        .await?;
         world
             .upstream
             .put_object(&self.caller, bucket, &key, Bytes::from(zip))
@@ -269,59 +376,129 @@ impl Run {
         Ok(key)
     }
 
-    async fn deploy(&self, world: &Arc<World>, structure: &Value, artifact: &str) -> Result<(), Refused> {
+    async fn deploy(
+        &self,
+        world: &Arc<World>,
+        structure: &Value,
+        artifact: &str,
+    ) -> Result<(), Refused> {
         let config = configuration(structure, "S3");
         let (bucket, prefix) = (text(&config, "BucketName"), text(&config, "ObjectKey"));
         let artifacts = text(&structure["artifactStore"], "location");
-        self.permit(world, structure, "s3:GetObject", &format!("arn:aws:s3:::{artifacts}/{artifact}")).await?;
-        let zip =
-            world.upstream.get_object(&self.caller, artifacts, artifact).await.map_err(|e| storage(artifacts, &e))?;
+        self.permit(
+            world,
+            structure,
+            "s3:GetObject",
+            &format!("arn:aws:s3:::{artifacts}/{artifact}"),
+        )
+        .await?;
+        let zip = world
+            .upstream
+            .get_object(&self.caller, artifacts, artifact)
+            .await
+            .map_err(|e| storage(artifacts, &e))?;
         // Many files are copied: what the role may is asked once.
         let policies = self.policies(world, structure).await;
         for (path, content) in unzip(&zip).map_err(|e| ("JobFailed".to_owned(), e))? {
-            let key = if prefix.is_empty() { path } else { format!("{prefix}/{path}") };
-            self.permitted(&policies, structure, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}"))?;
+            let key = if prefix.is_empty() {
+                path
+            } else {
+                format!("{prefix}/{path}")
+            };
+            self.permitted(
+                &policies,
+                structure,
+                "s3:PutObject",
+                &format!("arn:aws:s3:::{bucket}/{key}"),
+            )?;
             if self.change(world, |_| ()).is_none() {
                 return Ok(());
             }
-            world.upstream.put_object(&self.caller, bucket, &key, content).await.map_err(|e| storage(bucket, &e))?;
+            world
+                .upstream
+                .put_object(&self.caller, bucket, &key, content)
+                .await
+                .map_err(|e| storage(bucket, &e))?;
         }
         Ok(())
     }
 
     /// Whether the pipeline's role may, by its policies as they are at this moment.
-    async fn permit(&self, world: &Arc<World>, structure: &Value, action: &str, resource: &str) -> Result<(), Refused> {
-        self.permitted(&self.policies(world, structure).await, structure, action, resource)
+    async fn permit(
+        &self,
+        world: &Arc<World>,
+        structure: &Value,
+        action: &str,
+        resource: &str,
+    ) -> Result<(), Refused> {
+        self.permitted(
+            &self.policies(world, structure).await,
+            structure,
+            action,
+            resource,
+        )
     }
 
     async fn policies(&self, world: &Arc<World>, structure: &Value) -> Vec<Value> {
-        let name = text(structure, "roleArn").rsplit('/').next().unwrap_or_default();
-        world.upstream.role(&self.caller, name).await.map(|(_, policies)| policies).unwrap_or_default()
+        let name = text(structure, "roleArn")
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
+        world
+            .upstream
+            .role(&self.caller, name)
+            .await
+            .map(|(_, policies)| policies)
+            .unwrap_or_default()
     }
 
-    fn permitted(&self, policies: &[Value], structure: &Value, action: &str, resource: &str) -> Result<(), Refused> {
+    fn permitted(
+        &self,
+        policies: &[Value],
+        structure: &Value,
+        action: &str,
+        resource: &str,
+    ) -> Result<(), Refused> {
         let role = text(structure, "roleArn");
         let context = HashMap::from([("aws:resourceaccount", self.caller.account.clone())]);
-        match iam::allows(policies, &iam::Request { principal: None, action, resource, context }) {
+        match iam::allows(
+            policies,
+            &iam::Request {
+                principal: None,
+                action,
+                resource,
+                context,
+            },
+        ) {
             Ok(true) => Ok(()),
             Ok(false) => Err(permission(format!(
-                "The service role or action role doesn't have the permissions required: {role} is not authorized to perform {action} on {resource}"
+                "The service role or action role doesn't have the permissions required: {role} is \
+                     not authorized to perform {action} on {resource}"
             ))),
             Err(unknown) => Err(("JobFailed".to_owned(), unknown)),
         }
     }
 
     async fn announce(&self, world: &Arc<World>, event: &str, state: &str) {
-        let detail = json!({"pipeline": self.name, "execution-id": self.id, "state": state, "version": 1.0});
+        let detail =
+            json!({"pipeline": self.name, "execution-id": self.id, "state": state, "version": 1.0});
         events::announce(world, &self.caller, &self.name, detail.clone()).await;
         if world.with_account(&self.caller.account, |a| a.imagined.is_some()) {
             return;
         }
-        notifications::announce(world, &self.caller, &arn(&self.caller, &self.name), event, detail).await;
+        notifications::announce(
+            world,
+            &self.caller,
+            &arn(&self.caller, &self.name),
+            event,
+            detail,
+        )
+        .await;
     }
 }
 
-/// Key of a source artifact: CodePipeline's own folders are the pipeline's name cut to 20 characters, and the artifact's cut to 10.
+/// Key of a source artifact: CodePipeline's own folders are the pipeline's name cut to 20
+/// characters, and the artifact's cut to 10.
 pub fn artifact(pipeline: &str, execution: &str) -> String {
     format!("{pipeline:.20}/SourceArti/{execution:.7}")
 }
@@ -331,13 +508,25 @@ fn permission(message: String) -> Refused {
 }
 
 fn storage(bucket: &str, code: &str) -> Refused {
-    ("JobFailed".to_owned(), format!("S3 refused an object of bucket {bucket}: {code}"))
+    (
+        "JobFailed".to_owned(),
+        format!("S3 refused an object of bucket {bucket}: {code}"),
+    )
 }
 
 async fn git(folder: &PathBuf, arguments: &[&str]) -> Result<Vec<u8>, String> {
-    let output = tokio::process::Command::new("git").arg("--git-dir").arg(folder).args(arguments).output().await;
+    let output = tokio::process::Command::new("git")
+        .arg("--git-dir")
+        .arg(folder)
+        .args(arguments)
+        .output()
+        .await;
     let output = output.map_err(|e| format!("git: {e}"))?;
-    if output.status.success() { Ok(output.stdout) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 fn unzip(zip: &Bytes) -> Result<Vec<(String, Bytes)>, String> {

@@ -1,4 +1,5 @@
-//! Execution events on the default event bus: who gets them is what the rules, targets and policies behind us say.
+//! Execution events on the default event bus: who gets them is what the rules, targets and policies
+//! behind us say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,12 +44,21 @@ pub async fn announce(world: &Arc<World>, caller: &Caller, pipeline: &str, detai
 /// Sends the event to the queues of all rules that take it.
 pub async fn send(world: &Arc<World>, caller: &Caller, event: &Value) {
     let key = (caller.account.clone(), caller.region.clone());
-    let known = world.routes.lock().expect("no panic while held").get(&key).cloned();
+    let known = world
+        .routes
+        .lock()
+        .expect("no panic while held")
+        .get(&key)
+        .cloned();
     let routes = match known {
         Some(routes) => routes,
         None => {
             let routes = Arc::new(routes(world, caller).await);
-            world.routes.lock().expect("no panic while held").insert(key, Arc::clone(&routes));
+            world
+                .routes
+                .lock()
+                .expect("no panic while held")
+                .insert(key, Arc::clone(&routes));
             routes
         }
     };
@@ -71,14 +81,41 @@ pub async fn send(world: &Arc<World>, caller: &Caller, event: &Value) {
 async fn routes(world: &World, caller: &Caller) -> Vec<Route> {
     let mut routes = Vec::new();
     let rules = ask(world, caller, "ListRules", &json!({})).await;
-    let enabled = rules["Rules"].as_array().into_iter().flatten().filter(|r| r["State"] == "ENABLED");
+    let enabled = rules["Rules"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|r| r["State"] == "ENABLED");
     for rule in enabled {
-        let Some(pattern) = rule["EventPattern"].as_str() else { continue };
-        let targets = ask(world, caller, "ListTargetsByRule", &json!({"Rule": rule["Name"]})).await;
-        let queues = targets["Targets"].as_array().into_iter().flatten().filter_map(|t| t["Arn"].as_str());
+        let Some(pattern) = rule["EventPattern"].as_str() else {
+            continue;
+        };
+        let targets = ask(
+            world,
+            caller,
+            "ListTargetsByRule",
+            &json!({"Rule": rule["Name"]}),
+        )
+        .await;
+        let queues = targets["Targets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|t| t["Arn"].as_str());
         for queue in queues.filter(|arn| arn.contains(":sqs:")) {
-            if let Some(url) = open(world, caller, queue, rule["Arn"].as_str().unwrap_or_default()).await {
-                routes.push(Route { pattern: pattern.to_owned(), queue: queue.to_owned(), url });
+            if let Some(url) = open(
+                world,
+                caller,
+                queue,
+                rule["Arn"].as_str().unwrap_or_default(),
+            )
+            .await
+            {
+                routes.push(Route {
+                    pattern: pattern.to_owned(),
+                    queue: queue.to_owned(),
+                    url,
+                });
             }
         }
     }
@@ -90,9 +127,21 @@ async fn routes(world: &World, caller: &Caller) -> Vec<Route> {
 async fn open(world: &World, caller: &Caller, queue: &str, rule: &str) -> Option<String> {
     let version = ("Version", "2012-11-05");
     let name = queue.rsplit(':').next()?;
-    let found = world.upstream.form(caller, "sqs", &[("Action", "GetQueueUrl"), version, ("QueueName", name)]).await;
+    let found = world
+        .upstream
+        .form(
+            caller,
+            "sqs",
+            &[("Action", "GetQueueUrl"), version, ("QueueName", name)],
+        )
+        .await;
     let url = element(&found.ok()?.1, "QueueUrl")?;
-    let fields = [("Action", "GetQueueAttributes"), version, ("QueueUrl", url.as_str()), ("AttributeName.1", "Policy")];
+    let fields = [
+        ("Action", "GetQueueAttributes"),
+        version,
+        ("QueueUrl", url.as_str()),
+        ("AttributeName.1", "Policy"),
+    ];
     let (_, body) = world.upstream.form(caller, "sqs", &fields).await.ok()?;
     let policy = serde_json::from_str(&element(&body, "Value")?).ok()?;
     let request = iam::Request {
@@ -105,8 +154,14 @@ async fn open(world: &World, caller: &Caller, queue: &str, rule: &str) -> Option
 }
 
 async fn ask(world: &World, caller: &Caller, operation: &str, input: &Value) -> Value {
-    let caller =
-        Caller { account: caller.account.clone(), region: caller.region.clone(), service: "events".to_owned() };
-    let sent = world.upstream.call(&caller, &format!("AWSEvents.{operation}"), input).await;
+    let caller = Caller {
+        account: caller.account.clone(),
+        region: caller.region.clone(),
+        service: "events".to_owned(),
+    };
+    let sent = world
+        .upstream
+        .call(&caller, &format!("AWSEvents.{operation}"), input)
+        .await;
     sent.unwrap_or(Value::Null)
 }

@@ -69,12 +69,18 @@ impl Fault {
 
     /// Of any call that writes.
     pub fn of_writes(account: &str, when: When, effect: Effect) -> Self {
-        Self { kind: Some(true), ..Self::new(account, "*", when, effect) }
+        Self {
+            kind: Some(true),
+            ..Self::new(account, "*", when, effect)
+        }
     }
 
     /// Of any call that only reads.
     pub fn of_reads(account: &str, when: When, effect: Effect) -> Self {
-        Self { kind: Some(false), ..Self::new(account, "*", when, effect) }
+        Self {
+            kind: Some(false),
+            ..Self::new(account, "*", when, effect)
+        }
     }
 
     /// Tells, now and later, whether it struck.
@@ -115,17 +121,25 @@ impl Faults {
 
     /// Takes those of an account away.
     pub fn clear(&self, account: &str) {
-        self.0.lock().expect("no panic while held").retain(|f| f.account != account);
+        self.0
+            .lock()
+            .expect("no panic while held")
+            .retain(|f| f.account != account);
     }
 
     /// What happens to this call.
     pub fn effect(&self, account: &str, operation: &str, write: bool) -> Option<Effect> {
         let faults = self.0.lock().expect("no panic while held");
-        faults.iter().find(|f| f.strikes(account, operation, write)).map(|f| f.effect.clone())
+        faults
+            .iter()
+            .find(|f| f.strikes(account, operation, write))
+            .map(|f| f.effect.clone())
     }
 }
 
 /// Kills a process of the harness at once.
 pub fn kill(pid: u32) {
-    let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+    let _ = std::process::Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status();
 }

@@ -40,7 +40,9 @@ pub struct Caller {
 type Cut = Box<dyn std::error::Error + Send + Sync>;
 
 pub async fn listen(world: Arc<World>) -> Result<SocketAddr, String> {
-    let listener = TcpListener::bind((world.config.host, 0)).await.map_err(|e| format!("no port: {e}"))?;
+    let listener = TcpListener::bind((world.config.host, 0))
+        .await
+        .map_err(|e| format!("no port: {e}"))?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -49,7 +51,9 @@ pub async fn listen(world: Arc<World>) -> Result<SocketAddr, String> {
             tokio::spawn(async move {
                 let service = service_fn(move |request| serve(Arc::clone(&world), request));
                 // A cut call ends its connection with an error, as it should.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     });
@@ -60,41 +64,83 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     if let Some(command) = parts.uri.path().strip_prefix("/_control/") {
-        return Ok(control(&world, command, parts.uri.query().unwrap_or_default()));
+        return Ok(control(
+            &world,
+            command,
+            parts.uri.query().unwrap_or_default(),
+        ));
     }
     let headers = parts.headers.clone();
-    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     let authorization = header("authorization").to_owned();
     let (key, caller) = caller(&authorization);
-    let target = header("x-amz-target").rsplit('.').next().unwrap_or_default().to_owned();
+    let target = header("x-amz-target")
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let query = parts.uri.query().unwrap_or_default();
     let operation = match caller.service.as_str() {
         "s3" => s3_operation(&parts.method, parts.uri.path(), query),
-        "codestar-notifications" => {
-            world.judge.operation_of_path("codestar-notifications", parts.uri.path()).unwrap_or_default()
-        }
+        "codestar-notifications" => world
+            .judge
+            .operation_of_path("codestar-notifications", parts.uri.path())
+            .unwrap_or_default(),
         _ if !target.is_empty() => target,
         _ => form_action(&body),
     };
     // That a message was received is none of the account's settings.
-    let reads = ["Get", "List", "Head", "Describe", "Receive", "DeleteMessage", "Assume"];
+    let reads = [
+        "Get",
+        "List",
+        "Head",
+        "Describe",
+        "Receive",
+        "DeleteMessage",
+        "Assume",
+    ];
     let write = !reads.iter().any(|p| operation.starts_with(p));
     let name = format!("{}:{operation}", caller.service);
-    let call = Call { account: caller.account.clone(), operation: name.clone(), write };
+    let call = Call {
+        account: caller.account.clone(),
+        operation: name.clone(),
+        write,
+    };
     world.calls.lock().expect("no panic while held").push(call);
 
-    let (throttled, latency) = world.with_account(&caller.account, |a| (a.throttles(&name), a.latency));
+    let (throttled, latency) =
+        world.with_account(&caller.account, |a| (a.throttles(&name), a.latency));
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
     if throttled {
-        let (status, code) = if caller.service == "s3" { (503, "SlowDown") } else { (400, "ThrottlingException") };
-        let failure = Failure { status, code: code.to_owned(), message: "Rate exceeded".to_owned() };
+        let (status, code) = if caller.service == "s3" {
+            (503, "SlowDown")
+        } else {
+            (400, "ThrottlingException")
+        };
+        let failure = Failure {
+            status,
+            code: code.to_owned(),
+            message: "Rate exceeded".to_owned(),
+        };
         return Ok(failed(&caller.service, failure));
     }
     if sts::expired(&world, &key) {
         let message = "The security token included in the request is expired".to_owned();
-        return Ok(failed(&caller.service, Failure { status: 403, code: "ExpiredToken".to_owned(), message }));
+        return Ok(failed(
+            &caller.service,
+            Failure {
+                status: 403,
+                code: "ExpiredToken".to_owned(),
+                message,
+            },
+        ));
     }
     // The software behind knows accounts by their numbers alone.
     if let Ok(known) = authorization.replacen(&key, &caller.account, 1).parse() {
@@ -102,8 +148,16 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
     }
     let effect = world.faults.effect(&caller.account, &name, write);
     match &effect {
-        Some(Effect::Fail { status, code, message }) => {
-            let failure = Failure { status: *status, code: code.clone(), message: message.clone() };
+        Some(Effect::Fail {
+            status,
+            code,
+            message,
+        }) => {
+            let failure = Failure {
+                status: *status,
+                code: code.clone(),
+                message: message.clone(),
+            };
             return Ok(failed(&caller.service, failure));
         }
         Some(Effect::Delay(time)) => tokio::time::sleep(*time).await,
@@ -121,14 +175,18 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
         service @ ("codepipeline" | "codestar-connections" | "codestar-notifications") => {
             json_answer(local(&world, &caller, service, &operation, &body).await)
         }
-        "sts" if operation == "AssumeRole" => match sts::assume_role(&world, &caller, &body).await {
-            Ok(answer) => answer,
-            Err(failure) => failed("sts", failure),
-        },
-        "iam" if operation == "SimulatePrincipalPolicy" => match enforce::simulate(&world, &caller, &body) {
-            Some(answer) => answer,
-            None => forward(&world, parts, body).await?,
-        },
+        "sts" if operation == "AssumeRole" => {
+            match sts::assume_role(&world, &caller, &body).await {
+                Ok(answer) => answer,
+                Err(failure) => failed("sts", failure),
+            }
+        }
+        "iam" if operation == "SimulatePrincipalPolicy" => {
+            match enforce::simulate(&world, &caller, &body) {
+                Some(answer) => answer,
+                None => forward(&world, parts, body).await?,
+            }
+        }
         "iam" => match pipelines::service_linked_role(&world, &caller, &operation, &body) {
             Some(answer) => answer,
             None => forward(&world, parts, body).await?,
@@ -140,7 +198,10 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
                 world.forget_routes(&caller);
             }
             if name == "s3:CreateBucket" && answer.status().is_success() {
-                world.upstream.block_public_access(&caller, uri.path()).await?;
+                world
+                    .upstream
+                    .block_public_access(&caller, uri.path())
+                    .await?;
             }
             answer
         }
@@ -155,14 +216,24 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
     }
 }
 
-pub async fn local(world: &Arc<World>, caller: &Caller, service: &str, operation: &str, body: &Bytes) -> Reply {
+pub async fn local(
+    world: &Arc<World>,
+    caller: &Caller,
+    service: &str,
+    operation: &str,
+    body: &Bytes,
+) -> Reply {
     let input: Value = match body.is_empty() {
         true => Value::Object(Default::default()),
-        false => serde_json::from_slice(body).map_err(|e| Failure::new("SerializationException", e.to_string()))?,
+        false => serde_json::from_slice(body)
+            .map_err(|e| Failure::new("SerializationException", e.to_string()))?,
     };
     if let Err(violation) = world.judge.validate(service, operation, &input) {
         let message = format!("1 validation error detected: {violation}");
-        world.with_account(&caller.account, |a| a.violations.push(format!("{service}:{operation}: {message}")));
+        world.with_account(&caller.account, |a| {
+            a.violations
+                .push(format!("{service}:{operation}: {message}"))
+        });
         return Err(Failure::new("ValidationException", message));
     }
     match service {
@@ -172,21 +243,34 @@ pub async fn local(world: &Arc<World>, caller: &Caller, service: &str, operation
     }
 }
 
-async fn forward(world: &World, parts: hyper::http::request::Parts, body: Bytes) -> Result<Answer, Cut> {
+async fn forward(
+    world: &World,
+    parts: hyper::http::request::Parts,
+    body: Bytes,
+) -> Result<Answer, Cut> {
     world.upstream.forward(parts, body).await
 }
 
 /// What a person does elsewhere: authorizing in the console, pushing at the provider.
 fn control(world: &Arc<World>, command: &str, query: &str) -> Answer {
     let value = |key: &str| {
-        let found = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-        percent_encoding::percent_decode_str(found.unwrap_or_default()).decode_utf8_lossy().into_owned()
+        let found = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        percent_encoding::percent_decode_str(found.unwrap_or_default())
+            .decode_utf8_lossy()
+            .into_owned()
     };
     let done: Result<(), String> = match command {
         "authorize" => world.set_connection(&value("arn"), "AVAILABLE"),
         "connection" => world.set_connection(&value("arn"), &value("status")),
         "pushed" => {
-            engine::pushed(world, &value("repository"), &value("reference"), &value("change"));
+            engine::pushed(
+                world,
+                &value("repository"),
+                &value("reference"),
+                &value("change"),
+            );
             Ok(())
         }
         other => Err(format!("no such control: {other}")),
@@ -195,13 +279,22 @@ fn control(world: &Arc<World>, command: &str, query: &str) -> Answer {
         Ok(()) => (200, "ok\n".to_owned()),
         Err(message) => (400, format!("{message}\n")),
     };
-    Response::builder().status(status).body(Full::new(Bytes::from(text))).expect("a response")
+    Response::builder()
+        .status(status)
+        .body(Full::new(Bytes::from(text)))
+        .expect("a response")
 }
 
 fn failed(service: &str, failure: Failure) -> Answer {
-    let Failure { status, code, message } = &failure;
+    let Failure {
+        status,
+        code,
+        message,
+    } = &failure;
     let xml = match service {
-        "s3" => format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"),
+        "s3" => format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        ),
         "iam" | "sns" | "sts" => {
             format!(
                 "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
@@ -216,25 +309,48 @@ fn failed(service: &str, failure: Failure) -> Answer {
         .expect("a response")
 }
 
-/// Access key and caller, from `AWS4-HMAC-SHA256 Credential=ACCOUNT/DATE/REGION/SERVICE/aws4_request, …`.
+/// Access key and caller, from `AWS4-HMAC-SHA256
+/// Credential=ACCOUNT/DATE/REGION/SERVICE/aws4_request, …`.
 fn caller(authorization: &str) -> (String, Caller) {
-    let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
-    let mut parts = scope.split([',', ' ']).next().unwrap_or_default().split('/');
+    let scope = authorization
+        .split("Credential=")
+        .nth(1)
+        .unwrap_or_default();
+    let mut parts = scope
+        .split([',', ' '])
+        .next()
+        .unwrap_or_default()
+        .split('/');
     let mut next = || parts.next().unwrap_or_default().to_owned();
     let (key, _date, region, service) = (next(), next(), next(), next());
     let account = sts::account(&key).to_owned();
-    (key, Caller { account, region, service })
+    (
+        key,
+        Caller {
+            account,
+            region,
+            service,
+        },
+    )
 }
 
 fn form_action(body: &Bytes) -> String {
     let text = String::from_utf8_lossy(body);
-    text.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned()
+    text.split('&')
+        .find_map(|pair| pair.strip_prefix("Action="))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn s3_operation(method: &Method, path: &str, query: &str) -> String {
-    let object = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let object = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .is_some_and(|(_, key)| !key.is_empty());
     let sub = |name: &str| {
-        query.split('&').any(|pair| pair == name || pair.strip_prefix(name).is_some_and(|r| r.starts_with('=')))
+        query
+            .split('&')
+            .any(|pair| pair == name || pair.strip_prefix(name).is_some_and(|r| r.starts_with('=')))
     };
     let verb = match *method {
         Method::GET => "Get",

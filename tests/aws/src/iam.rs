@@ -29,7 +29,11 @@ pub fn allows(policies: &[Value], request: &Request<'_>) -> Result<bool, String>
         match statement["Effect"].as_str() {
             Some("Allow") => allowed = true,
             Some("Deny") => return Ok(false),
-            other => return Err(format!("policy: Effect {other:?} is neither Allow nor Deny")),
+            other => {
+                return Err(format!(
+                    "policy: Effect {other:?} is neither Allow nor Deny"
+                ));
+            }
         }
     }
     Ok(allowed)
@@ -44,8 +48,17 @@ fn statements(policy: &Value) -> Vec<Value> {
 }
 
 fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
-    const KNOWN: [&str; 6] = ["Sid", "Effect", "Action", "Resource", "Principal", "Condition"];
-    let object = statement.as_object().ok_or("policy: a statement is no object")?;
+    const KNOWN: [&str; 6] = [
+        "Sid",
+        "Effect",
+        "Action",
+        "Resource",
+        "Principal",
+        "Condition",
+    ];
+    let object = statement
+        .as_object()
+        .ok_or("policy: a statement is no object")?;
     if let Some(unknown) = object.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(format!("policy: this evaluator does not know '{unknown}'"));
     }
@@ -70,8 +83,12 @@ fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
     if let Some(principal_of) = request.principal {
         let principal = &statement["Principal"];
         let named = principal == &Value::from("*")
-            || list(&principal["Service"]).iter().any(|p| p == principal_of)
-            || list(&principal["AWS"]).iter().any(|p| p == "*" || p == principal_of);
+            || list(&principal["Service"])
+                .iter()
+                .any(|p| p == principal_of)
+            || list(&principal["AWS"])
+                .iter()
+                .any(|p| p == "*" || p == principal_of);
         if !named {
             return Ok(false);
         }
@@ -87,7 +104,12 @@ fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
                 }
                 "ForAllValues:StringEquals" => has.is_none_or(|h| wanted.contains(h)),
                 "Bool" => has.is_some_and(|h| wanted.contains(h)),
-                other => return Err(format!("policy: this evaluator does not know the condition operator '{other}'")),
+                other => {
+                    return Err(format!(
+                        "policy: this evaluator does not know the condition \
+                     operator '{other}'"
+                    ));
+                }
             };
             if !holds {
                 return Ok(false);
@@ -114,7 +136,15 @@ mod tests {
 
     fn ask(policy: Value, action: &str, resource: &str) -> Result<bool, String> {
         let context = HashMap::from([("aws:resourceaccount", "1".to_owned())]);
-        allows(&[policy], &Request { principal: None, action, resource, context })
+        allows(
+            &[policy],
+            &Request {
+                principal: None,
+                action,
+                resource,
+                context,
+            },
+        )
     }
 
     #[test]
@@ -122,16 +152,46 @@ mod tests {
         let policy = json!({"Statement": [
             {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/*"},
             {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::b/secret/*"}]});
-        assert_eq!(ask(policy.clone(), "s3:PutObject", "arn:aws:s3:::b/open/x"), Ok(true));
-        assert_eq!(ask(policy.clone(), "s3:PutObject", "arn:aws:s3:::b/secret/x"), Ok(false));
-        assert_eq!(ask(policy, "s3:PutObject", "arn:aws:s3:::other/x"), Ok(false));
+        assert_eq!(
+            ask(policy.clone(), "s3:PutObject", "arn:aws:s3:::b/open/x"),
+            Ok(true)
+        );
+        assert_eq!(
+            ask(policy.clone(), "s3:PutObject", "arn:aws:s3:::b/secret/x"),
+            Ok(false)
+        );
+        assert_eq!(
+            ask(policy, "s3:PutObject", "arn:aws:s3:::other/x"),
+            Ok(false)
+        );
     }
 
     #[test]
     fn conditions_hold_and_unknown_ones_are_refused_aloud() {
         let with = |condition: Value| json!({"Statement": {"Effect": "Allow", "Action": "s3:Get*", "Resource": "*", "Condition": condition}});
-        assert_eq!(ask(with(json!({"StringEquals": {"aws:ResourceAccount": "1"}})), "s3:GetObject", "r"), Ok(true));
-        assert_eq!(ask(with(json!({"StringEquals": {"aws:ResourceAccount": "2"}})), "s3:GetObject", "r"), Ok(false));
-        assert!(ask(with(json!({"DateLessThan": {"aws:CurrentTime": "2026"}})), "s3:GetObject", "r").is_err());
+        assert_eq!(
+            ask(
+                with(json!({"StringEquals": {"aws:ResourceAccount": "1"}})),
+                "s3:GetObject",
+                "r"
+            ),
+            Ok(true)
+        );
+        assert_eq!(
+            ask(
+                with(json!({"StringEquals": {"aws:ResourceAccount": "2"}})),
+                "s3:GetObject",
+                "r"
+            ),
+            Ok(false)
+        );
+        assert!(
+            ask(
+                with(json!({"DateLessThan": {"aws:CurrentTime": "2026"}})),
+                "s3:GetObject",
+                "r"
+            )
+            .is_err()
+        );
     }
 }

@@ -92,7 +92,11 @@ impl Aws {
         let judge = judge::Judge::load(&config.models)?;
         let world = Arc::new(World::new(config, judge));
         let address = front::listen(Arc::clone(&world)).await?;
-        Ok(Self { address, world, runtime: tokio::runtime::Handle::current() })
+        Ok(Self {
+            address,
+            world,
+            runtime: tokio::runtime::Handle::current(),
+        })
     }
 
     /// Does what a person does in the AWS console: authorizes a PENDING connection.
@@ -141,17 +145,23 @@ impl Aws {
 
     /// From now on CreateNotificationRule fails so many times for want of the service-linked role.
     pub fn delay_service_linked_role(&self, account: &str, refusals: u32) {
-        self.world.with_account(account, |a| a.rule_refusals = refusals);
+        self.world
+            .with_account(account, |a| a.rule_refusals = refusals);
     }
 
     /// From now on CodePipeline cannot assume roles of the account so many times.
     pub fn delay_iam(&self, account: &str, refusals: u32) {
-        self.world.with_account(account, |a| a.assume_refusals = refusals);
+        self.world
+            .with_account(account, |a| a.assume_refusals = refusals);
     }
 
-    /// From now on each operation whose name begins so takes so many calls a second, as AWS does; all others take any number.
+    /// From now on each operation whose name begins so takes so many calls a second, as AWS does;
+    /// all others take any number.
     pub fn throttle(&self, account: &str, rates: &[(&str, u32)]) {
-        let rates = rates.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect();
+        let rates = rates
+            .iter()
+            .map(|(name, rate)| ((*name).to_owned(), *rate))
+            .collect();
         self.world.with_account(account, |a| a.rates = rates);
     }
 
@@ -160,27 +170,36 @@ impl Aws {
         self.world.with_account(account, |a| a.latency = latency);
     }
 
-    /// From now on each stage of the account's executions takes so long, and moves no files: for thousands of them.
+    /// From now on each stage of the account's executions takes so long, and moves no files: for
+    /// thousands of them.
     pub fn imagine_executions(&self, account: &str, stage: std::time::Duration) {
-        self.world.with_account(account, |a| a.imagined = Some(stage));
+        self.world
+            .with_account(account, |a| a.imagined = Some(stage));
     }
 
     /// From now on execution events of the account are held back, or sent.
     pub fn hold_events(&self, account: &str, held: bool) {
-        self.world.with_account(account, |a| a.held_events = held.then(Vec::new));
+        self.world
+            .with_account(account, |a| a.held_events = held.then(Vec::new));
     }
 
     /// The execution events that are held back, oldest first.
     pub fn held_events(&self, account: &str) -> Vec<Value> {
-        self.world.with_account(account, |a| a.held_events.clone().unwrap_or_default())
+        self.world
+            .with_account(account, |a| a.held_events.clone().unwrap_or_default())
     }
 
     /// Sends an execution event, be it an old one, to whoever listens now.
     pub async fn send_event(&self, event: &Value) {
         let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-        let caller = front::Caller { account: text("account"), region: text("region"), service: String::new() };
+        let caller = front::Caller {
+            account: text("account"),
+            region: text("region"),
+            service: String::new(),
+        };
         let (world, event) = (Arc::clone(&self.world), event.clone());
-        self.on_runtime(async move { events::send(&world, &caller, &event).await }).await;
+        self.on_runtime(async move { events::send(&world, &caller, &event).await })
+            .await;
     }
 
     /// From now on sessions of roles of the account last so long.
@@ -188,7 +207,8 @@ impl Aws {
         self.world.with_account(account, |a| a.session = lasts);
     }
 
-    /// From now on the account's caller may do what this policy allows, and nothing else; root again if there is none.
+    /// From now on the account's caller may do what this policy allows, and nothing else; root
+    /// again if there is none.
     pub fn enforce(&self, account: &str, policy: Option<serde_json::Value>) {
         self.world.with_account(account, |a| a.policy = policy);
     }
@@ -205,7 +225,14 @@ impl Aws {
 
     /// The calls of an account so far.
     pub fn calls(&self, account: &str) -> Vec<Call> {
-        self.world.calls.lock().expect("no panic while held").iter().filter(|c| c.account == account).cloned().collect()
+        self.world
+            .calls
+            .lock()
+            .expect("no panic while held")
+            .iter()
+            .filter(|c| c.account == account)
+            .cloned()
+            .collect()
     }
 
     /// What the models found wrong with requests of the account so far.
@@ -234,7 +261,11 @@ impl Aws {
                 arn: arn.clone(),
                 resource: r.resource.clone(),
                 events: r.events.clone(),
-                targets: r.targets.iter().map(|(_, address, _)| address.clone()).collect(),
+                targets: r
+                    .targets
+                    .iter()
+                    .map(|(_, address, _)| address.clone())
+                    .collect(),
             });
             all.collect()
         })
@@ -243,8 +274,9 @@ impl Aws {
     /// The structures of the account's pipelines, newest version of each, by name.
     pub fn pipelines(&self, account: &str) -> BTreeMap<String, Value> {
         self.world.with_account(account, |a| {
-            let all =
-                a.pipelines.iter().map(|((_, name), p)| (name.clone(), p.versions.last().expect("a version").clone()));
+            let all = a.pipelines.iter().map(|((_, name), p)| {
+                (name.clone(), p.versions.last().expect("a version").clone())
+            });
             all.collect()
         })
     }
@@ -264,7 +296,12 @@ impl Aws {
             let all = a.pipelines.values().flat_map(|p| &p.executions);
             let ended = all.filter(|e| e.trigger == trigger && e.status == "Succeeded");
             ended
-                .map(|e| (e.id.clone(), std::time::UNIX_EPOCH + std::time::Duration::from_secs_f64(e.updated)))
+                .map(|e| {
+                    (
+                        e.id.clone(),
+                        std::time::UNIX_EPOCH + std::time::Duration::from_secs_f64(e.updated),
+                    )
+                })
                 .collect()
         })
     }
@@ -272,7 +309,11 @@ impl Aws {
     /// Does something to the account behind the operator's back: to a pipeline's structure.
     pub fn edit_pipeline(&self, account: &str, pipeline: &str, edit: impl FnOnce(&mut Value)) {
         self.world.with_account(account, |a| {
-            if let Some((_, p)) = a.pipelines.iter_mut().find(|((_, name), _)| name == pipeline) {
+            if let Some((_, p)) = a
+                .pipelines
+                .iter_mut()
+                .find(|((_, name), _)| name == pipeline)
+            {
                 let mut structure = p.versions.last().expect("a version").clone();
                 edit(&mut structure);
                 p.versions.push(structure);
@@ -317,13 +358,22 @@ impl Aws {
         fields: &[(&str, &str)],
     ) -> Result<String, String> {
         let world = Arc::clone(&self.world);
-        let caller =
-            front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
-        let fields: Vec<(String, String)> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let caller = front::Caller {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            service: service.to_owned(),
+        };
+        let fields: Vec<(String, String)> = fields
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         self.on_runtime(async move {
             let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (&**k, &**v)).collect();
-            let (status, body) =
-                world.upstream.form(&caller, &caller.service, &fields).await.map_err(|e| e.to_string())?;
+            let (status, body) = world
+                .upstream
+                .form(&caller, &caller.service, &fields)
+                .await
+                .map_err(|e| e.to_string())?;
             world.forget_routes(&caller);
             let body = String::from_utf8_lossy(&body).into_owned();
             if status == 200 { Ok(body) } else { Err(body) }
@@ -331,22 +381,36 @@ impl Aws {
         .await
     }
 
-    /// Calls a service of the JSON protocol (EventBridge) as the account, uncounted: its answer, also of an error. What that changes of
-    /// who gets events counts from then on.
-    pub async fn json(&self, account: &str, region: &str, service: &str, target: &str, input: &Value) -> Value {
-        let caller =
-            front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
+    /// Calls a service of the JSON protocol (EventBridge) as the account, uncounted: its answer,
+    /// also of an error. What that changes of who gets events counts from then on.
+    pub async fn json(
+        &self,
+        account: &str,
+        region: &str,
+        service: &str,
+        target: &str,
+        input: &Value,
+    ) -> Value {
+        let caller = front::Caller {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            service: service.to_owned(),
+        };
         let (world, target, input) = (Arc::clone(&self.world), target.to_owned(), input.clone());
         self.on_runtime(async move {
-            let answer = world.upstream.call(&caller, &target, &input).await.unwrap_or(Value::Null);
+            let answer = world
+                .upstream
+                .call(&caller, &target, &input)
+                .await
+                .unwrap_or(Value::Null);
             world.forget_routes(&caller);
             answer
         })
         .await
     }
 
-    /// Calls a service of the stand-in's own (CodePipeline and the developer tools) as the account, uncounted; the service-linked role of
-    /// notifications is made, as the console does.
+    /// Calls a service of the stand-in's own (CodePipeline and the developer tools) as the account,
+    /// uncounted; the service-linked role of notifications is made, as the console does.
     ///
     /// # Errors
     /// It refused; its words.
@@ -358,10 +422,19 @@ impl Aws {
         operation: &str,
         input: &Value,
     ) -> Result<Value, String> {
-        let caller =
-            front::Caller { account: account.to_owned(), region: region.to_owned(), service: service.to_owned() };
-        let (world, operation, body) = (Arc::clone(&self.world), operation.to_owned(), input.to_string());
-        world.with_account(account, |a| a.service_linked_role |= service == "codestar-notifications");
+        let caller = front::Caller {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            service: service.to_owned(),
+        };
+        let (world, operation, body) = (
+            Arc::clone(&self.world),
+            operation.to_owned(),
+            input.to_string(),
+        );
+        world.with_account(account, |a| {
+            a.service_linked_role |= service == "codestar-notifications"
+        });
         self.on_runtime(async move {
             let service = caller.service.clone();
             let reply = front::local(&world, &caller, &service, &operation, &body.into()).await;
@@ -383,13 +456,28 @@ impl Aws {
         body: &str,
     ) -> Result<String, String> {
         let world = Arc::clone(&self.world);
-        let caller = front::Caller { account: account.to_owned(), region: region.to_owned(), service: "s3".to_owned() };
-        let (method, path, body) = (method.parse().map_err(|_| "no method")?, path.to_owned(), body.to_owned());
+        let caller = front::Caller {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            service: "s3".to_owned(),
+        };
+        let (method, path, body) = (
+            method.parse().map_err(|_| "no method")?,
+            path.to_owned(),
+            body.to_owned(),
+        );
         self.on_runtime(async move {
-            let sent = world.upstream.send(&caller, "s3", method, &path, body.into()).await;
+            let sent = world
+                .upstream
+                .send(&caller, "s3", method, &path, body.into())
+                .await;
             let (status, body) = sent.map_err(|e| e.to_string())?;
             let body = String::from_utf8_lossy(&body).into_owned();
-            if (200..300).contains(&status) { Ok(body) } else { Err(format!("HTTP status {status}: {body}")) }
+            if (200..300).contains(&status) {
+                Ok(body)
+            } else {
+                Err(format!("HTTP status {status}: {body}"))
+            }
         })
         .await
     }
@@ -406,9 +494,16 @@ impl Aws {
         name: &str,
     ) -> Result<String, String> {
         let version = ("Version", "2012-11-05");
-        let created =
-            self.form(account, region, "sqs", &[("Action", "CreateQueue"), version, ("QueueName", name)]).await?;
-        let queue = upstream::element(created.as_bytes(), "QueueUrl").ok_or("CreateQueue tells no URL")?;
+        let created = self
+            .form(
+                account,
+                region,
+                "sqs",
+                &[("Action", "CreateQueue"), version, ("QueueName", name)],
+            )
+            .await?;
+        let queue =
+            upstream::element(created.as_bytes(), "QueueUrl").ok_or("CreateQueue tells no URL")?;
         let arn = format!("arn:aws:sqs:{region}:{account}:{name}");
         let fields = [
             ("Action", "Subscribe"),
@@ -425,7 +520,12 @@ impl Aws {
     ///
     /// # Errors
     /// SQS refused.
-    pub async fn receive(&self, account: &str, region: &str, queue: &str) -> Result<Vec<String>, String> {
+    pub async fn receive(
+        &self,
+        account: &str,
+        region: &str,
+        queue: &str,
+    ) -> Result<Vec<String>, String> {
         let fields = [
             ("Action", "ReceiveMessage"),
             ("Version", "2012-11-05"),
@@ -446,8 +546,8 @@ impl Aws {
         Ok(bodies)
     }
 
-    /// How many calls a second these endpoints bear, over HTTP and from so many callers at once as an operator makes them: each asks
-    /// `calls` times what the pipeline ran.
+    /// How many calls a second these endpoints bear, over HTTP and from so many callers at once as
+    /// an operator makes them: each asks `calls` times what the pipeline ran.
     ///
     /// # Errors
     /// A call was not answered.
@@ -473,7 +573,10 @@ impl Aws {
             asking.spawn(async move {
                 for _ in 0..calls {
                     let target = "CodePipeline_20150709.ListPipelineExecutions";
-                    let answer = client.call(&caller, target, &input).await.map_err(|e| e.to_string())?;
+                    let answer = client
+                        .call(&caller, target, &input)
+                        .await
+                        .map_err(|e| e.to_string())?;
                     if answer["pipelineExecutionSummaries"].is_null() {
                         return Err(format!("ListPipelineExecutions: {answer}"));
                     }
@@ -488,7 +591,13 @@ impl Aws {
     }
 
     /// Connections of the HTTP client belong to the runtime that opened them.
-    async fn on_runtime<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        self.runtime.spawn(work).await.expect("the work does not panic")
+    async fn on_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.runtime
+            .spawn(work)
+            .await
+            .expect("the work does not panic")
     }
 }

@@ -20,9 +20,12 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                     account.rule_refusals = account.rule_refusals.saturating_sub(1);
                     return Err(Failure::new(
                         "ConfigurationException",
-                        "AWS CodeStar Notifications could not create the AWS CloudWatch Events managed rule in your AWS account. \
-                         If this is your first time creating a notification rule, the service-linked role for AWS CodeStar \
-                         Notifications might not yet exist. Creation of this role might take up to 15 minutes.",
+                        "AWS CodeStar Notifications could not create the AWS CloudWatch Events \
+                             managed rule in your AWS account. \
+                         If this is your first time creating a notification rule, the \
+                         service-linked role for AWS CodeStar \
+                         Notifications might not yet exist. Creation of this role might take up \
+                         to 15 minutes.",
                     ));
                 }
                 create(rules, caller, input)
@@ -32,17 +35,25 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                 Ok(describe(arn, rule))
             }
             "ListNotificationRules" => {
-                let filters: Vec<(&str, &str)> =
-                    input["Filters"].as_array().into_iter().flatten().map(|f| (text(f, "Name"), text(f, "Value"))).collect();
+                let filters: Vec<(&str, &str)> = input["Filters"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|f| (text(f, "Name"), text(f, "Value")))
+                    .collect();
                 let all = rules.iter().filter(|(_, r)| {
                     filters.iter().all(|(name, value)| match *name {
                         "RESOURCE" => r.resource == *value,
                         "EVENT_TYPE_ID" => r.events.iter().any(|e| e == value),
-                        "TARGET_ADDRESS" => r.targets.iter().any(|(_, address, _)| address == value),
+                        "TARGET_ADDRESS" => {
+                            r.targets.iter().any(|(_, address, _)| address == value)
+                        }
                         _ => false,
                     })
                 });
-                let all: Vec<Value> = all.map(|(arn, _)| json!({"Id": arn.rsplit('/').next(), "Arn": arn})).collect();
+                let all: Vec<Value> = all
+                    .map(|(arn, _)| json!({"Id": arn.rsplit('/').next(), "Arn": arn}))
+                    .collect();
                 Ok(json!({"NotificationRules": all}))
             }
             "UpdateNotificationRule" => {
@@ -70,9 +81,15 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
             }
             "DeleteTarget" => {
                 let address = text(input, "TargetAddress");
-                let used = rules.values().any(|r| r.targets.iter().any(|(_, a, _)| a == address));
+                let used = rules
+                    .values()
+                    .any(|r| r.targets.iter().any(|(_, a, _)| a == address));
                 match used {
-                    true => Err(Failure::new("ValidationException", "The target is subscribed to one or more notification rules")),
+                    true => Err(Failure::new(
+                        "ValidationException",
+                        "The target is subscribed to \
+                         one or more notification rules",
+                    )),
                     false => Ok(json!({})),
                 }
             }
@@ -81,7 +98,9 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                 rule.tags.extend(tags(input));
                 Ok(json!({"Tags": rule.tags}))
             }
-            "ListTagsForResource" => Ok(json!({"Tags": rules.get(arn).ok_or_else(|| missing(arn))?.tags})),
+            "ListTagsForResource" => {
+                Ok(json!({"Tags": rules.get(arn).ok_or_else(|| missing(arn))?.tags}))
+            }
             other => Err(Failure::new("UnknownOperationException", other)),
         }
     })
@@ -99,11 +118,23 @@ fn create(rules: &mut BTreeMap<String, Rule>, caller: &Caller, input: &Value) ->
             )),
         };
     }
-    if rules.values().filter(|r| r.resource == text(input, "Resource")).count() >= 10 {
-        return Err(Failure::new("LimitExceededException", "Ten notification rules watch this resource already"));
+    if rules
+        .values()
+        .filter(|r| r.resource == text(input, "Resource"))
+        .count()
+        >= 10
+    {
+        return Err(Failure::new(
+            "LimitExceededException",
+            "Ten notification rules watch this \
+             resource already",
+        ));
     }
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let arn = format!("arn:aws:codestar-notifications:{}:{}:notificationrule/{id}", caller.region, caller.account);
+    let arn = format!(
+        "arn:aws:codestar-notifications:{}:{}:notificationrule/{id}",
+        caller.region, caller.account
+    );
     let rule = Rule {
         name: name.to_owned(),
         resource: text(input, "Resource").to_owned(),
@@ -121,23 +152,39 @@ fn create(rules: &mut BTreeMap<String, Rule>, caller: &Caller, input: &Value) ->
 }
 
 fn missing(arn: &str) -> Failure {
-    Failure::new("ResourceNotFoundException", format!("Notification rule {arn} not found"))
+    Failure::new(
+        "ResourceNotFoundException",
+        format!("Notification rule {arn} not found"),
+    )
 }
 
 fn events(input: &Value) -> Vec<String> {
-    input["EventTypeIds"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    input["EventTypeIds"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn targets(input: &Value) -> Vec<(String, String, String)> {
     let targets = input["Targets"].as_array().into_iter().flatten();
     targets
-        .map(|t| (text(t, "TargetType").to_owned(), text(t, "TargetAddress").to_owned(), "ACTIVE".to_owned()))
+        .map(|t| {
+            (
+                text(t, "TargetType").to_owned(),
+                text(t, "TargetAddress").to_owned(),
+                "ACTIVE".to_owned(),
+            )
+        })
         .collect()
 }
 
 fn tags(input: &Value) -> BTreeMap<String, String> {
     let tags = input["Tags"].as_object().into_iter().flatten();
-    tags.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect()
+    tags.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
+        .collect()
 }
 
 fn describe(arn: &str, rule: &Rule) -> Value {
@@ -145,10 +192,9 @@ fn describe(arn: &str, rule: &Rule) -> Value {
         .targets
         .iter()
         .map(|(kind, address, status)| json!({"TargetType": kind, "TargetAddress": address, "TargetStatus": status}));
-    let events = rule
-        .events
-        .iter()
-        .map(|e| json!({"EventTypeId": e, "ServiceName": "CodePipeline", "ResourceType": "Pipeline"}));
+    let events = rule.events.iter().map(
+        |e| json!({"EventTypeId": e, "ServiceName": "CodePipeline", "ResourceType": "Pipeline"}),
+    );
     json!({
         "Arn": arn, "Name": rule.name, "Resource": rule.resource, "DetailType": rule.detail, "Status": rule.status,
         "EventTypes": events.collect::<Vec<_>>(), "Targets": targets.collect::<Vec<_>>(), "Tags": rule.tags,
@@ -158,20 +204,39 @@ fn describe(arn: &str, rule: &Rule) -> Value {
 
 /// Sends a pipeline's event to the targets of the rules that ask for it, if the
 /// topics' policies let this service publish.
-pub async fn announce(world: &Arc<World>, caller: &Caller, pipeline_arn: &str, event: &str, detail: Value) {
+pub async fn announce(
+    world: &Arc<World>,
+    caller: &Caller,
+    pipeline_arn: &str,
+    event: &str,
+    detail: Value,
+) {
     let event = format!("codepipeline-pipeline-{event}");
     let asked: Vec<(String, Vec<String>)> = world.with_account(&caller.account, |account| {
-        let rules = account
-            .rules
-            .iter()
-            .filter(|(_, r)| r.resource == pipeline_arn && r.status == "ENABLED" && r.events.contains(&event));
-        rules.map(|(arn, r)| (arn.clone(), r.targets.iter().map(|(_, address, _)| address.clone()).collect())).collect()
+        let rules = account.rules.iter().filter(|(_, r)| {
+            r.resource == pipeline_arn && r.status == "ENABLED" && r.events.contains(&event)
+        });
+        rules
+            .map(|(arn, r)| {
+                (
+                    arn.clone(),
+                    r.targets
+                        .iter()
+                        .map(|(_, address, _)| address.clone())
+                        .collect(),
+                )
+            })
+            .collect()
     });
     for (rule, topics) in asked {
         for topic in topics {
             let sent = publish(world, caller, pipeline_arn, &rule, &topic, &detail).await;
             world.with_account(&caller.account, |account| {
-                let targets = account.rules.get_mut(&rule).into_iter().flat_map(|r| &mut r.targets);
+                let targets = account
+                    .rules
+                    .get_mut(&rule)
+                    .into_iter()
+                    .flat_map(|r| &mut r.targets);
                 for target in targets.filter(|(_, address, _)| *address == topic) {
                     target.2 = if sent { "ACTIVE" } else { "UNREACHABLE" }.to_owned();
                 }
@@ -180,13 +245,25 @@ pub async fn announce(world: &Arc<World>, caller: &Caller, pipeline_arn: &str, e
     }
 }
 
-async fn publish(world: &World, caller: &Caller, pipeline: &str, rule: &str, topic: &str, detail: &Value) -> bool {
-    let Some(policy) = world.upstream.topic_policy(caller, topic).await else { return false };
+async fn publish(
+    world: &World,
+    caller: &Caller,
+    pipeline: &str,
+    rule: &str,
+    topic: &str,
+    detail: &Value,
+) -> bool {
+    let Some(policy) = world.upstream.topic_policy(caller, topic).await else {
+        return false;
+    };
     let request = iam::Request {
         principal: Some("codestar-notifications.amazonaws.com"),
         action: "sns:Publish",
         resource: topic,
-        context: HashMap::from([("aws:sourceaccount", caller.account.clone()), ("aws:sourcearn", rule.to_owned())]),
+        context: HashMap::from([
+            ("aws:sourceaccount", caller.account.clone()),
+            ("aws:sourcearn", rule.to_owned()),
+        ]),
     };
     if iam::allows(&[policy], &request) != Ok(true) {
         return false;
@@ -196,5 +273,8 @@ async fn publish(world: &World, caller: &Caller, pipeline: &str, rule: &str, top
         "source": "aws.codepipeline", "time": now(), "notificationRuleArn": rule, "detail": detail,
         "resources": [pipeline], "additionalAttributes": {},
     });
-    world.upstream.publish(caller, topic, &message.to_string()).await
+    world
+        .upstream
+        .publish(caller, topic, &message.to_string())
+        .await
 }

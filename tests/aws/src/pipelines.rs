@@ -57,11 +57,17 @@ fn key(caller: &Caller, name: &str) -> (String, String) {
 }
 
 pub fn arn(caller: &Caller, name: &str) -> String {
-    format!("arn:aws:codepipeline:{}:{}:{name}", caller.region, caller.account)
+    format!(
+        "arn:aws:codepipeline:{}:{}:{name}",
+        caller.region, caller.account
+    )
 }
 
 fn missing(name: &str) -> Failure {
-    Failure::new("PipelineNotFoundException", format!("Account does not have a pipeline with name '{name}'"))
+    Failure::new(
+        "PipelineNotFoundException",
+        format!("Account does not have a pipeline with name '{name}'"),
+    )
 }
 
 fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> Reply {
@@ -149,7 +155,9 @@ fn summary(execution: &Execution, pipeline: &Pipeline) -> Value {
     let mode = pipeline
         .versions
         .get(execution.version - 1)
-        .map_or("SUPERSEDED", |s| s["executionMode"].as_str().unwrap_or("SUPERSEDED"));
+        .map_or("SUPERSEDED", |s| {
+            s["executionMode"].as_str().unwrap_or("SUPERSEDED")
+        });
     let mut value = json!({
         "pipelineExecutionId": execution.id, "status": execution.status, "startTime": execution.started,
         "lastUpdateTime": execution.updated, "trigger": {"triggerType": execution.trigger}, "executionMode": mode,
@@ -161,14 +169,16 @@ fn summary(execution: &Execution, pipeline: &Pipeline) -> Value {
     if let Some((id, message)) = &execution.revision {
         // As recorded from AWS: the summary is JSON in a string.
         let summary = json!({"ProviderType": "GitHub", "CommitMessage": message}).to_string();
-        value["sourceRevisions"] = json!([{"actionName": "Source", "revisionId": id, "revisionSummary": summary}]);
+        value["sourceRevisions"] =
+            json!([{"actionName": "Source", "revisionId": id, "revisionSummary": summary}]);
     }
     value
 }
 
 fn tags(input: &Value) -> BTreeMap<String, String> {
     let tags = input["tags"].as_array().into_iter().flatten();
-    tags.map(|t| (text(t, "key").to_owned(), text(t, "value").to_owned())).collect()
+    tags.map(|t| (text(t, "key").to_owned(), text(t, "value").to_owned()))
+        .collect()
 }
 
 fn create(world: &World, caller: &Caller, input: &Value) -> Reply {
@@ -200,14 +210,20 @@ fn update(world: &World, caller: &Caller, input: &Value) -> Reply {
     let name = text(&structure, "name").to_owned();
     world.with_account(&caller.account, |account| {
         let pipeline = account.pipelines.get_mut(&key(caller, &name));
-        let pipeline =
-            pipeline.ok_or_else(|| Failure::new("ResourceNotFoundException", format!("no pipeline {name}")))?;
+        let pipeline = pipeline.ok_or_else(|| {
+            Failure::new("ResourceNotFoundException", format!("no pipeline {name}"))
+        })?;
         pipeline.versions.push(structure.clone());
         pipeline.updated = now();
-        for execution in pipeline.executions.iter_mut().filter(|e| e.status == "InProgress") {
+        for execution in pipeline
+            .executions
+            .iter_mut()
+            .filter(|e| e.status == "InProgress")
+        {
             execution.status = "Cancelled".to_owned();
-            execution.summary =
-                Some("The execution was canceled because the pipeline structure was updated".to_owned());
+            execution.summary = Some(
+                "The execution was canceled because the pipeline structure was updated".to_owned(),
+            );
             execution.updated = now();
             execution.active = false;
         }
@@ -219,7 +235,10 @@ fn update(world: &World, caller: &Caller, input: &Value) -> Reply {
 fn start(world: &Arc<World>, caller: &Caller, input: &Value) -> Reply {
     let (name, token) = (text(input, "name"), input["clientRequestToken"].as_str());
     let known = world.with_account(&caller.account, |account| {
-        let pipeline = account.pipelines.get(&key(caller, name)).ok_or_else(|| missing(name))?;
+        let pipeline = account
+            .pipelines
+            .get(&key(caller, name))
+            .ok_or_else(|| missing(name))?;
         Ok(token.and_then(|t| pipeline.tokens.get(t).cloned()))
     })?;
     if let Some(id) = known {
@@ -255,7 +274,9 @@ async fn check_role(world: &World, caller: &Caller, structure: &Value) -> Result
 /// Whether the role's trust policy lets CodePipeline assume it.
 pub async fn assumable(world: &World, caller: &Caller, role_arn: &str) -> bool {
     let name = role_arn.rsplit('/').next().unwrap_or_default();
-    let Some((trust, _)) = world.upstream.role(caller, name).await else { return false };
+    let Some((trust, _)) = world.upstream.role(caller, name).await else {
+        return false;
+    };
     let request = iam::Request {
         principal: Some("codepipeline.amazonaws.com"),
         action: "sts:AssumeRole",
@@ -268,23 +289,41 @@ pub async fn assumable(world: &World, caller: &Caller, role_arn: &str) -> bool {
 fn check_structure(structure: &Value) -> Result<(), Failure> {
     let stages = structure["stages"].as_array().map_or(0, Vec::len);
     if stages < 2 {
-        return Err(Failure::new("InvalidStructureException", "Pipeline should have at least 2 stages"));
+        return Err(Failure::new(
+            "InvalidStructureException",
+            "Pipeline should have at least 2 stages",
+        ));
     }
     if structure["artifactStore"].is_null() {
-        return Err(Failure::new("InvalidStructureException", "Pipeline must have an artifactStore"));
+        return Err(Failure::new(
+            "InvalidStructureException",
+            "Pipeline must have an \
+             artifactStore",
+        ));
     }
     let v1 = structure["pipelineType"].as_str().unwrap_or("V1") == "V1";
-    if v1 && structure["executionMode"].as_str().is_some_and(|m| m != "SUPERSEDED") {
+    if v1
+        && structure["executionMode"]
+            .as_str()
+            .is_some_and(|m| m != "SUPERSEDED")
+    {
         return Err(Failure::new(
             "InvalidStructureException",
             "V1 pipelines only support the SUPERSEDED execution mode",
         ));
     }
     triggers::check(structure).map_err(|m| Failure::new("InvalidStructureException", m))?;
-    for action in structure["stages"].as_array().into_iter().flatten().filter_map(|s| s["actions"].as_array()).flatten()
+    for action in structure["stages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|s| s["actions"].as_array())
+        .flatten()
     {
         let required: &[&str] = match action["actionTypeId"]["provider"].as_str() {
-            Some("CodeStarSourceConnection") => &["ConnectionArn", "FullRepositoryId", "BranchName"],
+            Some("CodeStarSourceConnection") => {
+                &["ConnectionArn", "FullRepositoryId", "BranchName"]
+            }
             Some("S3") => &["BucketName", "Extract"],
             other => {
                 return Err(Failure::new(
@@ -293,8 +332,11 @@ fn check_structure(structure: &Value) -> Result<(), Failure> {
                 ));
             }
         };
-        if let Some(absent) = required.iter().find(|k| action["configuration"][**k].as_str().is_none_or(str::is_empty))
-        {
+        if let Some(absent) = required.iter().find(|k| {
+            action["configuration"][**k]
+                .as_str()
+                .is_none_or(str::is_empty)
+        }) {
             let message = format!(
                 "Action configuration for action '{}' is missing required configuration '{absent}'",
                 text(action, "name")
@@ -306,12 +348,23 @@ fn check_structure(structure: &Value) -> Result<(), Failure> {
 }
 
 /// The account's service-linked role for notifications, which ministack names otherwise.
-pub fn service_linked_role(world: &World, caller: &Caller, operation: &str, body: &Bytes) -> Option<Answer> {
+pub fn service_linked_role(
+    world: &World,
+    caller: &Caller,
+    operation: &str,
+    body: &Bytes,
+) -> Option<Answer> {
     const NAME: &str = "AWSServiceRoleForCodeStarNotifications";
     let body = String::from_utf8_lossy(body);
     let answer = |status: u16, xml: String| {
-        let builder = hyper::Response::builder().status(status).header("content-type", "text/xml");
-        Some(builder.body(Full::new(Bytes::from(xml))).expect("a response"))
+        let builder = hyper::Response::builder()
+            .status(status)
+            .header("content-type", "text/xml");
+        Some(
+            builder
+                .body(Full::new(Bytes::from(xml)))
+                .expect("a response"),
+        )
     };
     let role = format!(
         "<Role><Path>/aws-service-role/codestar-notifications.amazonaws.com/</Path><RoleName>{NAME}</RoleName><RoleId>AROASERVICE</RoleId>\
@@ -327,15 +380,27 @@ pub fn service_linked_role(world: &World, caller: &Caller, operation: &str, body
     let exists = world.with_account(&caller.account, |a| a.service_linked_role);
     match operation {
         "GetRole" if body.contains(NAME) => match exists {
-            true => answer(200, format!("<GetRoleResponse><GetRoleResult>{role}</GetRoleResult></GetRoleResponse>")),
-            false => answer(404, error("NoSuchEntity", &format!("The role with name {NAME} cannot be found."))),
+            true => answer(
+                200,
+                format!("<GetRoleResponse><GetRoleResult>{role}</GetRoleResult></GetRoleResponse>"),
+            ),
+            false => answer(
+                404,
+                error(
+                    "NoSuchEntity",
+                    &format!("The role with name {NAME} cannot be found."),
+                ),
+            ),
         },
         "CreateServiceLinkedRole" => match exists {
             true => answer(
                 400,
                 error(
                     "InvalidInput",
-                    &format!("Service role name {NAME} has been taken in this account, please try a different suffix."),
+                    &format!(
+                        "Service role name {NAME} has been taken in this account, please try \
+                         a different suffix."
+                    ),
                 ),
             ),
             false => {

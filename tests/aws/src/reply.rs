@@ -22,7 +22,11 @@ pub struct Failure {
 impl Failure {
     /// An error that is the caller's fault.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, code: code.to_owned(), message: message.into() }
+        Self {
+            status: 400,
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 }
 
@@ -38,7 +42,11 @@ pub fn text<'a>(input: &'a Value, key: &str) -> &'a str {
 pub fn json_answer(reply: Reply) -> Answer {
     let (status, body, code) = match reply {
         Ok(value) => (200, value, None),
-        Err(f) => (f.status, json!({"__type": f.code, "message": f.message, "Message": f.message}), Some(f.code)),
+        Err(f) => (
+            f.status,
+            json!({"__type": f.code, "message": f.message, "Message": f.message}),
+            Some(f.code),
+        ),
     };
     let mut builder = Response::builder()
         .status(StatusCode::from_u16(status).expect("a status"))
@@ -47,5 +55,7 @@ pub fn json_answer(reply: Reply) -> Answer {
     if let Some(code) = code {
         builder = builder.header("x-amzn-errortype", code);
     }
-    builder.body(Full::new(Bytes::from(body.to_string()))).expect("a response")
+    builder
+        .body(Full::new(Bytes::from(body.to_string())))
+        .expect("a response")
 }

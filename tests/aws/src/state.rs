@@ -18,7 +18,8 @@ use crate::upstream::Upstream;
 /// the operator is not fitted to an imagined AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// CreateConnection takes a name that another connection has (recalled; the documents call names unique).
+    /// CreateConnection takes a name that another connection has (recalled; the documents call
+    /// names unique).
     pub duplicate_connection_names: bool,
     /// The older API makes ARNs with the older prefix (inferred).
     pub older_connection_arns: bool,
@@ -28,7 +29,8 @@ pub struct Claims {
     pub failure_codes: bool,
     /// GetPipeline of a V2 pipeline adds `triggers` (recalled).
     pub added_triggers: bool,
-    /// An action without `runOrder` is told with `runOrder` 1, and GetPipeline adds `region` (verified for the first).
+    /// An action without `runOrder` is told with `runOrder` 1, and GetPipeline adds `region`
+    /// (verified for the first).
     pub added_region: bool,
 }
 
@@ -96,7 +98,8 @@ pub struct Account {
     pub session: Duration,
     /// What the account's caller may do; everything if none.
     pub policy: Option<Value>,
-    /// How many calls a second operations take, by the beginning of their names; those that begin with none do not throttle.
+    /// How many calls a second operations take, by the beginning of their names; those that begin
+    /// with none do not throttle.
     pub rates: Vec<(String, u32)>,
     /// Calls of an operation in the second that began then.
     pub windows: HashMap<String, (Instant, u32)>,
@@ -197,9 +200,17 @@ impl Default for Account {
 impl Account {
     /// Whether the operation has had its calls of this second.
     pub fn throttles(&mut self, operation: &str) -> bool {
-        let of = self.rates.iter().filter(|(name, _)| operation.starts_with(name));
-        let Some((_, rate)) = of.max_by_key(|(name, _)| name.len()).cloned() else { return false };
-        let (began, calls) = self.windows.entry(operation.to_owned()).or_insert((Instant::now(), 0));
+        let of = self
+            .rates
+            .iter()
+            .filter(|(name, _)| operation.starts_with(name));
+        let Some((_, rate)) = of.max_by_key(|(name, _)| name.len()).cloned() else {
+            return false;
+        };
+        let (began, calls) = self
+            .windows
+            .entry(operation.to_owned())
+            .or_insert((Instant::now(), 0));
         if began.elapsed() >= Duration::from_secs(1) {
             (*began, *calls) = (Instant::now(), 0);
         }
@@ -223,7 +234,12 @@ impl World {
     }
 
     pub fn with_account<T>(&self, account: &str, f: impl FnOnce(&mut Account) -> T) -> T {
-        f(self.accounts.lock().expect("no panic while held").entry(account.to_owned()).or_default())
+        f(self
+            .accounts
+            .lock()
+            .expect("no panic while held")
+            .entry(account.to_owned())
+            .or_default())
     }
 
     /// A number that no session had before.
@@ -233,11 +249,19 @@ impl World {
 
     /// Somebody may have changed who gets execution events.
     pub fn forget_routes(&self, caller: &Caller) {
-        self.routes.lock().expect("no panic while held").remove(&(caller.account.clone(), caller.region.clone()));
+        self.routes
+            .lock()
+            .expect("no panic while held")
+            .remove(&(caller.account.clone(), caller.region.clone()));
     }
 
     pub fn account_ids(&self) -> Vec<String> {
-        self.accounts.lock().expect("no panic while held").keys().cloned().collect()
+        self.accounts
+            .lock()
+            .expect("no panic while held")
+            .keys()
+            .cloned()
+            .collect()
     }
 
     pub fn set_connection(&self, arn: &str, status: &str) -> Result<(), String> {
@@ -254,6 +278,8 @@ impl World {
 
 /// Seconds since 1970, to the millisecond, as AWS's JSON has it.
 pub fn now() -> f64 {
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis());
     millis as f64 / 1000.0
 }

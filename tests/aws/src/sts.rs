@@ -18,13 +18,18 @@ const TEMPORARY: &str = "ASIA";
 
 /// The account of an access key.
 pub fn account(key: &str) -> &str {
-    key.strip_prefix(TEMPORARY).and_then(|rest| rest.get(..12)).unwrap_or(key)
+    key.strip_prefix(TEMPORARY)
+        .and_then(|rest| rest.get(..12))
+        .unwrap_or(key)
 }
 
 /// Whether the key was temporary and its time is over.
 pub fn expired(world: &World, key: &str) -> bool {
     let sessions = world.sessions.lock().expect("no panic while held");
-    key.starts_with(TEMPORARY) && sessions.get(key).is_none_or(|until| Instant::now() > *until)
+    key.starts_with(TEMPORARY)
+        && sessions
+            .get(key)
+            .is_none_or(|until| Instant::now() > *until)
 }
 
 /// Answers AssumeRole.
@@ -33,7 +38,11 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
     let arn = fields.get("RoleArn").cloned().unwrap_or_default();
     let target = arn.split(':').nth(4).unwrap_or_default().to_owned();
     let name = arn.rsplit('/').next().unwrap_or_default();
-    let there = Caller { account: target.clone(), region: caller.region.clone(), service: "iam".to_owned() };
+    let there = Caller {
+        account: target.clone(),
+        region: caller.region.clone(),
+        service: "iam".to_owned(),
+    };
     let denied = || Failure {
         status: 403,
         code: "AccessDenied".to_owned(),
@@ -49,26 +58,40 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
         actions.push("sts:TagSession");
     }
     for action in actions {
-        let external = fields.get("ExternalId").map(|id| ("sts:externalid", id.clone()));
-        let request =
-            iam::Request { principal: Some(&principal), action, resource: "", context: external.into_iter().collect() };
+        let external = fields
+            .get("ExternalId")
+            .map(|id| ("sts:externalid", id.clone()));
+        let request = iam::Request {
+            principal: Some(&principal),
+            action,
+            resource: "",
+            context: external.into_iter().collect(),
+        };
         if iam::allows(std::slice::from_ref(&trust), &request) != Ok(true) {
             return Err(denied());
         }
     }
     let lasts = world.with_account(&target, |a| a.session);
     let key = format!("{TEMPORARY}{target}{:04}", world.next_session());
-    world.sessions.lock().expect("no panic while held").insert(key.clone(), Instant::now() + lasts);
+    world
+        .sessions
+        .lock()
+        .expect("no panic while held")
+        .insert(key.clone(), Instant::now() + lasts);
     let until =
-        Timestamp::from_second(Timestamp::now().as_second() + lasts.as_secs().cast_signed()).unwrap_or_default();
+        Timestamp::from_second(Timestamp::now().as_second() + lasts.as_secs().cast_signed())
+            .unwrap_or_default();
     let xml = format!(
-        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+        "<AssumeRoleResponse \
+             xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
          <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>\
          <Expiration>{}</Expiration></Credentials><AssumedRoleUser><AssumedRoleId>AROA:repofanout</AssumedRoleId>\
          <Arn>arn:aws:sts::{target}:assumed-role/{name}/repofanout</Arn></AssumedRoleUser></AssumeRoleResult>\
          </AssumeRoleResponse>",
         until
     );
-    let answer = Response::builder().header("content-type", "text/xml").body(Full::new(Bytes::from(xml)));
+    let answer = Response::builder()
+        .header("content-type", "text/xml")
+        .body(Full::new(Bytes::from(xml)));
     Ok(answer.expect("a response"))
 }

@@ -15,22 +15,41 @@ pub struct Event<'a> {
 /// What the trigger is called in an execution that the event starts; nothing if it starts none.
 pub fn starts(structure: &Value, source: &Value, event: &Event<'_>) -> Option<&'static str> {
     let triggers = structure["triggers"].as_array().into_iter().flatten();
-    let configurations: Vec<&Value> = triggers.map(|t| &t["gitConfiguration"]).filter(|g| g.is_object()).collect();
+    let configurations: Vec<&Value> = triggers
+        .map(|t| &t["gitConfiguration"])
+        .filter(|g| g.is_object())
+        .collect();
     if configurations.is_empty() {
         let detects = source["DetectChanges"] != "false" && event.change != "CLOSED";
         return (detects && source["BranchName"] == event.reference).then_some("Webhook");
     }
-    let filters =
-        |kind: &str| configurations.iter().filter_map(move |g| g[kind].as_array()).flatten().collect::<Vec<_>>();
-    let touches = |f: &Value| f["filePaths"].is_null() || event.paths.iter().any(|path| lets(&f["filePaths"], path));
+    let filters = |kind: &str| {
+        configurations
+            .iter()
+            .filter_map(move |g| g[kind].as_array())
+            .flatten()
+            .collect::<Vec<_>>()
+    };
+    let touches = |f: &Value| {
+        f["filePaths"].is_null() || event.paths.iter().any(|path| lets(&f["filePaths"], path))
+    };
     let through = if let Some(tag) = event.reference.strip_prefix("refs/tags/") {
-        filters("push").into_iter().any(|f| f["tags"].is_object() && lets(&f["tags"], tag))
+        filters("push")
+            .into_iter()
+            .any(|f| f["tags"].is_object() && lets(&f["tags"], tag))
     } else if let Some(pull) = event.reference.strip_prefix("refs/pull/") {
         let into = pull.rsplit_once('/').map_or(pull, |(into, _)| into);
-        let happens = |f: &Value| f["events"].as_array().is_none_or(|all| all.contains(&json!(event.change)));
-        filters("pullRequest").into_iter().any(|f| happens(f) && lets(&f["branches"], into) && touches(f))
+        let happens = |f: &Value| {
+            f["events"]
+                .as_array()
+                .is_none_or(|all| all.contains(&json!(event.change)))
+        };
+        filters("pullRequest")
+            .into_iter()
+            .any(|f| happens(f) && lets(&f["branches"], into) && touches(f))
     } else {
-        let push = |f: &&Value| f["tags"].is_null() && lets(&f["branches"], event.reference) && touches(f);
+        let push =
+            |f: &&Value| f["tags"].is_null() && lets(&f["branches"], event.reference) && touches(f);
         event.change != "CLOSED" && filters("push").iter().any(push)
     };
     through.then_some("WebhookV2")
@@ -39,7 +58,9 @@ pub fn starts(structure: &Value, source: &Value, event: &Event<'_>) -> Option<&'
 /// Whether patterns let the text through; those of AWS do not cross a slash with a single star.
 fn lets(patterns: &Value, text: &str) -> bool {
     let fits = |pattern: &Value| {
-        let glob = globset::GlobBuilder::new(pattern.as_str().unwrap_or_default()).literal_separator(true).build();
+        let glob = globset::GlobBuilder::new(pattern.as_str().unwrap_or_default())
+            .literal_separator(true)
+            .build();
         glob.is_ok_and(|glob| glob.compile_matcher().is_match(text))
     };
     let any = |kind: &str| patterns[kind].as_array().map(|all| all.iter().any(fits));
@@ -59,9 +80,14 @@ pub fn check(structure: &Value) -> Result<(), String> {
         if trigger["providerType"] != "CodeStarSourceConnection"
             || !actions.any(|a| a["name"] == git["sourceActionName"])
         {
-            return Err(format!("no source action {} of the trigger's provider", git["sourceActionName"]));
+            return Err(format!(
+                "no source action {} of the trigger's provider",
+                git["sourceActionName"]
+            ));
         }
-        let both = |f: &Value| f["tags"].is_object() && (f["branches"].is_object() || f["filePaths"].is_object());
+        let both = |f: &Value| {
+            f["tags"].is_object() && (f["branches"].is_object() || f["filePaths"].is_object())
+        };
         if git["push"].as_array().into_iter().flatten().any(both) {
             return Err("tags cannot be combined with other filters".to_owned());
         }

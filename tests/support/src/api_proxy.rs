@@ -87,15 +87,22 @@ impl ApiProxy {
         kubeconfig: PathBuf,
     ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_file(ca).map_err(|e| format!("{}: {e}", ca.display()))?;
-        roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
+        let certificate =
+            CertificateDer::from_pem_file(ca).map_err(|e| format!("{}: {e}", ca.display()))?;
+        roots
+            .add(certificate)
+            .map_err(|e| format!("{}: {e}", ca.display()))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .build();
         let (faults, past) = (Arc::<Faults>::default(), Arc::<Past>::default());
         let refused = Arc::<Mutex<BTreeSet<String>>>::default();
         let shared = Arc::new(Shared {
@@ -105,7 +112,9 @@ impl ApiProxy {
             past: Arc::clone(&past),
             refused: Arc::clone(&refused),
         });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port: {e}"))?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .map_err(|e| format!("no port: {e}"))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         let (cut, cuts) = watch::channel(());
         tokio::spawn(async move {
@@ -123,22 +132,46 @@ impl ApiProxy {
         });
         let text = crate::cluster::kubeconfig(&format!("http://{address}"), None, token, user);
         std::fs::write(&kubeconfig, text).map_err(|e| format!("{}: {e}", kubeconfig.display()))?;
-        Ok(Self { kubeconfig, faults, past, refused, cut })
+        Ok(Self {
+            kubeconfig,
+            faults,
+            past,
+            refused,
+            cut,
+        })
     }
 }
 
-async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::Result<Response<Body>, Cut> {
+async fn serve(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> std::result::Result<Response<Body>, Cut> {
     let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |p| p.as_str())
+        .to_owned();
     let write = parts.method != Method::GET;
-    let effect = shared.faults.effect(API, &operation(&parts.method, &path), write);
+    let effect = shared
+        .faults
+        .effect(API, &operation(&parts.method, &path), write);
     match &effect {
-        Some(Effect::Fail { status, code, message }) => {
+        Some(Effect::Fail {
+            status,
+            code,
+            message,
+        }) => {
             let text = serde_json::json!({
                 "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "reason": code, "message": message,
             });
-            let body = Full::new(Bytes::from(text.to_string())).map_err(|never| match never {}).boxed();
-            return Ok(Response::builder().status(*status).header("content-type", "application/json").body(body)?);
+            let body = Full::new(Bytes::from(text.to_string()))
+                .map_err(|never| match never {})
+                .boxed();
+            return Ok(Response::builder()
+                .status(*status)
+                .header("content-type", "application/json")
+                .body(body)?);
         }
         Some(Effect::Delay(time)) => tokio::time::sleep(*time).await,
         Some(Effect::CutBefore) => return Err("cut before".into()),
@@ -148,21 +181,37 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
         }
         _ => {}
     }
-    let list = parts.method == Method::GET && path.contains("/repofanouts?") && !path.contains("watch=true");
+    let list = parts.method == Method::GET
+        && path.contains("/repofanouts?")
+        && !path.contains("watch=true");
     if list && shared.past.replays.load(Ordering::SeqCst) {
-        let answer = shared.past.lists.lock().expect("no panic while held").remove(&path);
+        let answer = shared
+            .past
+            .lists
+            .lock()
+            .expect("no panic while held")
+            .remove(&path);
         if let Some(body) = answer {
             let body = Full::new(body).map_err(|never| match never {}).boxed();
-            return Ok(Response::builder().header("content-type", "application/json").body(body)?);
+            return Ok(Response::builder()
+                .header("content-type", "application/json")
+                .body(body)?);
         }
     }
     parts.headers.remove("accept-encoding");
     parts.uri = format!("{}{path}", shared.upstream).parse::<Uri>()?;
     parts.headers.remove("host");
     let permission = permission(&parts.method, &path);
-    let answer = shared.client.request(Request::from_parts(parts, body)).await?;
+    let answer = shared
+        .client
+        .request(Request::from_parts(parts, body))
+        .await?;
     if answer.status() == StatusCode::FORBIDDEN {
-        shared.refused.lock().expect("no panic while held").insert(permission);
+        shared
+            .refused
+            .lock()
+            .expect("no panic while held")
+            .insert(permission);
     }
     match effect {
         Some(Effect::CutAfter) => Err("cut after".into()),
@@ -173,8 +222,16 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
         _ if list => {
             let (head, body) = answer.into_parts();
             let body = body.collect().await?.to_bytes();
-            shared.past.lists.lock().expect("no panic while held").insert(path, body.clone());
-            Ok(Response::from_parts(head, Full::new(body).map_err(|never| match never {}).boxed()))
+            shared
+                .past
+                .lists
+                .lock()
+                .expect("no panic while held")
+                .insert(path, body.clone());
+            Ok(Response::from_parts(
+                head,
+                Full::new(body).map_err(|never| match never {}).boxed(),
+            ))
         }
         _ => Ok(answer.map(BodyExt::boxed)),
     }
@@ -183,7 +240,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::
 /// Such as `watch repofanouts`, as RBAC has it.
 fn permission(method: &Method, path: &str) -> String {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let all: Vec<&str> = path.split('/').skip_while(|p| *p != "apis" && *p != "api").collect();
+    let all: Vec<&str> = path
+        .split('/')
+        .skip_while(|p| *p != "apis" && *p != "api")
+        .collect();
     let mut parts = &all[if all.first() == Some(&"api") { 2 } else { 3 }..];
     if parts.len() > 2 && parts[0] == "namespaces" {
         parts = &parts[2..];
@@ -203,9 +263,20 @@ fn permission(method: &Method, path: &str) -> String {
 
 /// Such as `PUT repofanouts/status` of `/apis/GROUP/VERSION/namespaces/NS/repofanouts/NAME/status`.
 fn operation(method: &Method, path: &str) -> String {
-    let parts: Vec<&str> = path.split('?').next().unwrap_or_default().split('/').collect();
-    let at = parts.iter().position(|p| *p == "namespaces").map_or(4, |i| i + 2);
+    let parts: Vec<&str> = path
+        .split('?')
+        .next()
+        .unwrap_or_default()
+        .split('/')
+        .collect();
+    let at = parts
+        .iter()
+        .position(|p| *p == "namespaces")
+        .map_or(4, |i| i + 2);
     let resource = parts.get(at).copied().unwrap_or_default();
-    let sub = parts.get(at + 2).map(|s| format!("/{s}")).unwrap_or_default();
+    let sub = parts
+        .get(at + 2)
+        .map(|s| format!("/{s}"))
+        .unwrap_or_default();
     format!("{method} {resource}{sub}")
 }

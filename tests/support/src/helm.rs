@@ -26,7 +26,10 @@ impl Helm {
 
     /// That of the tools.
     pub fn of(tools: &Tools) -> Self {
-        Self { program: tools.helm.clone(), chart: root().join("charts/repofanout") }
+        Self {
+            program: tools.helm.clone(),
+            chart: root().join("charts/repofanout"),
+        }
     }
 
     /// The chart's manifests.
@@ -36,7 +39,15 @@ impl Helm {
     pub fn template(&self, release: &str, namespace: &str, flags: &[&str]) -> Result<String> {
         let chart = self.chart.display().to_string();
         // A helm that is built from source does not know which Kubernetes it belongs to.
-        let fixed = ["template", release, &chart, "--namespace", namespace, "--kube-version", "1.37.0"];
+        let fixed = [
+            "template",
+            release,
+            &chart,
+            "--namespace",
+            namespace,
+            "--kube-version",
+            "1.37.0",
+        ];
         self.run(&[&fixed, flags].concat())
     }
 
@@ -47,14 +58,27 @@ impl Helm {
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
             .args(arguments)
-            .env("HELM_CACHE_HOME", std::env::temp_dir().join("repofanout-helm"))
-            .env("HELM_CONFIG_HOME", std::env::temp_dir().join("repofanout-helm"))
-            .env("HELM_DATA_HOME", std::env::temp_dir().join("repofanout-helm"))
+            .env(
+                "HELM_CACHE_HOME",
+                std::env::temp_dir().join("repofanout-helm"),
+            )
+            .env(
+                "HELM_CONFIG_HOME",
+                std::env::temp_dir().join("repofanout-helm"),
+            )
+            .env(
+                "HELM_DATA_HOME",
+                std::env::temp_dir().join("repofanout-helm"),
+            )
             .output()
             .map_err(|e| format!("helm: {e}"))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(format!("helm {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+        Err(format!(
+            "helm {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
     }
 }

@@ -12,21 +12,39 @@ const DEBIAN: &str = "bookworm";
 pub const IMAGE: &str = "localhost/repofanout:e2e";
 
 fn buildah(arguments: &[&str]) -> Result<()> {
-    run(Command::new("buildah").args(["--storage-driver", "vfs"]).args(arguments).env("BUILDAH_ISOLATION", "chroot"))
+    run(Command::new("buildah")
+        .args(["--storage-driver", "vfs"])
+        .args(arguments)
+        .env("BUILDAH_ISOLATION", "chroot"))
 }
 
-/// The image of the builder: Debian and a C compiler; Rust is this machine's own. Loaded into buildah's store.
+/// The image of the builder: Debian and a C compiler; Rust is this machine's own. Loaded into
+/// buildah's store.
 fn builder(cache: &Path, progress: fn(&str)) -> Result<()> {
     let what = format!("a builder image of Debian {DEBIAN} (about a minute)");
-    let folder = once(cache, &format!("builder-{DEBIAN}-1"), &what, progress, |folder| {
-        let tree = folder.join("tree");
-        let packages = "--include=ca-certificates,gcc,libc6-dev";
-        run(Command::new("debootstrap").args(["--variant=minbase", packages, DEBIAN]).arg(&tree))?;
-        run(Command::new("tar").arg("-C").arg(&tree).arg("-cf").arg(folder.join("tree.tar")).arg("."))?;
-        std::fs::remove_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
-        let file = "FROM scratch\nADD tree.tar /\nENV PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
-        std::fs::write(folder.join("Dockerfile"), file).map_err(|e| e.to_string())
-    })?;
+    let folder = once(
+        cache,
+        &format!("builder-{DEBIAN}-1"),
+        &what,
+        progress,
+        |folder| {
+            let tree = folder.join("tree");
+            let packages = "--include=ca-certificates,gcc,libc6-dev";
+            run(Command::new("debootstrap")
+                .args(["--variant=minbase", packages, DEBIAN])
+                .arg(&tree))?;
+            run(Command::new("tar")
+                .arg("-C")
+                .arg(&tree)
+                .arg("-cf")
+                .arg(folder.join("tree.tar"))
+                .arg("."))?;
+            std::fs::remove_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
+            let file = "FROM scratch\nADD tree.tar /\nENV \
+             PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+            std::fs::write(folder.join("Dockerfile"), file).map_err(|e| e.to_string())
+        },
+    )?;
     buildah(&[
         "bud",
         "--quiet",
@@ -46,7 +64,10 @@ fn builder(cache: &Path, progress: fn(&str)) -> Result<()> {
 pub fn operator(progress: fn(&str)) -> Result<PathBuf> {
     builder(&folder()?, progress)?;
     progress("building the operator's image from the Dockerfile (about 10 minutes the first time)");
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().map_err(|e| format!("rustc: {e}"))?;
+    let sysroot = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .map_err(|e| format!("rustc: {e}"))?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
     let rust = format!("{sysroot}:/rust:ro");
     let mut arguments = vec![
@@ -60,8 +81,9 @@ pub fn operator(progress: fn(&str)) -> Result<PathBuf> {
         &rust,
     ];
     // Where the machine trusts a CA of its own, cargo in the build does, too.
-    let certificates =
-        std::env::var("SSL_CERT_FILE").ok().map(|file| format!("{file}:/etc/ssl/certs/ca-certificates.crt:ro"));
+    let certificates = std::env::var("SSL_CERT_FILE")
+        .ok()
+        .map(|file| format!("{file}:/etc/ssl/certs/ca-certificates.crt:ro"));
     if let Some(volume) = &certificates {
         arguments.extend(["--volume", volume]);
     }
@@ -70,19 +92,38 @@ pub fn operator(progress: fn(&str)) -> Result<PathBuf> {
     buildah(&arguments)?;
     let archive = root().join("target").join("repofanout-image.tar");
     let _ = std::fs::remove_file(&archive);
-    buildah(&["push", "--quiet", IMAGE, &format!("oci-archive:{}:{IMAGE}", archive.display())])?;
+    buildah(&[
+        "push",
+        "--quiet",
+        IMAGE,
+        &format!("oci-archive:{}:{IMAGE}", archive.display()),
+    ])?;
     Ok(archive)
 }
 
 /// The image that holds a pod's namespaces, as an OCI archive in this folder.
 pub fn pause(folder: &Path) -> Result<()> {
     let source = root().join("tests/support/node/pause.c");
-    run(Command::new("gcc").args(["-static", "-Os", "-o"]).arg(folder.join("pause")).arg(source))?;
+    run(Command::new("gcc")
+        .args(["-static", "-Os", "-o"])
+        .arg(folder.join("pause"))
+        .arg(source))?;
     let file = "FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT [\"/pause\"]\n";
     std::fs::write(folder.join("Dockerfile"), file).map_err(|e| e.to_string())?;
-    buildah(&["bud", "--quiet", "--tag", "localhost/pause:1", &folder.display().to_string()])?;
+    buildah(&[
+        "bud",
+        "--quiet",
+        "--tag",
+        "localhost/pause:1",
+        &folder.display().to_string(),
+    ])?;
     let archive = folder.join("pause.tar");
-    buildah(&["push", "--quiet", "localhost/pause:1", &format!("oci-archive:{}:localhost/pause:1", archive.display())])
+    buildah(&[
+        "push",
+        "--quiet",
+        "localhost/pause:1",
+        &format!("oci-archive:{}:localhost/pause:1", archive.display()),
+    ])
 }
 
 impl NodeTools {

@@ -76,7 +76,11 @@ impl World {
     /// # Errors
     /// Says what could not be built or started, and where its log is.
     pub async fn start_at(place: &Place, progress: fn(&str)) -> Result<Self> {
-        let node = if let Place::Node(address) = place { Some(*address) } else { None };
+        let node = if let Place::Node(address) = place {
+            Some(*address)
+        } else {
+            None
+        };
         let tools = cache::Tools::ready(progress)?;
         let scratch = Scratch::new()?;
         let logs = process::logs()?;
@@ -93,7 +97,12 @@ impl World {
         let (ministack, upstream) = ministack;
         let folder = scratch.path().join("repositories");
         let host = node.unwrap_or(Ipv4Addr::LOCALHOST);
-        let config = aws::Config { host, upstream, models: tools.models.clone(), repositories: folder.clone() };
+        let config = aws::Config {
+            host,
+            upstream,
+            models: tools.models.clone(),
+            repositories: folder.clone(),
+        };
         let aws = Aws::start(config).await?;
         let repositories = Repositories::new(folder, aws.address)?;
         progress(&format!(
@@ -113,7 +122,8 @@ impl World {
         })
     }
 
-    /// A proxy in front of the API server, for the operator with this name, by which it is this user.
+    /// A proxy in front of the API server, for the operator with this name, by which it is this
+    /// user.
     ///
     /// # Errors
     /// It cannot be started.
@@ -127,8 +137,20 @@ impl World {
     /// The API server does not take them.
     pub async fn install_crds(&self) -> Result<()> {
         let folder = root().join("crds");
-        self.cluster.kubectl(&["apply", "--server-side", "-k", &folder.display().to_string()]).await?;
-        self.cluster.established(&["crd/repofanouts.repofanout.dev", "crd/repofanoutclasses.repofanout.dev"]).await
+        self.cluster
+            .kubectl(&[
+                "apply",
+                "--server-side",
+                "-k",
+                &folder.display().to_string(),
+            ])
+            .await?;
+        self.cluster
+            .established(&[
+                "crd/repofanouts.repofanout.dev",
+                "crd/repofanoutclasses.repofanout.dev",
+            ])
+            .await
     }
 }
 
@@ -141,28 +163,43 @@ pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     use hyper_util::client::legacy::Client;
     let client: Client<_, Empty<hyper::body::Bytes>> =
         Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
-    let uri = format!("http://127.0.0.1:{port}{path}").parse::<hyper::Uri>().map_err(|e| e.to_string())?;
+    let uri = format!("http://127.0.0.1:{port}{path}")
+        .parse::<hyper::Uri>()
+        .map_err(|e| e.to_string())?;
     let answer = client.get(uri).await.map_err(|e| format!("{path}: {e}"))?;
     let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map_err(|e| e.to_string())?
+        .to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// The project's folder.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the project's folder")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the project's folder")
 }
 
 /// Asks again and again until there is an answer; fails with what was missing last.
 ///
 /// # Errors
 /// No answer within `limit`; the last reason.
-pub async fn until<T, F: Future<Output = Result<T>>>(limit: Duration, mut ask: impl FnMut() -> F) -> Result<T> {
+pub async fn until<T, F: Future<Output = Result<T>>>(
+    limit: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(reason) if Instant::now() >= end => return Err(format!("not within {} s: {reason}", limit.as_secs())),
+            Err(reason) if Instant::now() >= end => {
+                return Err(format!("not within {} s: {reason}", limit.as_secs()));
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

@@ -1,4 +1,5 @@
-//! One real node: containerd, kubelet, scheduler and kube-proxy beside the control plane, in the network namespace of this process.
+//! One real node: containerd, kubelet, scheduler and kube-proxy beside the control plane, in the
+//! network namespace of this process.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -34,7 +35,8 @@ impl Node {
         let folder = scratch.join("node");
         let path = |name: &str| folder.join(name);
         for name in ["cni", "kubelet", "containerd"] {
-            std::fs::create_dir_all(path(name)).map_err(|e| format!("{}: {e}", path(name).display()))?;
+            std::fs::create_dir_all(path(name))
+                .map_err(|e| format!("{}: {e}", path(name).display()))?;
         }
         write(&path("cni/10-ptp.conflist"), &cni())?;
         write(&path("containerd.toml"), &containerd(&folder, tools))?;
@@ -42,17 +44,28 @@ impl Node {
         write(&path("resolv.conf"), "")?;
 
         // containerd starts its shims from its path.
-        let search = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", tools.containerd.display());
+        let search = format!(
+            "{}:/usr/sbin:/usr/bin:/sbin:/bin",
+            tools.containerd.display()
+        );
         let mut command = Command::new(tools.containerd.join("containerd"));
-        command.arg("--config").arg(path("containerd.toml")).env("PATH", &search);
+        command
+            .arg("--config")
+            .arg(path("containerd.toml"))
+            .env("PATH", &search);
         let mut processes = vec![Child::start(command, &logs.join("containerd.log"))?];
         let socket = path("containerd.sock");
-        let ctr: Vec<String> =
-            [tools.containerd.join("ctr").display().to_string(), "--address".to_owned(), socket.display().to_string()]
-                .into();
-        until(Duration::from_secs(60), async || ran(&ctr, &["version"]).await)
-            .await
-            .map_err(|e| format!("containerd does not answer, see {}: {e}", logs.display()))?;
+        let ctr: Vec<String> = [
+            tools.containerd.join("ctr").display().to_string(),
+            "--address".to_owned(),
+            socket.display().to_string(),
+        ]
+        .into();
+        until(Duration::from_secs(60), async || {
+            ran(&ctr, &["version"]).await
+        })
+        .await
+        .map_err(|e| format!("containerd does not answer, see {}: {e}", logs.display()))?;
         for image in images {
             let image = image.display().to_string();
             let import = [
@@ -73,8 +86,15 @@ impl Node {
         let kubeconfig = cluster.kubeconfig.display().to_string();
         let mut start = |component: &str, flags: &[String]| -> Result<()> {
             let mut command = Command::new(&tools.node);
-            command.arg(component).args(flags).env("PATH", &search).env("NO_PROXY", "*");
-            processes.push(Child::start(command, &logs.join(format!("{component}.log")))?);
+            command
+                .arg(component)
+                .args(flags)
+                .env("PATH", &search)
+                .env("NO_PROXY", "*");
+            processes.push(Child::start(
+                command,
+                &logs.join(format!("{component}.log")),
+            )?);
             Ok(())
         };
         start(
@@ -116,7 +136,9 @@ impl Node {
         })
         .await
         .map_err(|e| format!("the node is not ready, see {}: {e}", logs.display()))?;
-        Ok(Self { _processes: processes })
+        Ok(Self {
+            _processes: processes,
+        })
     }
 }
 
@@ -130,7 +152,11 @@ async fn ran(program: &[String], arguments: &[&str]) -> Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("{}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

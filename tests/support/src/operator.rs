@@ -38,12 +38,20 @@ impl Operator {
     /// # Errors
     /// It cannot be started.
     pub fn start(world: &World, program: &Path, config: &OperatorConfig) -> Result<Self> {
-        let log = world.logs.join(format!("operator-{}.log", config.namespace));
+        let log = world
+            .logs
+            .join(format!("operator-{}.log", config.namespace));
         let mut command = Command::new(program);
         command.arg("run").args(&config.flags).current_dir("/");
         command
             .env_clear()
-            .env("KUBECONFIG", config.kubeconfig.as_ref().unwrap_or(&world.cluster.kubeconfig))
+            .env(
+                "KUBECONFIG",
+                config
+                    .kubeconfig
+                    .as_ref()
+                    .unwrap_or(&world.cluster.kubeconfig),
+            )
             .env("PATH", "/usr/bin:/bin")
             // As in the image.
             .env("MALLOC_ARENA_MAX", "1");
@@ -53,15 +61,31 @@ impl Operator {
                 command.env(name, value);
             }
         }
-        command.env("AWS_ENDPOINT_URL", format!("http://{}", world.aws.address)).env("AWS_REGION", &config.region);
-        command.env("AWS_ACCESS_KEY_ID", &config.account).env("AWS_SECRET_ACCESS_KEY", "secret");
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("NO_COLOR", "1");
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", world.aws.address))
+            .env("AWS_REGION", &config.region);
+        command
+            .env("AWS_ACCESS_KEY_ID", &config.account)
+            .env("AWS_SECRET_ACCESS_KEY", "secret");
+        command
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("NO_COLOR", "1");
         if config.namespace != ALL {
             command.env("REPOFANOUT_WATCH_NAMESPACES", &config.namespace);
         }
-        command.env("POD_NAMESPACE", if config.namespace == ALL { "default" } else { &config.namespace });
+        command.env(
+            "POD_NAMESPACE",
+            if config.namespace == ALL {
+                "default"
+            } else {
+                &config.namespace
+            },
+        );
         command.env("REPOFANOUT_LOG", "info,repofanout=debug");
-        Ok(Self { child: Child::start(command, &log)?, log })
+        Ok(Self {
+            child: Child::start(command, &log)?,
+            log,
+        })
     }
 
     /// Its process id.
@@ -86,7 +110,11 @@ impl Operator {
         let log = self.log.display().to_string();
         let child = std::sync::Mutex::new(&mut self.child);
         until(Duration::from_secs(40), || async {
-            child.lock().expect("no panic while held").ended().ok_or_else(|| format!("it still runs, see {log}"))
+            child
+                .lock()
+                .expect("no panic while held")
+                .ended()
+                .ok_or_else(|| format!("it still runs, see {log}"))
         })
         .await
     }
@@ -98,10 +126,18 @@ impl Operator {
 
     /// Its peak and present memory in KiB, as the kernel counts it (`VmHWM`, `VmRSS`).
     pub fn memory(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|l| l.strip_prefix(name));
-            line.and_then(|l| l.trim_start_matches(':').split_whitespace().next()?.parse().ok()).unwrap_or(0)
+            line.and_then(|l| {
+                l.trim_start_matches(':')
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or(0)
         };
         (field("VmHWM"), field("VmRSS"))
     }
@@ -113,7 +149,16 @@ impl Operator {
 /// It does not compile.
 pub fn build(release: bool) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--package", "repofanout", "--bin", "repofanout"]).current_dir(root());
+    command
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "repofanout",
+            "--bin",
+            "repofanout",
+        ])
+        .current_dir(root());
     if release {
         command.arg("--release");
     }
@@ -121,7 +166,9 @@ pub fn build(release: bool) -> Result<PathBuf> {
     if !status.success() {
         return Err("the operator does not compile".to_owned());
     }
-    Ok(target().join(if release { "release" } else { "debug" }).join("repofanout"))
+    Ok(target()
+        .join(if release { "release" } else { "debug" })
+        .join("repofanout"))
 }
 
 fn target() -> PathBuf {

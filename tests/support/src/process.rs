@@ -28,7 +28,11 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T 
     let job: Job = Box::new(move || {
         let _ = send.send(job());
     });
-    spawner.lock().expect("no panic while held").send(job).expect("the spawner lives");
+    spawner
+        .lock()
+        .expect("no panic while held")
+        .send(job)
+        .expect("the spawner lives");
     receive.recv().expect("the spawner answers")
 }
 
@@ -36,17 +40,25 @@ impl Child {
     /// Starts it, with its output in `log`.
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let out = File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(|e| format!("{}: {e}", log.display()))?;
         let err = out.try_clone().map_err(|e| e.to_string())?;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         // SAFETY: prctl is async-signal-safe and touches no memory of ours.
         unsafe {
-            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
+            command.pre_exec(
+                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                },
+            );
         }
-        on_spawner(move || command.spawn()).map(Self).map_err(|e| format!("{name}: {e}"))
+        on_spawner(move || command.spawn())
+            .map(Self)
+            .map_err(|e| format!("{name}: {e}"))
     }
 
     /// Its process id.
@@ -84,13 +96,19 @@ pub struct Scratch {
 impl Scratch {
     /// Makes it.
     pub fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("repofanout-{}-{}", std::process::id(), stamp()));
+        let path =
+            std::env::temp_dir().join(format!("repofanout-{}-{}", std::process::id(), stamp()));
         std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         // Processes that die with us may write for a moment more: try until it is gone.
-        let script = "cat >/dev/null; for i in 1 2 3 4 5; do rm -rf \"$1\" && exit; sleep 0.2; done";
+        let script =
+            "cat >/dev/null; for i in 1 2 3 4 5; do rm -rf \"$1\" && exit; sleep 0.2; done";
         let mut command = Command::new("sh");
         command.args(["-c", script, "janitor"]).arg(&path);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
         let janitor = on_spawner(move || command.spawn()).map_err(|e| format!("sh: {e}"))?;
         Ok(Self { path, janitor })
     }
@@ -109,7 +127,9 @@ impl Drop for Scratch {
 }
 
 fn stamp() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_micros())
 }
 
 /// A folder of this process for logs, which stays; those of processes that are gone are removed.
@@ -132,6 +152,10 @@ pub fn logs() -> Result<PathBuf> {
 
 /// A port that nobody listens on at this moment.
 pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(|e| format!("no port: {e}"))?;
-    listener.local_addr().map(|a| a.port()).map_err(|e| e.to_string())
+    let listener =
+        std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(|e| format!("no port: {e}"))?;
+    listener
+        .local_addr()
+        .map(|a| a.port())
+        .map_err(|e| e.to_string())
 }

@@ -26,18 +26,26 @@ impl Repositories {
     pub async fn create(&self, repository: &str) -> Result<PathBuf> {
         let bare = self.path(repository);
         std::fs::create_dir_all(&bare).map_err(|e| format!("{}: {e}", bare.display()))?;
-        git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main", "."]).await?;
+        git(
+            &bare,
+            &["init", "--quiet", "--bare", "--initial-branch=main", "."],
+        )
+        .await?;
         let hook = bare.join("hooks/post-receive");
         let script = format!(
-            "#!/bin/sh\nwhile read old new ref; do\n  case $old$new in 0000000*) change=OPEN;; *0000000) change=CLOSED;; *) change=UPDATED;; esac\n\
+            "#!/bin/sh\nwhile read old new ref; do\n  case $old$new in 0000000*) change=OPEN;; \
+                 *0000000) change=CLOSED;; *) change=UPDATED;; esac\n\
              python3 -c 'import sys, urllib.request as r, urllib.parse as p\n\
-             r.urlopen(r.Request(\"http://{}/_control/pushed?\" + p.urlencode(dict(repository=sys.argv[1], reference=sys.argv[2], change=sys.argv[3])), method=\"POST\"))' \
+             r.urlopen(r.Request(\"http://{}/_control/pushed?\" + \
+             p.urlencode(dict(repository=sys.argv[1], reference=sys.argv[2], \
+             change=sys.argv[3])), method=\"POST\"))' \
              '{repository}' \"${{ref#refs/heads/}}\" $change\ndone\n",
             self.aws
         );
         std::fs::create_dir_all(hook.parent().expect("a folder")).map_err(|e| e.to_string())?;
         std::fs::write(&hook, script).map_err(|e| format!("{}: {e}", hook.display()))?;
-        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())?;
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755))
+            .map_err(|e| e.to_string())?;
         Ok(bare)
     }
 
@@ -62,7 +70,11 @@ impl Repositories {
         if !work.exists() {
             std::fs::create_dir_all(&work).map_err(|e| e.to_string())?;
             git(&work, &["init", "--quiet", "--initial-branch=main", "."]).await?;
-            git(&work, &["remote", "add", "origin", &bare.display().to_string()]).await?;
+            git(
+                &work,
+                &["remote", "add", "origin", &bare.display().to_string()],
+            )
+            .await?;
         }
         if git(&work, &["checkout", "--quiet", branch]).await.is_err() {
             git(&work, &["checkout", "--quiet", "-B", branch]).await?;
@@ -71,25 +83,42 @@ impl Repositories {
             let path = work.join(path);
             match content {
                 Some(content) => {
-                    std::fs::create_dir_all(path.parent().expect("a folder")).map_err(|e| e.to_string())?;
+                    std::fs::create_dir_all(path.parent().expect("a folder"))
+                        .map_err(|e| e.to_string())?;
                     std::fs::write(&path, content).map_err(|e| e.to_string())?;
                 }
                 None => std::fs::remove_file(&path).map_err(|e| e.to_string())?,
             }
         }
         git(&work, &["add", "--all"]).await?;
-        git(&work, &["commit", "--quiet", "--allow-empty", "--message", message]).await?;
+        git(
+            &work,
+            &["commit", "--quiet", "--allow-empty", "--message", message],
+        )
+        .await?;
         git(&work, &["push", "--quiet", "origin", branch]).await?;
         Ok(git(&work, &["rev-parse", "HEAD"]).await?.trim().to_owned())
     }
 
-    /// Has a reference of the repository, such as `refs/tags/v1`, name what this branch names; the app tells of it.
+    /// Has a reference of the repository, such as `refs/tags/v1`, name what this branch names; the
+    /// app tells of it.
     ///
     /// # Errors
     /// git failed.
     pub async fn refer(&self, repository: &str, branch: &str, reference: &str) -> Result<()> {
         let work = self.folder.join(format!("{repository}.work"));
-        git(&work, &["push", "--quiet", "--force", "origin", &format!("{branch}:{reference}")]).await.map(|_| ())
+        git(
+            &work,
+            &[
+                "push",
+                "--quiet",
+                "--force",
+                "origin",
+                &format!("{branch}:{reference}"),
+            ],
+        )
+        .await
+        .map(|_| ())
     }
 }
 
@@ -103,10 +132,18 @@ async fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
         "-c",
         "commit.gpgsign=false",
     ]);
-    command.args(arguments).env("GIT_CONFIG_NOSYSTEM", "1").env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+    command
+        .args(arguments)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("NO_PROXY", "127.0.0.1")
+        .env("no_proxy", "127.0.0.1");
     let output = command.output().await.map_err(|e| format!("git: {e}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)))
+    Err(format!(
+        "git {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }

@@ -41,18 +41,29 @@ pub async fn sync(bench: &Bench, tools: &NodeTools) -> Result<()> {
     let world = &bench.world;
     world.repositories.create(REPOSITORY).await?;
     let files = [("index.html", Some("<p>Hello\n"))];
-    world.repositories.push(REPOSITORY, "main", &files, "Write the first page").await?;
+    world
+        .repositories
+        .push(REPOSITORY, "main", &files, "Write the first page")
+        .await?;
     world.cluster.apply(&application.to_string()).await?;
 
     let app = App { bench };
     app.wait("Synced", "Suspended").await?;
     let told = app.resource_health(".health.message").await?;
-    let url = world.cluster.field(TEAM, "site", "{.status.connection.authorizeURL}").await?;
+    let url = world
+        .cluster
+        .field(TEAM, "site", "{.status.connection.authorizeURL}")
+        .await?;
     if !told.contains(&url) {
         return Err(format!("Argo CD shows '{told}', and not the link {url}"));
     }
     world.aws.hold_executions(crate::demo::ACCOUNT, true);
-    world.aws.authorize(&world.cluster.field(TEAM, "site", "{.status.connection.arn}").await?)?;
+    world.aws.authorize(
+        &world
+            .cluster
+            .field(TEAM, "site", "{.status.connection.arn}")
+            .await?,
+    )?;
     app.wait("Synced", "Progressing").await?;
     world.aws.hold_executions(crate::demo::ACCOUNT, false);
     app.wait("Synced", "Healthy").await?;
@@ -60,20 +71,40 @@ pub async fn sync(bench: &Bench, tools: &NodeTools) -> Result<()> {
     // What the operator writes is no difference to what git has.
     let syncs = app.field("{.status.history[*].id}").await?;
     for _ in 0..2 {
-        bench.kubectl(&["annotate", "application", "fanouts", "-n", ARGOCD, "argocd.argoproj.io/refresh=hard"]).await?;
-        until(LIMIT, async || match app.field(r"{.metadata.annotations.argocd\.argoproj\.io/refresh}").await? {
-            none if none.is_empty() => Ok(()),
-            _ => Err("Argo CD has not looked again".to_owned()),
+        bench
+            .kubectl(&[
+                "annotate",
+                "application",
+                "fanouts",
+                "-n",
+                ARGOCD,
+                "argocd.argoproj.io/refresh=hard",
+            ])
+            .await?;
+        until(LIMIT, async || {
+            match app
+                .field(r"{.metadata.annotations.argocd\.argoproj\.io/refresh}")
+                .await?
+            {
+                none if none.is_empty() => Ok(()),
+                _ => Err("Argo CD has not looked again".to_owned()),
+            }
         })
         .await?;
     }
     app.wait("Synced", "Healthy").await?;
     let now = app.field("{.status.history[*].id}").await?;
     if now != syncs {
-        return Err(format!("Argo CD syncs again and again: {syncs} became {now}"));
+        return Err(format!(
+            "Argo CD syncs again and again: {syncs} became {now}"
+        ));
     }
 
-    commit(&git, Some(&manifest("none")), "Follow a branch that does not exist")?;
+    commit(
+        &git,
+        Some(&manifest("none")),
+        "Follow a branch that does not exist",
+    )?;
     app.refresh().await?;
     app.wait("Synced", "Degraded").await?;
     commit(&git, Some(&manifest("main")), "Follow main again")?;
@@ -82,16 +113,24 @@ pub async fn sync(bench: &Bench, tools: &NodeTools) -> Result<()> {
 
     commit(&git, None, "Fan nothing out")?;
     app.refresh().await?;
-    until(LIMIT, async || match bench.kubectl(&["get", "rf", "-n", TEAM, "-o", "name"]).await? {
-        none if none.is_empty() => Ok(()),
-        some => Err(format!("it is still there: {some}")),
+    until(LIMIT, async || {
+        match bench
+            .kubectl(&["get", "rf", "-n", TEAM, "-o", "name"])
+            .await?
+        {
+            none if none.is_empty() => Ok(()),
+            some => Err(format!("it is still there: {some}")),
+        }
     })
     .await?;
     let pipelines = world.aws.pipelines(crate::demo::ACCOUNT);
     let connections = world.aws.connections(crate::demo::ACCOUNT).len();
     // The pipeline goes; the authorization, which a person gave, stays.
     if pipelines.keys().any(|name| name.contains("site")) || connections != 2 {
-        return Err(format!("pruning left {:?} and {connections} connections", pipelines.keys()));
+        return Err(format!(
+            "pruning left {:?} and {connections} connections",
+            pipelines.keys()
+        ));
     }
     note("pruned: the pipeline is gone, the authorization stays");
     Ok(())
@@ -104,27 +143,44 @@ struct App<'a> {
 impl App<'_> {
     async fn field(&self, path: &str) -> Result<String> {
         let path = format!("jsonpath={path}");
-        self.bench.kubectl(&["get", "application", "fanouts", "-n", ARGOCD, "-o", &path]).await
+        self.bench
+            .kubectl(&["get", "application", "fanouts", "-n", ARGOCD, "-o", &path])
+            .await
     }
 
     async fn resource_health(&self, field: &str) -> Result<String> {
         // Argo CD keeps the health of resources in the Application.
-        self.field(&format!(r#"{{.status.resources[?(@.kind=="RepoFanout")]{field}}}"#)).await
+        self.field(&format!(
+            r#"{{.status.resources[?(@.kind=="RepoFanout")]{field}}}"#
+        ))
+        .await
     }
 
     async fn refresh(&self) -> Result<()> {
         let refresh = "argocd.argoproj.io/refresh=normal";
-        let annotate = ["annotate", "--overwrite", "application", "fanouts", "-n", ARGOCD, refresh];
+        let annotate = [
+            "annotate",
+            "--overwrite",
+            "application",
+            "fanouts",
+            "-n",
+            ARGOCD,
+            refresh,
+        ];
         self.bench.kubectl(&annotate).await.map(|_| ())
     }
 
     async fn wait(&self, sync: &str, health: &str) -> Result<()> {
         until(LIMIT, async || {
-            let found = self.field("{.status.sync.status} {.status.health.status}").await?;
+            let found = self
+                .field("{.status.sync.status} {.status.health.status}")
+                .await?;
             if found == format!("{sync} {health}") {
                 Ok(())
             } else {
-                Err(format!("the Application is {found}, and not {sync} {health}"))
+                Err(format!(
+                    "the Application is {found}, and not {sync} {health}"
+                ))
             }
         })
         .await?;
@@ -144,15 +200,24 @@ fn commit(folder: &std::path::Path, manifest: Option<&str>, message: &str) -> Re
     std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let file = folder.join("site.yaml");
     match manifest {
-        Some(text) => std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?,
+        Some(text) => {
+            std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?
+        }
         None => std::fs::remove_file(&file).map_err(|e| format!("{}: {e}", file.display()))?,
     }
     let git = |arguments: &[&str]| {
         let identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"];
-        let status = Command::new("git").args(identity).args(arguments).current_dir(folder).output();
+        let status = Command::new("git")
+            .args(identity)
+            .args(arguments)
+            .current_dir(folder)
+            .output();
         match status {
             Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(format!("git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr))),
+            Ok(output) => Err(format!(
+                "git {arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )),
             Err(error) => Err(format!("git: {error}")),
         }
     };
@@ -164,15 +229,44 @@ fn commit(folder: &std::path::Path, manifest: Option<&str>, message: &str) -> Re
 /// Starts it beside the node, with the settings that `deploy/argocd` has.
 async fn start(bench: &Bench, tools: &NodeTools, folder: &std::path::Path) -> Result<Vec<Child>> {
     let module = root().join("tests/support/go/argocd");
-    let list = ["list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-cd/v3"];
-    let found = Command::new("go").args(list).current_dir(module).output().map_err(|e| format!("go: {e}"))?;
-    let crds = format!("{}/manifests/crds", String::from_utf8_lossy(&found.stdout).trim());
-    bench.kubectl(&["apply", "--server-side", "-k", &crds]).await?;
-    bench.world.cluster.established(&["crd/appprojects.argoproj.io", "crd/applications.argoproj.io"]).await?;
+    let list = [
+        "list",
+        "-m",
+        "-f",
+        "{{.Dir}}",
+        "github.com/argoproj/argo-cd/v3",
+    ];
+    let found = Command::new("go")
+        .args(list)
+        .current_dir(module)
+        .output()
+        .map_err(|e| format!("go: {e}"))?;
+    let crds = format!(
+        "{}/manifests/crds",
+        String::from_utf8_lossy(&found.stdout).trim()
+    );
+    bench
+        .kubectl(&["apply", "--server-side", "-k", &crds])
+        .await?;
+    bench
+        .world
+        .cluster
+        .established(&[
+            "crd/appprojects.argoproj.io",
+            "crd/applications.argoproj.io",
+        ])
+        .await?;
     let label = serde_json::json!({"app.kubernetes.io/part-of": "argocd"});
     let kubeconfig = &bench.world.cluster.kubeconfig;
-    let mut objects = vec![serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ARGOCD}})];
-    for name in ["argocd-rbac-cm", "argocd-gpg-keys-cm", "argocd-tls-certs-cm", "argocd-ssh-known-hosts-cm"] {
+    let mut objects = vec![
+        serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ARGOCD}}),
+    ];
+    for name in [
+        "argocd-rbac-cm",
+        "argocd-gpg-keys-cm",
+        "argocd-tls-certs-cm",
+        "argocd-ssh-known-hosts-cm",
+    ] {
         objects.push(serde_json::json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": ARGOCD, "labels": label},
         }));
@@ -196,23 +290,38 @@ async fn start(bench: &Bench, tools: &NodeTools, folder: &std::path::Path) -> Re
     }));
     let manifest: Vec<String> = objects.iter().map(ToString::to_string).collect();
     bench.world.cluster.apply(&manifest.join("\n---\n")).await?;
-    bench.shell("kubectl apply --server-side -k deploy/argocd").await?;
+    bench
+        .shell("kubectl apply --server-side -k deploy/argocd")
+        .await?;
 
     let (redis, repo) = (free_port()?, free_port()?);
     let mut processes = Vec::new();
     let mut run = |program: &str, arguments: &[String], log: &str| -> Result<()> {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(folder).env("HOME", folder).env("KUBECONFIG", kubeconfig);
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env("HOME", folder)
+            .env("KUBECONFIG", kubeconfig);
         command
             .env("ARGOCD_GPG_ENABLED", "false")
             .env("NO_PROXY", "*")
             .env("REDIS_SERVER", format!("127.0.0.1:{redis}"));
-        command.env("ARGOCD_TLS_DATA_PATH", folder).env("ARGOCD_SSH_DATA_PATH", folder);
-        processes.push(Child::start(command, &bench.world.logs.join(format!("{log}.log")))?);
+        command
+            .env("ARGOCD_TLS_DATA_PATH", folder)
+            .env("ARGOCD_SSH_DATA_PATH", folder);
+        processes.push(Child::start(
+            command,
+            &bench.world.logs.join(format!("{log}.log")),
+        )?);
         Ok(())
     };
     let port = redis.to_string();
-    run("redis-server", &["--port", &port, "--save", "", "--bind", "127.0.0.1"].map(str::to_owned), "redis")?;
+    run(
+        "redis-server",
+        &["--port", &port, "--save", "", "--bind", "127.0.0.1"].map(str::to_owned),
+        "redis",
+    )?;
     let argocd = tools.argocd.display().to_string();
     let server = [
         "repo-server".to_owned(),

@@ -16,53 +16,138 @@ const REGION: &str = "eu-west-1";
 const REPOSITORY: &str = "acme/bench";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A figure: its words, its key, its unit, what it is to reach, and whether it does at a thousand fan-outs.
-type Row = (&'static str, &'static str, &'static str, &'static str, fn(f64) -> bool);
+/// A figure: its words, its key, its unit, what it is to reach, and whether it does at a thousand
+/// fan-outs.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(f64) -> bool,
+);
 
 const ROWS: [Row; 17] = [
-    ("applied → all Ready", "ready_s", "s", "< 60", |v| v < 60.0),
-    ("AWS calls per new fan-out", "calls_per_fan_out", "", "≤ 4", |v| v <= 4.0),
-    ("idle AWS calls a minute, each account", "idle_calls_per_minute_and_account", "", "< 10", |v| v < 10.0),
-    ("execution's end → status, p50", "push_p50_ms", "ms", "", |_| true),
-    ("execution's end → status, p99", "push_p99_ms", "ms", "< 2000", |v| v < 2000.0),
-    ("new object → seen", "picked_up_ms", "ms", "< 1000", |v| v < 1000.0),
-    ("changed spec → seen and applied", "changed_ms", "ms", "", |_| true),
+    ("applied → all Ready", "ready_s", "s", "< 60", |v| {
+        v < 60.0
+    }),
+    (
+        "AWS calls per new fan-out",
+        "calls_per_fan_out",
+        "",
+        "≤ 4",
+        |v| v <= 4.0,
+    ),
+    (
+        "idle AWS calls a minute, each account",
+        "idle_calls_per_minute_and_account",
+        "",
+        "< 10",
+        |v| v < 10.0,
+    ),
+    (
+        "execution's end → status, p50",
+        "push_p50_ms",
+        "ms",
+        "",
+        |_| true,
+    ),
+    (
+        "execution's end → status, p99",
+        "push_p99_ms",
+        "ms",
+        "< 2000",
+        |v| v < 2000.0,
+    ),
+    ("new object → seen", "picked_up_ms", "ms", "< 1000", |v| {
+        v < 1000.0
+    }),
+    (
+        "changed spec → seen and applied",
+        "changed_ms",
+        "ms",
+        "",
+        |_| true,
+    ),
     ("restart → leads", "restart_serving_s", "s", "", |_| true),
-    ("restart: AWS writes", "restart_aws_writes", "", "0", |v| v == 0.0),
-    ("restart: Kubernetes writes", "restart_kubernetes_writes", "", "0", |v| v == 0.0),
-    ("restart: AWS calls", "restart_aws_calls", "", "< 100", |v| v < 100.0),
+    ("restart: AWS writes", "restart_aws_writes", "", "0", |v| {
+        v == 0.0
+    }),
+    (
+        "restart: Kubernetes writes",
+        "restart_kubernetes_writes",
+        "",
+        "0",
+        |v| v == 0.0,
+    ),
+    (
+        "restart: AWS calls",
+        "restart_aws_calls",
+        "",
+        "< 100",
+        |v| v < 100.0,
+    ),
     ("memory, idle", "rss_mib", "MiB", "< 64", |v| v < 64.0),
     ("memory, peak", "peak_mib", "MiB", "", |_| true),
-    ("CPU, idle", "idle_cpu_percent", "% of a core", "< 1", |v| v < 1.0),
-    ("idle requests to the API server a minute", "idle_requests_per_minute", "", "", |_| true),
-    ("AWS calls a second while all are made", "calls_per_second", "", "", |_| true),
-    ("AWS calls a second that the endpoints bear", "endpoints_bear_per_second", "", "", |_| true),
+    ("CPU, idle", "idle_cpu_percent", "% of a core", "< 1", |v| {
+        v < 1.0
+    }),
+    (
+        "idle requests to the API server a minute",
+        "idle_requests_per_minute",
+        "",
+        "",
+        |_| true,
+    ),
+    (
+        "AWS calls a second while all are made",
+        "calls_per_second",
+        "",
+        "",
+        |_| true,
+    ),
+    (
+        "AWS calls a second that the endpoints bear",
+        "endpoints_bear_per_second",
+        "",
+        "",
+        |_| true,
+    ),
 ];
 
-/// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does; with `add` beside what was measured
-/// before.
+/// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does;
+/// with `add` beside what was measured before.
 pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     runtime.block_on(async {
         eprintln!("building the operator in release mode");
         let program = build(true)?;
         if !add {
             one(&program).await?;
         }
-        let fleets = sizes.iter().filter(|size| **size > 0).map(|size| Fleet { size: *size, limits: false });
+        let fleets = sizes.iter().filter(|size| **size > 0).map(|size| Fleet {
+            size: *size,
+            limits: false,
+        });
         let limited = limited.map(|size| Fleet { size, limits: true });
         let folder = root().join("target/bench");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let json = folder.join("bench.json");
         let mut measured: Vec<Value> = match std::fs::read_to_string(&json) {
-            Ok(text) if add => serde_json::from_str(&text).map_err(|e| format!("{}: {e}", json.display()))?,
+            Ok(text) if add => {
+                serde_json::from_str(&text).map_err(|e| format!("{}: {e}", json.display()))?
+            }
             _ => Vec::new(),
         };
         for fleet in fleets.chain(limited) {
             eprintln!("\n{fleet:?}");
             let figures = fleet.measure(&program).await?;
             // In the place of what was measured of such a fleet before.
-            measured.retain(|m| (&m["size"], &m["limits"]) != (&json!(fleet.size), &json!(fleet.limits)));
+            measured.retain(|m| {
+                (&m["size"], &m["limits"]) != (&json!(fleet.size), &json!(fleet.limits))
+            });
             measured.push(figures);
             measured.sort_by_key(|m| (m["limits"].as_bool(), m["size"].as_u64()));
             let text = serde_json::to_string_pretty(&json!(measured)).map_err(|e| e.to_string())?;
@@ -78,27 +163,45 @@ pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
 /// The figures beside their goals, which are those of a thousand.
 fn table(measured: &[Value]) -> String {
     let title = |fleet: &Value| {
-        let limits = if fleet["limits"] == true { ", AWS throttles" } else { "" };
+        let limits = if fleet["limits"] == true {
+            ", AWS throttles"
+        } else {
+            ""
+        };
         format!("{} fan-outs{limits}", fleet["size"])
     };
     let titles: Vec<String> = measured.iter().map(title).collect();
-    let mut text = format!("| figure | goal at 1000 | {} |\n| --- | --- |", titles.join(" | "));
+    let mut text = format!(
+        "| figure | goal at 1000 | {} |\n| --- | --- |",
+        titles.join(" | ")
+    );
     text += &" ---: |".repeat(measured.len());
     for (words, key, unit, goal, reached) in ROWS {
         text += &format!("\n| {words} | {goal} |");
         for fleet in measured {
             let value = fleet[key].as_f64().unwrap_or(f64::NAN);
-            let missed =
-                if fleet["size"] == 1000 && fleet["limits"] == false && !reached(value) { " (missed)" } else { "" };
-            let digits = if value < 10.0 && value.fract() != 0.0 { 1 } else { 0 };
+            let missed = if fleet["size"] == 1000 && fleet["limits"] == false && !reached(value) {
+                " (missed)"
+            } else {
+                ""
+            };
+            let digits = if value < 10.0 && value.fract() != 0.0 {
+                1
+            } else {
+                0
+            };
             text += &format!(" {value:.digits$} {unit}{missed} |").replace("  ", " ");
         }
     }
     for fleet in measured.iter().filter(|fleet| fleet["limits"] == true) {
-        let (ready, bound) =
-            (fleet["ready_s"].as_f64().unwrap_or_default(), fleet["lower_bound_s"].as_f64().unwrap_or(1.0));
-        text +=
-            &format!("\n\nThrottled: {ready:.0} s, {:.2} times the {bound:.0} s that the limits allow.", ready / bound);
+        let (ready, bound) = (
+            fleet["ready_s"].as_f64().unwrap_or_default(),
+            fleet["lower_bound_s"].as_f64().unwrap_or(1.0),
+        );
+        text += &format!(
+            "\n\nThrottled: {ready:.0} s, {:.2} times the {bound:.0} s that the limits allow.",
+            ready / bound
+        );
     }
     text + "\n"
 }
@@ -112,16 +215,30 @@ pub fn by_operation(calls: Vec<Call>) -> BTreeMap<String, usize> {
     by_operation
 }
 
-/// Requests that the API server took so far for what the operator follows, by verb and resource, as it counts them itself.
+/// Requests that the API server took so far for what the operator follows, by verb and resource, as
+/// it counts them itself.
 pub async fn kubernetes_requests(world: &World) -> Result<BTreeMap<String, usize>> {
     let metrics = world.cluster.kubectl(&["get", "--raw", "/metrics"]).await?;
     let mut requests = BTreeMap::new();
-    for line in metrics.lines().filter(|l| l.starts_with("apiserver_request_total{")) {
-        let label =
-            |name: &str| line.split(&format!("{name}=\"")).nth(1).and_then(|r| r.split('"').next()).unwrap_or_default();
+    for line in metrics
+        .lines()
+        .filter(|l| l.starts_with("apiserver_request_total{"))
+    {
+        let label = |name: &str| {
+            line.split(&format!("{name}=\""))
+                .nth(1)
+                .and_then(|r| r.split('"').next())
+                .unwrap_or_default()
+        };
         if ["repofanouts", "repofanoutclasses", "events", "leases"].contains(&label("resource")) {
-            let count = line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
-            *requests.entry(format!("{}:{}", label("resource"), label("verb"))).or_insert(0) += count as usize;
+            let count = line
+                .rsplit(' ')
+                .next()
+                .and_then(|n| n.parse::<f64>().ok())
+                .unwrap_or(0.0);
+            *requests
+                .entry(format!("{}:{}", label("resource"), label("verb")))
+                .or_insert(0) += count as usize;
         }
     }
     Ok(requests)
@@ -132,12 +249,22 @@ async fn one(program: &Path) -> Result<()> {
     let world = World::start(|line| eprintln!("{line}")).await?;
     world.install_crds().await?;
     world.repositories.create(REPOSITORY).await?;
-    world.repositories.push(REPOSITORY, "main", &[("README.md", Some("hello\n"))], "Say hello").await?;
+    world
+        .repositories
+        .push(
+            REPOSITORY,
+            "main",
+            &[("README.md", Some("hello\n"))],
+            "Say hello",
+        )
+        .await?;
     let config = OperatorConfig {
         account: ACCOUNT.to_owned(),
         region: REGION.to_owned(),
         namespace: "default".to_owned(),
-        flags: ["--cluster-id=bench", "--poll-interval=1s"].map(str::to_owned).into(),
+        flags: ["--cluster-id=bench", "--poll-interval=1s"]
+            .map(str::to_owned)
+            .into(),
         kubeconfig: None,
     };
     let operator = Operator::start(&world, program, &config)?;
@@ -151,30 +278,50 @@ async fn one(program: &Path) -> Result<()> {
     let authorized = Instant::now();
     world.aws.authorize(&connection)?;
     until(LIMIT, || async {
-        if world.aws.pipelines(ACCOUNT).is_empty() { Err("no pipeline".to_owned()) } else { Ok(()) }
+        if world.aws.pipelines(ACCOUNT).is_empty() {
+            Err("no pipeline".to_owned())
+        } else {
+            Ok(())
+        }
     })
     .await?;
     let pipeline = authorized.elapsed();
     bench.wait(READY, "True").await?;
-    bench.wait("{.status.lastExecution.status}", "Succeeded").await?;
+    bench
+        .wait("{.status.lastExecution.status}", "Succeeded")
+        .await?;
     let (created, _) = bench.calls(0);
 
     let before = world.aws.calls(ACCOUNT).len();
     let pushed = Instant::now();
-    let commit = world.repositories.push(REPOSITORY, "main", &[("README.md", Some("again\n"))], "Say it again").await?;
+    let commit = world
+        .repositories
+        .push(
+            REPOSITORY,
+            "main",
+            &[("README.md", Some("again\n"))],
+            "Say it again",
+        )
+        .await?;
     let push = pushed.elapsed();
     bench.wait("{.status.delivered.commit.id}", &commit).await?;
     let delivered = pushed.elapsed();
     let (of_push, _) = bench.calls(before);
 
-    world.repositories.push(REPOSITORY, "next", &[("NEXT.md", Some("next\n"))], "Go on").await?;
+    world
+        .repositories
+        .push(REPOSITORY, "next", &[("NEXT.md", Some("next\n"))], "Go on")
+        .await?;
     let before = world.aws.calls(ACCOUNT).len();
     bench.apply("next").await?;
     bench.wait("{.status.delivered.branch}", "next").await?;
     let (changed, _) = bench.calls(before);
 
     eprintln!("one quiet minute");
-    let (before, requests) = (world.aws.calls(ACCOUNT).len(), kubernetes_requests(&world).await?);
+    let (before, requests) = (
+        world.aws.calls(ACCOUNT).len(),
+        kubernetes_requests(&world).await?,
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
     let (quiet, writes) = bench.calls(before);
     let later = kubernetes_requests(&world).await?;
@@ -182,11 +329,21 @@ async fn one(program: &Path) -> Result<()> {
 
     println!("| figure | measured |\n| --- | --- |");
     let row = |name: &str, value: String| println!("| {name} | {value} |");
-    row("applied → PENDING with its link", format!("{} ms", pending.as_millis()));
-    row("AVAILABLE → pipeline created (looked at every second)", format!("{} ms", pipeline.as_millis()));
+    row(
+        "applied → PENDING with its link",
+        format!("{} ms", pending.as_millis()),
+    );
+    row(
+        "AVAILABLE → pipeline created (looked at every second)",
+        format!("{} ms", pipeline.as_millis()),
+    );
     row(
         "push → delivered on the object",
-        format!("{} ms, of which git push {} ms", delivered.as_millis(), push.as_millis()),
+        format!(
+            "{} ms, of which git push {} ms",
+            delivered.as_millis(),
+            push.as_millis()
+        ),
     );
     row(
         "AWS calls in a quiet minute (looked at every second)",
@@ -195,13 +352,33 @@ async fn one(program: &Path) -> Result<()> {
     for (name, count) in &later {
         let more = count - requests.get(name).copied().unwrap_or(0);
         if more > 0 {
-            row(&format!("API server, requests in a quiet minute: {name}"), more.to_string());
+            row(
+                &format!("API server, requests in a quiet minute: {name}"),
+                more.to_string(),
+            );
         }
     }
-    row("memory, resident / peak", format!("{:.1} / {:.1} MiB", resident as f64 / 1024.0, peak as f64 / 1024.0));
-    row("binary", format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0));
-    for (title, calls) in [("one new fan-out", created), ("one push", of_push), ("one change of branch", changed)] {
-        println!("\nAWS calls of {title}, {} in all:", calls.values().sum::<usize>());
+    row(
+        "memory, resident / peak",
+        format!(
+            "{:.1} / {:.1} MiB",
+            resident as f64 / 1024.0,
+            peak as f64 / 1024.0
+        ),
+    );
+    row(
+        "binary",
+        format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0),
+    );
+    for (title, calls) in [
+        ("one new fan-out", created),
+        ("one push", of_push),
+        ("one change of branch", changed),
+    ] {
+        println!(
+            "\nAWS calls of {title}, {} in all:",
+            calls.values().sum::<usize>()
+        );
         for (operation, count) in calls {
             println!("  {count:3} {operation}");
         }
@@ -218,7 +395,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     async fn apply(&self, branch: &str) -> Result<()> {
         let manifest = format!(
-            "apiVersion: repofanout.dev/v1alpha1\nkind: RepoFanout\nmetadata: {{name: bench}}\nspec: {{repository: {REPOSITORY}, branch: {branch}}}\n"
+            "apiVersion: repofanout.dev/v1alpha1\nkind: RepoFanout\nmetadata: {{name: \
+                 bench}}\nspec: {{repository: {REPOSITORY}, branch: {branch}}}\n"
         );
         self.world.cluster.apply(&manifest).await.map(|_| ())
     }
@@ -228,7 +406,10 @@ impl Bench<'_> {
     }
 
     async fn wait(&self, path: &str, value: &str) -> Result<()> {
-        self.world.cluster.wait_field("default", "bench", path, value).await
+        self.world
+            .cluster
+            .wait_field("default", "bench", path, value)
+            .await
     }
 
     /// Calls by operation since the n-th, and how many of them write.

@@ -1,11 +1,14 @@
-//! `cargo xtask dashboard`: some minutes of an operator's life, as Prometheus hears of them and the chart's dashboard asks for them.
+//! `cargo xtask dashboard`: some minutes of an operator's life, as Prometheus hears of them and the
+//! chart's dashboard asks for them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use support::{ALL, Child, Operator, OperatorConfig, Result, World, build, debian, free_port, get, root, until};
+use support::{
+    ALL, Child, Operator, OperatorConfig, Result, World, build, debian, free_port, get, root, until,
+};
 
 use crate::plot::{self, Line, Panel};
 
@@ -14,10 +17,14 @@ const FANOUTS: usize = 30;
 
 /// Lives, asks, and draws.
 pub fn run() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     runtime.block_on(async {
         let program = build(true)?;
-        let prometheus = debian("prometheus", |line| eprintln!("{line}"))?.join("usr/bin/prometheus");
+        let prometheus =
+            debian("prometheus", |line| eprintln!("{line}"))?.join("usr/bin/prometheus");
         let world = World::start(|line| eprintln!("{line}")).await?;
         world.install_crds().await?;
         let port = free_port()?;
@@ -25,7 +32,10 @@ pub fn run() -> Result<()> {
             account: ACCOUNT.to_owned(),
             region: "eu-west-1".to_owned(),
             namespace: ALL.to_owned(),
-            flags: vec!["--cluster-id=dashboard".to_owned(), format!("--listen=127.0.0.1:{port}")],
+            flags: vec![
+                "--cluster-id=dashboard".to_owned(),
+                format!("--listen=127.0.0.1:{port}"),
+            ],
             kubeconfig: None,
         };
         let operator = Operator::start(&world, &program, &config)?;
@@ -51,7 +61,10 @@ async fn scrape(world: &World, program: &Path, port: u16) -> Result<(Child, u16)
     let server = free_port()?;
     let mut command = Command::new(program);
     command.arg(format!("--config.file={}", file.display()));
-    command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+    command.arg(format!(
+        "--storage.tsdb.path={}",
+        folder.join("data").display()
+    ));
     command.arg(format!("--web.listen-address=127.0.0.1:{server}"));
     let child = Child::start(command, &world.logs.join("prometheus.log"))?;
     until(Duration::from_secs(30), || async {
@@ -64,7 +77,8 @@ async fn scrape(world: &World, program: &Path, port: u16) -> Result<(Child, u16)
     Ok((child, server))
 }
 
-/// A class that waits for its authorization, fan-outs that follow, pushes, a repository that is not granted, and an account that throttles.
+/// A class that waits for its authorization, fan-outs that follow, pushes, a repository that is not
+/// granted, and an account that throttles.
 async fn live(world: &World) -> Result<()> {
     let aws = &world.aws;
     aws.imagine_executions(ACCOUNT, Duration::from_secs(2));
@@ -83,7 +97,16 @@ async fn live(world: &World) -> Result<()> {
     }
     fanout(world, "stranger", "other/site").await?;
     pause(30).await;
-    let arn = world.cluster.kubectl(&["get", "rfc", "acme", "-o", "jsonpath={.status.connections.acme.arn}"]).await?;
+    let arn = world
+        .cluster
+        .kubectl(&[
+            "get",
+            "rfc",
+            "acme",
+            "-o",
+            "jsonpath={.status.connections.acme.arn}",
+        ])
+        .await?;
     aws.authorize(&arn)?;
     pause(45).await;
     for n in 0..2 * FANOUTS {
@@ -121,16 +144,35 @@ async fn panels(server: u16, begun: f64, ended: f64) -> Result<Vec<Panel>> {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let query = text(&target["expr"]).replace("$namespace", ".*");
             let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            let path = format!("/api/v1/query_range?query={query}&start={begun}&end={ended}&step=1");
+            let path =
+                format!("/api/v1/query_range?query={query}&start={begun}&end={ended}&step=1");
             let (_, answer) = get(server, &path).await?;
-            let answer: Value = serde_json::from_str(&answer).map_err(|e| format!("{answer}: {e}"))?;
+            let answer: Value =
+                serde_json::from_str(&answer).map_err(|e| format!("{answer}: {e}"))?;
             for series in answer["data"]["result"].as_array().into_iter().flatten() {
-                let labels: Vec<String> =
-                    series["metric"].as_object().into_iter().flatten().map(|(_, v)| text(v)).collect();
-                let value = |pair: &Value| Some((pair[0].as_f64()? - begun, text(&pair[1]).parse::<f64>().ok()?));
-                let points = series["values"].as_array().into_iter().flatten().filter_map(value);
+                let labels: Vec<String> = series["metric"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(_, v)| text(v))
+                    .collect();
+                let value = |pair: &Value| {
+                    Some((
+                        pair[0].as_f64()? - begun,
+                        text(&pair[1]).parse::<f64>().ok()?,
+                    ))
+                };
+                let points = series["values"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(value);
                 let points = points.filter(|(_, value)| value.is_finite()).collect();
-                let name = if labels.is_empty() { text(&target["legendFormat"]) } else { labels.join(" ") };
+                let name = if labels.is_empty() {
+                    text(&target["legendFormat"])
+                } else {
+                    labels.join(" ")
+                };
                 lines.push(Line { name, points });
             }
         }
@@ -147,5 +189,7 @@ async fn panels(server: u16, begun: f64, ended: f64) -> Result<Vec<Panel>> {
 }
 
 fn seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
 }

@@ -22,7 +22,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Builds all that is needed, then goes on in namespaces of the kernel that end with this process.
 pub fn run(image: Option<PathBuf>) -> Result<()> {
     // SAFETY: it has no preconditions.
-    if !std::fs::read_to_string("/proc/self/status").unwrap_or_default().contains("\nUid:\t0\t") {
+    if !std::fs::read_to_string("/proc/self/status")
+        .unwrap_or_default()
+        .contains("\nUid:\t0\t")
+    {
         return Err(
             "e2e runs a real node: it needs root, for containers and for a network namespace of its own".to_owned()
         );
@@ -35,14 +38,26 @@ pub fn run(image: Option<PathBuf>) -> Result<()> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     // What runs in them ends with them: containers, mounts, addresses.
     let status = Command::new("unshare")
-        .args(["--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--"])
+        .args([
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount",
+            "--mount-proc",
+            "--",
+        ])
         .arg(program)
         .args(["e2e", "--inside", "--image"])
         .arg(image)
         .env("REPOFANOUT_LOGS", logs()?)
         .status()
         .map_err(|e| format!("unshare: {e}"))?;
-    if status.success() { Ok(()) } else { Err("the cluster test failed".to_owned()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the cluster test failed".to_owned())
+    }
 }
 
 /// The test itself.
@@ -50,14 +65,28 @@ pub fn inside(image: &Path) -> Result<()> {
     for command in [
         &["link", "set", "lo", "up"][..],
         &["address", "add", &format!("{ADDRESS}/32"), "dev", "lo"],
-        &["route", "add", "default", "dev", "lo", "src", &ADDRESS.to_string()],
+        &[
+            "route",
+            "add",
+            "default",
+            "dev",
+            "lo",
+            "src",
+            &ADDRESS.to_string(),
+        ],
     ] {
-        let status = Command::new("ip").args(command).status().map_err(|e| format!("ip: {e}"))?;
+        let status = Command::new("ip")
+            .args(command)
+            .status()
+            .map_err(|e| format!("ip: {e}"))?;
         if !status.success() {
             return Err(format!("ip {}: {status}", command.join(" ")));
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     runtime.block_on(test(image))
 }
 
@@ -77,8 +106,19 @@ async fn test(image: &Path) -> Result<()> {
     let world = World::start_at(&Place::Node(ADDRESS), note).await?;
     let pause = tools.pause();
     let images = [pause.as_path(), image];
-    let node = Node::start(&tools, &world.cluster, ADDRESS, world.scratch.path(), &world.logs, &images).await?;
-    note(&format!("the node is Ready after {:.0} s", started.elapsed().as_secs_f32()));
+    let node = Node::start(
+        &tools,
+        &world.cluster,
+        ADDRESS,
+        world.scratch.path(),
+        &world.logs,
+        &images,
+    )
+    .await?;
+    note(&format!(
+        "the node is Ready after {:.0} s",
+        started.elapsed().as_secs_f32()
+    ));
     let bench = Bench::new(world, node)?;
     let steps = async {
         bench.install().await?;
@@ -100,12 +140,25 @@ async fn test(image: &Path) -> Result<()> {
 /// Kills the operator of a pod, which is a process of ours here: nothing of it is told to end.
 fn kill(pod: &str) -> Result<()> {
     let wanted = format!("POD_NAME={pod}");
-    for process in std::fs::read_dir("/proc").map_err(|e| e.to_string())?.flatten() {
+    for process in std::fs::read_dir("/proc")
+        .map_err(|e| e.to_string())?
+        .flatten()
+    {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == wanted.as_bytes())
+        {
             let id = process.file_name().to_string_lossy().into_owned();
-            let status = Command::new("kill").args(["-9", &id]).status().map_err(|e| format!("kill: {e}"))?;
-            return if status.success() { Ok(()) } else { Err(format!("kill -9 {id}: {status}")) };
+            let status = Command::new("kill")
+                .args(["-9", &id])
+                .status()
+                .map_err(|e| format!("kill: {e}"))?;
+            return if status.success() {
+                Ok(())
+            } else {
+                Err(format!("kill -9 {id}: {status}"))
+            };
         }
     }
     Err(format!("no process of pod {pod}"))
@@ -116,20 +169,28 @@ impl Bench {
         let folder = world.scratch.path().join("person");
         let bin = folder.join("bin");
         std::fs::create_dir_all(&bin).map_err(|e| format!("{}: {e}", bin.display()))?;
-        let bench = Self { world, _node: node, folder };
+        let bench = Self {
+            world,
+            _node: node,
+            folder,
+        };
         // In the project's folder, beside values of one's own.
         for name in ["charts", "crds", "deploy"] {
             std::os::unix::fs::symlink(root().join(name), bench.folder.join(name))
                 .map_err(|e| format!("{name}: {e}"))?;
         }
         let kubectl = bench.world.cluster.program().join("\" \"");
-        bench.write("bin/kubectl", &format!("#!/bin/sh\nexec \"{kubectl}\" \"$@\"\n"))?;
+        bench.write(
+            "bin/kubectl",
+            &format!("#!/bin/sh\nexec \"{kubectl}\" \"$@\"\n"),
+        )?;
         let helm = bench.world.helm.program.display().to_string();
         bench.write("bin/helm", &format!("#!/bin/sh\nexec \"{helm}\" \"$@\"\n"))?;
         for name in ["kubectl", "helm"] {
             use std::os::unix::fs::PermissionsExt;
             let file = bin.join(name);
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())?;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))
+                .map_err(|e| e.to_string())?;
         }
         // What a person puts in: where the image is, and, here, which AWS.
         let (repository, tag) = IMAGE.rsplit_once(':').expect("a tag");
@@ -160,7 +221,10 @@ impl Bench {
         for line in script.lines() {
             println!("$ {line}");
         }
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.folder.join("bin").display());
+        let path = format!(
+            "{}:/usr/sbin:/usr/bin:/sbin:/bin",
+            self.folder.join("bin").display()
+        );
         let output = tokio::process::Command::new("bash")
             .args(["-euo", "pipefail", "-c", script])
             .current_dir(&self.folder)
@@ -175,7 +239,11 @@ impl Bench {
         if output.status.success() {
             return Ok(text);
         }
-        Err(format!("{script}: {}{}", text, String::from_utf8_lossy(&output.stderr)))
+        Err(format!(
+            "{script}: {}{}",
+            text,
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 
     /// Runs kubectl.
@@ -184,22 +252,35 @@ impl Bench {
     }
 
     async fn rolled_out(&self) -> Result<()> {
-        let rollout = ["rollout", "status", "deployment", "-n", SYSTEM, "--timeout=180s", "repofanout"];
+        let rollout = [
+            "rollout",
+            "status",
+            "deployment",
+            "-n",
+            SYSTEM,
+            "--timeout=180s",
+            "repofanout",
+        ];
         self.kubectl(&rollout).await.map(|_| ())
     }
 
     /// Waits for a field of the fan-out.
     async fn wait(&self, path: &str, value: &str) -> Result<()> {
-        until(LIMIT, async || match self.world.cluster.field(TEAM, "docs", path).await? {
-            found if found == value => Ok(()),
-            found => Err(format!("{path} is '{found}' and not '{value}'")),
+        until(LIMIT, async || {
+            match self.world.cluster.field(TEAM, "docs", path).await? {
+                found if found == value => Ok(()),
+                found => Err(format!("{path} is '{found}' and not '{value}'")),
+            }
         })
         .await
     }
 
     async fn push(&self, file: &str) -> Result<String> {
         let files = [(file, Some("text\n"))];
-        self.world.repositories.push(REPOSITORY, "main", &files, &format!("Write {file}")).await
+        self.world
+            .repositories
+            .push(REPOSITORY, "main", &files, &format!("Write {file}"))
+            .await
     }
 
     async fn delivers(&self, file: &str) -> Result<()> {
@@ -208,41 +289,74 @@ impl Bench {
     }
 
     fn writes(&self) -> usize {
-        self.world.aws.calls(ACCOUNT).iter().filter(|c| c.write).count()
+        self.world
+            .aws
+            .calls(ACCOUNT)
+            .iter()
+            .filter(|c| c.write)
+            .count()
     }
 
     fn once(&self) -> Result<()> {
         let aws = &self.world.aws;
-        let found = (aws.connections(ACCOUNT).len(), aws.pipelines(ACCOUNT).len(), aws.rules(ACCOUNT).len());
+        let found = (
+            aws.connections(ACCOUNT).len(),
+            aws.pipelines(ACCOUNT).len(),
+            aws.rules(ACCOUNT).len(),
+        );
         if found == (1, 1, 1) {
             Ok(())
         } else {
-            Err(format!("connections, pipelines and rules: {found:?}, and not one each"))
+            Err(format!(
+                "connections, pipelines and rules: {found:?}, and not one each"
+            ))
         }
     }
 
     /// The README's section, word for word.
     async fn install(&self) -> Result<()> {
         say("The README's install section");
-        let readme = std::fs::read_to_string(root().join("README.md")).map_err(|e| format!("README.md: {e}"))?;
-        let section =
-            readme.split("<!-- e2e: install -->").nth(1).and_then(|rest| rest.split("<!-- e2e: end -->").next());
+        let readme = std::fs::read_to_string(root().join("README.md"))
+            .map_err(|e| format!("README.md: {e}"))?;
+        let section = readme
+            .split("<!-- e2e: install -->")
+            .nth(1)
+            .and_then(|rest| rest.split("<!-- e2e: end -->").next());
         let section = section.ok_or("README.md has no install section for e2e")?;
-        for block in section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        for block in section
+            .split("```sh\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+        {
             self.shell(block.trim_end()).await?;
             if block.contains("helm install") {
                 self.rolled_out().await?;
             }
         }
-        let pods = self.kubectl(&["get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator"]).await?;
+        let pods = self
+            .kubectl(&[
+                "get",
+                "pods",
+                "-n",
+                SYSTEM,
+                "-l",
+                "app.kubernetes.io/component=operator",
+            ])
+            .await?;
         print!("{pods}");
-        let enforced =
-            ["get", "namespace", SYSTEM, "-o", r"jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}"];
+        let enforced = [
+            "get",
+            "namespace",
+            SYSTEM,
+            "-o",
+            r"jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}",
+        ];
         match self.kubectl(&enforced).await?.as_str() {
             "restricted" if pods.matches("1/1").count() == 2 => Ok(()),
-            other => {
-                Err(format!("two pods are to be Ready under restricted Pod Security, and not under '{other}': {pods}"))
-            }
+            other => Err(format!(
+                "two pods are to be Ready under restricted Pod Security, and not \
+                     under '{other}': {pods}"
+            )),
         }
     }
 
@@ -251,18 +365,38 @@ impl Bench {
         self.world.repositories.create(REPOSITORY).await?;
         let commit = self.push("README.md").await?;
         self.shell(&format!(
-            "kubectl create namespace {TEAM}\nkubectl apply -n {TEAM} -f deploy/samples/repofanout.yaml"
+            "kubectl create namespace {TEAM}\nkubectl apply -n {TEAM} -f \
+                 deploy/samples/repofanout.yaml"
         ))
         .await?;
-        self.wait(r#"{.status.conditions[?(@.type=="Ready")].reason}"#, "ConnectionPending").await?;
-        self.world.aws.authorize(&self.world.cluster.field(TEAM, "docs", "{.status.connection.arn}").await?)?;
+        self.wait(
+            r#"{.status.conditions[?(@.type=="Ready")].reason}"#,
+            "ConnectionPending",
+        )
+        .await?;
+        self.world.aws.authorize(
+            &self
+                .world
+                .cluster
+                .field(TEAM, "docs", "{.status.connection.arn}")
+                .await?,
+        )?;
         self.wait("{.status.delivered.commit.id}", &commit).await?;
         print!("{}", self.kubectl(&["get", "rf", "-n", TEAM]).await?);
         self.once()
     }
 
     async fn holder(&self) -> Result<String> {
-        self.kubectl(&["get", "lease", "repofanout", "-n", SYSTEM, "-o", "jsonpath={.spec.holderIdentity}"]).await
+        self.kubectl(&[
+            "get",
+            "lease",
+            "repofanout",
+            "-n",
+            SYSTEM,
+            "-o",
+            "jsonpath={.spec.holderIdentity}",
+        ])
+        .await
     }
 
     async fn changes_hands(&self, leader: &str) -> Result<()> {
@@ -278,18 +412,34 @@ impl Bench {
         let leader = self.holder().await?;
         let killed = Instant::now();
         kill(&leader)?;
-        self.kubectl(&["delete", "pod", &leader, "-n", SYSTEM, "--force", "--grace-period=0"]).await?;
+        self.kubectl(&[
+            "delete",
+            "pod",
+            &leader,
+            "-n",
+            SYSTEM,
+            "--force",
+            "--grace-period=0",
+        ])
+        .await?;
         self.changes_hands(&leader).await?;
-        note(&format!("taken over after {:.1} s; the Lease holds for 5 s", killed.elapsed().as_secs_f32()));
+        note(&format!(
+            "taken over after {:.1} s; the Lease holds for 5 s",
+            killed.elapsed().as_secs_f32()
+        ));
         self.delivers("killed.md").await?;
         self.once()?;
         say("The leader is told to end");
         let leader = self.holder().await?;
         let writes = self.writes();
-        self.kubectl(&["delete", "pod", &leader, "-n", SYSTEM, "--wait=false"]).await?;
+        self.kubectl(&["delete", "pod", &leader, "-n", SYSTEM, "--wait=false"])
+            .await?;
         let told = Instant::now();
         self.changes_hands(&leader).await?;
-        note(&format!("handed over after {:.1} s", told.elapsed().as_secs_f32()));
+        note(&format!(
+            "handed over after {:.1} s",
+            told.elapsed().as_secs_f32()
+        ));
         self.rolled_out().await?;
         if self.writes() != writes {
             return Err("a new leader wrote to AWS, and nothing had changed".to_owned());
@@ -300,7 +450,11 @@ impl Bench {
     async fn upgrade_and_rollback(&self) -> Result<()> {
         say("An upgrade with other values and a newer CRD, and back");
         let newer = self.folder.join("newer");
-        let copied = Command::new("cp").arg("-r").arg(&self.world.helm.chart).arg(&newer).status();
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(&self.world.helm.chart)
+            .arg(&newer)
+            .status();
         if !copied.is_ok_and(|status| status.success()) {
             return Err("cp: the chart".to_owned());
         }
@@ -327,7 +481,8 @@ impl Bench {
         }
         self.rolled_out().await?;
         self.delivers("upgraded.md").await?;
-        self.shell(&format!("helm rollback repofanout -n {SYSTEM} --wait")).await?;
+        self.shell(&format!("helm rollback repofanout -n {SYSTEM} --wait"))
+            .await?;
         if self.kubectl(&schema).await? != before {
             return Err("the rollback did not bring its CRD back".to_owned());
         }
@@ -339,18 +494,23 @@ impl Bench {
     async fn uninstall_and_move(&self) -> Result<()> {
         say("Uninstalled, everything stays; installed by kustomize, it goes on; and back to helm");
         let writes = self.writes();
-        self.shell(&format!("helm uninstall repofanout -n {SYSTEM} --wait")).await?;
+        self.shell(&format!("helm uninstall repofanout -n {SYSTEM} --wait"))
+            .await?;
         self.kubectl(&["get", "rf", "docs", "-n", TEAM]).await?;
         self.once()?;
         let base = root().join("deploy/base").display().to_string();
         let up = "../".repeat(self.folder.components().count());
         std::fs::create_dir_all(self.folder.join("overlay")).map_err(|e| e.to_string())?;
-        let values: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(self.folder.join("values.yaml")).unwrap_or_default())
-                .unwrap_or_default();
+        let values: serde_json::Value = serde_json::from_str(
+            &std::fs::read_to_string(self.folder.join("values.yaml")).unwrap_or_default(),
+        )
+        .unwrap_or_default();
         let mut env = values["extraEnv"].clone();
         let more = [
-            ("AWS_ENDPOINT_URL", format!("http://{}", self.world.aws.address)),
+            (
+                "AWS_ENDPOINT_URL",
+                format!("http://{}", self.world.aws.address),
+            ),
             ("REPOFANOUT_S3_PATH_STYLE", "true".to_owned()),
             ("REPOFANOUT_REGION", REGION.to_owned()),
             ("REPOFANOUT_CLUSTER_ID", "e2e".to_owned()),
@@ -369,7 +529,11 @@ impl Bench {
             "images": [{"name": "repofanout", "newName": name, "newTag": tag}],
         });
         self.write("overlay/kustomization.yaml", &overlay.to_string())?;
-        self.shell(&format!("kubectl apply --server-side -k {}/overlay", self.folder.display())).await?;
+        self.shell(&format!(
+            "kubectl apply --server-side -k {}/overlay",
+            self.folder.display()
+        ))
+        .await?;
         self.rolled_out().await?;
         if self.writes() != writes {
             return Err("nothing had changed, and AWS was written to".to_owned());
@@ -377,7 +541,8 @@ impl Bench {
         self.delivers("kustomized.md").await?;
         // Helm takes over what another way of installing made.
         self.shell(&format!(
-            "helm install repofanout charts/repofanout -n {SYSTEM} --values values.yaml --take-ownership --wait"
+            "helm install repofanout charts/repofanout -n {SYSTEM} --values values.yaml \
+                 --take-ownership --wait"
         ))
         .await?;
         self.rolled_out().await?;
@@ -389,9 +554,23 @@ impl Bench {
     async fn describe(&self, error: &str) {
         eprintln!("failed: {error}");
         for arguments in [
-            &["get", "pods,rf,applications.argoproj.io", "-A", "-o", "wide"][..],
+            &[
+                "get",
+                "pods,rf,applications.argoproj.io",
+                "-A",
+                "-o",
+                "wide",
+            ][..],
             &["get", "events", "-n", SYSTEM, "--sort-by=.lastTimestamp"],
-            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "--tail=30", "--prefix"],
+            &[
+                "logs",
+                "-n",
+                SYSTEM,
+                "-l",
+                "app.kubernetes.io/component=operator",
+                "--tail=30",
+                "--prefix",
+            ],
             &["get", "rf", "-A", "-o", "yaml"],
         ] {
             let told = self.kubectl(arguments).await.unwrap_or_else(|e| e);

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 use serde_json::{Value, json};
@@ -69,11 +71,16 @@ impl Fleet {
         let kind = GroupVersionKind::gvk("repofanout.dev", "v1alpha1", "RepoFanout");
         let resource = ApiResource::from_gvk_with_plural(&kind, "repofanouts");
         let port = support::free_port()?;
-        let mut flags = vec!["--cluster-id=bench".to_owned(), format!("--listen=127.0.0.1:{port}")];
+        let mut flags = vec![
+            "--cluster-id=bench".to_owned(),
+            format!("--listen=127.0.0.1:{port}"),
+        ];
         if !self.limits {
             flags.push("--aws-rate=*=10000".to_owned());
         }
-        let accounts: Vec<String> = (0..self.size.div_ceil(PER_ACCOUNT)).map(|n| format!("{:012}", 500 + n)).collect();
+        let accounts: Vec<String> = (0..self.size.div_ceil(PER_ACCOUNT))
+            .map(|n| format!("{:012}", 500 + n))
+            .collect();
         let config = OperatorConfig {
             account: accounts[0].clone(),
             region: REGION.to_owned(),
@@ -114,27 +121,53 @@ impl Bench<'_> {
         eprintln!("{size} fan-outs on {} classes", self.accounts.len());
         let before = self.calls();
         let begun = Instant::now();
-        let all = stream::iter(0..size).map(|n| self.create(n)).buffer_unordered(32).try_collect::<Vec<_>>();
+        let all = stream::iter(0..size)
+            .map(|n| self.create(n))
+            .buffer_unordered(32)
+            .try_collect::<Vec<_>>();
         all.await?;
         let created = begun.elapsed();
         let limit = Duration::from_secs(120 + size as u64 / 2);
         until(limit, || async {
-            let ready = self.seen.lock().expect("no panic while held").ready.values().filter(|ready| **ready).count();
-            if ready == size { Ok(()) } else { Err(format!("{ready} of {size} are ready")) }
+            let ready = self
+                .seen
+                .lock()
+                .expect("no panic while held")
+                .ready
+                .values()
+                .filter(|ready| **ready)
+                .count();
+            if ready == size {
+                Ok(())
+            } else {
+                Err(format!("{ready} of {size} are ready"))
+            }
         })
         .await?;
         let ready = begun.elapsed();
         let of_creation = self.calls_since(&before);
         let (peak, resident) = operator.memory();
         let bound = LIMITS.iter().filter(|_| limits).flat_map(|(name, rate)| {
-            let most = of_creation.iter().filter(|(call, _)| call.starts_with(name)).map(|(_, count)| *count).max();
+            let most = of_creation
+                .iter()
+                .filter(|(call, _)| call.starts_with(name))
+                .map(|(_, count)| *count)
+                .max();
             most.map(|count| count as f64 / self.accounts.len() as f64 / f64::from(*rate))
         });
         let bound = bound.fold(0.0, f64::max);
-        eprintln!("ready after {:.1} s; {} quiet seconds", ready.as_secs_f32(), QUIET.as_secs());
+        eprintln!(
+            "ready after {:.1} s; {} quiet seconds",
+            ready.as_secs_f32(),
+            QUIET.as_secs()
+        );
 
         tokio::time::sleep(Duration::from_secs(15)).await;
-        let (before, requests, cpu) = (self.calls(), kubernetes_requests(world).await?, cpu(operator.id()));
+        let (before, requests, cpu) = (
+            self.calls(),
+            kubernetes_requests(world).await?,
+            cpu(operator.id()),
+        );
         tokio::time::sleep(QUIET).await;
         let idle = self.calls_since(&before);
         let idle_cpu = (self::cpu(operator.id()) - cpu).as_secs_f64();
@@ -169,7 +202,8 @@ impl Bench<'_> {
         let (restart_peak, _) = operator.memory();
         operator.stop().await?;
 
-        // The endpoints by themselves: what was measured above is to be the operator's doing, not theirs.
+        // The endpoints by themselves: what was measured above is to be the operator's doing, not
+        // theirs.
         let first = &self.accounts[0];
         aws.slow_down(first, Duration::ZERO);
         aws.throttle(first, &[]);
@@ -181,7 +215,9 @@ impl Bench<'_> {
         let minutes = QUIET.as_secs_f64() / 60.0;
         let total = |calls: &BTreeMap<String, usize>| calls.values().sum::<usize>();
         let writes = |requests: &BTreeMap<String, usize>| {
-            let ours = requests.iter().filter(|(name, _)| !name.contains("leases") && !reads(name));
+            let ours = requests
+                .iter()
+                .filter(|(name, _)| !name.contains("leases") && !reads(name));
             ours.map(|(_, count)| *count).sum::<usize>()
         };
         Ok(json!({
@@ -219,7 +255,9 @@ impl Bench<'_> {
     async fn class(&self, n: usize) -> Result<()> {
         let account = match n {
             0 => json!({}),
-            _ => json!({"account": {"roleARN": format!("arn:aws:iam::{}:role/repofanout", self.accounts[n])}}),
+            _ => {
+                json!({"account": {"roleARN": format!("arn:aws:iam::{}:role/repofanout", self.accounts[n])}})
+            }
         };
         let mut spec = json!({
             "artifacts": {}, "destination": {}, "pipelineRole": "Shared", "topic": "Shared",
@@ -237,7 +275,10 @@ impl Bench<'_> {
                 ("RoleName", "repofanout"),
                 ("AssumeRolePolicyDocument", trust.as_str()),
             ];
-            self.world.aws.form(&self.accounts[n], REGION, "iam", &fields).await?;
+            self.world
+                .aws
+                .form(&self.accounts[n], REGION, "iam", &fields)
+                .await?;
         }
         let name = format!("bench-{n}");
         let manifest = json!({
@@ -245,18 +286,29 @@ impl Bench<'_> {
         });
         self.world.cluster.apply(&manifest.to_string()).await?;
         let field = async |path: &str| {
-            self.world.cluster.kubectl(&["get", "rfc", &name, "-o", &format!("jsonpath={path}")]).await
+            self.world
+                .cluster
+                .kubectl(&["get", "rfc", &name, "-o", &format!("jsonpath={path}")])
+                .await
         };
         let limit = Duration::from_secs(60);
         let arn = until(limit, || async {
             let arn = field("{.status.connections.all.arn}").await?;
-            if arn.is_empty() { Err("the class has no connection".to_owned()) } else { Ok(arn) }
+            if arn.is_empty() {
+                Err("the class has no connection".to_owned())
+            } else {
+                Ok(arn)
+            }
         })
         .await?;
         self.world.aws.authorize(&arn)?;
         until(limit, || async {
             let ready = field(r#"{.status.conditions[?(@.type=="Ready")].status}"#).await?;
-            if ready == "True" { Ok(()) } else { Err(format!("the class is not ready: {ready}")) }
+            if ready == "True" {
+                Ok(())
+            } else {
+                Err(format!("the class is not ready: {ready}"))
+            }
         })
         .await
     }
@@ -266,10 +318,15 @@ impl Bench<'_> {
         let object = DynamicObject::new(&name, &self.resource).data(json!({"spec": {
             "repository": format!("acme/site-{n}"), "className": format!("bench-{}", n / PER_ACCOUNT % self.accounts.len()),
         }}));
-        self.api.create(&PostParams::default(), &object).await.map(|_| ()).map_err(|e| e.to_string())
+        self.api
+            .create(&PostParams::default(), &object)
+            .await
+            .map(|_| ())
+            .map_err(|e| e.to_string())
     }
 
-    /// How long it takes from the event of an execution's end to the object's status, in milliseconds.
+    /// How long it takes from the event of an execution's end to the object's status, in
+    /// milliseconds.
     async fn pushes(&self) -> Result<Vec<u64>> {
         let pushes = PUSHES.min(self.fleet.size);
         for n in 0..pushes {
@@ -278,16 +335,29 @@ impl Bench<'_> {
         }
         // Where AWS throttles, they are read one after the other.
         until(Duration::from_secs(300), || async {
-            let ended: Vec<_> = self.accounts.iter().flat_map(|a| self.world.aws.ended(a, "Webhook")).collect();
+            let ended: Vec<_> = self
+                .accounts
+                .iter()
+                .flat_map(|a| self.world.aws.ended(a, "Webhook"))
+                .collect();
             let seen = self.seen.lock().expect("no panic while held");
             let mut times = Vec::new();
             for (id, ended) in &ended {
-                let at = seen.delivered.get(id).ok_or_else(|| format!("execution {id} has not come to the status"))?;
+                let at = seen.delivered.get(id).ok_or_else(|| {
+                    format!(
+                        "execution {id} has not \
+                     come to the status"
+                    )
+                })?;
                 let took = at.duration_since(*ended).unwrap_or_default();
                 times.push(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             }
             times.sort_unstable();
-            if times.len() == pushes { Ok(times) } else { Err(format!("{} of {pushes} have ended", times.len())) }
+            if times.len() == pushes {
+                Ok(times)
+            } else {
+                Err(format!("{} of {pushes} have ended", times.len()))
+            }
         })
         .await
     }
@@ -304,24 +374,39 @@ impl Bench<'_> {
         let patch = Patch::Merge(json!({"spec": {"branch": "next"}}));
         let begun = SystemTime::now();
         let name = format!("site-{:05}", 0);
-        self.api.patch(&name, &PatchParams::default(), &patch).await.map_err(|e| e.to_string())?;
+        self.api
+            .patch(&name, &PatchParams::default(), &patch)
+            .await
+            .map_err(|e| e.to_string())?;
         self.generation(0, 2, begun).await
     }
 
     async fn generation(&self, n: usize, generation: i64, begun: SystemTime) -> Result<u64> {
         let name = format!("site-{n:05}");
         let at = until(Duration::from_secs(60), || async {
-            match self.seen.lock().expect("no panic while held").generations.get(&name) {
+            match self
+                .seen
+                .lock()
+                .expect("no panic while held")
+                .generations
+                .get(&name)
+            {
                 Some((seen, at)) if *seen >= generation => Ok(*at),
                 other => Err(format!("{name} is seen as {other:?}")),
             }
         })
         .await?;
-        Ok(u64::try_from(at.duration_since(begun).unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+        Ok(
+            u64::try_from(at.duration_since(begun).unwrap_or_default().as_millis())
+                .unwrap_or(u64::MAX),
+        )
     }
 
     fn calls(&self) -> Vec<usize> {
-        self.accounts.iter().map(|account| self.world.aws.calls(account).len()).collect()
+        self.accounts
+            .iter()
+            .map(|account| self.world.aws.calls(account).len())
+            .collect()
     }
 
     fn calls_since(&self, before: &[usize]) -> BTreeMap<String, usize> {
@@ -338,16 +423,28 @@ impl Bench<'_> {
 async fn follow(api: Api<DynamicObject>, seen: Arc<Mutex<Seen>>) {
     let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()));
     while let Some(change) = changes.next().await {
-        let (Ok(watcher::Event::Apply(object)) | Ok(watcher::Event::InitApply(object))) = change else { continue };
-        let (name, now, status) = (object.metadata.name.unwrap_or_default(), SystemTime::now(), &object.data["status"]);
+        let (Ok(watcher::Event::Apply(object)) | Ok(watcher::Event::InitApply(object))) = change
+        else {
+            continue;
+        };
+        let (name, now, status) = (
+            object.metadata.name.unwrap_or_default(),
+            SystemTime::now(),
+            &object.data["status"],
+        );
         let conditions = status["conditions"].as_array().into_iter().flatten();
-        let ready = conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        let ready = conditions
+            .into_iter()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True");
         let mut seen = seen.lock().expect("no panic while held");
         if let Some(id) = status["delivered"]["execution"].as_str() {
             seen.delivered.entry(id.to_owned()).or_insert(now);
         }
         if let Some(generation) = status["observedGeneration"].as_i64() {
-            let known = seen.generations.entry(name.clone()).or_insert((generation, now));
+            let known = seen
+                .generations
+                .entry(name.clone())
+                .or_insert((generation, now));
             if known.0 < generation {
                 *known = (generation, now);
             }
@@ -358,26 +455,57 @@ async fn follow(api: Api<DynamicObject>, seen: Arc<Mutex<Seen>>) {
 
 async fn client(world: &World) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(&world.cluster.kubeconfig).map_err(|e| e.to_string())?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     kube::Client::try_from(config.map_err(|e| e.to_string())?).map_err(|e| e.to_string())
 }
 
 /// User and system time of a process.
 fn cpu(process: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // The second field may hold spaces; after it, user and system time are the 12th and 13th, in hundredths of a second.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    // The second field may hold spaces; after it, user and system time are the 12th and 13th, in
+    // hundredths of a second.
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields
+        .iter()
+        .skip(11)
+        .take(2)
+        .filter_map(|f| f.parse::<u64>().ok())
+        .sum();
     Duration::from_millis(ticks * 10)
 }
 
-fn difference(now: &BTreeMap<String, usize>, before: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
-    let more = now.iter().map(|(name, count)| (name.clone(), count - before.get(name).copied().unwrap_or_default()));
+fn difference(
+    now: &BTreeMap<String, usize>,
+    before: &BTreeMap<String, usize>,
+) -> BTreeMap<String, usize> {
+    let more = now.iter().map(|(name, count)| {
+        (
+            name.clone(),
+            count - before.get(name).copied().unwrap_or_default(),
+        )
+    });
     more.filter(|(_, count)| *count > 0).collect()
 }
 
 fn reads(name: &str) -> bool {
-    let verbs = ["Get", "List", "Head", "Describe", "Receive", "DeleteMessage", "Assume", "GET", "LIST", "WATCH"];
+    let verbs = [
+        "Get",
+        "List",
+        "Head",
+        "Describe",
+        "Receive",
+        "DeleteMessage",
+        "Assume",
+        "GET",
+        "LIST",
+        "WATCH",
+    ];
     let operation = name.rsplit(':').next().unwrap_or_default();
     verbs.iter().any(|verb| operation.starts_with(verb))
 }

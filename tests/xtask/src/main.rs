@@ -16,7 +16,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The project's own commands; each does all of its own set-up")]
+#[command(
+    name = "cargo xtask",
+    about = "The project's own commands; each does all of its own set-up"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -32,7 +35,8 @@ enum Command {
         /// Leaves the world running, to play with.
         #[arg(long)]
         keep: bool,
-        /// Uses the cluster of this kubeconfig, and leaves its namespace `team-docs` and the CRD behind.
+        /// Uses the cluster of this kubeconfig, and leaves its namespace `team-docs` and the CRD
+        /// behind.
         #[arg(long)]
         kubeconfig: Option<std::path::PathBuf>,
     },
@@ -41,7 +45,8 @@ enum Command {
         /// Passed on to the tests: part of a name.
         filter: Option<String>,
     },
-    /// The image, the chart and Argo CD on a real node, in a network namespace of its own; needs root.
+    /// The image, the chart and Argo CD on a real node, in a network namespace of its own; needs
+    /// root.
     E2e {
         /// An OCI archive of the image, in place of building it.
         #[arg(long)]
@@ -50,8 +55,9 @@ enum Command {
         #[arg(long, hide = true, requires = "image")]
         inside: bool,
     },
-    /// Measures one fan-out, and fleets of them: times, calls, writes, memory. Prints figures beside their goals and fails nothing; also
-    /// written to target/bench, as JSON, as a table and as a picture.
+    /// Measures one fan-out, and fleets of them: times, calls, writes, memory. Prints figures
+    /// beside their goals and fails nothing; also written to target/bench, as JSON, as a table and
+    /// as a picture.
     Bench {
         /// Sizes of fleets on classes of a thousand, one account each; none if 0.
         #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
@@ -59,13 +65,16 @@ enum Command {
         /// Size of a fleet in an account that throttles as AWS does; none if 0.
         #[arg(long, default_value_t = 1000)]
         limited: usize,
-        /// Adds to what target/bench/bench.json holds; with no fleet the table and the picture alone are made anew.
+        /// Adds to what target/bench/bench.json holds; with no fleet the table and the picture
+        /// alone are made anew.
         #[arg(long)]
         add: bool,
     },
-    /// Draws the chart's dashboard, by Prometheus of Debian over some minutes of an operator's life: deploy/dashboards/repofanout.svg.
+    /// Draws the chart's dashboard, by Prometheus of Debian over some minutes of an operator's
+    /// life: deploy/dashboards/repofanout.svg.
     Dashboard,
-    /// Writes the generated files: crds/, deploy/base, and the chart's copies, schema and reference.
+    /// Writes the generated files: crds/, deploy/base, and the chart's copies, schema and
+    /// reference.
     Generate,
     /// Walks random specs with faults on the way, for as long as it is told.
     Soak {
@@ -78,7 +87,8 @@ enum Command {
     },
     /// Asks a real AWS account, with the credentials in the environment, what no source verifies.
     VerifyAws {
-        /// Makes and deletes a role, a bucket, two connections and a pipeline, all named `rf-verify-…`.
+        /// Makes and deletes a role, a bucket, two connections and a pipeline, all named
+        /// `rf-verify-…`.
         #[arg(long)]
         yes: bool,
     },
@@ -86,11 +96,22 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { organization, keep, kubeconfig } => demo::run(organization, keep, kubeconfig),
+        Command::Demo {
+            organization,
+            keep,
+            kubeconfig,
+        } => demo::run(organization, keep, kubeconfig),
         Command::Test { filter } => test::run(filter.as_deref()),
-        Command::E2e { image: Some(image), inside: true } => e2e::inside(&image),
+        Command::E2e {
+            image: Some(image),
+            inside: true,
+        } => e2e::inside(&image),
         Command::E2e { image, .. } => e2e::run(image),
-        Command::Bench { sizes, limited, add } => bench::run(&sizes, (limited > 0).then_some(limited), add),
+        Command::Bench {
+            sizes,
+            limited,
+            add,
+        } => bench::run(&sizes, (limited > 0).then_some(limited), add),
         Command::Dashboard => dashboard::run(),
         Command::Soak { minutes, seed } => test::soak(minutes, seed),
         Command::VerifyAws { yes } => verify::run(yes),

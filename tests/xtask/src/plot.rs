@@ -10,15 +10,24 @@ const SIZE: (u32, u32) = (960, 300);
 
 /// What fleets cost while nothing happens, over their size.
 pub fn fleets(measured: &[Value], file: &Path) -> Result<()> {
-    let unlimited: Vec<&Value> = measured.iter().filter(|fleet| fleet["limits"] == false).collect();
+    let unlimited: Vec<&Value> = measured
+        .iter()
+        .filter(|fleet| fleet["limits"] == false)
+        .collect();
     let points = |key: &str| -> Vec<(f64, f64)> {
-        unlimited.iter().filter_map(|fleet| Some((fleet["size"].as_f64()?, fleet[key].as_f64()?))).collect()
+        unlimited
+            .iter()
+            .filter_map(|fleet| Some((fleet["size"].as_f64()?, fleet[key].as_f64()?)))
+            .collect()
     };
     let area = SVGBackend::new(file, SIZE).into_drawing_area();
     draw(
         &area,
         &[
-            ("AWS calls a minute, idle, each account", points("idle_calls_per_minute_and_account")),
+            (
+                "AWS calls a minute, idle, each account",
+                points("idle_calls_per_minute_and_account"),
+            ),
             ("CPU, idle, % of a core", points("idle_cpu_percent")),
             ("memory, idle, MiB", points("rss_mib")),
         ],
@@ -30,7 +39,10 @@ pub fn fleets(measured: &[Value], file: &Path) -> Result<()> {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-fn draw(area: &Area<'_>, figures: &[(&str, Vec<(f64, f64)>)]) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    area: &Area<'_>,
+    figures: &[(&str, Vec<(f64, f64)>)],
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
     area.fill(&WHITE)?;
     for (panel, (title, points)) in area.split_evenly((1, figures.len())).iter().zip(figures) {
         let most = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).fold(1.0, f64::max);
@@ -50,13 +62,22 @@ fn draw(area: &Area<'_>, figures: &[(&str, Vec<(f64, f64)>)]) -> std::result::Re
             .x_desc("fan-outs")
             .x_label_formatter(&|n| format!("{n:.0}"))
             .draw()?;
-        chart.draw_series(LineSeries::new(points.iter().copied(), BLUE.stroke_width(2)))?;
-        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, BLUE.filled())))?;
+        chart.draw_series(LineSeries::new(
+            points.iter().copied(),
+            BLUE.stroke_width(2),
+        ))?;
         chart.draw_series(
             points
                 .iter()
-                .map(|(n, value)| Text::new(format!("{value:.1}"), (*n, value + top * 0.07), ("sans-serif", 13))),
+                .map(|point| Circle::new(*point, 4, BLUE.filled())),
         )?;
+        chart.draw_series(points.iter().map(|(n, value)| {
+            Text::new(
+                format!("{value:.1}"),
+                (*n, value + top * 0.07),
+                ("sans-serif", 13),
+            )
+        }))?;
     }
     area.present()?;
     Ok(())
@@ -83,7 +104,10 @@ pub struct Line {
 /// The dashboard's panels, where Grafana has them.
 pub fn dashboard(panels: &[Panel], file: &Path) -> Result<()> {
     const CELL: (f64, f64) = (54.0, 30.0);
-    let bottom = panels.iter().map(|p| p.place[1] + p.place[3]).fold(0.0, f64::max);
+    let bottom = panels
+        .iter()
+        .map(|p| p.place[1] + p.place[3])
+        .fold(0.0, f64::max);
     let size = ((24.0 * CELL.0) as u32, (bottom * CELL.1) as u32);
     let area = SVGBackend::new(file, size).into_drawing_area();
     let draw = || -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -92,17 +116,33 @@ pub fn dashboard(panels: &[Panel], file: &Path) -> Result<()> {
             let [x, y, w, h] = panel.place;
             let (left, top) = ((x * CELL.0) as i32 + 3, (y * CELL.1) as i32 + 3);
             let (right, bottom) = (((x + w) * CELL.0) as i32 - 3, ((y + h) * CELL.1) as i32 - 3);
-            area.draw(&Rectangle::new([(left, top), (right, bottom)], WHITE.filled()))?;
-            area.draw(&Text::new(panel.title.clone(), (left + 8, top + 6), ("sans-serif", 14)))?;
+            area.draw(&Rectangle::new(
+                [(left, top), (right, bottom)],
+                WHITE.filled(),
+            ))?;
+            area.draw(&Text::new(
+                panel.title.clone(),
+                (left + 8, top + 6),
+                ("sans-serif", 14),
+            ))?;
             if panel.stat {
-                let last = panel.lines.first().and_then(|line| line.points.last()).map(|(_, value)| *value);
+                let last = panel
+                    .lines
+                    .first()
+                    .and_then(|line| line.points.last())
+                    .map(|(_, value)| *value);
                 let value = last.map_or("no data".to_owned(), |value| shown(value, &panel.unit));
-                area.draw(&Text::new(value, (left + 8, top + 44), ("sans-serif", 34).into_font().color(&series(2))))?;
+                area.draw(&Text::new(
+                    value,
+                    (left + 8, top + 44),
+                    ("sans-serif", 34).into_font().color(&series(2)),
+                ))?;
                 continue;
             }
-            let inner = area
-                .clone()
-                .shrink((left as u32, top as u32 + 22), ((right - left) as u32, (bottom - top) as u32 - 24));
+            let inner = area.clone().shrink(
+                (left as u32, top as u32 + 22),
+                ((right - left) as u32, (bottom - top) as u32 - 24),
+            );
             graph(&inner, panel)?;
         }
         area.present()?;
@@ -114,10 +154,20 @@ pub fn dashboard(panels: &[Panel], file: &Path) -> Result<()> {
 }
 
 fn graph(area: &Area<'_>, panel: &Panel) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let top =
-        panel.lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value).fold(0.0, f64::max).max(1e-3) * 1.1;
+    let top = panel
+        .lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|(_, value)| *value)
+        .fold(0.0, f64::max)
+        .max(1e-3)
+        * 1.1;
     let mut builder = ChartBuilder::on(area);
-    builder.margin(6).margin_right(150).x_label_area_size(18).y_label_area_size(46);
+    builder
+        .margin(6)
+        .margin_right(150)
+        .x_label_area_size(18)
+        .y_label_area_size(46);
     let mut chart = builder.build_cartesian_2d(0f64..panel.seconds, 0f64..top)?;
     chart
         .configure_mesh()
@@ -125,16 +175,24 @@ fn graph(area: &Area<'_>, panel: &Panel) -> std::result::Result<(), Box<dyn std:
         .bold_line_style(RGBColor(230, 230, 230))
         .x_labels(5)
         .y_labels(4)
-        .x_label_formatter(&|seconds| format!("{}:{:02}", *seconds as u32 / 60, *seconds as u32 % 60))
+        .x_label_formatter(&|seconds| {
+            format!("{}:{:02}", *seconds as u32 / 60, *seconds as u32 % 60)
+        })
         .y_label_formatter(&|value| shown(*value, &panel.unit))
         .draw()?;
     for (index, line) in panel.lines.iter().enumerate() {
-        chart.draw_series(LineSeries::new(line.points.iter().copied(), series(index).stroke_width(2)))?;
+        chart.draw_series(LineSeries::new(
+            line.points.iter().copied(),
+            series(index).stroke_width(2),
+        ))?;
     }
     let (width, _) = area.dim_in_pixel();
     for (index, line) in panel.lines.iter().enumerate().take(10) {
         let (x, y) = (width as i32 - 146, 8 + index as i32 * 14);
-        area.draw(&Rectangle::new([(x, y + 3), (x + 8, y + 8)], series(index).filled()))?;
+        area.draw(&Rectangle::new(
+            [(x, y + 3), (x + 8, y + 8)],
+            series(index).filled(),
+        ))?;
         let name: String = line.name.chars().take(24).collect();
         area.draw(&Text::new(name, (x + 12, y), ("sans-serif", 11)))?;
     }

@@ -8,8 +8,22 @@ use support::{Helm, Result, cargo_install, generated, root};
 /// Everything that has to hold before a change lands.
 pub fn run(filter: Option<&str>) -> Result<()> {
     if filter.is_none() {
-        cargo(&["fmt", "--all", "--check"], "formatting: run `cargo fmt --all`")?;
-        cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], "clippy")?;
+        cargo(
+            &["fmt", "--all", "--check"],
+            "formatting: run `cargo fmt --all`",
+        )?;
+        cargo(
+            &[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny",
+                "warnings",
+            ],
+            "clippy",
+        )?;
     }
     if filter.is_none() {
         supply()?;
@@ -26,14 +40,29 @@ pub fn run(filter: Option<&str>) -> Result<()> {
 fn supply() -> Result<()> {
     let note: fn(&str) = |line| println!("{line}");
     let deny = cargo_install("cargo-deny", "0.20.2", note)?;
-    command(&deny, &["--workspace", "check", "licenses", "bans", "sources"], "cargo-deny: see deny.toml")?;
+    command(
+        &deny,
+        &["--workspace", "check", "licenses", "bans", "sources"],
+        "cargo-deny: see deny.toml",
+    )?;
     let machete = cargo_install("cargo-machete", "0.9.2", note)?;
-    command(&machete, &["."], "cargo-machete: dependencies that nothing uses")
+    command(
+        &machete,
+        &["."],
+        "cargo-machete: dependencies that nothing uses",
+    )
 }
 
 fn command(program: &Path, arguments: &[&str], what: &str) -> Result<()> {
-    println!("+ {} {}", program.file_name().unwrap_or_default().to_string_lossy(), arguments.join(" "));
-    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    println!(
+        "+ {} {}",
+        program.file_name().unwrap_or_default().to_string_lossy(),
+        arguments.join(" ")
+    );
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{what}: {status}")),
@@ -43,10 +72,24 @@ fn command(program: &Path, arguments: &[&str], what: &str) -> Result<()> {
 
 /// The random walk of the tests, for longer and from another seed each time.
 pub fn soak(minutes: u64, seed: Option<u64>) -> Result<()> {
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let clock = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
     let seed = seed.unwrap_or(clock).to_string();
-    let variables = [("REPOFANOUT_SOAK_MINUTES", minutes.to_string()), ("REPOFANOUT_SEED", seed)];
-    let arguments = ["test", "--package", "repofanout", "--test", "operator", "any_walk", "--", "--nocapture"];
+    let variables = [
+        ("REPOFANOUT_SOAK_MINUTES", minutes.to_string()),
+        ("REPOFANOUT_SEED", seed),
+    ];
+    let arguments = [
+        "test",
+        "--package",
+        "repofanout",
+        "--test",
+        "operator",
+        "any_walk",
+        "--",
+        "--nocapture",
+    ];
     cargo_with(&arguments, &variables, "the soak")
 }
 
@@ -54,16 +97,44 @@ pub fn soak(minutes: u64, seed: Option<u64>) -> Result<()> {
 pub fn generate() -> Result<()> {
     let crds = root().join("crds");
     let folder = crds.display().to_string();
-    cargo(&["run", "--quiet", "--package", "repofanout", "--", "crd", "--output", &folder], "the CRDs")?;
-    let schema = root().join("deploy/announcement.schema.json").display().to_string();
-    let arguments = ["run", "--quiet", "--package", "repofanout", "--", "announcement-schema", "--output", &schema];
+    cargo(
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "repofanout",
+            "--",
+            "crd",
+            "--output",
+            &folder,
+        ],
+        "the CRDs",
+    )?;
+    let schema = root()
+        .join("deploy/announcement.schema.json")
+        .display()
+        .to_string();
+    let arguments = [
+        "run",
+        "--quiet",
+        "--package",
+        "repofanout",
+        "--",
+        "announcement-schema",
+        "--output",
+        &schema,
+    ];
     cargo(&arguments, "the schema of announcements")?;
     let read = |file: &'static str| {
-        let text = std::fs::read_to_string(crds.join(file)).map_err(|e| format!("crds/{file}: {e}"))?;
+        let text =
+            std::fs::read_to_string(crds.join(file)).map_err(|e| format!("crds/{file}: {e}"))?;
         Ok::<_, String>((file, text))
     };
     let helm = Helm::ready(|line| println!("{line}"))?;
-    let files = generated(&helm, &[read("repofanouts.yaml")?, read("repofanoutclasses.yaml")?])?;
+    let files = generated(
+        &helm,
+        &[read("repofanouts.yaml")?, read("repofanoutclasses.yaml")?],
+    )?;
     for (path, text) in files {
         let path = root().join(path);
         let folder = path.parent().expect("below the project's folder");
@@ -86,5 +157,9 @@ fn cargo_with(arguments: &[&str], variables: &[(&str, String)], what: &str) -> R
         .current_dir(root())
         .status()
         .map_err(|e| format!("cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{what} failed")) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{what} failed"))
+    }
 }
