@@ -319,8 +319,8 @@ fn name_prefix(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "write 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, beginning \
-         with a letter or digit"
+        "write 1 to {LONGEST_PREFIX} lower-case letters, digits and dashes, beginning with a \
+             letter or digit"
     ))
 }
 
@@ -333,8 +333,7 @@ fn aws_rate(text: &str) -> Result<(String, f64), String> {
             Ok((name.to_owned(), rate))
         }
         _ => Err(
-            "write the beginning of an API's name and calls a second, such as \
-             codepipeline=20"
+            "write the beginning of an API's name and calls a second, such as codepipeline=20"
                 .to_owned(),
         ),
     }

@@ -74,10 +74,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, String> {
         .with_endpoint(url)
         .build();
     let exporter = exporter.map_err(|e| {
-        format!(
-            "--otlp-endpoint {endpoint}: {e}; write a URL such as \
-             http://otel-collector:4318"
-        )
+        format!("--otlp-endpoint {endpoint}: {e}; write a URL such as http://otel-collector:4318")
     })?;
     let resource = Resource::builder().with_service_name("repofanout").build();
     Ok(SdkTracerProvider::builder()

@@ -25,9 +25,8 @@ use super::status::{ConnectionStatus, FormerStatus, PlacementStatus};
     status = "RepoFanoutClassStatus",
     derive = "PartialEq",
     doc = "RepoFanoutClass is an AWS account and region, what fan-outs share there, and who may \
-         use it for what. \
-           The annotation `repofanout.dev/is-default-class: \"true\"` makes it the class of new \
-           fan-outs that name none.",
+         use it for what. The annotation `repofanout.dev/is-default-class: \"true\"` makes it the \
+         class of new fan-outs that name none.",
     printcolumn(name = "Account", type_ = "string", json_path = ".status.placement.account"),
     printcolumn(name = "Region", type_ = "string", json_path = ".status.placement.region"),
     printcolumn(name = "Default", type_ = "string", json_path = r#".metadata.annotations.repofanout\.dev/is-default-class"#),

@@ -74,8 +74,8 @@ pub fn unusable(name: &str, crd: Option<&CustomResourceDefinition>) -> Option<St
     (schema < SCHEMA).then(|| {
         format!(
             "CustomResourceDefinition {name} has schema {schema}, and this version needs {SCHEMA} \
-                 or newer; nothing is written. Apply what \
-             `repofanout crd` prints, or upgrade the chart with crds.enabled"
+                 or newer; nothing is written. Apply what `repofanout crd` prints, or upgrade the \
+                 chart with crds.enabled"
         )
     })
 }

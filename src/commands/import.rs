@@ -156,8 +156,8 @@ pub async fn import(import: Import) -> Result<(), String> {
         if let Some(stack) = found.tags.get("aws:cloudformation:stack-name") {
             say(format!(
                 "# CloudFormation stack {stack} made it: give it DeletionPolicy and \
-                     UpdateReplacePolicy Retain there, update the stack, and then \
-                 take it out of the template."
+                     UpdateReplacePolicy Retain there, update the stack, and then take it out of \
+                     the template."
             ));
         }
         say(serde_saphyr::to_string(&manifest)
@@ -166,7 +166,7 @@ pub async fn import(import: Import) -> Result<(), String> {
     }
     say(
         "---\n# The operator has to run with these, and its policy to be printed with them \
-         (`repofanout iam-policy`):",
+             (`repofanout iam-policy`):",
     );
     say("#   --allow-names");
     existing

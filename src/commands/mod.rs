@@ -22,8 +22,7 @@ fn say(line: impl std::fmt::Display) {
 async fn client() -> Result<Client, String> {
     Client::try_default().await.map_err(|e| {
         format!(
-            "no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, \
-             or set KUBECONFIG"
+            "no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG"
         )
     })
 }
@@ -36,15 +35,13 @@ async fn cluster_id(shared: &Shared, client: &Client) -> Result<String, String> 
     let api: Api<Namespace> = Api::all(client.clone());
     let namespace = api.get("kube-system").await.map_err(|e| {
         format!(
-            "the namespace kube-system tells no uid: {e}; allow it to be read, or give \
-             --cluster-id"
+            "the namespace kube-system tells no uid: {e}; allow it to be read, or give --cluster-id"
         )
     })?;
-    namespace.metadata.uid.ok_or_else(|| {
-        "the namespace kube-system has no uid; give \
-         --cluster-id"
-            .to_owned()
-    })
+    namespace
+        .metadata
+        .uid
+        .ok_or_else(|| "the namespace kube-system has no uid; give --cluster-id".to_owned())
 }
 
 fn aws_options(shared: &Shared, read_only: bool) -> aws::Options {

@@ -123,8 +123,7 @@ impl Context {
                 None => Err(Refusal::new(
                     Reason::ClassNotReady,
                     format!(
-                        "className: there is no RepoFanoutClass {name}; create it, or name \
-                         one that exists"
+                        "className: there is no RepoFanoutClass {name}; create it, or name one that exists"
                     ),
                 )),
             },
@@ -156,8 +155,8 @@ impl Context {
                 Reason::ClassNotReady,
                 format!(
                     "className: several RepoFanoutClasses are marked as the default one: {}; \
-                         write the name of one, or have the annotation \
-                     {IS_DEFAULT_CLASS} taken off all but one",
+                         write the name of one, or have the annotation {IS_DEFAULT_CLASS} taken \
+                         off all but one",
                     names.join(", ")
                 ),
             ));
@@ -343,8 +342,7 @@ impl Shared {
             .filter(|(r, used)| *used && !status.resources.contains_key(r.as_str()));
         if let Some((resource, _)) = missing.next() {
             return Err(format!(
-                "RepoFanoutClass {name} has not made its {resource} yet; its \
-                 conditions say why"
+                "RepoFanoutClass {name} has not made its {resource} yet; its conditions say why"
             ));
         }
         let connection = match &fanout.connection {

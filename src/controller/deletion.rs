@@ -95,8 +95,8 @@ pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
         Class::Denied | Class::Invalid | Class::Quota => (
             true,
             format!(
-                "{said}; mend that, or set the annotation {ABANDON}={name} to leave what \
-                 remains in AWS and end"
+                "{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains \
+                     in AWS and end"
             ),
         ),
         _ => (false, format!("trying again: {said}")),

@@ -300,8 +300,7 @@ impl Ending {
         let (deleted, more) = self.cloud.buckets.empty(bucket, prefix).await?;
         Ok(more.then(|| {
             Outcome::Progress(format!(
-                "emptying s3://{bucket}/{prefix}: {deleted} \
-             more objects deleted"
+                "emptying s3://{bucket}/{prefix}: {deleted} more objects deleted"
             ))
         }))
     }

@@ -39,8 +39,7 @@ impl Default for State {
             (
                 name,
                 Some(format!(
-                    "starting: waiting for the \
-             CustomResourceDefinition {name}"
+                    "starting: waiting for the CustomResourceDefinition {name}"
                 )),
             )
         };

@@ -60,10 +60,9 @@ impl Preview {
             let named = named(step.resource, desired);
             match &step.action {
                 Action::Create => self.now.push(format!("+ {named}")),
-                Action::DeleteSpare(arn) => self.now.push(format!(
-                    "- spare connection {arn}, \
-                     which nobody authorized"
-                )),
+                Action::DeleteSpare(arn) => self
+                    .now
+                    .push(format!("- spare connection {arn}, which nobody authorized")),
                 Action::Update(delta) => {
                     self.now.push(format!("~ {named}"));
                     let changes = delta
@@ -115,12 +114,10 @@ impl Preview {
                 later.push(format!("+ {}", named(resource, desired)));
             }
         }
-        self.delivered.extend(left.iter().map(|(resource, arn)| {
-            format!(
-                "- {resource} {arn}, as \
-             spec.deletion says"
-            )
-        }));
+        self.delivered.extend(
+            left.iter()
+                .map(|(resource, arn)| format!("- {resource} {arn}, as spec.deletion says")),
+        );
     }
 }
 

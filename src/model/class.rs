@@ -220,8 +220,7 @@ impl Class {
         if let Err(unknown) = prefix::render(&self.prefix_template, &prefix::Parts::example()) {
             return Err(invalid(format!(
                 "destination.prefixTemplate: '{unknown}' is no placeholder; write {{namespace}}, \
-                     {{name}}, {{owner}}, {{repo}} and \
-                 {{branch}}, and plain parts between slashes"
+                     {{name}}, {{owner}}, {{repo}} and {{branch}}, and plain parts between slashes"
             )));
         }
         if self.artifacts.is_some()
@@ -361,8 +360,7 @@ fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
             .find(|o| o.as_str() == word)
             .ok_or_else(|| {
                 invalid(format!(
-                    "overridable: this version of the operator does not know '{word}'; \
-                 leave it out"
+                    "overridable: this version of the operator does not know '{word}'; leave it out"
                 ))
             })
     };

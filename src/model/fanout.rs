@@ -324,16 +324,14 @@ impl Fanout {
         {
             return Err(invalid(
                 "pipeline.name: beside a pipeline that is taken over, what it uses is to be \
-                     named; write connection.existingARN, a bucket \
-                 each under destination and artifacts, and topicName or existingTopicARN, as far \
-                 as the class does not offer them",
+                     named; write connection.existingARN, a bucket each under destination and \
+                     artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
             ));
         }
         if self.triggers.is_some() && (self.pipeline_type == "V1" || self.detect_changes) {
             return Err(invalid(
                 "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside \
-                     them; write type V2 and leave \
-                 detectChanges out, or leave triggers out",
+                     them; write type V2 and leave detectChanges out, or leave triggers out",
             ));
         }
         if self.destination == self.artifacts
@@ -347,8 +345,8 @@ impl Fanout {
         if !self.subscribers.is_empty() && !matches!(self.topic, Source::Own(_)) {
             return Err(invalid(
                 "notifications.subscribers: the topic is not the object's own, and its \
-                     subscriptions are not the object's to make; subscribe to \
-                 it where it belongs, or have a topic of one's own",
+                     subscriptions are not the object's to make; subscribe to it where it \
+                     belongs, or have a topic of one's own",
             ));
         }
         if self
@@ -431,8 +429,7 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
         "Topic" => Ok(Resource::Topic),
         "NotificationRule" => Ok(Resource::NotificationRule),
         other => Err(invalid(format!(
-            "adopt: this version of the operator does not know \
-             '{other}'; leave it out"
+            "adopt: this version of the operator does not know '{other}'; leave it out"
         ))),
     };
     names.iter().map(of).collect()

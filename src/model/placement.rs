@@ -79,9 +79,8 @@ impl Placement {
             Reason::PlacementChanged,
             format!(
                 "the resources were made elsewhere: {}; nothing is built a second time. Give the \
-                     operator its former \
-                 credentials, region, clusterID and name prefix back, or delete this object with \
-                 those and create it anew",
+                     operator its former credentials, region, clusterID and name prefix back, or \
+                     delete this object with those and create it anew",
                 differences.join(", ")
             ),
         ))

@@ -245,8 +245,7 @@ mod tests {
         assert_eq!(
             claims.older(&claim("y", "2", "docs/api")),
             None,
-            "a claim that moved holds \
-             its new place alone"
+            "a claim that moved holds its new place alone"
         );
         claims.remove(&older.owner);
         assert_eq!(claims.older(&claim("y", "2", "elsewhere")), None);

@@ -55,9 +55,9 @@ impl Prune {
                 Reason::NotAllowed,
                 format!(
                     "destination.prune: {mode} has the operator delete files, and it does not run \
-                         with --allow-prune (operator.allowPrune in \
-                     the chart); have it run so, with the policy that `repofanout iam-policy \
-                     --allow-prune` prints, or leave prune out"
+                         with --allow-prune (operator.allowPrune in the chart); have it run so, \
+                         with the policy that `repofanout iam-policy --allow-prune` prints, or \
+                         leave prune out"
                 ),
             ));
         }

@@ -32,8 +32,7 @@ impl Reader {
             (None, Some(arn), None) => Ok(Self::Role(arn)),
             (None, None, Some(id)) => Ok(Self::Organization(id)),
             _ => Err(invalid(
-                "destination.readers: write one of account, roleARN and organization \
-                 in each entry",
+                "destination.readers: write one of account, roleARN and organization in each entry",
             )),
         }
     }

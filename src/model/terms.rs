@@ -51,8 +51,7 @@ impl<'a> Terms<'a> {
             if self.settings.require_class {
                 return Err(not_allowed(
                     "className: the operator runs with --require-class, and the object names no \
-                         class; write the name of one that its \
-                     namespace may use",
+                         class; write the name of one that its namespace may use",
                 ));
             }
             return Ok(());
@@ -61,15 +60,13 @@ impl<'a> Terms<'a> {
         if !class.allows_namespace(namespace, self.labels) {
             return Err(not_allowed(format!(
                 "className: RepoFanoutClass {name} does not allow namespace {namespace}; have it \
-                     added to the class's allowedNamespaces, \
-                 or name another class"
+                     added to the class's allowedNamespaces, or name another class"
             )));
         }
         if !covers(&class.allowed_repositories, &spec.repository) {
             return Err(not_allowed(format!(
                 "repository: RepoFanoutClass {name} does not allow {}; have a pattern added to \
-                     the class's allowedRepositories that covers \
-                 it, or name another class",
+                     the class's allowedRepositories that covers it, or name another class",
                 spec.repository
             )));
         }
@@ -84,8 +81,7 @@ impl<'a> Terms<'a> {
             if !covers(&class.allowed_tag_keys, key) {
                 return Err(not_allowed(format!(
                     "tags: RepoFanoutClass {name} does not let fan-outs set '{key}'; leave it \
-                         out, or have it added to the class's \
-                     allowedTagKeys"
+                         out, or have it added to the class's allowedTagKeys"
                 )));
             }
         }
@@ -105,9 +101,7 @@ impl<'a> Terms<'a> {
             ),
             None => (
                 self.settings.allow_names,
-                "the operator runs without \
-                 --allow-names"
-                    .to_owned(),
+                "the operator runs without --allow-names".to_owned(),
             ),
         };
         if allowed {
@@ -267,8 +261,7 @@ impl<'a> Terms<'a> {
                 }
                 None => Err(not_allowed(format!(
                     "repository: RepoFanoutClass {} has no connection for owner '{}'; have one \
-                         added to the class's connections, or write a \
-                     repository of an owner that has one",
+                         added to the class's connections, or write a repository of an owner that has one",
                     class.name,
                     prefix::owner(&spec.repository)
                 ))),
@@ -330,8 +323,7 @@ impl<'a> Terms<'a> {
         };
         Err(not_allowed(format!(
             "destination.prefix: '{asked}' is outside of what RepoFanoutClass {} gives this \
-                 namespace in its shared bucket; {may}, or have \
-             Prefix added to the class's overridable",
+                 namespace in its shared bucket; {may}, or have Prefix added to the class's overridable",
             class.name
         )))
     }

@@ -85,8 +85,7 @@ pub fn removed(states: &[State], taken: &BTreeSet<String>) -> Vec<String> {
         None => format!("removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}"),
         Some(other) => format!(
             "# {address} has an instance that is not taken over ({}), and a removed block is for \
-                 all of them: `terraform state rm` the others by \
-             hand, each with its key",
+                 all of them: `terraform state rm` the others by hand, each with its key",
             other.map_or("without an ARN", String::as_str)
         ),
     });

@@ -35,8 +35,7 @@ impl Cause {
                 "the execution before succeeded while there was no notification rule yet"
             }
             Self::PermissionsWritten => {
-                "the execution before was refused for permissions that \
-                 were written since"
+                "the execution before was refused for permissions that were written since"
             }
             Self::PrunedInto => "files were pruned while the execution before wrote them",
         }
@@ -320,9 +319,7 @@ mod tests {
         let failure = Failure {
             stage: "Source".into(),
             code: None,
-            message: "No branch [x] found for \
-                 repository a/b"
-                .into(),
+            message: "No branch [x] found for repository a/b".into(),
         };
         let d = [ran("Failed", 20, 21)];
         let d = Delivery {

@@ -202,8 +202,7 @@ impl Plan {
                 Reason::NotOwned,
                 format!(
                     "{resource} bucket {} belongs to another account, or denies this one \
-                         s3:ListBucket; bucket names are shared \
-                     by all of AWS, choose another one",
+                         s3:ListBucket; bucket names are shared by all of AWS, choose another one",
                     bucket.name
                 ),
             ),
@@ -211,32 +210,32 @@ impl Plan {
                 Reason::PlacementChanged,
                 format!(
                     "{resource} bucket {} exists in region {other}, and this object's region is \
-                         {region}; nothing is built a second \
-                     time. Give the operator its former region back, or choose another name",
+                         {region}; nothing is built a second time. Give the operator its former \
+                         region back, or choose another name",
                     bucket.name
                 ),
             ),
             (BucketUse::Existing(name), BucketView::Missing) => self.refuse(
                 Reason::NotFound,
                 format!(
-                    "{resource}.existingBucket: there is no bucket {name}; create it in \
-                     region {region}, or name another one"
+                    "{resource}.existingBucket: there is no bucket {name}; create it in region \
+                         {region}, or name another one"
                 ),
             ),
             (BucketUse::Existing(name), BucketView::Forbidden) => self.refuse(
                 Reason::AccessDenied,
                 format!(
                     "{resource}.existingBucket: {name} belongs to another account, or denies the \
-                         operator s3:ListBucket; \
-                     name a bucket of account {}, or allow s3:ListBucket on arn:{}:s3:::{name}",
+                         operator s3:ListBucket; name a bucket of account {}, or allow \
+                         s3:ListBucket on arn:{}:s3:::{name}",
                     facts.place.account, facts.place.partition
                 ),
             ),
             (BucketUse::Existing(name), BucketView::Elsewhere(other)) => self.refuse(
                 Reason::InvalidSpec,
                 format!(
-                    "{resource}.existingBucket: {name} lies in region {other}, the pipeline \
-                     in {region}; name a bucket of that region"
+                    "{resource}.existingBucket: {name} lies in region {other}, the pipeline in \
+                         {region}; name a bucket of that region"
                 ),
             ),
             (BucketUse::Existing(_), BucketView::Present(_)) => {}
@@ -262,7 +261,7 @@ impl Plan {
                 Reason::NotFound,
                 format!(
                     "connection.existingARN: there is no connection {arn} in this account and \
-                     region; name one that exists"
+                         region; name one that exists"
                 ),
             ),
             (ConnectionUse::Existing(_), Some(_)) => {}
@@ -287,8 +286,7 @@ impl Plan {
             (TopicUse::Existing(arn), None) => self.refuse(
                 Reason::NotFound,
                 format!(
-                    "notifications.existingTopicARN: there is no topic {arn}; create it, or \
-                     name another one"
+                    "notifications.existingTopicARN: there is no topic {arn}; create it, or name another one"
                 ),
             ),
             (TopicUse::Existing(arn), Some(found))
@@ -298,7 +296,7 @@ impl Plan {
                     Reason::AccessDenied,
                     format!(
                         "notifications.existingTopicARN: the policy of {arn} does not let \
-                         notification rules publish; add this statement to it: {}",
+                             notification rules publish; add this statement to it: {}",
                         policy::publish(arn, &facts.place.account)
                     ),
                 )
@@ -321,9 +319,8 @@ impl Plan {
                 Reason::PlacementChanged,
                 format!(
                     "{} serves resources in region {region}, and this object's region is {} now; \
-                         nothing is built a second time. \
-                     Give the operator its former region back, or delete this object with that \
-                     and create it anew",
+                         nothing is built a second time. Give the operator its former region \
+                         back, or delete this object with that and create it anew",
                     found.arn, facts.place.region
                 ),
             ),
@@ -407,8 +404,8 @@ impl Plan {
                 Reason::AccessDenied,
                 format!(
                     "destination.readers: bucket {bucket} is not the operator's to configure, and \
-                         its policy does not let them in; add these \
-                     statements to it, or leave readers out: {}",
+                         its policy does not let them in; add these statements to it, or leave \
+                         readers out: {}",
                     missing.join(", ")
                 ),
             );
@@ -421,8 +418,8 @@ impl Plan {
                 Reason::QuotaExceeded,
                 format!(
                     "destination.readers: the policy of bucket {bucket} would have {size} bytes, \
-                         and Amazon S3 takes {LONGEST_POLICY}; name \
-                     fewer readers, or an organization in the place of many, or have a bucket of one's own"
+                         and Amazon S3 takes {LONGEST_POLICY}; name fewer readers, or an \
+                         organization in the place of many, or have a bucket of one's own"
                 ),
             );
         }
@@ -485,8 +482,7 @@ fn may_be_taken(
             Reason::InvalidSpec,
             format!(
                 "pipeline.name: {} is not of two stages with one action each, a \
-                     CodeStarSourceConnection and an S3 deployment; name one that \
-                 is",
+                     CodeStarSourceConnection and an S3 deployment; name one that is",
                 pipeline.name
             ),
         ));

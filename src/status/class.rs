@@ -132,8 +132,7 @@ fn quota_verdict(quotas: &BTreeMap<String, QuotaStatus>) -> Verdict {
         Reason::QuotaLow,
         format!(
             "the account uses {} that AWS allows by default: have the quota raised where it can \
-                 be, or serve new fan-outs by a class in \
-             another account",
+                 be, or serve new fan-outs by a class in another account",
             near.join(", ")
         ),
     )

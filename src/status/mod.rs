@@ -382,9 +382,9 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
                     Reason::RepositoryNotAccessible,
                     format!(
                         "the connection's app may not read {}: {words}; grant the AWS Connector \
-                             app access to that repository in the \
-                         provider's settings of installed apps, or correct spec.repository (its \
-                         case counts), then push or release again",
+                             app access to that repository in the provider's settings of \
+                             installed apps, or correct spec.repository (its case counts), then \
+                             push or release again",
                         look.repository
                     ),
                 ),
@@ -408,8 +408,7 @@ fn delivered_verdict(status: &RepoFanoutStatus, look: &Look<'_>) -> Option<Verdi
                         ConditionStatus::False,
                         Reason::DeliveryFailed,
                         format!(
-                            "the {} stage of the last execution failed: \
-                             {code}{words}{hint}",
+                            "the {} stage of the last execution failed: {code}{words}{hint}",
                             failure.stage
                         ),
                     )

@@ -58,16 +58,13 @@ pub fn progress(error: &Error, own: &[&str]) -> Progress {
         Class::Quota => refused(
             Reason::QuotaExceeded,
             format!(
-                "a quota of the account is used up: {said}; delete what is not needed or have \
-                 the quota raised"
+                "a quota of the account is used up: {said}; delete what is not needed or have the \
+                     quota raised"
             ),
         ),
         Class::Throttled => Progress::Waiting(
             Reason::Throttled,
-            format!(
-                "AWS asks for fewer calls, trying again \
-                 later: {said}"
-            ),
+            format!("AWS asks for fewer calls, trying again later: {said}"),
         ),
         Class::IamPropagating => Progress::Waiting(
             Reason::IAMPropagating,

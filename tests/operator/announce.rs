@@ -35,8 +35,7 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
     while ours.len() < count {
         assert!(
             std::time::Instant::now() < end,
-            "{} of {count} announcements: \
-             {ours:?}\n{}",
+            "{} of {count} announcements: {ours:?}\n{}",
             ours.len(),
             case.log()
         );
@@ -250,10 +249,7 @@ async fn the_sample_consumer_follows_the_copy() {
             if there.as_deref() == content {
                 Ok(())
             } else {
-                Err(format!(
-                    "{file} is {there:?}, \
-                 not {content:?}"
-                ))
+                Err(format!("{file} is {there:?}, not {content:?}"))
             }
         });
         asked

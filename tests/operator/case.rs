@@ -639,8 +639,8 @@ impl Case {
     /// A bucket of somebody else's in the account, without tags.
     pub async fn bucket(&self, name: &str) {
         let place = format!(
-            "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-             <LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+            "<CreateBucketConfiguration \
+                 xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
         );
         self.aws()
             .s3(&self.account, REGION, "PUT", &format!("/{name}"), &place)

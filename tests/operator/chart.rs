@@ -358,8 +358,7 @@ fn each_option_reaches_its_place() {
         "{labelled:?}"
     );
     let extra = render(&[
-        "--set-json=extraObjects=[{\"kind\":\"Extra\",\"metadata\":{\"name\":\"{{ \
-             .Release.Name }}\"}}]",
+        "--set-json=extraObjects=[{\"kind\":\"Extra\",\"metadata\":{\"name\":\"{{ .Release.Name }}\"}}]",
     ])
     .unwrap();
     assert_eq!(one(&extra, "Extra")["metadata"]["name"], "fan");

@@ -87,8 +87,7 @@ async fn at_every_write(side: Side, life: Life, name: &str, strike: Strike) -> u
             // Not by macro: the test harness would keep it to itself.
             let _ = writeln!(
                 std::io::stderr(),
-                "{side:?}, {life:?}, {name}: {tried} points \
-                 tried, all passed"
+                "{side:?}, {life:?}, {name}: {tried} points tried, all passed"
             );
             return tried;
         }

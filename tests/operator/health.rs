@@ -318,10 +318,7 @@ async fn hears(listener: &tokio::net::TcpListener, words: &[&str]) -> String {
         }
         heard += &String::from_utf8_lossy(&request);
         stream
-            .write_all(
-                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: \
-             close\r\n\r\n",
-            )
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .await
             .unwrap();
     }

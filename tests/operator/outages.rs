@@ -106,8 +106,7 @@ async fn a_missing_permission_is_named() {
     let case = Case::new("denied", &[]).await;
     let (repository, commit) = case.repository().await;
     let message = format!(
-        "User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: \
-             sns:CreateTopic",
+        "User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic",
         case.account
     );
     let effect = Effect::Fail {

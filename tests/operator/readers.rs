@@ -284,10 +284,10 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     let status = case
         .wait_condition("other", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(message(&status, "Stalled").contains(
-        "123456789012 is not covered by the operator's \
-         --allow-readers"
-    ));
+    assert!(
+        message(&status, "Stalled")
+            .contains("123456789012 is not covered by the operator's --allow-readers")
+    );
 
     let theirs = format!("theirs-{}", case.namespace);
     case.bucket(&theirs).await;

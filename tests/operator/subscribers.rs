@@ -142,8 +142,7 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     let left = sns(&case, &list).await;
     assert!(
         left.contains(&theirs) && !left.contains(&arn),
-        "the topic stays for the other's \
-         sake: {left}"
+        "the topic stays for the other's sake: {left}"
     );
 }
 
@@ -166,10 +165,10 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
             condition(s, "Subscribed").is_some_and(|c| c.1 == "SubscriptionPending")
         })
         .await;
-    assert!(message(&status, "Subscribed").contains(
-        "https https://127.0.0.1:9/hook: call the \
-         SubscribeURL"
-    ));
+    assert!(
+        message(&status, "Subscribed")
+            .contains("https https://127.0.0.1:9/hook: call the SubscribeURL")
+    );
     let states: Vec<&str> = status.subscriptions.iter().map(|s| &*s.status).collect();
     assert_eq!(states, ["CONFIRMED", "PENDING"]);
     let subscribes = || {

@@ -115,8 +115,7 @@ impl Pass<'_> {
                     Reason::PlacementChanged,
                     format!(
                         "the resources were made elsewhere: under {class}, in account {}, region \
-                             {}; nothing is built a second time. Write \
-                         the class that is meant as className",
+                             {}; nothing is built a second time. Write the class that is meant as className",
                         other.account, other.region
                     ),
                 )

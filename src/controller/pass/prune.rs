@@ -93,9 +93,9 @@ impl Pass<'_> {
         let Some(found) = look(cloud, &names.base, delivered).await? else {
             let message = format!(
                 "the source artifact of execution {execution} is not there, so that it is not \
-                     known which files under s3://{bucket}/{prefix} \
-                 are no longer in the repository; push, or set \
-                 repofanout.dev/release-requested-at, to have another one made"
+                     known which files under s3://{bucket}/{prefix} are no longer in the \
+                     repository; push, or set repofanout.dev/release-requested-at, to have \
+                     another one made"
             );
             self.saw.pruning.told = Some((Reason::PruneFailed, message));
             return Ok(());
@@ -123,8 +123,8 @@ impl Pass<'_> {
         } else if limited {
             let message = format!(
                 "{count} of {ours} keys {to} are no longer in the repository, which is more than \
-                     destination.pruneLimit lets go at once ({} %, {} \
-                 objects); nothing was deleted. See whether that is meant, and raise the limit: {}",
+                     destination.pruneLimit lets go at once ({} %, {} objects); nothing was \
+                     deleted. See whether that is meant, and raise the limit: {}",
                 prune.limit.percent,
                 prune.limit.objects,
                 some(&stale)

@@ -140,8 +140,8 @@ fn told(all: &[SubscriptionStatus], topic: &str, account: &str) -> (Reason, Stri
             ("sqs", _) => {
                 let statement = policy::receive(endpoint, topic);
                 format!(
-                    "{who}: its owner confirms by the SubscribeURL of the message in the \
-                     queue, whose policy needs {statement}"
+                    "{who}: its owner confirms by the SubscribeURL of the message in the queue, \
+                         whose policy needs {statement}"
                 )
             }
             ("email" | "email-json", _) => format!("{who}: click the link of the mail from AWS"),
@@ -159,8 +159,7 @@ fn told(all: &[SubscriptionStatus], topic: &str, account: &str) -> (Reason, Stri
             let mut message = format!("{} subscriptions are confirmed", all.len());
             if hint {
                 message += "; the policy of each queue has to let sns.amazonaws.com send with \
-                     this topic \
-                         as aws:SourceArn";
+                     this topic as aws:SourceArn";
             }
             (Reason::Subscribed, message)
         }

@@ -78,10 +78,7 @@ fn create(account: &mut Account, caller: &Caller, input: &Value) -> Reply {
     if taken && !account.claims.duplicate_connection_names {
         return Err(Failure::new(
             "InvalidInputException",
-            format!(
-                "A connection named {name} \
-             exists already"
-            ),
+            format!("A connection named {name} exists already"),
         ));
     }
     let provider = match (input["ProviderType"].as_str(), input["HostArn"].as_str()) {

@@ -297,8 +297,7 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
     });
     let xml = format!(
         "<SimulatePrincipalPolicyResponse \
-             xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult>\
-         <IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>",
+             xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>",
         results.collect::<String>()
     );
     Some(

@@ -306,8 +306,7 @@ impl Run {
         let role = text(structure, "roleArn");
         if !assumable(world, &self.caller, role).await {
             return Err(permission(format!(
-                "CodePipeline is not authorized to perform AssumeRole \
-                 on role {role}"
+                "CodePipeline is not authorized to perform AssumeRole on role {role}"
             )));
         }
         for action in [
@@ -319,7 +318,7 @@ impl Run {
                 .map_err(|_| {
                     permission(format!(
                         "Unable to use Connection: {connection}. The provided role does not have \
-                         sufficient permissions."
+                             sufficient permissions."
                     ))
                 })?;
         }

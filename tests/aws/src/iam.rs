@@ -106,8 +106,7 @@ fn applies(statement: &Value, request: &Request<'_>) -> Result<bool, String> {
                 "Bool" => has.is_some_and(|h| wanted.contains(h)),
                 other => {
                     return Err(format!(
-                        "policy: this evaluator does not know the condition \
-                     operator '{other}'"
+                        "policy: this evaluator does not know the condition operator '{other}'"
                     ));
                 }
             };

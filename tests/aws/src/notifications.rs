@@ -21,11 +21,10 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                     return Err(Failure::new(
                         "ConfigurationException",
                         "AWS CodeStar Notifications could not create the AWS CloudWatch Events \
-                             managed rule in your AWS account. \
-                         If this is your first time creating a notification rule, the \
-                         service-linked role for AWS CodeStar \
-                         Notifications might not yet exist. Creation of this role might take up \
-                         to 15 minutes.",
+                             managed rule in your AWS account. If this is your first time \
+                             creating a notification rule, the service-linked role for AWS \
+                             CodeStar Notifications might not yet exist. Creation of this role \
+                             might take up to 15 minutes.",
                     ));
                 }
                 create(rules, caller, input)
@@ -87,8 +86,7 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                 match used {
                     true => Err(Failure::new(
                         "ValidationException",
-                        "The target is subscribed to \
-                         one or more notification rules",
+                        "The target is subscribed to one or more notification rules",
                     )),
                     false => Ok(json!({})),
                 }
@@ -126,8 +124,7 @@ fn create(rules: &mut BTreeMap<String, Rule>, caller: &Caller, input: &Value) ->
     {
         return Err(Failure::new(
             "LimitExceededException",
-            "Ten notification rules watch this \
-             resource already",
+            "Ten notification rules watch this resource already",
         ));
     }
     let id = uuid::Uuid::new_v4().simple().to_string();

@@ -297,8 +297,7 @@ fn check_structure(structure: &Value) -> Result<(), Failure> {
     if structure["artifactStore"].is_null() {
         return Err(Failure::new(
             "InvalidStructureException",
-            "Pipeline must have an \
-             artifactStore",
+            "Pipeline must have an artifactStore",
         ));
     }
     let v1 = structure["pipelineType"].as_str().unwrap_or("V1") == "V1";
@@ -367,9 +366,7 @@ pub fn service_linked_role(
         )
     };
     let role = format!(
-        "<Role><Path>/aws-service-role/codestar-notifications.amazonaws.com/</Path><RoleName>{NAME}</RoleName><RoleId>AROASERVICE</RoleId>\
-         <Arn>arn:aws:iam::{}:role/aws-service-role/codestar-notifications.amazonaws.com/{NAME}</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>\
-         <AssumeRolePolicyDocument>%7B%7D</AssumeRolePolicyDocument></Role>",
+        "<Role><Path>/aws-service-role/codestar-notifications.amazonaws.com/</Path><RoleName>{NAME}</RoleName><RoleId>AROASERVICE</RoleId><Arn>arn:aws:iam::{}:role/aws-service-role/codestar-notifications.amazonaws.com/{NAME}</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate><AssumeRolePolicyDocument>%7B%7D</AssumeRolePolicyDocument></Role>",
         caller.account
     );
     let error = |code: &str, message: &str| {
@@ -398,8 +395,8 @@ pub fn service_linked_role(
                 error(
                     "InvalidInput",
                     &format!(
-                        "Service role name {NAME} has been taken in this account, please try \
-                         a different suffix."
+                        "Service role name {NAME} has been taken in this account, please try a \
+                             different suffix."
                     ),
                 ),
             ),

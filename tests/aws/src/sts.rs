@@ -83,11 +83,7 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
             .unwrap_or_default();
     let xml = format!(
         "<AssumeRoleResponse \
-             xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
-         <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>\
-         <Expiration>{}</Expiration></Credentials><AssumedRoleUser><AssumedRoleId>AROA:repofanout</AssumedRoleId>\
-         <Arn>arn:aws:sts::{target}:assumed-role/{name}/repofanout</Arn></AssumedRoleUser></AssumeRoleResult>\
-         </AssumeRoleResponse>",
+             xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken><Expiration>{}</Expiration></Credentials><AssumedRoleUser><AssumedRoleId>AROA:repofanout</AssumedRoleId><Arn>arn:aws:sts::{target}:assumed-role/{name}/repofanout</Arn></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>",
         until
     );
     let answer = Response::builder()

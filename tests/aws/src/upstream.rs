@@ -115,8 +115,8 @@ impl Upstream {
                 "authorization",
                 format!(
                     "AWS4-HMAC-SHA256 \
-                     Credential={account}/20260101/{region}/{service}/aws4_request, \
-                     SignedHeaders=host, Signature=0"
+                         Credential={account}/20260101/{region}/{service}/aws4_request, \
+                         SignedHeaders=host, Signature=0"
                 ),
             )
             .body(Full::new(body))?;
@@ -131,8 +131,7 @@ impl Upstream {
         caller: &Caller,
         bucket_path: &str,
     ) -> Result<(), Error> {
-        let body = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls>\
-                    <BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>";
+        let body = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>";
         let path = format!("{}?publicAccessBlock", bucket_path.trim_end_matches('/'));
         self.send(caller, "s3", Method::PUT, &path, Bytes::from(body))
             .await

@@ -281,7 +281,7 @@ fn kubernetes_flags(version: &str) -> String {
     ] {
         flags += &format!(
             " -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X \
-             {package}.gitMinor={minor}"
+                 {package}.gitMinor={minor}"
         );
     }
     flags
@@ -291,8 +291,7 @@ fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     let version = std::env::var("REPOFANOUT_KUBERNETES").unwrap_or_else(|_| KUBERNETES.to_owned());
     let name = format!("kube-{version}");
     let what = format!(
-        "Kubernetes {version} (apiserver, controller-manager, kubectl; about 8 \
-         minutes on 2 cores)"
+        "Kubernetes {version} (apiserver, controller-manager, kubectl; about 8 minutes on 2 cores)"
     );
     let folder = once(cache, &name, &what, progress, |folder| {
         let output = folder.join("kube");

@@ -40,8 +40,8 @@ pub fn generated(helm: &Helm, crds: &[(&str, String)]) -> Result<Vec<(PathBuf, S
 /// Argo CD's settings, with the health script for both kinds.
 fn argocd_cm(script: &str) -> String {
     let mut text = "# Generated from health.lua by `cargo xtask generate`.\napiVersion: v1\nkind: \
-         ConfigMap\nmetadata:\n  name: argocd-cm\n  \
-                    labels:\n    app.kubernetes.io/part-of: argocd\ndata:\n"
+         ConfigMap\nmetadata:\n  name: argocd-cm\n  labels:\n    app.kubernetes.io/part-of: \
+         argocd\ndata:\n"
         .to_owned();
     for kind in ["RepoFanout", "RepoFanoutClass"] {
         let _ = writeln!(
@@ -82,8 +82,7 @@ fn base(helm: &Helm) -> Result<String> {
     };
     let lines: Vec<&str> = rendered.lines().filter(ours).collect();
     Ok(format!(
-        "# Generated from charts/repofanout by `cargo xtask \
-         generate`.\n{}\n",
+        "# Generated from charts/repofanout by `cargo xtask generate`.\n{}\n",
         lines.join("\n").trim_end()
     ))
 }
@@ -216,9 +215,9 @@ fn schema(options: &[Setting]) -> String {
 
 fn chart_reference(options: &[Setting]) -> String {
     let mut text = "<!-- Generated from values.yaml by `cargo xtask generate`. -->\n# Chart \
-         `repofanout`\n\nInstallation and upgrades: the [README](../../README.md#install). \
-                    A value that this table does not have is refused.\n\n| value | default | what \
-                    it does |\n| --- | --- | --- |\n"
+         `repofanout`\n\nInstallation and upgrades: the [README](../../README.md#install). A \
+         value that this table does not have is refused.\n\n| value | default | what it does |\n| \
+         --- | --- | --- |\n"
         .to_owned();
     for option in options {
         let Some(default) = &option.default else {

@@ -41,7 +41,7 @@ fn builder(cache: &Path, progress: fn(&str)) -> Result<()> {
                 .arg("."))?;
             std::fs::remove_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
             let file = "FROM scratch\nADD tree.tar /\nENV \
-             PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+                 PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
             std::fs::write(folder.join("Dockerfile"), file).map_err(|e| e.to_string())
         },
     )?;

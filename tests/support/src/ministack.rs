@@ -40,10 +40,8 @@ pub async fn start(tools: &Tools, scratch: &Path, logs: &Path) -> Result<(Child,
 
 async fn ready(host: &str) -> Result<()> {
     let mut stream = TcpStream::connect(host).await.map_err(|e| e.to_string())?;
-    let request = format!(
-        "GET /_ministack/ready HTTP/1.1\r\nHost: {host}\r\nConnection: \
-         close\r\n\r\n"
-    );
+    let request =
+        format!("GET /_ministack/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream
         .write_all(request.as_bytes())
         .await

@@ -87,8 +87,7 @@ async fn show(keep: bool, kubeconfig: Option<PathBuf>) -> Result<()> {
     world
         .cluster
         .apply(&format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: \
-         {NAMESPACE}}}\n"
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"
         ))
         .await?;
     let config = OperatorConfig {

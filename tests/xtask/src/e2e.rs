@@ -354,8 +354,7 @@ impl Bench {
         match self.kubectl(&enforced).await?.as_str() {
             "restricted" if pods.matches("1/1").count() == 2 => Ok(()),
             other => Err(format!(
-                "two pods are to be Ready under restricted Pod Security, and not \
-                     under '{other}': {pods}"
+                "two pods are to be Ready under restricted Pod Security, and not under '{other}': {pods}"
             )),
         }
     }

@@ -343,12 +343,10 @@ impl Bench<'_> {
             let seen = self.seen.lock().expect("no panic while held");
             let mut times = Vec::new();
             for (id, ended) in &ended {
-                let at = seen.delivered.get(id).ok_or_else(|| {
-                    format!(
-                        "execution {id} has not \
-                     come to the status"
-                    )
-                })?;
+                let at = seen
+                    .delivered
+                    .get(id)
+                    .ok_or_else(|| format!("execution {id} has not come to the status"))?;
                 let took = at.duration_since(*ended).unwrap_or_default();
                 times.push(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             }

@@ -13,8 +13,7 @@ pub fn run(yes: bool) -> Result<()> {
     if !yes {
         return Err(
             "this makes and deletes a role, a bucket, two connections and a pipeline in the \
-                 account of your AWS \
-                    credentials; say --yes to go on"
+                 account of your AWS credentials; say --yes to go on"
                 .to_owned(),
         );
     }
