@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::names::LONGEST_PREFIX;
+use crate::domain::names::LONGEST_PREFIX;
 
 /// Name of an installation that is given none.
 pub const CONTROLLER: &str = "repofanout";

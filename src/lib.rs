@@ -4,15 +4,18 @@
 //! status`; only `observe` and `apply` talk to AWS.
 
 pub mod api;
-pub mod apply;
 pub mod aws;
 pub mod cli;
 pub mod cloud;
 pub mod commands;
-pub mod controller;
+pub mod domain;
+pub mod feature;
 pub mod metrics;
-pub mod model;
-pub mod plan;
+pub mod reconcile;
+pub mod resource;
+pub mod runtime;
 pub mod server;
+pub mod spec;
+pub mod state;
 pub mod status;
 pub mod telemetry;

@@ -12,8 +12,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::controller::Context;
 use crate::metrics::{Metrics, Snapshot};
+use crate::state::environment::Context;
 
 /// What there is to tell of; before the controller has its context, that it is on its way.
 #[derive(Default)]

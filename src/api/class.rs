@@ -8,8 +8,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::repofanout::{ArtifactsSpec, DeletionSpec};
-use super::status::{ConnectionStatus, FormerStatus, PlacementStatus};
+use crate::api::repofanout::{ArtifactsSpec, DeletionSpec};
+use crate::api::status::{ConnectionStatus, FormerStatus, PlacementStatus};
 
 /// An AWS account and region, what fan-outs share there, and who may use it for what.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

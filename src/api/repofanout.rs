@@ -7,8 +7,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::status::RepoFanoutStatus;
-use super::trigger::TriggersSpec;
+use crate::api::status::RepoFanoutStatus;
+use crate::api::trigger::TriggersSpec;
 
 /// Copies every push to a repository into an S3 bucket and announces it on an SNS topic.
 // What most objects leave out is boxed: ten thousand of them are cached.

@@ -10,15 +10,16 @@ use aws_sdk_s3::types::{
     Tag, Tagging,
 };
 
-use super::error::classify;
-use super::object::not_deleted;
-use super::{Clients, found, gone, json, unbuildable};
-use crate::cloud::{self, Buckets, Class, Result};
-use crate::model::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
-use crate::model::observed::{BucketView, ObservedBucket};
-use crate::model::owner::Tags;
-use crate::model::policy;
-use crate::plan::delta::{Delta, Field};
+use crate::aws::error::classify;
+use crate::aws::object::not_deleted;
+use crate::aws::{Clients, found, gone, json, unbuildable};
+use crate::cloud;
+use crate::cloud::{Buckets, Class, Result};
+use crate::domain::owner::Tags;
+use crate::domain::policy_document;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
+use crate::resource::observed::{BucketView, ObservedBucket};
 
 /// How many pages of 1,000 versions one call of `empty` deletes.
 const PAGES: usize = 10;
@@ -209,8 +210,8 @@ impl Buckets for Clients {
         // the other.
         let _alone = self.policies.lock().await;
         let present = <Self as Buckets>::policy(self, name).await?;
-        let next = policy::replace(present.as_ref(), sids, ours);
-        if !policy::holds(present.as_ref(), sids, ours) {
+        let next = policy_document::replace(present.as_ref(), sids, ours);
+        if !policy_document::holds(present.as_ref(), sids, ours) {
             self.put_policy(name, &next).await?;
         }
         Ok(next)
@@ -426,8 +427,11 @@ impl Clients {
         desired: &Bucket,
         present: Option<&serde_json::Value>,
     ) -> Result<()> {
-        self.put_policy(&desired.name, &policy::merge(present, &desired.statement))
-            .await
+        self.put_policy(
+            &desired.name,
+            &policy_document::merge(present, &desired.statement),
+        )
+        .await
     }
 
     async fn put_policy(&self, name: &str, document: &serde_json::Value) -> Result<()> {

@@ -9,11 +9,11 @@ use aws_sdk_codestarconnections::config;
 use aws_sdk_codestarconnections::config::retry::RetryConfig;
 use aws_sdk_codestarconnections::types::{Connection, ProviderType, Tag};
 
-use super::{Clients, found, gone};
+use crate::aws::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
-use crate::model::desired;
-use crate::model::observed::{ConnectionState, ObservedConnection};
-use crate::model::owner::Tags;
+use crate::domain::owner::Tags;
+use crate::resource::desired;
+use crate::resource::observed::{ConnectionState, ObservedConnection};
 
 /// How old the list may be by whose names connections are found: what we make ourselves is always
 /// in it.

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use aws_sdk_eventbridge::types::{RuleState, Tag, Target};
 
-use super::{Clients, found, gone, json, unbuildable};
+use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Class, Error, EventRules, Result};
-use crate::model::desired::EventRule;
-use crate::model::observed::ObservedEventRule;
-use crate::model::owner::Tags;
-use crate::plan::delta::{Delta, Field};
+use crate::domain::owner::Tags;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::EventRule;
+use crate::resource::observed::ObservedEventRule;
 
 /// Id of our target.
 const TARGET: &str = "repofanout";

@@ -56,18 +56,18 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 use jiff::Timestamp;
+use lists::Listed;
+use throttles::{CALL, Throttles};
 use tokio::sync::Mutex;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, debug_span};
 
-use lists::Listed;
-use throttles::{CALL, Throttles};
-
-use crate::cloud::{self, Cloud, Clouds};
+use crate::cloud;
+use crate::cloud::{Cloud, Clouds};
+use crate::domain::arn::Arn;
+use crate::domain::settings::{AssumeRole, Identity};
 use crate::metrics::Metrics;
-use crate::model::arn::Arn;
-use crate::model::observed::{ListedPipeline, ObservedConnection};
-use crate::model::{AssumeRole, Identity};
+use crate::resource::observed::{ListedPipeline, ObservedConnection};
 
 /// How AWS is reached.
 #[derive(Clone, Debug, Default)]

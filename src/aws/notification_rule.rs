@@ -10,12 +10,12 @@ use aws_sdk_codestarnotifications::types::{
     NotificationRuleStatus, Target,
 };
 
-use super::{Clients, found, gone, timestamp, unbuildable};
+use crate::aws::{Clients, found, gone, timestamp, unbuildable};
 use crate::cloud::{NotificationRules, Result};
-use crate::model::desired::NotificationRule;
-use crate::model::observed::{ObservedRule, RuleTarget};
-use crate::model::owner::Tags;
-use crate::plan::delta::{Delta, Field};
+use crate::domain::owner::Tags;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::NotificationRule;
+use crate::resource::observed::{ObservedRule, RuleTarget};
 
 #[async_trait]
 impl NotificationRules for Clients {

@@ -9,9 +9,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zip::ZipArchive;
 use zip::read::{ArchiveOffset, Config, ZipArchiveMetadata};
 
-use super::{Clients, found, incomplete, timestamp, unbuildable};
-use crate::cloud::{self, Class, Objects, Result};
-use crate::model::prune::{Entries, Entry, Object};
+use crate::aws::{Clients, found, incomplete, timestamp, unbuildable};
+use crate::cloud;
+use crate::cloud::{Class, Objects, Result};
+use crate::feature::prune::proof::{Entries, Entry, Object};
 
 /// So much of a zip is read first: its last record with the longest comment, and what a reader
 /// looks for before it.
@@ -105,7 +106,7 @@ impl Objects for Clients {
 }
 
 /// An answer of 200 may carry errors of single keys.
-pub(super) fn not_deleted(
+pub(crate) fn not_deleted(
     call: &'static str,
     failed: usize,
     count: usize,

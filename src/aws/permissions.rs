@@ -4,9 +4,9 @@
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
 use serde_json::Value;
 
-use super::{Aws, error};
+use crate::aws::{Aws, error};
 use crate::cloud::Result;
-use crate::model::arn::Arn;
+use crate::domain::arn::Arn;
 
 impl Aws {
     /// Whose policies apply to the operator: its user, or the role of its session, whose path the

@@ -19,14 +19,14 @@ use aws_sdk_codepipeline::types::{
 use aws_smithy_types::error::operation::BuildError;
 use jiff::Timestamp;
 
-use super::{Clients, found, gone, incomplete, timestamp, unbuildable};
+use crate::aws::{Clients, found, gone, incomplete, timestamp, unbuildable};
 use crate::cloud::{Pipelines, Result};
-use crate::model::desired::{Action, Declaration, Pipeline, Stage};
-use crate::model::execution::{Commit, Execution, ExecutionState, Failure, Target};
-use crate::model::observed::{ListedPipeline, ObservedPipeline};
-use crate::model::owner::Tags;
-use crate::model::trigger::{EVENTS, Filter, Patterns, Triggers};
-use crate::plan::delta::{Delta, Field};
+use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, Target};
+use crate::domain::owner::Tags;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::{Action, Declaration, Pipeline, Stage};
+use crate::resource::observed::{ListedPipeline, ObservedPipeline};
+use crate::spec::trigger::{EVENTS, Filter, Patterns, Triggers};
 
 /// How many executions one look asks for: enough to see a success behind a queue.
 const EXECUTIONS: i32 = 10;

@@ -8,13 +8,13 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
 use serde_json::{Value, json};
 
-use super::{Clients, found, gone, incomplete, json, unbuildable};
+use crate::aws::{Clients, found, gone, incomplete, json, unbuildable};
 use crate::cloud::{Message, Queues, Result};
-use crate::model::desired::{MAX_RECEIVES, Queue, VISIBILITY};
-use crate::model::observed::ObservedQueue;
-use crate::model::owner::Tags;
-use crate::model::policy;
-use crate::plan::delta::{Delta, Field};
+use crate::domain::owner::Tags;
+use crate::domain::policy_document;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::{MAX_RECEIVES, Queue, VISIBILITY};
+use crate::resource::observed::ObservedQueue;
 
 /// The longest that a request may wait for a message, and the most that it brings.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
@@ -61,7 +61,7 @@ impl Queues for Clients {
         let document = desired
             .statement
             .as_ref()
-            .map(|statement| policy::merge(None, statement));
+            .map(|statement| policy_document::merge(None, statement));
         let mut create = self
             .sqs
             .create_queue()

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use aws_sdk_iam::types::{SummaryKeyType, Tag};
 use percent_encoding::percent_decode_str;
 
-use super::{Clients, found, gone, incomplete, json};
+use crate::aws::{Clients, found, gone, incomplete, json};
 use crate::cloud::{Class, Result, Roles};
-use crate::model::desired::{ROLE_PATH, ROLE_POLICY, Role};
-use crate::model::observed::ObservedRole;
-use crate::model::owner::Tags;
-use crate::plan::delta::{Delta, Field};
+use crate::domain::owner::Tags;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::{ROLE_PATH, ROLE_POLICY, Role};
+use crate::resource::observed::ObservedRole;
 
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/using-service-linked-roles.html>
 const SERVICE_LINKED_ROLE: &str = "AWSServiceRoleForCodeStarNotifications";

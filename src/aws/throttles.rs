@@ -9,8 +9,8 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-use super::error;
-use super::limit::Limits;
+use crate::aws::error;
+use crate::aws::limit::Limits;
 use crate::metrics::Metrics;
 
 /// Counts for one service.

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use aws_sdk_sns::types::{MessageAttributeValue, Tag};
 use serde_json::Value;
 
-use super::{Clients, found, gone, json, unbuildable};
+use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Result, Topics};
-use crate::model::announcement::Announcement;
-use crate::model::desired::Topic;
-use crate::model::observed::ObservedTopic;
-use crate::model::owner::Tags;
-use crate::model::policy;
-use crate::model::subscriber::{Subscriber, Subscription};
-use crate::plan::delta::{Delta, Field};
+use crate::domain::owner::Tags;
+use crate::domain::policy_document;
+use crate::feature::announce::message::Announcement;
+use crate::resource::delta::{Delta, Field};
+use crate::resource::desired::Topic;
+use crate::resource::observed::ObservedTopic;
+use crate::spec::subscriber::{Subscriber, Subscription};
 
 #[async_trait]
 impl Topics for Clients {
@@ -58,7 +58,7 @@ impl Topics for Clients {
 
     async fn create(&self, desired: &Topic) -> Result<ObservedTopic> {
         const CALL: &str = "sns:CreateTopic";
-        let document = policy::merge(None, &desired.statement);
+        let document = policy_document::merge(None, &desired.statement);
         let create = self
             .sns
             .create_topic()

@@ -7,17 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::model::announcement::Announcement;
-use crate::model::execution::{Execution, Failure, Target};
-use crate::model::observed::{
+use crate::domain::execution::{Execution, Failure, Target};
+use crate::domain::owner::Tags;
+use crate::domain::settings::AssumeRole;
+use crate::feature::announce::message::Announcement;
+use crate::feature::prune::proof::{Entries, Object};
+use crate::resource::delta::Delta;
+use crate::resource::desired;
+use crate::resource::observed::{
     BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline,
     ObservedQueue, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
 };
-use crate::model::owner::Tags;
-use crate::model::prune::{Entries, Object};
-use crate::model::subscriber::{Subscriber, Subscription};
-use crate::model::{AssumeRole, desired};
-use crate::plan::delta::Delta;
+use crate::spec::subscriber::{Subscriber, Subscription};
 
 /// What went wrong, as far as it decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,13 +12,15 @@ use kube::runtime::wait::Condition;
 use kube::{Api, Client, CustomResourceExt};
 use serde_json::Value;
 
-use super::{aws_options, client, say};
-use crate::api::{self, GROUP, RepoFanout, RepoFanoutClass};
+use crate::api;
+use crate::api::{GROUP, RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
 use crate::cli::{Check, Shared};
 use crate::cloud::Class;
+use crate::commands::{aws_options, client, say};
 use crate::metrics::Metrics;
-use crate::model::permissions::{self, Scope};
+use crate::resource::iam;
+use crate::resource::iam::Scope;
 
 /// The oldest Kubernetes 1.x that is supported.
 const OLDEST_MINOR: u32 = 34;
@@ -286,7 +288,7 @@ async fn amazon(report: &mut Report, check: &Check) {
             .collect(),
         assume_roles: Vec::new(),
     };
-    let policy = permissions::policy(&scope);
+    let policy = iam::policy(&scope);
     for statement in policy["Statement"].as_array().into_iter().flatten() {
         let sid = statement["Sid"].as_str().unwrap_or_default();
         let texts = |value: &Value| -> Vec<String> {

@@ -9,9 +9,10 @@ pub mod run;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
-use crate::aws::{self, Aws};
+use crate::aws;
+use crate::aws::Aws;
 use crate::cli::{CONTROLLER, Shared};
-use crate::model::Settings;
+use crate::domain::settings::Settings;
 
 /// Prints a line; that nobody reads on is no error.
 fn say(line: impl std::fmt::Display) {

@@ -13,13 +13,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{aws_options, client, cluster_id, say, settings};
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
 use crate::cli::Plan;
-use crate::controller::{self, Context, Pace, Preview, Stop};
+use crate::commands::{aws_options, client, cluster_id, say, settings};
+use crate::domain::settings::Settings;
 use crate::metrics::Metrics;
-use crate::model::Settings;
+use crate::reconcile::converge::Stop;
+use crate::reconcile::preview::Preview;
+use crate::reconcile::{preview, preview_class, preview_fanout};
+use crate::state::environment::{Context, Pace};
 
 /// The objects of a manifest.
 #[derive(Default)]
@@ -73,7 +76,7 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
     for class in &manifest.classes {
         refused += print(
             &format!("RepoFanoutClass {}", class.name_any()),
-            controller::preview_class(&context, class).await,
+            preview_class::preview(&context, class).await,
         );
     }
     for fanout in &manifest.fanouts {
@@ -82,7 +85,7 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
             fanout.namespace().unwrap_or_default(),
             fanout.name_any()
         );
-        refused += print(&name, controller::preview(&context, fanout).await);
+        refused += print(&name, preview_fanout::preview(&context, fanout).await);
     }
     if refused == 0 {
         Ok(())
@@ -112,11 +115,11 @@ fn print(name: &str, preview: Result<Preview, Stop>) -> usize {
             usize::from(preview.is_refused())
         }
         Err(stop @ Stop::Wait(..)) => {
-            say(format!("{name}\n  waits for {}", controller::why(&stop)));
+            say(format!("{name}\n  waits for {}", preview::why(&stop)));
             0
         }
         Err(stop) => {
-            say(format!("{name}\n  ! {}", controller::why(&stop)));
+            say(format!("{name}\n  ! {}", preview::why(&stop)));
             1
         }
     }

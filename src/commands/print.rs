@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::say;
 use crate::api;
 use crate::cli::IamPolicy;
-use crate::model::announcement::Announcement;
-use crate::model::permissions::{self, Scope};
+use crate::commands::say;
+use crate::feature::announce::message::Announcement;
+use crate::resource::iam;
+use crate::resource::iam::Scope;
 
 /// The CustomResourceDefinitions, one file a resource if there is a folder for them.
 ///
@@ -68,10 +69,9 @@ pub fn iam_policy(policy: IamPolicy) -> Result<(), String> {
         assume_roles,
         boundaries,
     };
-    let mut documents =
-        json!({"operator": permissions::policy(&scope), "boundary": permissions::boundary(&scope)});
+    let mut documents = json!({"operator": iam::policy(&scope), "boundary": iam::boundary(&scope)});
     if let Some(principal) = &policy.guard {
-        documents["guard"] = permissions::guard(principal);
+        documents["guard"] = iam::guard(principal);
     }
     let printed = match policy.only {
         None => documents,

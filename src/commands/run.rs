@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::{aws_options, client, cluster_id, settings};
-use crate::aws::{self, Aws};
+use crate::aws::Aws;
 use crate::cli::Run;
-use crate::controller::{self, Context, Lease, Options, Pace};
-use crate::server::{self, Told};
+use crate::commands::{aws_options, client, cluster_id, settings};
+use crate::runtime::run::{Lease, Options};
+use crate::server::Told;
+use crate::state::environment::{Context, Pace};
+use crate::{aws, server};
 
 /// Serves objects until SIGTERM or SIGINT; passes that run then are finished first.
 ///
@@ -75,7 +77,7 @@ pub async fn run(run: Run) -> Result<(), String> {
         watch_namespaces: shared.watch_namespaces.clone(),
         lease,
     };
-    controller::run(context, options, shutdown).await
+    crate::runtime::run::run(context, options, shutdown).await
 }
 
 /// Leader election tells its candidates apart by this.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use k8s_controller::conditions::ConditionStatus;
 
-use super::{
-    Progress, Verdict, connection_verdict, find, kstatus, provisioned_verdict, reason, set,
-};
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
+use crate::status::{
+    Progress, Verdict, connection_verdict, find, kstatus, provisioned_verdict, reason, set,
+};
 
 /// From which part of a quota on a class warns, in percent.
 const LOW: i32 = 80;

@@ -15,10 +15,10 @@ use crate::api::status::{
     CommitStatus, ConnectionStatus, DeliveredStatus, ExecutionStatus, FailureStatus,
     RepoFanoutStatus,
 };
-use crate::model::arn;
-use crate::model::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
-use crate::model::observed::ObservedConnection;
-use crate::model::placement::Placement;
+use crate::domain::arn;
+use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
+use crate::domain::placement::Placement;
+use crate::resource::observed::ObservedConnection;
 pub use class::{ClassLook, class_status};
 pub use notice::{Notice, notices, transitions};
 pub use progress::{Progress, overdue, progress, said};

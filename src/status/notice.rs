@@ -2,9 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::find;
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
+use crate::status::find;
 
 /// One Kubernetes event.
 #[derive(Clone, Debug, PartialEq, Eq)]

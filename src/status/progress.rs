@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::Reason;
 use crate::cloud::{Class, Error};
-use crate::model::{Refusal, arn};
+use crate::domain::arn;
+use crate::domain::refusal::Refusal;
 
 /// How far the resources are.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Each delivery is announced in our own words, for whoever asks for that.
 
-use repofanout::model::announcement::Announcement;
+use repofanout::feature::announce::message::Announcement;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::until;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use repofanout::model::permissions::policy;
+use repofanout::resource::iam::policy;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, condition, message, world};

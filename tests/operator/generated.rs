@@ -20,7 +20,7 @@ fn the_committed_schema_of_announcements_is_theirs() {
     let committed =
         std::fs::read_to_string(support::root().join("deploy/announcement.schema.json"))
             .unwrap_or_default();
-    let schema = repofanout::model::announcement::Announcement::schema();
+    let schema = repofanout::feature::announce::message::Announcement::schema();
     assert!(
         committed == format!("{schema:#}\n"),
         "it is stale: run `cargo xtask generate`"

@@ -38,13 +38,13 @@ async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
 async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let mut case = Case::without_operator("not-owned", &[]).await;
     // Where the names come from, so that somebody can have taken them before.
-    let owner = repofanout::model::owner::Owner {
+    let owner = repofanout::domain::owner::Owner {
         cluster: "tests".into(),
         kind: "RepoFanout".into(),
         namespace: case.namespace.clone(),
         name: "docs".into(),
     };
-    let base = repofanout::model::names::base_name("rf-", None, &owner);
+    let base = repofanout::domain::names::base_name("rf-", None, &owner);
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
     let create = [
         ("Action", "CreateRole"),

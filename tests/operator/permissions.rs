@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::api::{Patch, PatchParams};
-use repofanout::model::permissions::{Scope, boundary, policy};
+use repofanout::resource::iam::{Scope, boundary, policy};
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
 use support::until;

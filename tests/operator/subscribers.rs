@@ -1,7 +1,7 @@
 //! Subscribers that the object names: made, changed, ended; others' are left alone.
 
 use repofanout::api::status::RepoFanoutStatus;
-use repofanout::model::permissions::{Scope, policy};
+use repofanout::resource::iam::{Scope, policy};
 use serde_json::{Value, json};
 use support::until;
 

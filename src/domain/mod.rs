@@ -1,0 +1,14 @@
+//! The words of the product: names, owners, places, policy documents, executions. Pure.
+
+pub mod arn;
+pub mod delivery;
+pub mod execution;
+pub mod kind;
+pub mod names;
+pub mod owner;
+pub mod pattern;
+pub mod placement;
+pub mod policy_document;
+pub mod prefix;
+pub mod refusal;
+pub mod settings;

@@ -1,0 +1,166 @@
+//! Where the resources of an object live: decided once, then kept.
+
+use crate::api::condition::Reason;
+use crate::api::status::PlacementStatus;
+use crate::domain::arn::Arn;
+use crate::domain::names;
+use crate::domain::owner::Owner;
+use crate::domain::refusal::Refusal;
+use crate::domain::settings::{AssumeRole, Identity};
+use crate::spec::fanout::{Fanout, invalid};
+
+/// Account, region and names of an object's resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The AWS account, twelve digits.
+    pub account: String,
+    /// The AWS partition.
+    pub partition: String,
+    /// The AWS region.
+    pub region: String,
+    /// The class, if there is one.
+    pub class: Option<String>,
+    /// What every generated name begins with.
+    pub base_name: String,
+}
+
+/// Whose resources a role reaches, or the operator's own identity.
+fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
+    access.map_or_else(|| own.clone(), AssumeRole::identity)
+}
+
+impl Placement {
+    /// Where an object's resources are to be.
+    pub fn decide(fanout: &Fanout, identity: &Identity) -> Self {
+        let Identity { account, partition } = identity_of(fanout.access.as_ref(), identity);
+        Self {
+            account,
+            partition,
+            region: fanout.region.clone(),
+            class: fanout.class.clone(),
+            base_name: fanout.base_name(),
+        }
+    }
+
+    /// Where what a class shares is to be.
+    pub fn of_class(
+        owner: &Owner,
+        access: Option<&AssumeRole>,
+        identity: &Identity,
+        region: &str,
+        name_prefix: &str,
+    ) -> Self {
+        let Identity { account, partition } = identity_of(access, identity);
+        let base_name = names::class_name(name_prefix, owner);
+        Self {
+            account,
+            partition,
+            region: region.to_owned(),
+            class: None,
+            base_name,
+        }
+    }
+
+    /// Refuses what would build a second set of resources elsewhere. Another class is no such
+    /// thing: its author wrote it.
+    pub fn keep(&self, recorded: &PlacementStatus) -> Result<(), Refusal> {
+        let differences: Vec<String> = [
+            ("account", &recorded.account, &self.account),
+            ("partition", &recorded.partition, &self.partition),
+            ("region", &recorded.region, &self.region),
+            ("base name", &recorded.base_name, &self.base_name),
+        ]
+        .into_iter()
+        .filter(|(_, was, is)| was != is)
+        .map(|(what, was, is)| format!("{what} {was} would become {is}"))
+        .collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::PlacementChanged,
+            format!(
+                "the resources were made elsewhere: {}; nothing is built a second time. Give the \
+                     operator its former credentials, region, clusterID and name prefix back, or \
+                     delete this object with those and create it anew",
+                differences.join(", ")
+            ),
+        ))
+    }
+
+    /// As it is recorded on status.
+    pub fn status(&self) -> PlacementStatus {
+        PlacementStatus {
+            account: self.account.clone(),
+            partition: self.partition.clone(),
+            region: self.region.clone(),
+            class: self.class.clone(),
+            base_name: self.base_name.clone(),
+        }
+    }
+
+    /// As it was recorded on status.
+    pub fn recorded(status: &PlacementStatus) -> Self {
+        Self {
+            account: status.account.clone(),
+            partition: status.partition.clone(),
+            region: status.region.clone(),
+            class: status.class.clone(),
+            base_name: status.base_name.clone(),
+        }
+    }
+
+    /// Refuses an ARN that cannot work from here.
+    pub fn check_arn(&self, field: &str, arn: &str, why: &str) -> Result<(), Refusal> {
+        match Arn::parse(arn) {
+            Some(parts) if parts.region != self.region => Err(invalid(format!(
+                "{field}: {arn} lies in region {}, the pipeline in {}; {why}",
+                parts.region, self.region
+            ))),
+            Some(parts) if parts.account != self.account => Err(invalid(format!(
+                "{field}: {arn} lies in account {}, the pipeline in {}; {why}",
+                parts.account, self.account
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Start of every console link of the region.
+    /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html>
+    fn console(&self) -> String {
+        let domain = match self.partition.as_str() {
+            "aws-cn" => "console.amazonaws.cn",
+            "aws-us-gov" => "console.amazonaws-us-gov.com",
+            _ => "console.aws.amazon.com",
+        };
+        format!("https://{}.{domain}/codesuite", self.region)
+    }
+
+    /// ARN of a connection with this id.
+    pub fn connection(&self, id: &str) -> String {
+        format!(
+            "arn:{}:codeconnections:{}:{}:connection/{id}",
+            self.partition, self.region, self.account
+        )
+    }
+
+    /// The page where a person authorizes the connection.
+    pub fn authorize_url(&self, connection_arn: &str) -> String {
+        let id = connection_arn.rsplit('/').next().unwrap_or_default();
+        format!(
+            "{}/settings/{}/{}/connections/{id}",
+            self.console(),
+            self.account,
+            self.region
+        )
+    }
+
+    /// The page of an execution.
+    pub fn execution_url(&self, pipeline: &str, execution: &str) -> String {
+        format!(
+            "{}/codepipeline/pipelines/{pipeline}/executions/{execution}/timeline?region={}",
+            self.console(),
+            self.region
+        )
+    }
+}

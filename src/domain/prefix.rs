@@ -1,0 +1,253 @@
+//! Prefixes: how they are made, and that no two objects copy to the same keys.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::domain::owner::Owner;
+
+/// The prefix template of a class that names none.
+pub const TEMPLATE: &str = "{namespace}/{owner}/{repo}";
+
+/// What the placeholders of a template stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The object's namespace.
+    pub namespace: &'a str,
+    /// The object's name.
+    pub name: &'a str,
+    /// The repository, `owner/name`.
+    pub repository: &'a str,
+    /// The branch.
+    pub branch: &'a str,
+}
+
+impl Parts<'_> {
+    /// Stands in for any object, to see whether a template makes sense.
+    pub fn example() -> Parts<'static> {
+        Parts {
+            namespace: "namespace",
+            name: "name",
+            repository: "owner/repo",
+            branch: "main",
+        }
+    }
+}
+
+/// What stands before the last slash of a repository's name.
+pub fn owner(repository: &str) -> &str {
+    repository.rsplit_once('/').map_or("", |(owner, _)| owner)
+}
+
+/// The template with its placeholders filled in; the unknown one where there is one.
+pub fn render(template: &str, parts: &Parts<'_>) -> Result<String, String> {
+    let repo = parts.repository.rsplit('/').next().unwrap_or_default();
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, tail)) = rest.split_once('{') {
+        let Some((key, after)) = tail.split_once('}') else {
+            return Err(format!("{{{tail}"));
+        };
+        out.push_str(before);
+        out.push_str(match key {
+            "namespace" => parts.namespace,
+            "name" => parts.name,
+            "owner" => owner(parts.repository),
+            "repo" => repo,
+            "branch" => parts.branch,
+            other => return Err(format!("{{{other}}}")),
+        });
+        rest = after;
+    }
+    if rest.contains('}') {
+        return Err(rest.to_owned());
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Whether the inner prefix lies below the outer one: `docs/api` below `docs`, but not `docs-old`.
+pub fn below(inner: &str, outer: &str) -> bool {
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Where an object copies to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The bucket.
+    pub bucket: String,
+    /// The prefix.
+    pub prefix: String,
+    /// The older claim holds: creation time, then what tells two of the same second apart.
+    pub since: (String, String),
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// All claims, so that one object's overlaps are found without a look at all others.
+#[derive(Debug, Default)]
+pub struct Claims {
+    by_owner: HashMap<(String, String), Arc<Claim>>,
+    by_place: HashMap<String, BTreeMap<String, Vec<Arc<Claim>>>>,
+}
+
+impl Claims {
+    /// Puts a claim in the place of the one that its owner had. Answers who has a younger claim on
+    /// the keys of either: something else may hold for them now.
+    pub fn set(&mut self, claim: Claim) -> Vec<Owner> {
+        let key = (claim.owner.namespace.clone(), claim.owner.name.clone());
+        if self
+            .by_owner
+            .get(&key)
+            .is_some_and(|known| **known == claim)
+        {
+            return Vec::new();
+        }
+        let mut touched = self.remove(&claim.owner);
+        touched.extend(self.younger(&claim));
+        let claim = Arc::new(claim);
+        let prefixes = self.by_place.entry(claim.bucket.clone()).or_default();
+        // Mostly one alone; a list has room for four.
+        let beside = prefixes
+            .entry(claim.prefix.clone())
+            .or_insert_with(|| Vec::with_capacity(1));
+        beside.push(Arc::clone(&claim));
+        self.by_owner.insert(key, claim);
+        touched
+    }
+
+    /// Forgets the claim of an owner. Answers who has a younger one on its keys.
+    pub fn remove(&mut self, owner: &Owner) -> Vec<Owner> {
+        let key = (owner.namespace.clone(), owner.name.clone());
+        let Some(old) = self.by_owner.remove(&key) else {
+            return Vec::new();
+        };
+        let Some(prefixes) = self.by_place.get_mut(&old.bucket) else {
+            return Vec::new();
+        };
+        if let Some(claims) = prefixes.get_mut(&old.prefix) {
+            claims.retain(|c| c.owner != *owner);
+            if claims.is_empty() {
+                prefixes.remove(&old.prefix);
+            }
+        }
+        self.younger(&old)
+    }
+
+    /// The older claim on keys that this one covers too, if there is one.
+    pub fn older(&self, claim: &Claim) -> Option<&Claim> {
+        self.overlapping(claim)
+            .into_iter()
+            .find(|other| other.since < claim.since)
+    }
+
+    fn younger(&self, claim: &Claim) -> Vec<Owner> {
+        let younger = self
+            .overlapping(claim)
+            .into_iter()
+            .filter(|other| other.since > claim.since);
+        younger.map(|other| other.owner.clone()).collect()
+    }
+
+    fn overlapping(&self, claim: &Claim) -> Vec<&Claim> {
+        let Some(prefixes) = self.by_place.get(&claim.bucket) else {
+            return Vec::new();
+        };
+        let parts: Vec<&str> = claim.prefix.split('/').collect();
+        let above = (1..=parts.len())
+            .filter_map(|n| prefixes.get(&parts[..n].join("/")))
+            .flatten();
+        let within = format!("{}/", claim.prefix);
+        let below = prefixes
+            .range(within.clone()..)
+            .take_while(|(p, _)| p.starts_with(&within))
+            .flat_map(|(_, c)| c);
+        above
+            .chain(below)
+            .map(Arc::as_ref)
+            .filter(|other| other.owner != claim.owner)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_filled_in() {
+        let parts = Parts {
+            namespace: "team",
+            name: "docs",
+            repository: "group/sub/Repo",
+            branch: "main",
+        };
+        assert_eq!(
+            render("{namespace}/{owner}/{repo}@{branch}", &parts).unwrap(),
+            "team/group/sub/Repo@main"
+        );
+        assert_eq!(render("{team}/x", &parts).unwrap_err(), "{team}");
+        assert_eq!(render("{repo", &parts).unwrap_err(), "{repo");
+        assert!(render("repo}", &parts).is_err());
+    }
+
+    #[test]
+    fn of_overlapping_prefixes_the_older_claim_holds() {
+        let claim = |name: &str, since: &str, prefix: &str| Claim {
+            bucket: "b".into(),
+            prefix: prefix.into(),
+            since: (since.into(), name.into()),
+            owner: Owner {
+                cluster: "c".into(),
+                kind: "k".into(),
+                namespace: "n".into(),
+                name: name.into(),
+            },
+        };
+        let mut claims = Claims::default();
+        let older = claim("x", "1", "docs/api");
+        assert_eq!(claims.set(older.clone()), []);
+        for prefix in ["docs/api", "docs/api/v1", "docs"] {
+            assert_eq!(
+                claims.older(&claim("y", "2", prefix)),
+                Some(&older),
+                "{prefix}"
+            );
+        }
+        for prefix in ["docs-old", "docs/apis", "docs/a"] {
+            assert_eq!(claims.older(&claim("y", "2", prefix)), None, "{prefix}");
+        }
+        assert_eq!(
+            claims.older(&claim("y", "0", "docs")),
+            None,
+            "the younger one holds nothing"
+        );
+        let younger = claim("y", "2", "docs");
+        assert_eq!(
+            claims.set(younger.clone()),
+            [],
+            "an older one is not touched"
+        );
+        assert_eq!(claims.set(older.clone()), [], "nothing changed");
+        assert_eq!(
+            claims.set(claim("x", "1", "elsewhere")),
+            vec![younger.owner.clone()],
+            "it has the keys to itself now"
+        );
+        assert_eq!(
+            claims.set(older.clone()),
+            vec![younger.owner.clone()],
+            "it has them no more"
+        );
+        claims.remove(&younger.owner);
+        claims.set(claim("x", "1", "elsewhere"));
+        assert_eq!(
+            claims.older(&claim("y", "2", "docs/api")),
+            None,
+            "a claim that moved holds its new place alone"
+        );
+        claims.remove(&older.owner);
+        assert_eq!(claims.older(&claim("y", "2", "elsewhere")), None);
+    }
+}

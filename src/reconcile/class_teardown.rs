@@ -1,0 +1,214 @@
+//! The end of a class: it waits for its fan-outs, then what it shared is deleted or kept, then the
+//! finalizer goes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action as Requeue;
+
+use crate::api::condition::Reason;
+use crate::api::status::ConnectionStatus;
+use crate::api::{FINALIZER, RepoFanoutClass};
+use crate::cloud::Cloud;
+use crate::domain::arn::Arn;
+use crate::domain::kind::Resource;
+use crate::domain::names;
+use crate::domain::placement::Placement;
+use crate::reconcile::deletion::held_up;
+use crate::reconcile::record::Resources;
+use crate::reconcile::teardown::{Ending, Outcome};
+use crate::resource::desired::Computed;
+use crate::spec::class;
+use crate::state::environment::{Context, log_error};
+use crate::state::live_object::Object;
+use crate::status;
+
+/// How many users of a class its message names.
+const NAMED: usize = 10;
+
+/// Deletes what the class shared, once nobody uses it.
+pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
+    let uid = object.uid().unwrap_or_default();
+    if !object.finalizers().iter().any(|f| f == FINALIZER) {
+        context.memos.forget(&uid);
+        return Ok(Requeue::await_change());
+    }
+    let mut held = Object::new(context, object);
+    let name = object.name_any();
+    held.count("deleting");
+    if held.abandoned(&held.status().resources).await {
+        return release(context, held).await;
+    }
+    let mut users: Vec<String> = context
+        .users(&name)
+        .iter()
+        .map(|user| {
+            format!(
+                "{}/{}",
+                user.namespace().unwrap_or_default(),
+                user.name_any()
+            )
+        })
+        .collect();
+    users.sort();
+    let (reason, message, delay) = if !users.is_empty() {
+        listen(context, object).await;
+        let more = if users.len() > NAMED {
+            format!(" and {} more", users.len() - NAMED)
+        } else {
+            String::new()
+        };
+        let who = if users.len() == 1 {
+            "1 fan-out uses it".to_owned()
+        } else {
+            format!("{} fan-outs use it", users.len())
+        };
+        let message = format!(
+            "{who}: {}{more}; delete them, or move them by spec.className, and the class goes by itself",
+            users
+                .iter()
+                .take(NAMED)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        (Reason::InUse, message, Duration::from_secs(300))
+    } else if let Some(rest) = context.memos.quiet_for(&uid, &held.basis()) {
+        return Ok(Requeue::requeue(rest));
+    } else {
+        held.confirm_status(held.status()).await?;
+        context.feeds.end(&name);
+        match ending(context, object).await.run().await {
+            Ok(Outcome::Done(kept)) => {
+                held.retained(
+                    "kept in AWS, and found again by a class of the same name",
+                    kept,
+                )
+                .await;
+                return release(context, held).await;
+            }
+            Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
+            Err(error) => {
+                log_error(&error);
+                let (blocked, message) = held_up(&error, &["arn"], &name);
+                let reason = if blocked {
+                    Reason::DeletionBlocked
+                } else {
+                    Reason::Deleting
+                };
+                (reason, message, context.memos.backoff(&uid, error.class))
+            }
+        }
+    };
+    let mut next = held.status();
+    next.observed_generation = object.metadata.generation;
+    status::deleting(
+        &mut next.conditions,
+        object.metadata.generation,
+        reason,
+        &message,
+    );
+    held.set_status(next).await?;
+    // The last user's end is not to be waited out.
+    let rest = if reason == Reason::InUse {
+        Duration::ZERO
+    } else {
+        delay
+    };
+    context.memos.passed(&uid, held.basis(), rest);
+    Ok(Requeue::requeue(delay))
+}
+
+/// Who still uses the class hears of executions, also from a process that has begun since.
+async fn listen(context: &Context, object: &RepoFanoutClass) {
+    let Some(status) = &object.status else { return };
+    let queue = status
+        .resources
+        .get(Resource::Queue.as_str())
+        .and_then(|arn| Arn::parse(arn));
+    if let (Some(queue), Some(place)) = (queue, &status.placement) {
+        let cloud = context
+            .clouds
+            .cloud(class::access(object).as_ref(), &place.region)
+            .await;
+        context.feeds.listen(
+            &object.name_any(),
+            queue.resource,
+            cloud.queues,
+            context.told.clone(),
+        );
+    }
+}
+
+async fn release(
+    context: &Context,
+    mut held: Object<'_, RepoFanoutClass>,
+) -> Result<Requeue, kube::Error> {
+    context.memos.forget(&held.uid());
+    context.feeds.end(&held.current.name_any());
+    held.set_finalizer(false).await?;
+    Ok(Requeue::await_change())
+}
+
+/// All that the class may have, by what was recorded; else by what the names would be.
+async fn ending(context: &Context, object: &RepoFanoutClass) -> Ending {
+    let status = object.status.clone().unwrap_or_default();
+    let place = match &status.placement {
+        Some(recorded) => Placement::recorded(recorded),
+        None => class::placement(object, &context.settings, &context.identity),
+    };
+    let cloud = context
+        .clouds
+        .cloud(class::access(object).as_ref(), &place.region)
+        .await;
+    let names = Computed::of_class(&place);
+    let mut resources = BTreeMap::from([
+        (Resource::Artifacts.as_str().to_owned(), names.artifacts),
+        (Resource::Destination.as_str().to_owned(), names.destination),
+        (Resource::Role.as_str().to_owned(), names.role_arn),
+        (Resource::Topic.as_str().to_owned(), names.topic_arn),
+        (
+            Resource::EventRule.as_str().to_owned(),
+            names.event_rule_arn,
+        ),
+        (Resource::Queue.as_str().to_owned(), names.queue_arn),
+        (
+            Resource::DeadLetterQueue.as_str().to_owned(),
+            names.dead_letter_queue_arn,
+        ),
+    ]);
+    resources.extend(status.resources);
+    let specified = object.spec.connections.iter().flatten();
+    let mut connections: BTreeMap<String, ConnectionStatus> = specified
+        .map(|(name, _)| (name.clone(), ConnectionStatus::default()))
+        .collect();
+    connections.extend(status.connections);
+    end_of(context, object, &cloud, &resources, &connections)
+}
+
+/// The end of some resources, by their ARNs, and of some connections, by name.
+pub fn end_of(
+    context: &Context,
+    object: &RepoFanoutClass,
+    cloud: &Cloud,
+    resources: &Resources,
+    connections: &BTreeMap<String, ConnectionStatus>,
+) -> Ending {
+    let owner = class::owner(object, &context.settings);
+    let prefix = class::name_prefix(object, &context.settings);
+    let in_aws = |name: &str| names::connection_name(prefix, &owner, name);
+    let connections = connections
+        .iter()
+        .map(|(name, c)| (in_aws(name), c.arn.clone()))
+        .collect();
+    Ending {
+        connections,
+        ..Ending::of(
+            cloud.clone(),
+            owner,
+            object.spec.deletion.as_ref(),
+            resources,
+        )
+    }
+}

@@ -1,0 +1,265 @@
+//! The end of a fan-out: what is its own and not to be kept is deleted, then the finalizer goes.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action as Requeue;
+
+use crate::api::condition::Reason;
+use crate::api::status::{FormerStatus, PlacementStatus};
+use crate::api::{ABANDON, FINALIZER, RepoFanout};
+use crate::cloud::{Class, Error};
+use crate::domain::arn;
+use crate::domain::kind::Resource;
+use crate::domain::pattern::covers;
+use crate::domain::placement::Placement;
+use crate::reconcile::teardown::{Ending, Outcome};
+use crate::resource::desired;
+use crate::resource::desired::Computed;
+use crate::resource::retention::Retention;
+use crate::spec::{class, fanout};
+use crate::state::catalog::Resolved;
+use crate::state::environment::{Context, log_error};
+use crate::state::live_object::Object;
+use crate::status;
+
+/// Deletes what belongs to the object, and says on it what holds that up.
+pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube::Error> {
+    let uid = object.uid().unwrap_or_default();
+    if !object.finalizers().iter().any(|f| f == FINALIZER) {
+        context.forget(object);
+        return Ok(Requeue::await_change());
+    }
+    if let Some(rest) = context
+        .memos
+        .quiet_for(&uid, &Object::new(context, object).basis())
+    {
+        return Ok(Requeue::requeue(rest));
+    }
+    if matches!(context.resolve(object), Ok(Resolved::Others)) {
+        return Ok(Requeue::await_change());
+    }
+    let mut held = Object::new(context, object);
+    held.count("deleting");
+    context.heeded(object, &uid, &context.memos.heard(&uid));
+    if held.abandoned(&held.status().resources).await {
+        return release(context, held).await;
+    }
+    // Told of the past, it would end what an object of the same name has made since.
+    held.confirm_status(held.status()).await?;
+    let (blocked, message, delay) = match end(context, &held).await {
+        Err(Held::OutOfReach(message)) => {
+            let name = object.name_any();
+            let message = format!(
+                "{message}; give the operator the former one back, or set the annotation \
+                     {ABANDON}={name} to leave what remains in AWS and end"
+            );
+            (true, message, Duration::from_secs(300))
+        }
+        Ok(Outcome::Done(kept)) => {
+            held.retained(
+                "kept in AWS, and found again by an object of the same name",
+                kept,
+            )
+            .await;
+            return release(context, held).await;
+        }
+        Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
+        Err(Held::Cloud(error)) => {
+            log_error(&error);
+            let own: Vec<String> = held.status().resources.into_values().collect();
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let (blocked, message) = held_up(&error, &own, &object.name_any());
+            (blocked, message, context.memos.backoff(&uid, error.class))
+        }
+    };
+    let reason = if blocked {
+        Reason::DeletionBlocked
+    } else {
+        Reason::Deleting
+    };
+    let mut next = held.status();
+    next.observed_generation = object.metadata.generation;
+    status::deleting(
+        &mut next.conditions,
+        object.metadata.generation,
+        reason,
+        &message,
+    );
+    held.set_status(next).await?;
+    context.memos.passed(&uid, held.basis(), delay);
+    Ok(Requeue::requeue(delay))
+}
+
+/// What an error of the cloud means for a deletion, and whether a person has to do something.
+pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
+    let said = status::said(error, own);
+    match error.class {
+        Class::Denied | Class::Invalid | Class::Quota => (
+            true,
+            format!(
+                "{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains \
+                     in AWS and end"
+            ),
+        ),
+        _ => (false, format!("trying again: {said}")),
+    }
+}
+
+async fn release(
+    context: &Context,
+    mut held: Object<'_, RepoFanout>,
+) -> Result<Requeue, kube::Error> {
+    held.set_finalizer(false).await?;
+    context.forget(&held.current);
+    context.wake_classes();
+    Ok(Requeue::await_change())
+}
+
+/// What keeps an end from coming.
+pub enum Held {
+    /// Account or class are out of reach.
+    OutOfReach(String),
+    /// The cloud.
+    Cloud(Error),
+}
+
+/// Ends what is the object's, and what was its before.
+async fn end(context: &Context, held: &Object<'_, RepoFanout>) -> Result<Outcome, Held> {
+    let mut kept = Vec::new();
+    for former in &held.status().former {
+        match end_former(context, held, former).await? {
+            Outcome::Done(more) => kept.extend(more),
+            progress @ Outcome::Progress(_) => return Ok(progress),
+        }
+    }
+    let ending = present(context, held).await.map_err(Held::OutOfReach)?;
+    Ok(match ending.run().await.map_err(Held::Cloud)? {
+        Outcome::Done(more) => Outcome::Done([kept, more].concat()),
+        progress => progress,
+    })
+}
+
+/// Ends what the object used before its spec or class changed, but for what it uses now.
+pub async fn end_former(
+    context: &Context,
+    held: &Object<'_, RepoFanout>,
+    former: &FormerStatus,
+) -> Result<Outcome, Held> {
+    let present = held.status();
+    let mut left = former.resources.clone();
+    left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
+    let cloud = context
+        .cloud_of(&former.placement)
+        .await
+        .map_err(Held::OutOfReach)?;
+    let owner = fanout::owner(&held.current, &context.settings);
+    let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_deref(), &left);
+    let connection = left.get(Resource::Connection.as_str()).cloned();
+    ending.subscriptions.clone_from(&present.subscriptions);
+    ending
+        .connections
+        .extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
+    ending.run().await.map_err(Held::Cloud)
+}
+
+/// From what was recorded; else from what the names would be. An error if it is out of reach.
+async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<Ending, String> {
+    let status = held.status();
+    let spec = &held.current.spec;
+    let owner = fanout::owner(&held.current, &context.settings);
+    let place = match &status.placement {
+        Some(recorded) => recorded.clone(),
+        None => unrecorded(context, &held.current),
+    };
+    let cloud = context.cloud_of(&place).await?;
+    let place = Placement::recorded(&place);
+    let names = Computed::new(&place);
+    let recorded = |resource: Resource| status.resources.get(resource.as_str()).cloned();
+    let bucket = |resource, chosen: Option<String>, computed: &str| {
+        let name = recorded(resource).and_then(|arn| arn.rsplit(':').next().map(str::to_owned));
+        Some(name.or(chosen).unwrap_or_else(|| computed.to_owned()))
+    };
+    let chosen_topic = spec
+        .notifications
+        .as_ref()
+        .and_then(|n| n.topic_name.as_ref());
+    let topic_arn = |name: &String| desired::topic_arn(&place, name);
+    let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_deref(), &status.resources);
+    Ok(Ending {
+        artifacts: bucket(
+            Resource::Artifacts,
+            spec.artifacts.as_ref().and_then(|a| a.bucket_name.clone()),
+            &names.artifacts,
+        ),
+        destination: bucket(
+            Resource::Destination,
+            spec.destination
+                .as_ref()
+                .and_then(|d| d.bucket_name.clone()),
+            &names.destination,
+        ),
+        topic: recorded(Resource::Topic)
+            .or(chosen_topic.map(topic_arn))
+            .or_else(|| Some(names.topic_arn.clone())),
+        connections: vec![(names.base.clone(), recorded(Resource::Connection))],
+        subscriptions: status.subscriptions.clone(),
+        readers: recorded_alone.readers.clone().or_else(|| {
+            spec.destination.as_ref()?.readers.as_ref()?;
+            shared_destination(context, held)
+        }),
+        copied: copied(context, held),
+        pipeline: Some((names.base.clone(), names.pipeline_arn)),
+        role: Some(names.base),
+        ..recorded_alone
+    })
+}
+
+/// Where the resources would be that a status no longer tells of.
+fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
+    let class = match context.resolve(object) {
+        Ok(Resolved::Ours(class)) => context.parse_class(&class).ok(),
+        _ => None,
+    };
+    context.place_in(object, class.as_ref())
+}
+
+/// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks
+/// for that, and class or settings still allow the bucket.
+fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, String)> {
+    let spec = &held.current.spec;
+    if Retention(*spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
+        return None;
+    }
+    let status = held.status();
+    let class = class_of(context, held);
+    let existing = spec
+        .destination
+        .as_ref()
+        .and_then(|d| d.existing_bucket.clone());
+    let bucket = match existing {
+        Some(bucket) => {
+            let patterns = class
+                .as_ref()
+                .map_or(&context.settings.allow_existing, |c| &c.allow_existing);
+            covers(patterns, &arn::bucket("aws", &bucket)).then_some(bucket)?
+        }
+        None => shared_destination(context, held)?,
+    };
+    let delivered = status.delivered?;
+    (delivered.bucket == bucket && !delivered.prefix.is_empty())
+        .then_some((bucket, delivered.prefix))
+}
+
+/// The bucket that the object's class shares.
+fn shared_destination(context: &Context, held: &Object<'_, RepoFanout>) -> Option<String> {
+    class_of(context, held)?.destination_bucket()
+}
+
+fn class_of(context: &Context, held: &Object<'_, RepoFanout>) -> Option<class::Class> {
+    let class = held
+        .status()
+        .placement
+        .and_then(|p| context.class(p.class.as_ref()?))?;
+    context.parse_class(&class).ok()
+}

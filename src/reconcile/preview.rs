@@ -1,0 +1,253 @@
+//! What would be written to AWS for an object, as text that reads like a diff.
+
+use std::fmt;
+
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::Event;
+use tokio::sync::mpsc;
+
+use crate::api::{RepoFanout, RepoFanoutClass};
+use crate::domain::kind::Resource;
+use crate::domain::placement::Placement;
+use crate::reconcile::converge::Stop;
+use crate::reconcile::record::Resources;
+use crate::resource::delta::Field;
+use crate::resource::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
+use crate::resource::observed::{ConnectionState, Observed};
+use crate::resource::plan::{Action, Plan};
+use crate::state::environment::{Context, Guarded, Served};
+
+/// What would be written, and when.
+#[derive(Debug, Default)]
+pub struct Preview {
+    place: String,
+    refused: Vec<String>,
+    now: Vec<String>,
+    authorized: Vec<String>,
+    delivered: Vec<String>,
+}
+
+impl Preview {
+    /// Nothing yet, in this place.
+    pub fn of(place: &Placement) -> Self {
+        Self {
+            place: format!("account {}, region {}", place.account, place.region),
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing but tags would be written.
+    pub fn changes_tags_alone(&self) -> bool {
+        let nothing = [&self.refused, &self.authorized, &self.delivered]
+            .into_iter()
+            .all(Vec::is_empty);
+        nothing
+            && self
+                .now
+                .iter()
+                .all(|line| line.starts_with("~ ") || line.trim_start().starts_with("tags."))
+    }
+
+    /// What a plan says, what has to wait for the connection, and what is not used any more.
+    pub fn add(&mut self, plan: Plan, desired: &Desired, observed: &Observed, left: Resources) {
+        self.refused.extend(
+            plan.refusals
+                .into_iter()
+                .map(|r| format!("{}: {}", r.reason.as_str(), r.message)),
+        );
+        for step in &plan.steps {
+            let named = named(step.resource, desired);
+            match &step.action {
+                Action::Create => self.now.push(format!("+ {named}")),
+                Action::DeleteSpare(arn) => self
+                    .now
+                    .push(format!("- spare connection {arn}, which nobody authorized")),
+                Action::Update(delta) => {
+                    self.now.push(format!("~ {named}"));
+                    let changes = delta
+                        .0
+                        .iter()
+                        .map(|c| format!("    {}: {} -> {}", c.path, shown(&c.from), shown(&c.to)));
+                    self.now.extend(changes);
+                    if delta.has(Field::Declaration) {
+                        self.now
+                            .push("> an execution of the pipeline, which delivers anew".to_owned());
+                    }
+                }
+            }
+        }
+        let available = observed
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.state == ConnectionState::Available);
+        let planned = |resource| plan.steps.iter().any(|s| s.resource == resource);
+        for (resource, wanted, there) in [
+            (
+                Resource::Pipeline,
+                desired.pipeline.is_some(),
+                observed.pipeline.is_some(),
+            ),
+            (
+                Resource::NotificationRule,
+                desired.notification_rule.is_some(),
+                observed.notification_rule.is_some(),
+            ),
+            (
+                Resource::Readers,
+                desired
+                    .readers
+                    .as_ref()
+                    .is_some_and(|r| r.writable && !r.statements.is_empty()),
+                desired
+                    .readers
+                    .as_ref()
+                    .is_some_and(|r| r.any(observed.policy())),
+            ),
+        ] {
+            if wanted && !there && !planned(resource) {
+                let later = if available {
+                    &mut self.now
+                } else {
+                    &mut self.authorized
+                };
+                later.push(format!("+ {}", named(resource, desired)));
+            }
+        }
+        self.delivered.extend(
+            left.iter()
+                .map(|(resource, arn)| format!("- {resource} {arn}, as spec.deletion says")),
+        );
+    }
+}
+
+/// The resource, with its name in AWS.
+fn named(resource: Resource, desired: &Desired) -> String {
+    let name = match resource {
+        Resource::Artifacts => desired.artifacts.as_ref().map(BucketUse::name),
+        Resource::Destination => desired.destination.as_ref().map(BucketUse::name),
+        Resource::Connection => desired.connection.as_ref().map(|c| match c {
+            ConnectionUse::Own(connection) => &*connection.name,
+            ConnectionUse::Existing(arn) => arn,
+        }),
+        Resource::Role => desired.role.as_ref().map(|r| &*r.name),
+        Resource::Topic => desired.topic.as_ref().map(TopicUse::arn),
+        Resource::Pipeline => desired.pipeline.as_ref().map(|p| &*p.name),
+        Resource::NotificationRule => desired.notification_rule.as_ref().map(|r| &*r.name),
+        Resource::Readers => desired.readers.as_ref().map(|r| &*r.bucket),
+        Resource::DeadLetterQueue => desired.dead_letter_queue.as_ref().map(|q| &*q.name),
+        Resource::Queue => desired.queue.as_ref().map(|q| &*q.name),
+        Resource::EventRule => desired.event_rule.as_ref().map(|r| &*r.name),
+        Resource::ServiceLinkedRole => Some("of CodeStar Notifications, once an account"),
+    };
+    let copies = desired
+        .pipeline
+        .as_ref()
+        .filter(|_| resource == Resource::Pipeline)
+        .and_then(|p| p.declaration.target());
+    let copies = copies.map(|t| {
+        format!(
+            ": {} {} -> s3://{}/{}",
+            t.repository, t.branch, t.bucket, t.prefix
+        )
+    });
+    format!(
+        "{resource} {}{}",
+        name.unwrap_or_default(),
+        copies.unwrap_or_default()
+    )
+}
+
+fn shown(value: &str) -> &str {
+    if value.is_empty() { "nothing" } else { value }
+}
+
+impl fmt::Display for Preview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "in {}", self.place)?;
+        for refused in &self.refused {
+            writeln!(f, "  ! {refused}")?;
+        }
+        self.now
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))?;
+        for (when, lines) in [
+            (
+                "once a person has authorized the connection",
+                &self.authorized,
+            ),
+            ("once the new place has been delivered to", &self.delivered),
+        ] {
+            if !lines.is_empty() {
+                writeln!(f, "  {when}:")?;
+                lines
+                    .iter()
+                    .try_for_each(|line| writeln!(f, "    {line}"))?;
+            }
+        }
+        if self.is_empty() {
+            writeln!(f, "  nothing to write")?;
+        }
+        Ok(())
+    }
+}
+
+impl Preview {
+    /// Whether nothing would be written, and nothing is refused.
+    pub fn is_empty(&self) -> bool {
+        [&self.refused, &self.now, &self.authorized, &self.delivered]
+            .into_iter()
+            .all(Vec::is_empty)
+    }
+
+    /// Whether something is refused.
+    pub fn is_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+}
+
+/// What keeps a pass from writing anything, as its object would say it.
+pub fn why(stop: &Stop) -> String {
+    match stop {
+        Stop::Kube(error) => error.to_string(),
+        Stop::Cloud(error) => error.to_string(),
+        Stop::Wait(reason, message, _) => format!("{}: {message}", reason.as_str()),
+        Stop::Refused(refusals) => {
+            let told: Vec<String> = refusals
+                .iter()
+                .map(|r| format!("{}: {}", r.reason.as_str(), r.message))
+                .collect();
+            told.join("; ")
+        }
+    }
+}
+
+impl Context {
+    /// Takes these for all that there is in the cluster, in place of a watch.
+    pub fn know(&self, fanouts: Vec<RepoFanout>, classes: Vec<RepoFanoutClass>) {
+        let (reader, mut writer) = reflector::store();
+        fill(&mut writer, fanouts);
+        let wake = mpsc::unbounded_channel().0;
+        self.fanouts
+            .lock()
+            .expect("no panic while held")
+            .push(Served {
+                store: reader,
+                wake,
+            });
+        let (reader, mut writer) = reflector::store();
+        fill(&mut writer, classes);
+        let _: &Store<Guarded<RepoFanoutClass>> = self.classes.get_or_init(|| reader);
+    }
+}
+
+fn fill<K>(writer: &mut reflector::store::Writer<Guarded<K>>, objects: Vec<K>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    writer.apply_watcher_event(&Event::Init);
+    for object in objects {
+        writer.apply_watcher_event(&Event::InitApply(DeserializeGuard(Ok(object))));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}

@@ -1,0 +1,240 @@
+//! Who else may read what is copied: statements of ours in the policy of the destination bucket.
+
+use serde_json::{Value, json};
+
+use crate::api::repofanout::ReaderSpec;
+use crate::domain::arn::Arn;
+use crate::domain::owner::Owner;
+use crate::domain::pattern::covers;
+use crate::domain::refusal::Refusal;
+use crate::domain::{arn, names, policy_document};
+use crate::spec::fanout::invalid;
+
+/// The longest bucket policy that Amazon S3 takes, in bytes.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>
+pub const LONGEST_POLICY: usize = 20 * 1024;
+
+/// Somebody who is let in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reader {
+    /// Everybody whom this account, twelve digits, lets read.
+    Account(String),
+    /// The role with this ARN.
+    Role(String),
+    /// Every account of the organization with this id that lets its own people read.
+    Organization(String),
+}
+
+impl Reader {
+    /// What the object says.
+    pub fn parse(spec: ReaderSpec) -> Result<Self, Refusal> {
+        match (spec.account, spec.role_arn, spec.organization) {
+            (Some(account), None, None) => Ok(Self::Account(account)),
+            (None, Some(arn), None) => Ok(Self::Role(arn)),
+            (None, None, Some(id)) => Ok(Self::Organization(id)),
+            _ => Err(invalid(
+                "destination.readers: write one of account, roleARN and organization in each entry",
+            )),
+        }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Account(text) | Self::Role(text) | Self::Organization(text) => text,
+        }
+    }
+
+    /// Whether patterns allow it; an account's allow its roles, too.
+    pub fn covered(&self, patterns: &[String]) -> bool {
+        let account = match self {
+            Self::Role(arn) => Arn::parse(arn).map(|arn| arn.account),
+            _ => None,
+        };
+        covers(patterns, self.as_str()) || account.is_some_and(|account| covers(patterns, account))
+    }
+}
+
+/// The statements, as they are to be in the bucket's policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Readers {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Whether its policy is the operator's to write.
+    pub writable: bool,
+    /// The Sids that are ours, whether or not a statement has them now.
+    pub sids: Vec<String>,
+    /// The statements; none where nobody is let in.
+    pub statements: Vec<Value>,
+    /// ARN of the KMS key that encrypts the bucket.
+    pub kms_key: Option<String>,
+}
+
+impl Readers {
+    /// Lets `readers` list and get what is under the prefix.
+    pub fn new(
+        partition: &str,
+        (bucket, writable): (&str, bool),
+        prefix: &str,
+        owner: &Owner,
+        readers: &[Reader],
+    ) -> Self {
+        let sids = sids(owner);
+        let arn = arn::bucket(partition, bucket);
+        let mut principals = Vec::new();
+        let mut organizations = Vec::new();
+        for reader in readers {
+            match reader {
+                Reader::Account(account) => {
+                    principals.push(format!("arn:{partition}:iam::{account}:root"))
+                }
+                Reader::Role(arn) => principals.push(arn.clone()),
+                Reader::Organization(id) => organizations.push(id.clone()),
+            }
+        }
+        let mut statements = Vec::new();
+        let groups = [(json!({"AWS": principals}), principals.is_empty(), None), {
+            let of = json!({"aws:PrincipalOrgID": organizations});
+            (json!("*"), organizations.is_empty(), Some(of))
+        }];
+        for ((principal, nobody, of), sids) in groups.into_iter().zip(sids.chunks(2)) {
+            let [get, list] = sids else { continue };
+            if nobody {
+                continue;
+            }
+            let mut get = json!({
+                "Sid": get, "Effect": "Allow", "Principal": principal, "Action": "s3:GetObject",
+                "Resource": format!("{arn}/{prefix}/*"),
+            });
+            let mut list = json!({
+                "Sid": list, "Effect": "Allow", "Principal": principal, "Action": "s3:ListBucket", "Resource": arn,
+                "Condition": {"StringLike": {"s3:prefix": format!("{prefix}/*")}},
+            });
+            if let Some(of) = of {
+                get["Condition"]["StringEquals"] = of.clone();
+                list["Condition"]["StringEquals"] = of;
+            }
+            statements.extend([get, list]);
+        }
+        Self {
+            bucket: bucket.to_owned(),
+            writable,
+            sids,
+            statements,
+            kms_key: None,
+        }
+    }
+
+    /// What the policy of the bucket's key needs, for them to read what it encrypts; the key is its
+    /// owner's to configure.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html#bucket-key-changes>
+    pub fn decrypt(&self, partition: &str) -> Vec<Value> {
+        let bucket = arn::bucket(partition, &self.bucket);
+        let gets = self
+            .statements
+            .iter()
+            .filter(|s| s["Action"] == "s3:GetObject");
+        let decrypt = gets.map(|get| {
+            let context = json!({"kms:EncryptionContext:aws:s3:arn": [bucket, get["Resource"]]});
+            let mut decrypt = json!({
+                "Effect": "Allow", "Principal": get["Principal"], "Action": "kms:Decrypt", "Resource": "*",
+                "Condition": {"StringLike": context},
+            });
+            if let Some(of) = get.pointer("/Condition/StringEquals") {
+                decrypt["Condition"]["StringEquals"] = of.clone();
+            }
+            decrypt
+        });
+        if self.kms_key.is_some() {
+            decrypt.collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether any statement of ours is in the policy.
+    pub fn any(&self, document: Option<&Value>) -> bool {
+        policy_document::has_sid(document, &self.sids)
+    }
+}
+
+/// The Sids of an owner's statements: get and list, by principals and by organizations.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html>
+pub fn sids(owner: &Owner) -> Vec<String> {
+    let Owner {
+        cluster,
+        kind,
+        namespace,
+        name,
+    } = owner;
+    let id = names::token(&[cluster, kind, namespace, name]);
+    ["Get", "List", "OrgGet", "OrgList"]
+        .iter()
+        .map(|what| format!("RepoFanoutRead{id}{what}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_let_in_under_the_prefix_alone() {
+        let owner = Owner {
+            cluster: "c".into(),
+            kind: "RepoFanout".into(),
+            namespace: "n".into(),
+            name: "x".into(),
+        };
+        let role = "arn:aws:iam::444455556666:role/site";
+        let all = [
+            Reader::Account("111122223333".into()),
+            Reader::Role(role.into()),
+            Reader::Organization("o-abcdefghij".into()),
+        ];
+        let readers = Readers::new("aws", ("b", true), "acme/docs", &owner, &all);
+        assert_eq!(readers.statements.len(), 4);
+        assert_eq!(
+            readers.statements[0]["Principal"]["AWS"],
+            json!(["arn:aws:iam::111122223333:root", role])
+        );
+        assert_eq!(
+            readers.statements[0]["Resource"],
+            "arn:aws:s3:::b/acme/docs/*"
+        );
+        assert_eq!(
+            readers.statements[1]["Condition"]["StringLike"]["s3:prefix"],
+            "acme/docs/*"
+        );
+        assert_eq!(
+            readers.statements[2]["Condition"]["StringEquals"]["aws:PrincipalOrgID"],
+            json!(["o-abcdefghij"])
+        );
+        assert!(
+            readers
+                .statements
+                .iter()
+                .all(|s| readers.sids.iter().any(|sid| s["Sid"] == **sid))
+        );
+        assert!(
+            readers.decrypt("aws").is_empty(),
+            "Amazon S3's own key needs no word"
+        );
+        let keyed = Readers {
+            kms_key: Some("k".into()),
+            ..readers.clone()
+        };
+        let decrypt = keyed.decrypt("aws");
+        assert_eq!(decrypt[0]["Principal"], readers.statements[0]["Principal"]);
+        assert_eq!(
+            decrypt[1]["Condition"]["StringEquals"]["aws:PrincipalOrgID"],
+            json!(["o-abcdefghij"])
+        );
+        let nobody = Readers::new("aws", ("b", true), "acme/docs", &owner, &[]);
+        assert!(nobody.statements.is_empty() && nobody.sids == readers.sids);
+        let patterns = ["444455556666".to_owned()];
+        assert!(
+            all[1].covered(&patterns) && !all[0].covered(&patterns) && !all[2].covered(&patterns)
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! What this process tells of itself: whether it may work, whether it does, and what it sees.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{CustomResourceExt, Resource};
+
+use crate::api::condition::ConditionType;
+use crate::api::{RepoFanout, RepoFanoutClass};
+use crate::metrics::{Objects, Queue, Snapshot, Stalled};
+use crate::resource::observed::ConnectionState;
+use crate::state::environment::Context;
+use crate::state::live_object::Custom;
+
+/// Whether passes may run: in the process that leads, once its caches are filled, and while the
+/// cluster's schema is not older than the program's. A pass goes by all objects: a class that knows
+/// only some of its fan-outs would let go of what the others use.
+#[derive(Default)]
+pub struct Gate(Mutex<State>);
+
+struct State {
+    leads: bool,
+    /// Whether the caches are filled.
+    synced: bool,
+    /// What keeps the schema from being used, by CustomResourceDefinition; nothing of one that can
+    /// be.
+    schema: BTreeMap<&'static str, Option<String>>,
+    /// Since when passes may run.
+    open_since: Option<Instant>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let names = [RepoFanout::crd_name(), RepoFanoutClass::crd_name()];
+        let waiting = |name| {
+            (
+                name,
+                Some(format!(
+                    "starting: waiting for the CustomResourceDefinition {name}"
+                )),
+            )
+        };
+        Self {
+            leads: false,
+            synced: false,
+            schema: names.map(waiting).into(),
+            open_since: None,
+        }
+    }
+}
+
+impl Gate {
+    /// Whether passes may run, and since when.
+    pub fn open_since(&self) -> Option<Instant> {
+        self.0.lock().expect("no panic while held").open_since
+    }
+
+    /// This process leads from now on. Answers whether the gate has opened by that.
+    pub fn lead(&self) -> bool {
+        self.change(|state| state.leads = true)
+    }
+
+    /// The caches are filled. Answers whether the gate has opened by that.
+    pub fn synced(&self) -> bool {
+        self.change(|state| state.synced = true)
+    }
+
+    /// What keeps the schema of a resource from being used. Answers whether the gate has opened by
+    /// that.
+    pub fn schema(&self, name: &'static str, wrong: Option<String>) -> bool {
+        self.change(|state| {
+            state.schema.insert(name, wrong);
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.0.lock().expect("no panic while held");
+        change(&mut state);
+        let open = state.leads && state.synced && state.schema.values().all(Option::is_none);
+        let opened = open && state.open_since.is_none();
+        state.open_since = if open {
+            state.open_since.or_else(|| Some(Instant::now()))
+        } else {
+            None
+        };
+        opened
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let state = self.0.lock().expect("no panic while held");
+        match state.schema.values().flatten().next() {
+            Some(wrong) => Err(wrong.clone()),
+            None if !state.synced => Err("starting: the caches are being filled".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Context {
+    /// Whether the cluster is followed, and this version may write to it; also of a process that
+    /// does not lead.
+    ///
+    /// # Errors
+    /// One line that says what is missing.
+    pub fn ready(&self) -> Result<(), String> {
+        self.gate.ready()
+    }
+
+    /// Whether passes come to their end.
+    ///
+    /// # Errors
+    /// One line that says what is stuck.
+    pub fn alive(&self) -> Result<(), String> {
+        let limit = self.pace.stuck;
+        if let Some((uid, since)) = self.memos.longest_running()
+            && since.elapsed() > limit
+        {
+            return Err(format!(
+                "the pass over the object with uid {uid} has not ended for {:?}",
+                since.elapsed()
+            ));
+        }
+        let Some(open) = self.gate.open_since() else {
+            return Ok(());
+        };
+        let quiet = self
+            .memos
+            .last_end()
+            .map_or(open, |end| end.max(open))
+            .elapsed();
+        let age = self
+            .queues(open)
+            .values()
+            .map(|queue| queue.age)
+            .max()
+            .unwrap_or_default();
+        if quiet > limit && age > limit {
+            return Err(format!(
+                "objects are due for {age:?}, and no pass has ended for {quiet:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The world as the caches have it.
+    pub fn snapshot(&self) -> Snapshot {
+        let open = self.gate.open_since();
+        let mut snapshot = Snapshot {
+            leader: open.is_some(),
+            ..Snapshot::default()
+        };
+        let Some(open) = open else { return snapshot };
+        let now = Timestamp::now();
+        snapshot.queues = self.queues(open);
+        snapshot.event_queues = self.feeds.counts();
+        for object in self.guarded().iter().filter_map(|g| g.0.as_ref().ok()) {
+            snapshot.fanout(object, now);
+        }
+        for class in self.classes() {
+            snapshot.class(&class, now);
+        }
+        snapshot
+    }
+
+    /// What is due, by kind.
+    fn queues(&self, open: Instant) -> BTreeMap<&'static str, Queue> {
+        let fanouts = self.guarded();
+        let fanouts = fanouts
+            .iter()
+            .filter(|g| g.0.is_ok())
+            .filter_map(|g| g.meta().uid.clone());
+        let classes = self
+            .classes()
+            .into_iter()
+            .filter_map(|class| class.metadata.uid.clone());
+        BTreeMap::from([
+            (RepoFanout::KIND, self.memos.queue(fanouts, open)),
+            (RepoFanoutClass::KIND, self.memos.queue(classes, open)),
+        ])
+    }
+}
+
+impl Snapshot {
+    fn fanout(&mut self, object: &RepoFanout, now: Timestamp) {
+        let conditions = object.status.as_ref().map_or(&[][..], |s| &s.conditions);
+        self.object(RepoFanout::KIND, object.meta(), conditions, now);
+        let Some(status) = &object.status else { return };
+        if let Some(execution) = &status.last_execution {
+            *self
+                .last_executions
+                .entry(execution.status.clone())
+                .or_default() += 1;
+        }
+        let own = status
+            .resources
+            .contains_key(crate::domain::kind::Resource::Connection.as_str());
+        if let Some(state) = status
+            .connection
+            .as_ref()
+            .and_then(|c| c.status.as_ref())
+            .filter(|_| own)
+        {
+            self.connection(state, &status.conditions, now);
+        }
+    }
+
+    fn class(&mut self, class: &RepoFanoutClass, now: Timestamp) {
+        let conditions = class.status.as_ref().map_or(&[][..], |s| &s.conditions);
+        self.object(RepoFanoutClass::KIND, class.meta(), conditions, now);
+        let Some(status) = &class.status else { return };
+        for state in status
+            .connections
+            .values()
+            .filter_map(|c| c.status.as_ref())
+        {
+            self.connection(state, &status.conditions, now);
+        }
+    }
+
+    fn connection(&mut self, state: &str, conditions: &[Condition], now: Timestamp) {
+        *self.connections.entry(state.to_owned()).or_default() += 1;
+        let since = k8s_controller::conditions::find(
+            conditions,
+            ConditionType::ConnectionAvailable.as_str(),
+        );
+        if let (ConnectionState::Pending, Some(since)) = (ConnectionState::parse(state), since) {
+            self.oldest_pending = self
+                .oldest_pending
+                .max(age(since.last_transition_time.0, now));
+        }
+    }
+
+    fn object(
+        &mut self,
+        kind: &'static str,
+        meta: &ObjectMeta,
+        conditions: &[Condition],
+        now: Timestamp,
+    ) {
+        let find =
+            |type_: ConditionType| k8s_controller::conditions::find(conditions, type_.as_str());
+        let (ready, reason) = find(ConditionType::Ready)
+            .map_or(("Unknown".to_owned(), "Unread".to_owned()), |c| {
+                (c.status.clone(), c.reason.clone())
+            });
+        *self
+            .objects
+            .entry(Objects {
+                kind,
+                ready,
+                reason,
+            })
+            .or_default() += 1;
+        if let Some(stalled) = find(ConditionType::Stalled).filter(|c| c.status == "True") {
+            *self
+                .stalled
+                .entry(Stalled {
+                    kind,
+                    reason: stalled.reason.clone(),
+                })
+                .or_default() += 1;
+        }
+        if let Some(deleted) = &meta.deletion_timestamp {
+            self.oldest_deletion = self.oldest_deletion.max(age(deleted.0, now));
+        }
+    }
+}
+
+fn age(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}

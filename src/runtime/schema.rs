@@ -1,0 +1,67 @@
+//! The CustomResourceDefinitions that the cluster has: a newer schema than this program's is fine,
+//! with an older one fields that it writes would be lost.
+
+use futures::StreamExt;
+use futures::future::join;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::wait::{await_condition, conditions::is_crd_established};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, CustomResourceExt};
+use tracing::{error, info, warn};
+
+use crate::api;
+use crate::api::{RepoFanout, RepoFanoutClass};
+use crate::state::environment::Context;
+
+/// Waits, visibly, until the API server knows the resources.
+pub async fn established(context: &Context) {
+    for name in [RepoFanoutClass::crd_name(), RepoFanout::crd_name()] {
+        let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+        while let Err(error) = await_condition(api.clone(), name, is_crd_established()).await {
+            warn!(%error, "the API server does not tell of {name}; asking again");
+        }
+    }
+}
+
+/// Follows both resources for ever: passes stop while one is older than this program, and begin
+/// again once it is not.
+pub async fn follow(context: &Context) {
+    join(
+        one(context, RepoFanoutClass::crd_name()),
+        one(context, RepoFanout::crd_name()),
+    )
+    .await;
+}
+
+async fn one(context: &Context, name: &'static str) {
+    let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = watcher(api, config).default_backoff();
+    futures::pin_mut!(events);
+    let mut listed = false;
+    while let Some(event) = events.next().await {
+        let crd = match event {
+            Ok(watcher::Event::Apply(crd) | watcher::Event::InitApply(crd)) => Some(crd),
+            Ok(watcher::Event::Delete(_)) => None,
+            Ok(watcher::Event::Init) => {
+                listed = false;
+                continue;
+            }
+            Ok(watcher::Event::InitDone) if listed => continue,
+            Ok(watcher::Event::InitDone) => None,
+            Err(error) => {
+                warn!(%error, "the watch of CustomResourceDefinition {name} was cut; it is taken up again");
+                continue;
+            }
+        };
+        listed = true;
+        let wrong = api::unusable(name, crd.as_ref());
+        if let Some(wrong) = &wrong {
+            error!("{wrong}");
+        }
+        if context.gate.schema(name, wrong) {
+            info!("the cluster's schema can be used");
+            context.wake_all();
+        }
+    }
+}

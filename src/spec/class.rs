@@ -1,0 +1,481 @@
+//! The validated class: an account and region, what is shared there, and who may use it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::api::class::{ClassConnectionSpec, RepoFanoutClass};
+use crate::api::condition::Reason;
+use crate::domain::owner::{Owner, Tags};
+use crate::domain::pattern::covers;
+use crate::domain::placement::Placement;
+use crate::domain::refusal::Refusal;
+use crate::domain::settings::{AssumeRole, Identity, Settings};
+use crate::domain::{names, prefix};
+use crate::resource::desired;
+use crate::resource::desired::Computed;
+use crate::spec::fanout::{ConnectionSource, Source, interval, known};
+
+/// Kind of the owner of what a class shares.
+pub const KIND: &str = "RepoFanoutClass";
+
+/// What a fan-out may set itself although its class offers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Overridable {
+    /// Names in AWS.
+    Name,
+    /// Any prefix of the shared bucket.
+    Prefix,
+    /// A connection of its own.
+    Connection,
+    /// A destination bucket of its own.
+    Destination,
+    /// An artifacts bucket of its own.
+    Artifacts,
+    /// A topic of its own.
+    Topic,
+}
+
+impl Overridable {
+    const ALL: [Self; 6] = [
+        Self::Name,
+        Self::Prefix,
+        Self::Connection,
+        Self::Destination,
+        Self::Artifacts,
+        Self::Topic,
+    ];
+
+    /// As it stands in `spec.overridable`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "Name",
+            Self::Prefix => "Prefix",
+            Self::Connection => "Connection",
+            Self::Destination => "Destination",
+            Self::Artifacts => "Artifacts",
+            Self::Topic => "Topic",
+        }
+    }
+}
+
+/// A `RepoFanoutClass` that makes sense.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// The owner of what it shares.
+    pub owner: Owner,
+    /// The role by which its account is reached, unless the operator's own identity is enough.
+    pub access: Option<AssumeRole>,
+    /// Where what it shares lives.
+    pub place: Placement,
+    /// What generated names of its fan-outs begin with.
+    pub name_prefix: String,
+    /// Tags of everything that is made for it.
+    pub tags: Tags,
+    /// ARN of the policy that bounds every role.
+    pub permissions_boundary: Option<String>,
+    /// ARN of the key of own buckets and topics.
+    pub kms_key: Option<String>,
+    /// The shared artifacts bucket.
+    pub artifacts: Option<Source>,
+    /// Days that artifacts are kept.
+    pub retention_days: i32,
+    /// The shared destination bucket.
+    pub destination: Option<Source>,
+    /// Prefix of a fan-out's keys, with placeholders.
+    pub prefix_template: String,
+    /// Whether pipelines share one role.
+    pub shared_role: bool,
+    /// Whether fan-outs share one topic.
+    pub shared_topic: bool,
+    /// Whether a queue tells of executions.
+    pub queue: bool,
+    /// Connections by name: whose repositories each serves, and where it comes from.
+    pub connections: BTreeMap<String, (String, ConnectionSource)>,
+    /// Keys of tags that fan-outs may set.
+    pub allowed_tag_keys: Vec<String>,
+    /// Patterns of repositories that fan-outs may name.
+    pub allowed_repositories: Vec<String>,
+    /// ARN patterns of existing things that fan-outs may refer to.
+    pub allow_existing: Vec<String>,
+    /// Patterns of those that fan-outs may let read.
+    pub allowed_readers: Vec<String>,
+    /// What fan-outs may set themselves.
+    pub overridable: BTreeSet<Overridable>,
+    /// How often the shared resources are looked at in full.
+    pub interval: Duration,
+    namespaces: Vec<String>,
+    selector: Option<LabelSelector>,
+}
+
+/// The owner of what a class shares; known also where its spec makes no sense.
+pub fn owner(class: &RepoFanoutClass, settings: &Settings) -> Owner {
+    Owner {
+        cluster: settings.cluster_id.clone(),
+        kind: KIND.to_owned(),
+        namespace: String::new(),
+        name: class.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// The role by which a class's account is reached.
+pub fn access(class: &RepoFanoutClass) -> Option<AssumeRole> {
+    let account = class.spec.account.as_ref()?;
+    Some(AssumeRole {
+        role_arn: account.role_arn.clone(),
+        external_id: account.external_id.clone(),
+        session_tags: account.session_tags.clone().unwrap_or_default(),
+    })
+}
+
+/// What generated names of the class and its fan-outs begin with.
+pub fn name_prefix<'a>(class: &'a RepoFanoutClass, settings: &'a Settings) -> &'a str {
+    class
+        .spec
+        .name_prefix
+        .as_ref()
+        .unwrap_or(&settings.name_prefix)
+}
+
+/// Where what the class shares is to be; known also where its spec makes no sense.
+pub fn placement(class: &RepoFanoutClass, settings: &Settings, identity: &Identity) -> Placement {
+    let region = class.spec.region.as_ref().unwrap_or(&settings.region);
+    let prefix = name_prefix(class, settings);
+    Placement::of_class(
+        &owner(class, settings),
+        access(class).as_ref(),
+        identity,
+        region,
+        prefix,
+    )
+}
+
+impl Class {
+    /// What the class says, or why it cannot be so.
+    pub fn parse(
+        class: &RepoFanoutClass,
+        settings: &Settings,
+        identity: &Identity,
+    ) -> Result<Self, Refusal> {
+        let spec = &class.spec;
+        let access = access(class);
+        let owner = owner(class, settings);
+        let name_prefix = name_prefix(class, settings).to_owned();
+        let place = placement(class, settings, identity);
+        let artifacts = spec.artifacts.clone();
+        let destination = spec.destination.clone();
+        let template = destination.as_ref().and_then(|d| d.prefix_template.clone());
+        let shared = |field: &str, value: &Option<String>| {
+            let value = value.clone().unwrap_or_else(|| "Own".into());
+            known(field, value, &["Shared", "Own"]).map(|v| v == "Shared")
+        };
+        let parsed = Self {
+            name: owner.name.clone(),
+            tags: spec.tags.clone().unwrap_or_default(),
+            permissions_boundary: spec
+                .permissions_boundary_arn
+                .clone()
+                .or_else(|| settings.permissions_boundary.clone()),
+            kms_key: spec.kms_key_arn.clone(),
+            retention_days: artifacts
+                .as_ref()
+                .and_then(|a| a.retention_days)
+                .unwrap_or(30),
+            artifacts: artifacts.map(|a| source(a.bucket_name, a.existing_bucket)),
+            destination: destination.map(|d| source(d.bucket_name, d.existing_bucket)),
+            prefix_template: template.unwrap_or_else(|| prefix::TEMPLATE.to_owned()),
+            shared_role: shared("pipelineRole", &spec.pipeline_role)?,
+            shared_topic: shared("topic", &spec.topic)?,
+            queue: known(
+                "executionEvents",
+                spec.execution_events
+                    .clone()
+                    .unwrap_or_else(|| "Queue".into()),
+                &["Queue", "Poll"],
+            )? == "Queue",
+            connections: connections(spec.connections.as_ref())?,
+            allowed_tag_keys: spec.allowed_tag_keys.clone().unwrap_or_default(),
+            allowed_repositories: spec.allowed_repositories.clone().unwrap_or_default(),
+            allow_existing: spec.allow_existing.clone().unwrap_or_default(),
+            allowed_readers: spec.allowed_readers.clone().unwrap_or_default(),
+            overridable: overridable(spec.overridable.as_deref().unwrap_or_default())?,
+            interval: interval(spec.interval.as_deref())?,
+            namespaces: spec
+                .allowed_namespaces
+                .as_ref()
+                .and_then(|a| a.names.clone())
+                .unwrap_or_default(),
+            selector: spec
+                .allowed_namespaces
+                .as_ref()
+                .and_then(|a| a.selector.clone()),
+            owner,
+            access,
+            place,
+            name_prefix,
+        };
+        parsed.check()
+    }
+
+    fn check(self) -> Result<Self, Refusal> {
+        if let Err(unknown) = prefix::render(&self.prefix_template, &prefix::Parts::example()) {
+            return Err(invalid(format!(
+                "destination.prefixTemplate: '{unknown}' is no placeholder; write {{namespace}}, \
+                     {{name}}, {{owner}}, {{repo}} and {{branch}}, and plain parts between slashes"
+            )));
+        }
+        if self.artifacts.is_some()
+            && self.artifacts == self.destination
+            && self.artifacts != Some(Source::Own(None))
+        {
+            return Err(invalid(
+                "artifacts and destination name the same bucket: artifacts would lie among the \
+                     copied files; name two",
+            ));
+        }
+        if self.shared_role
+            && (self.artifacts.is_none()
+                || self.destination.is_none()
+                || self.connections.is_empty())
+        {
+            return Err(invalid(
+                "pipelineRole: a Shared role covers what the class shares; write artifacts, \
+                     destination and connections, or write Own",
+            ));
+        }
+        for (name, (_, source)) in &self.connections {
+            let (ConnectionSource::Existing(arn) | ConnectionSource::Host(arn)) = source else {
+                continue;
+            };
+            self.place.check_arn(
+                &format!("connections.{name}"),
+                arn,
+                "name one of that region and account",
+            )?;
+        }
+        if let Some(key) = &self.kms_key {
+            self.place
+                .check_arn("kmsKeyARN", key, "name a key of that region and account")?;
+        }
+        Ok(self)
+    }
+
+    /// Whether the class offers this to a fan-out and keeps it from setting it.
+    pub fn may_override(&self, what: Overridable) -> bool {
+        self.overridable.contains(&what)
+    }
+
+    /// Whether fan-outs of the namespace may use the class.
+    pub fn allows_namespace(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        covers(&self.namespaces, namespace)
+            || self.selector.as_ref().is_some_and(|s| selects(s, labels))
+    }
+
+    /// The connection that serves the repository: its owner's, or else that of all.
+    pub fn connection_for(&self, repository: &str) -> Option<&str> {
+        let owner = prefix::owner(repository);
+        let of = |wanted: &str| {
+            self.connections
+                .iter()
+                .find(|(_, (o, _))| o.eq_ignore_ascii_case(wanted))
+        };
+        of(owner).or_else(|| of("*")).map(|(name, _)| name.as_str())
+    }
+
+    /// Names and ARNs of what it shares.
+    pub fn computed(&self) -> Computed {
+        Computed::of_class(&self.place)
+    }
+
+    /// Name of the shared artifacts bucket.
+    pub fn artifacts_bucket(&self) -> Option<String> {
+        Some(
+            self.artifacts
+                .as_ref()?
+                .name(&self.computed().artifacts)
+                .to_owned(),
+        )
+    }
+
+    /// Name of the shared destination bucket.
+    pub fn destination_bucket(&self) -> Option<String> {
+        Some(
+            self.destination
+                .as_ref()?
+                .name(&self.computed().destination)
+                .to_owned(),
+        )
+    }
+
+    /// Name of one of its own connections in AWS.
+    pub fn connection_name(&self, name: &str) -> String {
+        names::connection_name(&self.name_prefix, &self.owner, name)
+    }
+
+    /// ARN of the shared topic.
+    pub fn topic_arn(&self) -> Option<String> {
+        self.shared_topic
+            .then(|| desired::topic_arn(&self.place, &self.place.base_name))
+    }
+
+    /// ARN of the shared role.
+    pub fn role_arn(&self) -> Option<String> {
+        self.shared_role.then(|| self.computed().role_arn)
+    }
+}
+
+fn source(own: Option<String>, existing: Option<String>) -> Source {
+    match existing {
+        Some(name) => Source::Existing(name),
+        None => Source::Own(own),
+    }
+}
+
+fn connections(
+    specs: Option<&BTreeMap<String, ClassConnectionSpec>>,
+) -> Result<BTreeMap<String, (String, ConnectionSource)>, Refusal> {
+    let mut connections = BTreeMap::new();
+    for (name, spec) in specs.into_iter().flatten() {
+        let provider = spec.provider.clone().unwrap_or_else(|| "GitHub".to_owned());
+        let source = match (&spec.host_arn, &spec.existing_arn) {
+            (None, None) => {
+                ConnectionSource::provider(&format!("connections.{name}.provider"), provider)?
+            }
+            (Some(host), None) => ConnectionSource::Host(host.clone()),
+            (None, Some(arn)) => ConnectionSource::Existing(arn.clone()),
+            _ => {
+                return Err(invalid(format!(
+                    "connections.{name}: write only one of hostARN and existingARN"
+                )));
+            }
+        };
+        connections.insert(name.clone(), (spec.owner.clone(), source));
+    }
+    Ok(connections)
+}
+
+fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
+    let of = |word: &String| {
+        Overridable::ALL
+            .into_iter()
+            .find(|o| o.as_str() == word)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "overridable: this version of the operator does not know '{word}'; leave it out"
+                ))
+            })
+    };
+    words.iter().map(of).collect()
+}
+
+/// Kubernetes's rules for label selectors; an operator that is not known selects nothing.
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    kube::core::Selector::try_from(selector.clone())
+        .is_ok_and(|s| kube::core::SelectorExt::matches(&s, labels))
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::InvalidSpec, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    pub fn class(spec: Value) -> Result<Class, Refusal> {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass", "metadata": {"name": "acme"}, "spec": spec,
+        }));
+        let settings = Settings {
+            region: "eu-west-1".into(),
+            ..Settings::example()
+        };
+        let identity = Identity {
+            account: "111122223333".into(),
+            partition: "aws".into(),
+        };
+        Class::parse(&object.unwrap(), &settings, &identity)
+    }
+
+    #[test]
+    fn a_role_says_account_and_partition_and_buckets_take_the_accounts_own_namespace() {
+        let class = class(json!({
+            "account": {"roleARN": "arn:aws:iam::444455556666:role/fanout"}, "artifacts": {}, "destination": {},
+        }))
+        .unwrap();
+        assert_eq!(
+            (&*class.place.account, &*class.place.region),
+            ("444455556666", "eu-west-1")
+        );
+        let bucket = class.destination_bucket().unwrap();
+        assert!(
+            bucket.starts_with("rf-acme-")
+                && bucket.ends_with("-destination-444455556666-eu-west-1-an"),
+            "{bucket}"
+        );
+        assert!(bucket.len() <= 63);
+    }
+
+    #[test]
+    fn other_partitions_have_their_own_arns_consoles_and_bucket_names() {
+        let class = class(json!({
+            "account": {"roleARN": "arn:aws-cn:iam::444455556666:role/fanout"}, "region": "cn-north-1", "destination": {},
+            "topic": "Shared",
+        }))
+        .unwrap();
+        assert_eq!(class.topic_arn().unwrap().split(':').nth(1), Some("aws-cn"));
+        assert!(
+            class
+                .place
+                .authorize_url("arn:x/y")
+                .starts_with("https://cn-north-1.console.amazonaws.cn/")
+        );
+        assert!(
+            class
+                .destination_bucket()
+                .unwrap()
+                .ends_with("-destination"),
+            "the namespace is not known to be there"
+        );
+    }
+
+    #[test]
+    fn nobody_may_use_a_class_that_names_nobody() {
+        let labels = BTreeMap::from([("team".to_owned(), "docs".to_owned())]);
+        let closed = class(json!({})).unwrap();
+        assert!(!closed.allows_namespace("docs", &labels));
+        let named = class(json!({"allowedNamespaces": {"names": ["docs-*"]}})).unwrap();
+        assert!(
+            named.allows_namespace("docs-a", &labels) && !named.allows_namespace("docs", &labels)
+        );
+        let selected =
+            class(json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": "docs"}}}}))
+                .unwrap();
+        assert!(
+            selected.allows_namespace("any", &labels)
+                && !selected.allows_namespace("any", &BTreeMap::new())
+        );
+    }
+
+    #[test]
+    fn the_owners_connection_goes_before_that_of_all() {
+        let class =
+            class(json!({"connections": {"all": {"owner": "*"}, "acme": {"owner": "Acme"}}}))
+                .unwrap();
+        assert_eq!(class.connection_for("acme/docs"), Some("acme"));
+        assert_eq!(class.connection_for("other/docs"), Some("all"));
+    }
+
+    #[test]
+    fn templates_with_unknown_placeholders_are_refused_by_name() {
+        let refusal =
+            class(json!({"destination": {"prefixTemplate": "{team}/{repo}"}})).unwrap_err();
+        assert!(refusal.message.contains("{team}"), "{refusal}");
+    }
+}
