@@ -12,7 +12,7 @@ use zip::read::{ArchiveOffset, Config, ZipArchiveMetadata};
 use crate::aws::{Clients, found, incomplete, timestamp, unbuildable};
 use crate::cloud;
 use crate::cloud::{Class, Objects, Result};
-use crate::feature::prune::proof::{Entries, Entry, Object};
+use crate::domain::object::{Entries, Entry, Object};
 
 /// So much of a zip is read first: its last record with the longest comment, and what a reader
 /// looks for before it.

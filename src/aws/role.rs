@@ -6,9 +6,10 @@ use percent_encoding::percent_decode_str;
 
 use crate::aws::{Clients, found, gone, incomplete, json};
 use crate::cloud::{Class, Result, Roles};
+use crate::domain::computed::ROLE_PATH;
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::{ROLE_PATH, ROLE_POLICY, Role};
+use crate::resource::desired::{ROLE_POLICY, Role};
 use crate::resource::observed::ObservedRole;
 
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/using-service-linked-roles.html>

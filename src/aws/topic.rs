@@ -7,14 +7,14 @@ use aws_sdk_sns::types::{MessageAttributeValue, Tag};
 use serde_json::Value;
 
 use crate::aws::{Clients, found, gone, json, unbuildable};
-use crate::cloud::{Result, Topics};
+use crate::cloud::{Result, Subscription, Topics};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
 use crate::feature::announce::message::Announcement;
 use crate::resource::delta::{Delta, Field};
 use crate::resource::desired::Topic;
 use crate::resource::observed::ObservedTopic;
-use crate::spec::subscriber::{Subscriber, Subscription};
+use crate::spec::subscriber::Subscriber;
 
 #[async_trait]
 impl Topics for Clients {

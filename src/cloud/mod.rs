@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::execution::{Execution, Failure, Target};
+use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
 use crate::domain::settings::AssumeRole;
 use crate::feature::announce::message::Announcement;
-use crate::feature::prune::proof::{Entries, Object};
 use crate::resource::delta::Delta;
 use crate::resource::desired;
 use crate::resource::observed::{
     BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline,
     ObservedQueue, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
 };
-use crate::spec::subscriber::{Subscriber, Subscription};
+use crate::spec::subscriber::Subscriber;
 
 /// What went wrong, as far as it decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -316,4 +316,15 @@ pub trait Clouds: Send + Sync {
     /// The cloud that the role reaches, or the operator's own identity; clients and credentials are
     /// made once and shared.
     async fn cloud(&self, access: Option<&AssumeRole>, region: &str) -> Cloud;
+}
+
+/// A subscription of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its ARN; none until it is confirmed.
+    pub arn: Option<String>,
+    /// SNS's word.
+    pub protocol: String,
+    /// ARN, URL or address.
+    pub endpoint: String,
 }

@@ -1,10 +1,12 @@
 //! The words of the product: names, owners, places, policy documents, executions. Pure.
 
 pub mod arn;
+pub mod computed;
 pub mod delivery;
 pub mod execution;
 pub mod kind;
 pub mod names;
+pub mod object;
 pub mod owner;
 pub mod pattern;
 pub mod placement;

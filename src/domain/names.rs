@@ -75,6 +75,9 @@ pub fn token(parts: &[&str]) -> String {
         .collect()
 }
 
+/// Name of the stage and action that reads the repository.
+pub const SOURCE: &str = "Source";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,8 @@ use crate::api::status::PlacementStatus;
 use crate::domain::arn::Arn;
 use crate::domain::names;
 use crate::domain::owner::Owner;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, invalid};
 use crate::domain::settings::{AssumeRole, Identity};
-use crate::spec::fanout::{Fanout, invalid};
 
 /// Account, region and names of an object's resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +29,22 @@ fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
 }
 
 impl Placement {
-    /// Where an object's resources are to be.
-    pub fn decide(fanout: &Fanout, identity: &Identity) -> Self {
-        let Identity { account, partition } = identity_of(fanout.access.as_ref(), identity);
+    /// Where an object's resources are to be: in the account that `access` reaches, or the
+    /// operator's own.
+    pub fn decide(
+        access: Option<&AssumeRole>,
+        identity: &Identity,
+        region: &str,
+        class: Option<&str>,
+        base_name: String,
+    ) -> Self {
+        let Identity { account, partition } = identity_of(access, identity);
         Self {
             account,
             partition,
-            region: fanout.region.clone(),
-            class: fanout.class.clone(),
-            base_name: fanout.base_name(),
+            region: region.to_owned(),
+            class: class.map(str::to_owned),
+            base_name,
         }
     }
 

@@ -21,3 +21,24 @@ impl Refusal {
         }
     }
 }
+
+/// A spec that makes no sense.
+pub fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::InvalidSpec, message)
+}
+
+/// A value of an enumeration; one that a newer version knows is refused, not guessed at.
+pub fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal> {
+    if values.contains(&&*value) {
+        return Ok(value);
+    }
+    Err(invalid(format!(
+        "{field}: this version of the operator does not know '{value}'; write one of {}",
+        values.join(", ")
+    )))
+}
+
+/// Something that settings or the class do not allow.
+pub fn not_allowed(message: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::NotAllowed, message)
+}

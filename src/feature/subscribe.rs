@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
-use crate::cloud::{Class, Error};
+use crate::cloud::{Class, Error, Subscription};
 use crate::domain::arn::Arn;
 use crate::domain::policy_document;
 use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
-use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING, Subscription};
+use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING};
 
 impl Pass<'_> {
     /// Makes the subscriptions what the object says, where everything is looked at.

@@ -27,7 +27,7 @@ use crate::resource::plan::Facts;
 use crate::spec::class::Class;
 use crate::state::catalog::ClassKey;
 use crate::state::environment::{Context, log_error};
-use crate::state::live_object::Object;
+use crate::state::live_object::LiveObject;
 use crate::state::memory::Settled;
 use crate::status;
 use crate::status::{ClassLook, Progress};
@@ -73,7 +73,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
 
 pub(crate) struct Pass<'a> {
     pub(crate) context: &'a Context,
-    pub(crate) object: Object<'a, RepoFanoutClass>,
+    pub(crate) object: LiveObject<'a, RepoFanoutClass>,
     pub(crate) now: Timestamp,
     /// Name of the connection that is being made what it is to be.
     pub(crate) connection: Option<String>,
@@ -104,7 +104,7 @@ impl<'a> Pass<'a> {
     pub(crate) fn new(context: &'a Context, object: &RepoFanoutClass) -> Self {
         Self {
             context,
-            object: Object::new(context, object),
+            object: LiveObject::new(context, object),
             now: Timestamp::now(),
             connection: None,
             class: None,

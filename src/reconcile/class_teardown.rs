@@ -12,16 +12,16 @@ use crate::api::status::ConnectionStatus;
 use crate::api::{FINALIZER, RepoFanoutClass};
 use crate::cloud::Cloud;
 use crate::domain::arn::Arn;
+use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::placement::Placement;
 use crate::reconcile::deletion::held_up;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
-use crate::resource::desired::Computed;
 use crate::spec::class;
 use crate::state::environment::{Context, log_error};
-use crate::state::live_object::Object;
+use crate::state::live_object::LiveObject;
 use crate::status;
 
 /// How many users of a class its message names.
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
         context.memos.forget(&uid);
         return Ok(Requeue::await_change());
     }
-    let mut held = Object::new(context, object);
+    let mut held = LiveObject::new(context, object);
     let name = object.name_any();
     held.count("deleting");
     if held.abandoned(&held.status().resources).await {
@@ -143,7 +143,7 @@ async fn listen(context: &Context, object: &RepoFanoutClass) {
 
 async fn release(
     context: &Context,
-    mut held: Object<'_, RepoFanoutClass>,
+    mut held: LiveObject<'_, RepoFanoutClass>,
 ) -> Result<Requeue, kube::Error> {
     context.memos.forget(&held.uid());
     context.feeds.end(&held.current.name_any());

@@ -10,17 +10,16 @@ use crate::api::status::{FormerStatus, PlacementStatus};
 use crate::api::{ABANDON, FINALIZER, RepoFanout};
 use crate::cloud::{Class, Error};
 use crate::domain::arn;
+use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::kind::Resource;
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
 use crate::reconcile::teardown::{Ending, Outcome};
-use crate::resource::desired;
-use crate::resource::desired::Computed;
 use crate::resource::retention::Retention;
 use crate::spec::{class, fanout};
 use crate::state::catalog::Resolved;
 use crate::state::environment::{Context, log_error};
-use crate::state::live_object::Object;
+use crate::state::live_object::LiveObject;
 use crate::status;
 
 /// Deletes what belongs to the object, and says on it what holds that up.
@@ -32,14 +31,14 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
     }
     if let Some(rest) = context
         .memos
-        .quiet_for(&uid, &Object::new(context, object).basis())
+        .quiet_for(&uid, &LiveObject::new(context, object).basis())
     {
         return Ok(Requeue::requeue(rest));
     }
     if matches!(context.resolve(object), Ok(Resolved::Others)) {
         return Ok(Requeue::await_change());
     }
-    let mut held = Object::new(context, object);
+    let mut held = LiveObject::new(context, object);
     held.count("deleting");
     context.heeded(object, &uid, &context.memos.heard(&uid));
     if held.abandoned(&held.status().resources).await {
@@ -108,7 +107,7 @@ pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
 
 async fn release(
     context: &Context,
-    mut held: Object<'_, RepoFanout>,
+    mut held: LiveObject<'_, RepoFanout>,
 ) -> Result<Requeue, kube::Error> {
     held.set_finalizer(false).await?;
     context.forget(&held.current);
@@ -125,7 +124,7 @@ pub enum Held {
 }
 
 /// Ends what is the object's, and what was its before.
-async fn end(context: &Context, held: &Object<'_, RepoFanout>) -> Result<Outcome, Held> {
+async fn end(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result<Outcome, Held> {
     let mut kept = Vec::new();
     for former in &held.status().former {
         match end_former(context, held, former).await? {
@@ -143,7 +142,7 @@ async fn end(context: &Context, held: &Object<'_, RepoFanout>) -> Result<Outcome
 /// Ends what the object used before its spec or class changed, but for what it uses now.
 pub async fn end_former(
     context: &Context,
-    held: &Object<'_, RepoFanout>,
+    held: &LiveObject<'_, RepoFanout>,
     former: &FormerStatus,
 ) -> Result<Outcome, Held> {
     let present = held.status();
@@ -164,7 +163,7 @@ pub async fn end_former(
 }
 
 /// From what was recorded; else from what the names would be. An error if it is out of reach.
-async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<Ending, String> {
+async fn present(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result<Ending, String> {
     let status = held.status();
     let spec = &held.current.spec;
     let owner = fanout::owner(&held.current, &context.settings);
@@ -184,7 +183,7 @@ async fn present(context: &Context, held: &Object<'_, RepoFanout>) -> Result<End
         .notifications
         .as_ref()
         .and_then(|n| n.topic_name.as_ref());
-    let topic_arn = |name: &String| desired::topic_arn(&place, name);
+    let topic_arn = |name: &String| topic_arn(&place, name);
     let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_deref(), &status.resources);
     Ok(Ending {
         artifacts: bucket(
@@ -226,7 +225,7 @@ fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
 
 /// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks
 /// for that, and class or settings still allow the bucket.
-fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, String)> {
+fn copied(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<(String, String)> {
     let spec = &held.current.spec;
     if Retention(*spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
         return None;
@@ -252,11 +251,11 @@ fn copied(context: &Context, held: &Object<'_, RepoFanout>) -> Option<(String, S
 }
 
 /// The bucket that the object's class shares.
-fn shared_destination(context: &Context, held: &Object<'_, RepoFanout>) -> Option<String> {
+fn shared_destination(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<String> {
     class_of(context, held)?.destination_bucket()
 }
 
-fn class_of(context: &Context, held: &Object<'_, RepoFanout>) -> Option<class::Class> {
+fn class_of(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<class::Class> {
     let class = held
         .status()
         .placement

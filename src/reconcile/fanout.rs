@@ -11,20 +11,21 @@ use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, FormerStatus, PrunedStatus, SubscriptionStatus};
 use crate::cloud::{Cloud, Error};
+use crate::domain::computed::Computed;
 use crate::domain::execution::{Execution, Failure};
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
 use crate::reconcile::converge::{Ledger, Stop, converge, intent, surely_not_made};
-use crate::reconcile::observe;
-use crate::reconcile::quick::{self, rest};
+use crate::reconcile::quick::rest;
 use crate::reconcile::record::{Resources, left, recorded};
-use crate::resource::desired::{Computed, Desired};
+use crate::reconcile::{observe, quick};
+use crate::resource::desired::Desired;
 use crate::resource::observed::{Observed, ObservedConnection};
 use crate::resource::plan::{Action, Facts, Plan, Step};
 use crate::spec::fanout::Fanout;
 use crate::state::catalog::{ClassKey, Known, Resolved, Shared};
 use crate::state::environment::Context;
-use crate::state::live_object::Object;
+use crate::state::live_object::LiveObject;
 use crate::state::memory::{Basis, Settled, SettledPipeline};
 use crate::status::Notice;
 
@@ -56,7 +57,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
 
 pub(crate) struct Pass<'a> {
     pub(crate) context: &'a Context,
-    pub(crate) object: Object<'a, RepoFanout>,
+    pub(crate) object: LiveObject<'a, RepoFanout>,
     pub(crate) class: Option<Known>,
     pub(crate) key: Option<ClassKey>,
     /// How executions are heard of; looked at instead if they are not.
@@ -74,7 +75,7 @@ impl<'a> Pass<'a> {
         } = quick::basis(context, object, class.as_ref());
         Self {
             context,
-            object: Object::new(context, object),
+            object: LiveObject::new(context, object),
             class,
             key,
             feed,

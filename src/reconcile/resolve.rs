@@ -3,14 +3,15 @@
 
 use crate::api::condition::Reason;
 use crate::api::status::{FormerStatus, PlacementStatus};
+use crate::domain::computed::Computed;
 use crate::domain::placement::Placement;
 use crate::domain::prefix::Claim;
 use crate::domain::refusal::Refusal;
 use crate::reconcile::converge::Stop;
 use crate::reconcile::fanout::{Pass, Ready};
-use crate::resource::desired::Computed;
 use crate::spec::fanout;
-use crate::spec::fanout::{Fanout, Source};
+use crate::spec::fanout::Fanout;
+use crate::spec::source::Source;
 use crate::state::catalog::Shared;
 use crate::state::claims::since;
 use crate::state::environment::Context;
@@ -48,7 +49,7 @@ impl Pass<'_> {
             .transpose()?;
         let fanout = self.context.fanout(&self.object.current, class.as_ref())?;
         self.saw.interval = Some(fanout.interval);
-        let place = Placement::decide(&fanout, identity);
+        let place = fanout.place(identity);
         let recorded = self.object.status().placement;
         let ends = self
             .class

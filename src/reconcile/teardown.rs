@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::api::repofanout::DeletionSpec;
 use crate::api::status::SubscriptionStatus;
-use crate::cloud::{Cloud, Error};
+use crate::cloud::{Cloud, Error, Subscription};
 use crate::domain::arn;
 use crate::domain::kind::Resource;
 use crate::domain::owner::{Owner, RETAINED_AT, Tags};
@@ -15,7 +15,6 @@ use crate::resource::desired::{Connection, ConnectionUse, NotificationRule};
 use crate::resource::observed::{BucketView, ConnectionState};
 use crate::resource::reader_policy;
 use crate::resource::retention::Retention;
-use crate::spec::subscriber::Subscription;
 
 /// What came of it.
 pub enum Outcome {

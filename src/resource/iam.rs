@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::arn;
-use crate::resource::desired::ROLE_PATH;
+use crate::domain::computed::ROLE_PATH;
 
 /// What the policy is printed for.
 #[derive(Clone, Debug)]

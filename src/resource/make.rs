@@ -1,18 +1,21 @@
 //! How what is desired follows from a fan-out or a class. Infallible: all doubt ends in
 //! [`crate::spec::fanout`].
 
+use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::execution::Target;
+use crate::domain::names::SOURCE;
 use crate::domain::owner::Tags;
 use crate::domain::placement::Placement;
 use crate::domain::{arn, names, owner, policy_document};
 use crate::resource::desired::{
-    Action, Bucket, BucketUse, Computed, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration,
-    Desired, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE,
-    SOURCE_PROVIDER, Stage, Topic, TopicUse, topic_arn,
+    Action, Bucket, BucketUse, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired,
+    EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, SOURCE_PROVIDER, Stage, Topic,
+    TopicUse,
 };
 use crate::resource::reader_policy::Readers;
 use crate::spec::class::Class;
-use crate::spec::fanout::{ConnectionSource, Fanout, Source};
+use crate::spec::fanout::Fanout;
+use crate::spec::source::{ConnectionSource, Source};
 
 const ARTIFACT: &str = "SourceArtifact";
 

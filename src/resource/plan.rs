@@ -8,14 +8,15 @@ use serde_json::Value;
 use crate::api::condition::Reason;
 use crate::domain::kind::Resource;
 use crate::domain::owner::{ADOPTED, Owner, REGION, Tags};
+use crate::domain::pattern::Allowed;
 use crate::domain::placement::Placement;
 use crate::domain::policy_document;
 use crate::domain::refusal::Refusal;
-use crate::resource::delta::{self, Delta};
+use crate::resource::delta;
+use crate::resource::delta::Delta;
 use crate::resource::desired::{BucketUse, ConnectionUse, Desired, Pipeline, TopicUse};
 use crate::resource::observed::{BucketView, ConnectionState, Observed};
 use crate::resource::reader_policy::LONGEST_POLICY;
-use crate::spec::policy::Allowed;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,58 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::api::repofanout::ReaderSpec;
-use crate::domain::arn::Arn;
 use crate::domain::owner::Owner;
-use crate::domain::pattern::covers;
-use crate::domain::refusal::Refusal;
 use crate::domain::{arn, names, policy_document};
-use crate::spec::fanout::invalid;
+use crate::spec::reader::Reader;
 
 /// The longest bucket policy that Amazon S3 takes, in bytes.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>
 pub const LONGEST_POLICY: usize = 20 * 1024;
-
-/// Somebody who is let in.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reader {
-    /// Everybody whom this account, twelve digits, lets read.
-    Account(String),
-    /// The role with this ARN.
-    Role(String),
-    /// Every account of the organization with this id that lets its own people read.
-    Organization(String),
-}
-
-impl Reader {
-    /// What the object says.
-    pub fn parse(spec: ReaderSpec) -> Result<Self, Refusal> {
-        match (spec.account, spec.role_arn, spec.organization) {
-            (Some(account), None, None) => Ok(Self::Account(account)),
-            (None, Some(arn), None) => Ok(Self::Role(arn)),
-            (None, None, Some(id)) => Ok(Self::Organization(id)),
-            _ => Err(invalid(
-                "destination.readers: write one of account, roleARN and organization in each entry",
-            )),
-        }
-    }
-
-    /// As it is written.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Account(text) | Self::Role(text) | Self::Organization(text) => text,
-        }
-    }
-
-    /// Whether patterns allow it; an account's allow its roles, too.
-    pub fn covered(&self, patterns: &[String]) -> bool {
-        let account = match self {
-            Self::Role(arn) => Arn::parse(arn).map(|arn| arn.account),
-            _ => None,
-        };
-        covers(patterns, self.as_str()) || account.is_some_and(|account| covers(patterns, account))
-    }
-}
 
 /// The statements, as they are to be in the bucket's policy.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,16 +6,15 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::class::{ClassConnectionSpec, RepoFanoutClass};
-use crate::api::condition::Reason;
+use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::owner::{Owner, Tags};
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, invalid, known};
 use crate::domain::settings::{AssumeRole, Identity, Settings};
 use crate::domain::{names, prefix};
-use crate::resource::desired;
-use crate::resource::desired::Computed;
-use crate::spec::fanout::{ConnectionSource, Source, interval, known};
+use crate::spec::interval::interval;
+use crate::spec::source::{ConnectionSource, Source};
 
 /// Kind of the owner of what a class shares.
 pub const KIND: &str = "RepoFanoutClass";
@@ -318,7 +317,7 @@ impl Class {
     /// ARN of the shared topic.
     pub fn topic_arn(&self) -> Option<String> {
         self.shared_topic
-            .then(|| desired::topic_arn(&self.place, &self.place.base_name))
+            .then(|| topic_arn(&self.place, &self.place.base_name))
     }
 
     /// ARN of the shared role.
@@ -376,10 +375,6 @@ fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     kube::core::Selector::try_from(selector.clone())
         .is_ok_and(|s| kube::core::SelectorExt::matches(&s, labels))
-}
-
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::new(Reason::InvalidSpec, message)
 }
 
 #[cfg(test)]

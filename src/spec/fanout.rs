@@ -1,22 +1,24 @@
 //! The validated spec: what an object asks for, with everything left out resolved.
 
+use crate::spec::interval::interval;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::api::RepoFanout;
-use crate::api::condition::Reason;
+use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::owner::{Owner, Tags};
+use crate::domain::pattern::Allowed;
 use crate::domain::placement::Placement;
 use crate::domain::prefix::Parts;
-use crate::domain::refusal::Refusal;
-use crate::domain::settings::{AssumeRole, Settings};
-use crate::feature::prune::proof::Prune;
-use crate::resource::desired::Computed;
-use crate::resource::reader_policy::Reader;
+use crate::domain::refusal::{Refusal, invalid, known};
+use crate::domain::settings::{AssumeRole, Identity, Settings};
 use crate::spec::class::Overridable;
-use crate::spec::policy::{Allowed, Terms};
+use crate::spec::policy::Terms;
+use crate::spec::prune::Prune;
+use crate::spec::reader::Reader;
+use crate::spec::source::{ConnectionSource, Source};
 use crate::spec::subscriber::Subscriber;
 use crate::spec::trigger::Triggers;
 
@@ -93,52 +95,9 @@ pub struct Fanout {
     pub detect_drift: bool,
 }
 
-/// A thing of its own, perhaps with a chosen name, or one that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Made, configured and deleted by the operator.
-    Own(Option<String>),
-    /// Used and looked at: a bucket's name or a topic's ARN.
-    Existing(String),
-    /// Its class's: a bucket's name or a topic's ARN.
-    Shared(String),
-}
-
-impl Source {
-    /// The name that it names; `generated` where it names none.
-    pub fn name<'a>(&'a self, generated: &'a str) -> &'a str {
-        match self {
-            Self::Own(None) => generated,
-            Self::Own(Some(name)) | Self::Existing(name) | Self::Shared(name) => name,
-        }
-    }
-}
-
-/// Where the connection comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectionSource {
-    /// Its own, to this provider.
-    Provider(String),
-    /// Its own, on the host with this ARN.
-    Host(String),
-    /// The one with this ARN.
-    Existing(String),
-    /// Its class's, with this name.
-    Shared(String),
-}
-
-impl ConnectionSource {
-    /// An own connection to a provider.
-    pub fn provider(field: &str, provider: String) -> Result<Self, Refusal> {
-        known(field, provider, &PROVIDERS).map(Self::Provider)
-    }
-}
-
 /// Every generated event type id begins so.
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/concepts.html>
 const EVENT_PREFIX: &str = "codepipeline-pipeline-";
-const PROVIDERS: [&str; 3] = ["GitHub", "GitLab", "Bitbucket"];
-
 /// The owner of an object's resources; known also where its spec makes no sense.
 pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
     Owner {
@@ -373,6 +332,17 @@ impl Fanout {
             .map_or_else(generated, |(name, _)| name.clone())
     }
 
+    /// Where its resources are to be.
+    pub fn place(&self, identity: &Identity) -> Placement {
+        Placement::decide(
+            self.access.as_ref(),
+            identity,
+            &self.region,
+            self.class.as_deref(),
+            self.base_name(),
+        )
+    }
+
     /// Refuses ARNs that cannot work in this account and region.
     pub fn check_place(&self, place: &Placement) -> Result<(), Refusal> {
         if let Some((_, allowed)) = &self.taken {
@@ -406,22 +376,6 @@ impl Fanout {
     }
 }
 
-/// A spec that makes no sense.
-pub fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::new(Reason::InvalidSpec, message)
-}
-
-/// A value of an enumeration; one that a newer version knows is refused, not guessed at.
-pub fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal> {
-    if values.contains(&&*value) {
-        return Ok(value);
-    }
-    Err(invalid(format!(
-        "{field}: this version of the operator does not know '{value}'; write one of {}",
-        values.join(", ")
-    )))
-}
-
 fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
     let of = |name: &String| match name.as_str() {
         "Connection" => Ok(Resource::Connection),
@@ -436,25 +390,6 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
         ))),
     };
     names.iter().map(of).collect()
-}
-
-/// How often everything is looked at.
-pub fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
-    let Some(text) = text else {
-        return Ok(Duration::from_secs(600));
-    };
-    let bad = || {
-        invalid(format!(
-            "interval: '{text}' is no duration from 1m to 168h; write one such as 10m"
-        ))
-    };
-    let span: jiff::SignedDuration = text.parse().map_err(|_| bad())?;
-    let duration = Duration::try_from(span).map_err(|_| bad())?;
-    if (60..=168 * 3600).contains(&duration.as_secs()) {
-        Ok(duration)
-    } else {
-        Err(bad())
-    }
 }
 
 #[cfg(test)]

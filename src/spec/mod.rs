@@ -2,6 +2,10 @@
 
 pub mod class;
 pub mod fanout;
+pub mod interval;
 pub mod policy;
+pub mod prune;
+pub mod reader;
+pub mod source;
 pub mod subscriber;
 pub mod trigger;

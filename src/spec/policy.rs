@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::api::RepoFanoutSpec;
-use crate::api::condition::Reason;
 use crate::api::repofanout::{ReaderSpec, SubscriberSpec};
 use crate::domain::owner::Tags;
-use crate::domain::pattern::covers;
-use crate::domain::refusal::Refusal;
+use crate::domain::pattern::{Allowed, covers};
+use crate::domain::refusal::{Refusal, invalid, not_allowed};
 use crate::domain::settings::Settings;
 use crate::domain::{arn, prefix};
-use crate::resource::reader_policy::Reader;
 use crate::spec::class::{Class, Overridable};
-use crate::spec::fanout::{ConnectionSource, Source, invalid};
+use crate::spec::reader::Reader;
+use crate::spec::source::{ConnectionSource, Source};
 use crate::spec::subscriber::Subscriber;
 
 /// The terms of one object.
@@ -24,27 +23,6 @@ pub struct Terms<'a> {
     pub class: Option<&'a Class>,
     /// Labels of the object's namespace.
     pub labels: &'a BTreeMap<String, String>,
-}
-
-/// ARN patterns of what exists and may be referred to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    patterns: Vec<String>,
-    whose: String,
-}
-
-impl Allowed {
-    /// Refuses what no pattern covers.
-    pub fn check(&self, field: &str, arn: &str) -> Result<(), Refusal> {
-        let Self { patterns, whose } = self;
-        if covers(patterns, arn) {
-            return Ok(());
-        }
-        Err(not_allowed(format!(
-            "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or \
-                 leave {field} out"
-        )))
-    }
 }
 
 impl<'a> Terms<'a> {
@@ -337,8 +315,4 @@ impl<'a> Terms<'a> {
         tags.extend(self.class.iter().flat_map(|class| class.tags.clone()));
         tags
     }
-}
-
-fn not_allowed(message: impl Into<String>) -> Refusal {
-    Refusal::new(Reason::NotAllowed, message)
 }

@@ -87,17 +87,6 @@ impl Subscriber {
     }
 }
 
-/// One that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// Its ARN; none until it is confirmed.
-    pub arn: Option<String>,
-    /// SNS's word.
-    pub protocol: String,
-    /// ARN, URL or address.
-    pub endpoint: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::api::trigger::{PatternsSpec, PullRequestFilterSpec, PushFilterSpec, TriggersSpec};
-use crate::resource::desired::SOURCE;
+use crate::domain::names::SOURCE;
 
 /// The filters; one that lets an event through is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -20,8 +20,9 @@ use crate::domain::settings::AssumeRole;
 use crate::resource::observed::{ConnectionState, ObservedConnection};
 use crate::spec::class;
 use crate::spec::class::Class;
-use crate::spec::fanout::{ConnectionSource, Fanout, Source};
+use crate::spec::fanout::Fanout;
 use crate::spec::policy::Terms;
+use crate::spec::source::{ConnectionSource, Source};
 use crate::state::environment::Context;
 
 /// A class in the cache, one that this version can read.

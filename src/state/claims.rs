@@ -7,11 +7,11 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::api::RepoFanout;
 use crate::api::status::PlacementStatus;
+use crate::domain::computed::Computed;
 use crate::domain::names;
 use crate::domain::owner::Owner;
 use crate::domain::placement::Placement;
 use crate::domain::prefix::{Claim, Claims};
-use crate::resource::desired::Computed;
 use crate::spec::class::Class;
 use crate::spec::fanout;
 use crate::state::catalog::Resolved;
@@ -97,7 +97,7 @@ impl Context {
         };
         let (bucket, prefix) = match self.fanout(object, class.as_ref()) {
             Ok(fanout) => {
-                let names = Computed::new(&Placement::decide(&fanout, &self.identity));
+                let names = Computed::new(&fanout.place(&self.identity));
                 (
                     fanout.destination.name(&names.destination).to_owned(),
                     fanout.prefix,

@@ -75,14 +75,14 @@ fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
 
 /// An object and the version of it that our writes build on: each write is a
 /// compare-and-swap, so that what was read from a stale cache changes nothing.
-pub struct Object<'a, K> {
+pub struct LiveObject<'a, K> {
     context: &'a Context,
     api: Api<K>,
     /// The object as the API server last told it.
     pub current: K,
 }
 
-impl Object<'_, RepoFanout> {
+impl LiveObject<'_, RepoFanout> {
     /// What asks for a release that nobody has acted on. A value that stands at creation, or while
     /// its echo is lost, asks for nothing.
     pub fn release(&self) -> Option<String> {
@@ -92,7 +92,7 @@ impl Object<'_, RepoFanout> {
     }
 }
 
-impl<'a, K: Custom> Object<'a, K> {
+impl<'a, K: Custom> LiveObject<'a, K> {
     /// The object as it was read.
     pub fn new(context: &'a Context, object: &K) -> Self {
         Self {

@@ -20,11 +20,11 @@ use crate::cloud::{Cloud, Clouds};
 use crate::commands::import::pipeline::Found;
 use crate::commands::plan::context;
 use crate::commands::{aws_options, say, settings};
+use crate::domain::computed::Computed;
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
 use crate::metrics::Metrics;
 use crate::reconcile::{preview, preview_fanout};
-use crate::resource::desired::Computed;
 
 /// How many pipelines are read at once.
 const AT_ONCE: usize = 8;

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::status::DeliveredStatus;
+use crate::domain::object::Entries;
 use crate::domain::owner::Owner;
 use crate::domain::placement::Placement;
-use crate::feature::prune::proof::Entries;
 
 /// The form. Fields may be added to it; another meaning gets another number.
 const SCHEMA: &str = "repofanout.dev/announcement/v1";
@@ -171,7 +171,7 @@ impl Announcement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::prune::proof::Entry;
+    use crate::domain::object::Entry;
 
     #[test]
     fn changes_are_told_as_far_as_there_is_room() {

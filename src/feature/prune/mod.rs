@@ -12,10 +12,12 @@ use crate::api::status::{DeliveredStatus, PrunedStatus};
 use crate::cloud::{Class, Cloud, Error};
 use crate::domain::delivery::Cause;
 use crate::domain::execution::{Execution, ExecutionState};
-use crate::feature::prune::proof::{Entries, Object, Prune, leftovers, some, writers, wrote};
+use crate::domain::object::{Entries, Object};
+use crate::feature::prune::proof::{leftovers, some, writers, wrote};
 use crate::reconcile::converge::Stop;
 use crate::reconcile::fanout::{Pass, Ready};
-use crate::spec::fanout::Source;
+use crate::spec::prune::Prune;
+use crate::spec::source::Source;
 
 /// How many keys S3 deletes in one call.
 const BATCH: usize = 1000;
