@@ -13,15 +13,15 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::metrics::{Metrics, Snapshot};
-use crate::state::environment::Context;
+use crate::runtime::operator::Operator;
 
-/// What there is to tell of; before the controller has its context, that it is on its way.
+/// What there is to tell of; before there is an operator, that it is on its way.
 #[derive(Default)]
 pub struct Told {
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// The controller, once it has what it needs.
-    pub context: OnceLock<Arc<Context>>,
+    /// The operator, once it has what it needs.
+    pub operator: OnceLock<Arc<Operator>>,
 }
 
 /// Answers on this address from now on.
@@ -47,15 +47,19 @@ pub async fn start(address: SocketAddr, told: Arc<Told>) -> Result<(), String> {
 
 async fn metrics(State(told): State<Arc<Told>>) -> impl IntoResponse {
     let snapshot = told
-        .context
+        .operator
         .get()
-        .map_or_else(Snapshot::default, |context| context.snapshot());
+        .map_or_else(Snapshot::default, |operator| operator.snapshot());
     let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content)], told.metrics.encode(&snapshot))
 }
 
 async fn livez(State(told): State<Arc<Told>>) -> impl IntoResponse {
-    answer(told.context.get().map_or(Ok(()), |context| context.alive()))
+    answer(
+        told.operator
+            .get()
+            .map_or(Ok(()), |operator| operator.alive()),
+    )
 }
 
 async fn readyz(State(told): State<Arc<Told>>) -> impl IntoResponse {
@@ -66,9 +70,9 @@ async fn readyz(State(told): State<Arc<Told>>) -> impl IntoResponse {
         )
     };
     answer(
-        told.context
+        told.operator
             .get()
-            .map_or_else(starting, |context| context.ready()),
+            .map_or_else(starting, |operator| operator.ready()),
     )
 }
 

@@ -5,6 +5,7 @@ pub mod import;
 pub mod plan;
 pub mod print;
 pub mod run;
+pub mod snapshot;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};

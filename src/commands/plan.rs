@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,13 +15,11 @@ use serde_json::Value;
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
 use crate::cli::Plan;
-use crate::commands::{aws_options, client, cluster_id, say, settings};
-use crate::domain::settings::Settings;
+use crate::commands::{aws_options, client, cluster_id, say, settings, snapshot};
 use crate::metrics::Metrics;
-use crate::reconcile::converge::Stop;
+use crate::reconcile;
 use crate::reconcile::preview::Preview;
-use crate::reconcile::{preview, preview_class, preview_fanout};
-use crate::state::environment::{Context, Pace};
+use crate::state::stop::Stop;
 
 /// The objects of a manifest.
 #[derive(Default)]
@@ -69,14 +66,14 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
     let metrics = Arc::<Metrics>::default();
     let aws = Aws::connect(aws_options(&plan.shared, true), Arc::clone(&metrics)).await?;
     let settings = settings(&plan.shared, cluster_id, &aws, true);
-    let context = context(client, aws, settings, metrics);
-    context.know(fanouts, classes);
+    let env = snapshot::environment(client, aws, settings, metrics);
+    snapshot::fill(&env, fanouts, classes);
 
     let mut refused = 0;
     for class in &manifest.classes {
         refused += print(
             &format!("RepoFanoutClass {}", class.name_any()),
-            preview_class::preview(&context, class).await,
+            reconcile::class::preview::preview(&env, class).await,
         );
     }
     for fanout in &manifest.fanouts {
@@ -85,7 +82,10 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
             fanout.namespace().unwrap_or_default(),
             fanout.name_any()
         );
-        refused += print(&name, preview_fanout::preview(&context, fanout).await);
+        refused += print(
+            &name,
+            reconcile::fanout::preview::preview(&env, fanout).await,
+        );
     }
     if refused == 0 {
         Ok(())
@@ -96,17 +96,6 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
     }
 }
 
-/// What previews are made with.
-pub fn context(client: Client, aws: Aws, settings: Settings, metrics: Arc<Metrics>) -> Context {
-    let identity = aws.identity().clone();
-    let pace = Pace {
-        idle: Duration::from_secs(60),
-        close: Duration::from_secs(5),
-        stuck: Duration::from_secs(900),
-    };
-    Context::new(client, Arc::new(aws), identity, settings, pace, 1, metrics)
-}
-
 /// Prints the preview of an object; answers whether it would be refused.
 fn print(name: &str, preview: Result<Preview, Stop>) -> usize {
     match preview {
@@ -115,11 +104,11 @@ fn print(name: &str, preview: Result<Preview, Stop>) -> usize {
             usize::from(preview.is_refused())
         }
         Err(stop @ Stop::Wait(..)) => {
-            say(format!("{name}\n  waits for {}", preview::why(&stop)));
+            say(format!("{name}\n  waits for {}", stop.describe()));
             0
         }
         Err(stop) => {
-            say(format!("{name}\n  ! {}", preview::why(&stop)));
+            say(format!("{name}\n  ! {}", stop.describe()));
             1
         }
     }

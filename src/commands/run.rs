@@ -9,9 +9,10 @@ use tracing::info;
 use crate::aws::Aws;
 use crate::cli::Run;
 use crate::commands::{aws_options, client, cluster_id, settings};
+use crate::runtime::operator::Operator;
 use crate::runtime::run::{Lease, Options};
 use crate::server::Told;
-use crate::state::environment::{Context, Pace};
+use crate::state::environment::{Environment, Pace};
 use crate::{aws, server};
 
 /// Serves objects until SIGTERM or SIGINT; passes that run then are finished first.
@@ -62,22 +63,15 @@ pub async fn run(run: Run) -> Result<(), String> {
         stuck: run.stuck_after,
     };
     let identity = aws.identity().clone();
-    let context = Context::new(
-        client,
-        Arc::new(aws),
-        identity,
-        settings,
-        pace,
-        run.concurrency,
-        Arc::clone(&told.metrics),
-    );
-    let context = Arc::new(context);
-    let _ = told.context.set(Arc::clone(&context));
+    let metrics = Arc::clone(&told.metrics);
+    let env = Environment::new(client, Arc::new(aws), identity, settings, pace, metrics);
+    let operator = Operator::new(env, run.concurrency);
+    let _ = told.operator.set(Arc::clone(&operator));
     let options = Options {
         watch_namespaces: shared.watch_namespaces.clone(),
         lease,
     };
-    crate::runtime::run::run(context, options, shutdown).await
+    crate::runtime::run::run(operator, options, shutdown).await
 }
 
 /// Leader election tells its candidates apart by this.

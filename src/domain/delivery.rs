@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind, Target};
+use crate::api::status::{CommitStatus, DeliveredStatus};
+use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
 
 /// Why an execution is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,22 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// As it stands in events and request tokens.
-    pub fn as_str(self) -> &'static str {
+    /// One word, which never changes: tokens of requests are made of it, so that the same cause
+    /// starts one execution however its message is worded.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::TargetChanged => "TargetChanged",
+            Self::Cancelled => "Cancelled",
+            Self::FailedBefore => "FailedBefore",
+            Self::BucketMadeAnew => "BucketMadeAnew",
+            Self::Unannounced => "Unannounced",
+            Self::PermissionsWritten => "PermissionsWritten",
+            Self::PrunedInto => "PrunedInto",
+        }
+    }
+
+    /// As it stands in events.
+    pub fn message(self) -> &'static str {
         match self {
             Self::TargetChanged => "the source or the destination changed",
             Self::Cancelled => "an update of the pipeline cancelled the execution before",
@@ -42,6 +57,19 @@ impl Cause {
     }
 }
 
+/// What the executions of a pipeline have done, as far as a pass knows.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// Newest first, where they were read.
+    pub executions: Option<Vec<Execution>>,
+    /// Why the newest execution failed.
+    pub failure: Option<Failure>,
+    /// What is in the bucket now, where that is known.
+    pub delivered: Option<DeliveredStatus>,
+    /// The repository's provider; empty where the connection's host decides it.
+    pub provider: String,
+}
+
 /// What is to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -55,7 +83,7 @@ pub enum Verdict {
 
 /// What the verdict rests on.
 #[derive(Clone, Debug)]
-pub struct Delivery<'a> {
+pub struct Evidence<'a> {
     /// What the pipeline copies now.
     pub target: &'a Target,
     /// What was last delivered.
@@ -78,6 +106,53 @@ pub struct Delivery<'a> {
     pub now: Timestamp,
 }
 
+/// What the execution left in the bucket.
+pub fn delivered(execution: &Execution, target: &Target, provider: &str) -> DeliveredStatus {
+    DeliveredStatus {
+        execution: execution.id.clone(),
+        commit: execution
+            .commit
+            .as_ref()
+            .map(|c| commit_status(c, &target.repository, provider)),
+        repository: target.repository.clone(),
+        branch: target.branch.clone(),
+        bucket: target.bucket.clone(),
+        prefix: target.prefix.clone(),
+        at: Some(whole_second(execution.updated_at)),
+    }
+}
+
+/// The time without fractions: lists and single answers do not tell them alike.
+pub fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A commit, with its page at the provider where that can be told.
+pub fn commit_status(commit: &Commit, repository: &str, provider: &str) -> CommitStatus {
+    let id = &commit.id;
+    // The revision's own URL leads to the AWS console; hosts of one's own are not known here.
+    let url = match provider {
+        "GitHub" => Some(format!("https://github.com/{repository}/commit/{id}")),
+        "GitLab" => Some(format!("https://gitlab.com/{repository}/-/commit/{id}")),
+        "Bitbucket" => Some(format!("https://bitbucket.org/{repository}/commits/{id}")),
+        _ => None,
+    };
+    let first_line = |m: &String| {
+        m.lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(256)
+            .collect()
+    };
+    CommitStatus {
+        id: id.clone(),
+        short_id: id.chars().take(7).collect(),
+        message: commit.message.as_ref().map(first_line),
+        url,
+    }
+}
+
 /// IAM is eventually consistent: what an execution is refused within this time after a write may be
 /// the write not having arrived.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
@@ -88,7 +163,7 @@ const RETRY_AFTER: [SignedDuration; 2] =
 
 /// Whether an execution has to be started. Each cause ends with the execution
 /// that it starts: asked again about that one, the answer is another.
-pub fn verdict(d: &Delivery<'_>) -> Verdict {
+pub fn verdict(d: &Evidence<'_>) -> Verdict {
     let Some(newest) = d.executions.first() else {
         // CodePipeline runs a new pipeline by itself; an old one's history may have expired.
         let changed = d.pipeline_version > 1 && d.delivered != Some(d.target);
@@ -132,7 +207,7 @@ pub fn verdict(d: &Delivery<'_>) -> Verdict {
     }
 }
 
-fn after_refusal(d: &Delivery<'_>, newest: &Execution, written: Timestamp) -> Verdict {
+fn after_refusal(d: &Evidence<'_>, newest: &Execution, written: Timestamp) -> Verdict {
     if newest.started_at > written + PROPAGATION {
         return Verdict::Nothing;
     }
@@ -185,8 +260,8 @@ mod tests {
         target: &'a Target,
         delivered: Option<&'a Target>,
         executions: &'a [Execution],
-    ) -> Delivery<'a> {
-        Delivery {
+    ) -> Evidence<'a> {
+        Evidence {
             target,
             delivered,
             executions,
@@ -204,7 +279,7 @@ mod tests {
     fn a_new_pipeline_is_left_to_run_by_itself() {
         let t = target("main");
         assert_eq!(
-            verdict(&Delivery {
+            verdict(&Evidence {
                 pipeline_version: 1,
                 ..delivery(&t, None, &[])
             }),
@@ -260,18 +335,18 @@ mod tests {
     fn an_empty_bucket_and_an_unheard_success_run_once_more() {
         let t = target("main");
         let success = [ran("Succeeded", 20, 25)];
-        let anew = Delivery {
+        let anew = Evidence {
             bucket_created_at: Some(at(30)),
             ..delivery(&t, Some(&t), &success)
         };
         assert_eq!(verdict(&anew), Verdict::Start(Cause::BucketMadeAnew));
-        let unheard = Delivery {
+        let unheard = Evidence {
             announced_since: Some(at(26)),
             ..delivery(&t, Some(&t), &success)
         };
         assert_eq!(verdict(&unheard), Verdict::Start(Cause::Unannounced));
         assert_eq!(
-            verdict(&Delivery {
+            verdict(&Evidence {
                 announced_since: None,
                 ..unheard
             }),
@@ -293,7 +368,7 @@ mod tests {
         };
         let mut executions = vec![first];
         let ask = |executions: &[Execution], now| {
-            verdict(&Delivery {
+            verdict(&Evidence {
                 permissions_written_at: Some(at(15)),
                 failure: Some(&refused),
                 now: at(now),
@@ -322,19 +397,19 @@ mod tests {
             message: "No branch [x] found for repository a/b".into(),
         };
         let d = [ran("Failed", 20, 21)];
-        let d = Delivery {
+        let d = Evidence {
             permissions_written_at: Some(at(15)),
             failure: Some(&failure),
             ..delivery(&t, None, &d)
         };
         assert_eq!(verdict(&d), Verdict::Nothing);
         // The person changed the spec, be it back to what was delivered before.
-        let mended = Delivery {
+        let mended = Evidence {
             pipeline_updated_at: at(30),
             ..d
         };
         assert_eq!(
-            verdict(&Delivery {
+            verdict(&Evidence {
                 delivered: Some(&t),
                 ..mended
             }),

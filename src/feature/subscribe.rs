@@ -1,128 +1,189 @@
-//! Who subscribes to the object's own topic, as far as the object says so; others' subscriptions
-//! are left alone.
+//! Subscriptions of the object's own topic, as far as the object names them. Subscriptions that
+//! somebody else made are left alone.
 
 use std::collections::BTreeMap;
 
+use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
 use crate::cloud::{Class, Error, Subscription};
-use crate::domain::arn::Arn;
+use crate::domain::arn::{self, Arn};
 use crate::domain::policy_document;
-use crate::reconcile::converge::{Stop, read_only};
-use crate::reconcile::fanout::{Pass, Ready};
-use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING};
+use crate::feature::{Outcome, refused};
+use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING, Subscriber};
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::stop::Stop;
+use crate::state::target::Target;
 
-impl Pass<'_> {
-    /// Makes the subscriptions what the object says, where everything is looked at.
-    pub(crate) async fn subscribe(&mut self, ready: &Ready) -> Result<(), Stop> {
-        let wanted = &ready.fanout.subscribers;
-        let recorded = self.object.status().subscriptions;
-        self.saw.subscribing.asked = !wanted.is_empty();
-        let waits = recorded.iter().any(|s| s.status == PENDING);
-        if (!self.saw.full && !waits) || (wanted.is_empty() && recorded.is_empty()) {
-            return Ok(());
-        }
-        let Some(topic) = self.saw.topic.clone().or(self.object.status().topic_arn) else {
-            return Ok(());
-        };
-        match self.make_subscriptions(ready, &topic, recorded).await {
-            Ok(()) => Ok(()),
-            Err(Stop::Cloud(error))
-                if !matches!(error.class, Class::Transient | Class::Throttled) =>
-            {
-                self.saw.subscribing.told = Some((Reason::SubscribeFailed, failed(&error)));
-                Ok(())
-            }
-            Err(stop) => Err(stop),
-        }
+/// What came of the subscriptions.
+#[derive(Debug, Default)]
+pub struct Subscribed {
+    /// What the condition is to say.
+    pub outcome: Outcome,
+    /// The subscriptions as they are now, where they were observed.
+    pub subscriptions: Option<Vec<SubscriptionStatus>>,
+}
+
+/// Makes the subscriptions what the object says. They are observed by a `full` pass, and while one
+/// waits for its confirmation.
+pub async fn run(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    topic: Option<&str>,
+    full: bool,
+) -> Result<Subscribed, Stop> {
+    let status = live.status();
+    let recorded = status.subscriptions;
+    let asked = !target.fanout.subscribers.is_empty();
+    let outcome = Outcome {
+        asked,
+        verdict: None,
+    };
+    let waits = recorded.iter().any(|s| s.status == PENDING);
+    let nothing = !asked && recorded.is_empty();
+    let Some(topic) = topic.map(str::to_owned).or(status.topic_arn) else {
+        return Ok(Subscribed {
+            outcome,
+            subscriptions: None,
+        });
+    };
+    if (!full && !waits) || nothing {
+        return Ok(Subscribed {
+            outcome,
+            subscriptions: None,
+        });
     }
-
-    async fn make_subscriptions(
-        &mut self,
-        ready: &Ready,
-        topic: &str,
-        recorded: Vec<SubscriptionStatus>,
-    ) -> Result<(), Stop> {
-        let topics = &ready.cloud.topics;
-        let listed = topics.subscriptions(topic).await?;
-        let changed =
-            self.object.status().applied_generation != self.object.current.metadata.generation;
-        let mut next = Vec::new();
-        for subscriber in &ready.fanout.subscribers {
-            let same = |protocol: &str, endpoint: &str| {
-                protocol == subscriber.protocol && endpoint == subscriber.endpoint
+    match converge(env, live, target, &topic, &recorded).await {
+        Ok(next) => {
+            let outcome = if asked {
+                describe(&next, &topic, &target.place.account)
+            } else {
+                outcome
             };
-            let before = recorded.iter().find(|s| same(&s.protocol, &s.endpoint));
-            let found = listed.iter().find(|s| same(&s.protocol, &s.endpoint));
-            let (arn, status) = match (found, before) {
-                (Some(Subscription { arn: Some(arn), .. }), _) => {
-                    let present = topics.subscription(arn).await?;
-                    let differs = subscriber.differs(&present);
-                    if !differs.is_empty() {
-                        self.may_subscribe().await?;
-                        topics.configure(arn, &differs).await?;
-                    }
-                    let pending = present
-                        .get("PendingConfirmation")
-                        .is_some_and(|p| p == "true");
-                    (Some(arn.clone()), if pending { PENDING } else { CONFIRMED })
-                }
-                (Some(_), _) => (None, PENDING),
-                // Whoever has to agree, and did not or does no more, is not asked again and again.
-                (None, Some(before))
-                    if !changed && (before.status != CONFIRMED || subscriber.is_person()) =>
-                {
-                    (None, EXPIRED)
-                }
-                (None, _) => {
-                    self.may_subscribe().await?;
-                    let arn = topics.subscribe(topic, subscriber).await?;
-                    // Where nobody has to agree, it stands at once; the next look tells.
-                    let present = match &arn {
-                        Some(arn) => topics.subscription(arn).await?,
-                        None => BTreeMap::new(),
-                    };
-                    let confirmed = present
-                        .get("PendingConfirmation")
-                        .is_some_and(|p| p == "false");
-                    (arn, if confirmed { CONFIRMED } else { PENDING })
-                }
-            };
-            next.push(SubscriptionStatus {
-                protocol: subscriber.protocol.clone(),
-                endpoint: subscriber.endpoint.clone(),
-                arn,
-                status: status.to_owned(),
-            });
+            Ok(Subscribed {
+                outcome,
+                subscriptions: Some(next),
+            })
         }
-        for old in &recorded {
-            let wanted = next
-                .iter()
-                .any(|s| (&s.protocol, &s.endpoint) == (&old.protocol, &old.endpoint));
-            let there = listed.iter().any(|s| s.arn.is_some() && s.arn == old.arn);
-            if let Some(arn) = old.arn.as_ref().filter(|_| !wanted && there) {
-                self.may_subscribe().await?;
-                topics.unsubscribe(arn).await?;
-            }
+        Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
+            let verdict = Outcome::of(Reason::SubscribeFailed, failed(&error)).verdict;
+            Ok(Subscribed {
+                outcome: Outcome { asked, verdict },
+                subscriptions: None,
+            })
         }
-        let (reason, message) = told(&next, topic, &ready.place.account);
-        if !next.is_empty() {
-            self.saw.subscribing.told = Some((reason, message));
-        }
-        self.saw.subscriptions = Some(next);
-        Ok(())
-    }
-
-    /// Before anything is written: the object is still what was read.
-    async fn may_subscribe(&mut self) -> Result<(), Stop> {
-        if self.context.settings.read_only {
-            return Err(read_only("change subscriptions"));
-        }
-        Ok(self.object.confirm_status(self.object.status()).await?)
+        Err(stop) => Err(stop),
     }
 }
 
-fn told(all: &[SubscriptionStatus], topic: &str, account: &str) -> (Reason, String) {
+async fn converge(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    topic: &str,
+    recorded: &[SubscriptionStatus],
+) -> Result<Vec<SubscriptionStatus>, Stop> {
+    let topics = &target.cloud.topics;
+    let listed = topics.subscriptions(topic).await?;
+    let changed = live.status().applied_generation != live.current.metadata.generation;
+    let mut next = Vec::new();
+    for subscriber in &target.fanout.subscribers {
+        let same = |protocol: &str, endpoint: &str| {
+            protocol == subscriber.protocol && endpoint == subscriber.endpoint
+        };
+        let before = recorded.iter().find(|s| same(&s.protocol, &s.endpoint));
+        let found = listed.iter().find(|s| same(&s.protocol, &s.endpoint));
+        let (arn, status) = match (found, before) {
+            (Some(Subscription { arn: Some(arn), .. }), _) => {
+                let status = configure(env, live, target, subscriber, arn).await?;
+                (Some(arn.clone()), status)
+            }
+            (Some(_), _) => (None, PENDING),
+            // Whoever has to agree, and did not or does no more, is not asked again and again.
+            (None, Some(before))
+                if !changed && (before.status != CONFIRMED || subscriber.is_person()) =>
+            {
+                (None, EXPIRED)
+            }
+            (None, _) => subscribe(env, live, target, subscriber, topic).await?,
+        };
+        next.push(SubscriptionStatus {
+            protocol: subscriber.protocol.clone(),
+            endpoint: subscriber.endpoint.clone(),
+            arn,
+            status: status.to_owned(),
+        });
+    }
+    for old in recorded {
+        let same =
+            |s: &&SubscriptionStatus| s.protocol == old.protocol && s.endpoint == old.endpoint;
+        let wanted = next.iter().any(|s| same(&s));
+        let there = listed.iter().any(|s| s.arn.is_some() && s.arn == old.arn);
+        if let Some(arn) = old.arn.as_ref().filter(|_| !wanted && there) {
+            before_write(env, live).await?;
+            topics.unsubscribe(arn).await?;
+        }
+    }
+    Ok(next)
+}
+
+/// Gives a subscription its attributes; answers its status.
+async fn configure(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    subscriber: &Subscriber,
+    arn: &str,
+) -> Result<&'static str, Stop> {
+    let topics = &target.cloud.topics;
+    let present = topics.subscription(arn).await?;
+    let differs = subscriber.differs(&present);
+    if !differs.is_empty() {
+        before_write(env, live).await?;
+        topics.configure(arn, &differs).await?;
+    }
+    let pending = present
+        .get("PendingConfirmation")
+        .is_some_and(|p| p == "true");
+    Ok(if pending { PENDING } else { CONFIRMED })
+}
+
+/// Makes a subscription; answers its ARN, if it has one, and its status.
+async fn subscribe(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    subscriber: &Subscriber,
+    topic: &str,
+) -> Result<(Option<String>, &'static str), Stop> {
+    before_write(env, live).await?;
+    let topics = &target.cloud.topics;
+    let arn = topics.subscribe(topic, subscriber).await?;
+    // Where nobody has to agree, it is confirmed at once, and its attributes say so.
+    let present = match &arn {
+        Some(arn) => topics.subscription(arn).await?,
+        None => BTreeMap::new(),
+    };
+    let confirmed = present
+        .get("PendingConfirmation")
+        .is_some_and(|p| p == "false");
+    Ok((arn, if confirmed { CONFIRMED } else { PENDING }))
+}
+
+/// Makes sure that the object is still what was read.
+async fn before_write(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+) -> Result<(), Stop> {
+    if env.settings().read_only {
+        return Err(Stop::read_only("change subscriptions"));
+    }
+    Ok(live.confirm_status(live.status()).await?)
+}
+
+fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {
     let mut waiting = Vec::new();
     for subscription in all.iter().filter(|s| s.status != CONFIRMED) {
         let SubscriptionStatus {
@@ -161,28 +222,20 @@ fn told(all: &[SubscriptionStatus], topic: &str, account: &str) -> (Reason, Stri
                 message += "; the policy of each queue has to let sns.amazonaws.com send with \
                      this topic as aws:SourceArn";
             }
-            (Reason::Subscribed, message)
+            Outcome::of(Reason::Subscribed, message)
         }
-        false => (Reason::SubscriptionPending, waiting.join("; ")),
+        false => Outcome::of(Reason::SubscriptionPending, waiting.join("; ")),
     }
 }
 
 fn failed(error: &Error) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
+    let said = arn::filter(&error.message, &[]);
     let advice = match error.class {
         Class::Denied => {
-            "; take what `repofanout iam-policy` prints, and see whether the endpoint's own \
-                 policy lets SNS in"
+            "; take what `repofanout iam-policy` prints, and see whether the endpoint's own policy \
+             lets SNS in"
         }
         _ => "; see that the endpoint is there and its ARN or URL is right",
     };
-    format!(
-        "{} was refused{code}: {}{advice}",
-        error.call,
-        crate::domain::arn::filter(&error.message, &[])
-    )
+    refused(error, &format!(": {said}{advice}"))
 }

@@ -1,276 +1,187 @@
-//! The end of a pass: its status, and when to look again.
+//! The end of a pass, the same for a fan-out and for a class: its status, what is remembered, and
+//! when the object is due again.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_controller::conditions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::object::HasStatus;
 use kube::runtime::controller::Action as Requeue;
 
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
-use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
+use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT, RepoFanout};
 use crate::cloud::{Class, Error};
-use crate::domain::computed::Computed;
-use crate::domain::placement::Placement;
 use crate::domain::refusal::Refusal;
-use crate::reconcile::converge::Stop;
-use crate::reconcile::fanout::{Pass, Told};
-use crate::state::environment::{Context, log_error};
+use crate::state::catalog::ClassKey;
+use crate::state::environment::{Environment, Pace, log_error};
+use crate::state::live_object::{Custom, LiveObject};
 use crate::state::memory::{Basis, Settled};
-use crate::status;
-use crate::status::{Look, Optional, Progress};
+use crate::state::stop::Stop;
+use crate::status::{self, Progress};
 
-impl Context {
-    /// Close looks at a connection that waits for a person at first, rarer ones the longer nobody
-    /// authorizes it.
-    pub fn pending_delay(&self, conditions: &[Condition], now: Timestamp) -> Duration {
-        let since = k8s_controller::conditions::find(
-            conditions,
-            ConditionType::ConnectionAvailable.as_str(),
-        );
-        let age = since.map_or(Duration::ZERO, |c| {
-            Duration::try_from(now.duration_since(c.last_transition_time.0)).unwrap_or_default()
-        });
-        (age / 20).clamp(self.pace.close, self.pace.idle.max(self.pace.close) * 5)
-    }
+/// What the next pass may go by.
+pub(crate) enum Remembered {
+    /// Everything was observed: this was found, or has to be observed again.
+    Observed(Option<Settled>),
+    /// What was settled still is, as far as lists and executions tell.
+    Confirmed(Settled),
+    /// As before.
+    Unchanged,
 }
 
-impl Pass<'_> {
-    /// A value that stands at creation, or while the echo is lost, counts as done. So
-    /// does a release while there is no pipeline: its creation runs it anyway.
-    pub(crate) fn echo_requests(&self, status: &mut RepoFanoutStatus) {
-        let value = |key| Some(self.object.requested(key));
-        if status.last_handled_release_at.is_none() || self.saw.concluded {
-            status.last_handled_release_at = value(RELEASE_REQUESTED_AT);
-        }
-        if status.last_handled_reconcile_at.is_none() || (self.saw.concluded && self.saw.full) {
-            status.last_handled_reconcile_at = value(RECONCILE_REQUESTED_AT);
-        }
-    }
+/// What a report has to say at the end of its pass.
+pub(crate) trait Conclude {
+    /// The kind of the object.
+    type Kind: Custom;
 
-    /// Says that nothing is looked at, and waits until that is taken back.
-    pub(crate) async fn suspend(mut self) -> Result<Requeue, kube::Error> {
-        self.object.count("suspended");
-        let next = status::suspended(
-            &self.object.status(),
-            self.object.current.metadata.generation,
-        );
-        self.object.set_status(next).await?;
-        self.context
-            .memos
-            .looked(&self.object.uid(), None, self.key);
-        self.context
-            .heeded(&self.object.current, &self.object.uid(), &self.heard);
-        Ok(Requeue::await_change())
-    }
-
-    /// Writes the status, and says when to look again.
-    pub(crate) async fn finish(mut self, stop: Option<Stop>) -> Result<Requeue, kube::Error> {
-        let uid = self.object.uid();
-        let memos = &self.context.memos;
-        let own = self.own_arns();
-        let own: Vec<&str> = own.iter().map(String::as_str).collect();
-        let interval = self.saw.interval.unwrap_or(Duration::from_secs(600));
-        let (progress, delay) = match stop {
-            Some(Stop::Kube(error)) => {
-                memos.looked(&uid, None, self.key);
-                return Err(error);
-            }
-            Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
-            Some(Stop::Refused(refusals)) => (Progress::Refused(refusals), interval),
-            Some(Stop::Cloud(error)) => self.stopped_by_cloud(&error, &own, interval),
-            None if !self.saw.full => (Progress::Unchanged, self.next_look(interval)),
-            None => match self.saw.pending.take() {
-                Some((reason, message)) => {
-                    (Progress::Waiting(reason, message), self.next_look(interval))
-                }
-                None => (Progress::Settled, self.next_look(interval)),
-            },
-        };
-        self.object.count(progress.result());
-        let concluded = self.saw.concluded || matches!(progress, Progress::Refused(_));
-        let looked = !matches!(progress, Progress::Unchanged);
-        let former = self.saw.former.take().unwrap_or_else(|| self.former());
-        let mut before = self.object.status();
-        let first = before.delivered.is_none() && self.saw.delivered.is_some();
-        // Of two claims of the same second that of who has delivered is older: it is put in anew.
-        let delay = if first { Duration::ZERO } else { delay };
-        if first {
-            let created = self
-                .object
-                .current
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map_or(self.now, |t| t.0);
-            self.context.metrics.became_ready(
-                Duration::try_from(self.now.duration_since(created)).unwrap_or_default(),
-            );
-        }
-        if let Some(resources) = self.saw.resources.take() {
-            before.placement = self.saw.place.as_ref().map(Placement::status);
-            before.resources = resources;
-        }
-        before.topic_arn = self.saw.topic.take().or(before.topic_arn);
-        before.delivered = self.saw.delivered.take().or(before.delivered);
-        before.subscriptions = self
-            .saw
-            .subscriptions
-            .take()
-            .unwrap_or(before.subscriptions);
-        before.pruned = self.saw.pruned.take().or(before.pruned);
-        if let Some(connection) = &mut before.connection
-            && self.saw.connection.is_some()
-        {
-            connection.intent = None;
-        }
-        if self.saw.applied {
-            before.applied_generation = self.object.current.metadata.generation;
-            before.applied_class_generation = self.key.map(|key| key.generation);
-        }
-        before.former = former;
-        self.echo_requests(&mut before);
-        let optional = |type_, part: &Told| {
-            let told = part.told.clone();
-            // A pass that did not come so far knows nothing of it.
-            Optional {
-                type_,
-                asked: part.asked || !self.saw.concluded,
-                told,
-            }
-        };
-        let look = Look {
-            generation: self.object.current.metadata.generation,
-            concluded,
-            place: self.saw.place.as_ref(),
-            repository: &self.object.current.spec.repository,
-            connection: self.saw.connection.as_ref(),
-            progress,
-            drift: self.saw.drift.as_deref(),
-            executions: self.saw.executions.as_deref(),
-            failure: self.saw.failure.as_ref(),
-            optional: &[
-                optional(ConditionType::Pruned, &self.saw.pruning),
-                optional(ConditionType::Announced, &self.saw.announcements),
-                optional(ConditionType::Subscribed, &self.saw.subscribing),
-            ],
-        };
-        let mut next = status::status(&before, &look);
-        if self.saw.full && self.saw.applied {
-            next.pipeline_version = self.saw.pipeline.as_ref().map(|p| p.version);
-        }
-        let settled = self.settled();
-        if looked {
-            // Until the status is written, the next look is a full one.
-            memos.looked(&uid, None, self.key);
-        }
-        self.object.set_status(next).await?;
-        if looked {
-            memos.looked(&uid, settled, self.key);
-        } else if let Some(settled) = settled {
-            memos.still(&uid, settled, self.key);
-        }
-        if concluded {
-            self.context.heeded(&self.object.current, &uid, &self.heard);
-        }
-        let basis = Basis {
-            class: self.key,
-            feed: self.feed,
-            ..self.object.basis()
-        };
-        memos.passed(&uid, basis, delay);
-        if self.saw.new {
-            // Its class counts it: by now the cache has its place.
-            self.context.wake_classes();
-        }
-        Ok(Requeue::requeue(delay))
-    }
-
-    /// What the next look goes by: what this one found, or the full one before as far as it still
-    /// holds.
-    fn settled(&mut self) -> Option<Settled> {
-        let pipeline = self.saw.pipeline.take();
-        if self.saw.full {
-            return (self.saw.concluded && self.saw.settled).then(|| Settled::now(pipeline));
-        }
-        let mut before = self.saw.before.take()?;
-        before.listed_at = self.saw.listed_at.unwrap_or(before.listed_at);
-        before.pipeline = pipeline.or(before.pipeline);
-        if let Some(pipeline) = before
-            .pipeline
-            .as_mut()
-            .filter(|_| !self.saw.concluded || self.saw.wait.is_some())
-        {
-            // Executions were not read to their end, or something waits for its time.
-            pipeline.read_at = None;
-        }
-        Some(before)
-    }
-
-    fn stopped_by_cloud(
+    /// Whether everything was observed.
+    fn is_full(&self) -> bool;
+    /// Whether the pass came to its end.
+    fn is_complete(&self) -> bool;
+    /// What has still to happen although nothing failed.
+    fn pending(&self) -> Option<(Reason, String)>;
+    /// When the pass began.
+    fn now(&self) -> Timestamp;
+    /// What the pass rested on beside AWS.
+    fn class(&self) -> Option<ClassKey>;
+    /// The ARNs that the object's messages may name.
+    fn own_arns(&self, live: &LiveObject<'_, Self::Kind>) -> Vec<String>;
+    /// How often everything is observed.
+    fn interval(&self, live: &LiveObject<'_, Self::Kind>) -> Duration;
+    /// When to observe again after a pass that was not stopped.
+    fn next(&self, env: &Environment, live: &LiveObject<'_, Self::Kind>) -> Duration;
+    /// When the permissions were last written: what waits for them for too long is refused.
+    fn permissions_written_at(
         &self,
-        error: &Error,
-        own: &[&str],
-        interval: Duration,
-    ) -> (Progress, Duration) {
-        log_error(error);
-        let memos = &self.context.memos;
-        let uid = self.object.uid();
-        let written = self.object.status().permissions_written_at;
-        let progress = status::progress(error, own);
-        if let (Some(advice), Progress::Waiting(_, message)) =
-            (status::overdue(error.class, written, self.now), &progress)
-        {
-            return (
-                Progress::Refused(vec![Refusal::new(
-                    Reason::AccessDenied,
-                    format!("{message}; {advice}"),
-                )]),
-                interval,
-            );
-        }
-        match (error.class, progress) {
-            (Class::Transient | Class::Throttled, Progress::Waiting(reason, message)) => {
-                // A stumble while nothing had to change leaves the object as it was.
-                let ready = k8s_controller::conditions::find(
-                    &self.object.status().conditions,
-                    ConditionType::Ready.as_str(),
-                )
-                .is_some_and(|c| {
-                    c.status == "True"
-                        && c.observed_generation == self.object.current.metadata.generation
-                });
-                let progress = if ready {
-                    Progress::Unchanged
-                } else {
-                    Progress::Waiting(reason, message)
-                };
-                (progress, memos.backoff(&uid, error.class))
-            }
-            (_, progress) => (progress, memos.backoff(&uid, error.class)),
-        }
-    }
+        live: &LiveObject<'_, Self::Kind>,
+    ) -> Option<Option<Timestamp>>;
+    /// The next status.
+    fn status(
+        &self,
+        live: &LiveObject<'_, Self::Kind>,
+        progress: Progress,
+    ) -> <Self::Kind as HasStatus>::Status;
+    /// What is remembered until the status is written, and then.
+    fn remembered(&self, progress: &Progress) -> Remembered;
+    /// The last words, once the status is written. Answers when the object is due.
+    fn written(
+        &self,
+        env: &Environment,
+        live: &LiveObject<'_, Self::Kind>,
+        concluded: bool,
+        due: Duration,
+    ) -> Due;
+}
 
-    /// The ARNs that this object's messages may name.
-    fn own_arns(&self) -> Vec<String> {
-        let mut own: Vec<String> = self.object.status().resources.into_values().collect();
-        own.extend(
-            self.saw
-                .resources
-                .iter()
-                .flatten()
-                .map(|(_, arn)| arn.clone()),
-        );
-        if let Some(place) = &self.saw.place {
-            let names = Computed::new(place);
-            own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
+/// When an object is due again.
+pub(crate) struct Due {
+    /// What the next pass rests on beside AWS.
+    pub basis: Basis,
+    /// After this time there is something to observe.
+    pub observe: Duration,
+    /// After this time the object is looked into, be it for something else than AWS.
+    pub requeue: Duration,
+}
+
+/// Writes the status, and says when the object is due again.
+///
+/// # Errors
+/// The API server did not take the status, or a write before it.
+pub(crate) async fn conclude<R: Conclude>(
+    env: &Environment,
+    mut live: LiveObject<'_, R::Kind>,
+    report: R,
+    stop: Option<Stop>,
+) -> Result<Requeue, kube::Error> {
+    let (uid, class) = (live.uid(), report.class());
+    let (progress, delay) = match stop {
+        Some(Stop::Kube(error)) => {
+            env.memory.observed(&uid, None, class);
+            return Err(error);
         }
-        let class = self.class.as_ref().and_then(|class| class.status.as_ref());
-        own.extend(
-            class
-                .iter()
-                .flat_map(|status| status.resources.values().cloned()),
-        );
-        own
+        Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
+        Some(Stop::Refused(refusals)) => (Progress::Refused(refusals), report.interval(&live)),
+        Some(Stop::Cloud(error)) => stopped_by_cloud(env, &live, &report, &error),
+        None => {
+            let progress = match report.pending() {
+                _ if !report.is_full() => Progress::Unchanged,
+                Some((reason, message)) => Progress::Waiting(reason, message),
+                None => Progress::Settled,
+            };
+            (progress, report.next(env, &live))
+        }
+    };
+    live.count(progress.result());
+    let concluded = report.is_complete() || matches!(progress, Progress::Refused(_));
+    let remembered = report.remembered(&progress);
+    let next = report.status(&live, progress);
+    if matches!(remembered, Remembered::Observed(_)) {
+        // Until the status is written, the next observation is a full one.
+        env.memory.observed(&uid, None, class);
+    }
+    live.set_status(next).await?;
+    match remembered {
+        Remembered::Observed(settled) => env.memory.observed(&uid, settled, class),
+        Remembered::Confirmed(settled) => env.memory.confirmed(&uid, settled, class),
+        Remembered::Unchanged => {}
+    }
+    let due = report.written(env, &live, concluded, delay);
+    env.memory.concluded(&uid, due.basis, due.observe);
+    Ok(Requeue::requeue(due.requeue))
+}
+
+fn stopped_by_cloud<R: Conclude>(
+    env: &Environment,
+    live: &LiveObject<'_, R::Kind>,
+    report: &R,
+    error: &Error,
+) -> (Progress, Duration) {
+    log_error(error);
+    let own = report.own_arns(live);
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let progress = status::progress(error, &own);
+    if let (Some(written), Progress::Waiting(_, message)) =
+        (report.permissions_written_at(live), &progress)
+        && let Some(advice) = status::overdue(error.class, written, report.now())
+    {
+        let refusal = Refusal::new(Reason::AccessDenied, format!("{message}; {advice}"));
+        return (Progress::Refused(vec![refusal]), report.interval(live));
+    }
+    // A failure that passes, while nothing had to change, leaves the object as it was.
+    let passes = matches!(error.class, Class::Transient | Class::Throttled);
+    let progress = if passes && live.is_ready() {
+        Progress::Unchanged
+    } else {
+        progress
+    };
+    (progress, env.memory.backoff(&live.uid(), error.class))
+}
+
+/// A connection that waits for a person is observed often at first, and more rarely the longer
+/// nobody authorizes it.
+pub(crate) fn pending_delay(pace: Pace, conditions: &[Condition], now: Timestamp) -> Duration {
+    let type_ = ConditionType::ConnectionAvailable.as_str();
+    let age = conditions::find(conditions, type_).map_or(Duration::ZERO, |c| {
+        Duration::try_from(now.duration_since(c.last_transition_time.0)).unwrap_or_default()
+    });
+    (age / 20).clamp(pace.close, pace.idle.max(pace.close) * 5)
+}
+
+/// Echoes the annotations that ask for something. A value that stands at creation, or while the
+/// echo is lost, counts as done. So does a release while there is no pipeline: its creation runs it
+/// anyway.
+pub(crate) fn echo_requests(
+    live: &LiveObject<'_, RepoFanout>,
+    status: &mut RepoFanoutStatus,
+    complete: bool,
+    full: bool,
+) {
+    if status.last_handled_release_at.is_none() || complete {
+        status.last_handled_release_at = Some(live.requested(RELEASE_REQUESTED_AT));
+    }
+    if status.last_handled_reconcile_at.is_none() || (complete && full) {
+        status.last_handled_reconcile_at = Some(live.requested(RECONCILE_REQUESTED_AT));
     }
 }

@@ -11,56 +11,25 @@ use crate::api::status::ConnectionIntent;
 use crate::cloud::{Class, Cloud, Error};
 use crate::domain::kind::Resource;
 use crate::domain::names;
-use crate::domain::refusal::Refusal;
-use crate::reconcile::apply;
-use crate::reconcile::apply::apply;
+use crate::reconcile::apply::{self, apply};
 use crate::resource::desired::{ConnectionUse, Desired};
 use crate::resource::observed::Observed;
 use crate::resource::plan::{Action, Facts, Plan, Step, adopt, plan};
+use crate::state::stop::Stop;
 
-/// How often a plan is made anew within a pass: the connection's ARN makes the role possible, and
-/// the pipeline the rule.
-const ROUNDS: usize = 4;
+/// Number of plans within a pass: the connection's ARN makes the role possible, and the pipeline
+/// the rule; the last one has to be empty.
+const ROUNDS: usize = 5;
 /// How long a connection that may have been made is looked for in the lists before another one is
 /// made.
 const SETTLE: SignedDuration = SignedDuration::from_secs(15);
 
-/// Why a pass ended before its end.
-pub enum Stop {
-    /// The API server.
-    Kube(kube::Error),
-    /// The cloud.
-    Cloud(Error),
-    /// Something to wait for.
-    Wait(Reason, String, Duration),
-    /// Something for a person.
-    Refused(Vec<Refusal>),
-}
-
-impl From<kube::Error> for Stop {
-    fn from(error: kube::Error) -> Self {
-        Self::Kube(error)
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Cloud(error)
-    }
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(vec![refusal])
-    }
-}
-
 /// What has to be on the object before and after what is written to AWS.
 pub(crate) trait Ledger {
-    /// A plan was made; it says so, where there is something to say.
+    /// A plan was made: records what is there, and says what is corrected or taken over.
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed);
-    /// Before the first write: the placement, the word on a connection, the time of new
-    /// permissions. Answers that word.
+    /// Before the first write: the placement, the intent of a connection, the time of new
+    /// permissions. Answers the intent's id.
     async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop>;
     /// After each write, whatever came of it.
     async fn wrote(
@@ -72,7 +41,42 @@ pub(crate) trait Ledger {
     ) -> Result<(), Stop>;
 }
 
+/// What a plan means for the pass.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// AWS is as desired.
+    Done,
+    /// The plan is to be applied.
+    Apply,
+    /// There were as many plans as a pass may make, and this one is not empty either.
+    Exhausted(String),
+}
+
+impl Next {
+    fn after(round: usize, plan: &Plan) -> Self {
+        if plan.steps.is_empty() {
+            Self::Done
+        } else if round < ROUNDS {
+            Self::Apply
+        } else {
+            Self::Exhausted(describe(&plan.steps))
+        }
+    }
+}
+
+fn describe(steps: &[Step]) -> String {
+    steps
+        .iter()
+        .map(Step::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
 /// Makes AWS what is desired, given the ARN of the connection in use.
+///
+/// # Errors
+/// A refusal of the plan, an answer of AWS or the API server, or that the plan is not empty after
+/// as many rounds as a pass may take.
 pub(crate) async fn converge(
     cloud: &Cloud,
     desire: impl Fn(Option<&str>) -> Desired,
@@ -81,7 +85,7 @@ pub(crate) async fn converge(
     now: Timestamp,
     ledger: &mut impl Ledger,
 ) -> Result<(), Stop> {
-    for _ in 0..ROUNDS {
+    for round in 1.. {
         let mut desired = desire(observed.connection.as_ref().map(|c| c.arn.as_str()));
         adopt(&mut desired, observed, facts.adopt);
         let plan = plan(&desired, observed, facts);
@@ -89,12 +93,22 @@ pub(crate) async fn converge(
         if !plan.refusals.is_empty() {
             return Err(Stop::Refused(plan.refusals));
         }
-        if plan.steps.is_empty() {
-            break;
+        match Next::after(round, &plan) {
+            Next::Done => break,
+            Next::Apply => {}
+            Next::Exhausted(steps) => {
+                let message = format!(
+                    "AWS is not as desired after {ROUNDS} rounds, and is observed again: {steps}"
+                );
+                return Err(Stop::Wait(
+                    Reason::Provisioning,
+                    message,
+                    Duration::from_secs(10),
+                ));
+            }
         }
         if facts.read_only {
-            let steps: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
-            return Err(read_only(&steps.join("; ")));
+            return Err(Stop::read_only(&describe(&plan.steps)));
         }
         let intent = ledger.write_ahead(&plan.steps, &desired).await?;
         for step in &plan.steps {
@@ -112,14 +126,8 @@ pub(crate) async fn converge(
     Ok(())
 }
 
-/// What a read-only operator says in place of what it would do.
-pub fn read_only(would: &str) -> Stop {
-    let message = format!("the operator runs with --read-only, and would {would}");
-    Refusal::new(Reason::ReadOnly, message).into()
-}
-
-/// The word to be given before a connection is created; none where none is.
-pub fn intent(
+/// The intent to be recorded before a connection is created; none where none is.
+pub(crate) fn intent(
     steps: &[Step],
     desired: &Desired,
     given: Option<&ConnectionIntent>,
@@ -136,15 +144,13 @@ pub fn intent(
         && now < given.at + SETTLE
     {
         let rest = (given.at + SETTLE).duration_since(now);
-        return Err(Stop::Wait(
-            Reason::ConnectionUnconfirmed,
-            format!(
-                "a connection may have been made at {}, and AWS does not list it yet; another one \
-                     is made if it does not appear",
-                given.at
-            ),
-            Duration::try_from(rest).unwrap_or_default(),
-        ));
+        let message = format!(
+            "a connection may have been made at {}, and AWS does not list it yet; another one is \
+             made if it does not appear",
+            given.at
+        );
+        let rest = Duration::try_from(rest).unwrap_or_default();
+        return Err(Stop::Wait(Reason::ConnectionUnconfirmed, message, rest));
     }
     Ok(Some(ConnectionIntent {
         id: names::token(&[uid, &now.to_string()]),
@@ -152,7 +158,31 @@ pub fn intent(
     }))
 }
 
-/// Whether the word can be taken back: only where AWS has surely made nothing.
-pub fn surely_not_made(error: &Error) -> bool {
+/// Whether an intent can be taken back: only where AWS has surely made nothing.
+pub(crate) fn surely_not_made(error: &Error) -> bool {
     error.class != Class::Transient && error.class != Class::Conflict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_is_never_empty_is_an_error_and_not_applied() {
+        let step = Step {
+            resource: Resource::Role,
+            action: Action::Create,
+        };
+        let never = Plan {
+            steps: vec![step],
+            ..Plan::default()
+        };
+        assert_eq!(Next::after(1, &Plan::default()), Next::Done);
+        assert_eq!(Next::after(ROUNDS, &Plan::default()), Next::Done);
+        assert!((1..ROUNDS).all(|round| Next::after(round, &never) == Next::Apply));
+        assert_eq!(
+            Next::after(ROUNDS, &never),
+            Next::Exhausted("create role".to_owned())
+        );
+    }
 }

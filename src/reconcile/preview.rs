@@ -2,21 +2,13 @@
 
 use std::fmt;
 
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::Event;
-use tokio::sync::mpsc;
-
-use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
-use crate::reconcile::converge::Stop;
 use crate::reconcile::record::Resources;
 use crate::resource::delta::Field;
 use crate::resource::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
 use crate::resource::observed::{ConnectionState, Observed};
 use crate::resource::plan::{Action, Plan};
-use crate::state::environment::{Context, Guarded, Served};
 
 /// What would be written, and when.
 #[derive(Debug, Default)]
@@ -204,50 +196,4 @@ impl Preview {
     pub fn is_refused(&self) -> bool {
         !self.refused.is_empty()
     }
-}
-
-/// What keeps a pass from writing anything, as its object would say it.
-pub fn why(stop: &Stop) -> String {
-    match stop {
-        Stop::Kube(error) => error.to_string(),
-        Stop::Cloud(error) => error.to_string(),
-        Stop::Wait(reason, message, _) => format!("{}: {message}", reason.as_str()),
-        Stop::Refused(refusals) => {
-            let told: Vec<String> = refusals
-                .iter()
-                .map(|r| format!("{}: {}", r.reason.as_str(), r.message))
-                .collect();
-            told.join("; ")
-        }
-    }
-}
-
-impl Context {
-    /// Takes these for all that there is in the cluster, in place of a watch.
-    pub fn know(&self, fanouts: Vec<RepoFanout>, classes: Vec<RepoFanoutClass>) {
-        let (reader, mut writer) = reflector::store();
-        fill(&mut writer, fanouts);
-        let wake = mpsc::unbounded_channel().0;
-        self.fanouts
-            .lock()
-            .expect("no panic while held")
-            .push(Served {
-                store: reader,
-                wake,
-            });
-        let (reader, mut writer) = reflector::store();
-        fill(&mut writer, classes);
-        let _: &Store<Guarded<RepoFanoutClass>> = self.classes.get_or_init(|| reader);
-    }
-}
-
-fn fill<K>(writer: &mut reflector::store::Writer<Guarded<K>>, objects: Vec<K>)
-where
-    K: kube::Resource<DynamicType = ()> + Clone + 'static,
-{
-    writer.apply_watcher_event(&Event::Init);
-    for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(DeserializeGuard(Ok(object))));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
 }

@@ -1,28 +1,28 @@
-//! Whose pass is next: what was heard of and what changed, in turn, before what is only looked at
-//! again; and namespaces take turns.
+//! Whose pass is next: what was heard of and what changed, in permit, before what is only looked at
+//! again; and namespaces take queue.
 //!
-//! Whoever waits holds nothing but its place in the row, and is woken when it is its turn: a
+//! Whoever waits holds nothing but its account in the row, and is woken when it is its permit: a
 //! controller polls every pass that has begun whenever it polls one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// How many turns go to what was heard of or changed for one that goes to a look, while both wait.
-const NEWS_FIRST: usize = 7;
+/// How many queue go to what was heard of or changed for one that goes to a look, while both wait.
+const URGENT_FIRST: usize = 7;
 
-/// Why a pass is asked for.
+/// Priority a pass is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub enum Priority {
     /// It is only looked at again.
-    Look,
+    Routine,
     /// It is new, or its spec changed.
     Changed,
     /// Something happened to it: an execution ended. Mostly that takes another API than a change
     /// does, and would be waited for in vain behind a thousand of them.
-    Heard,
+    Event,
 }
 
-/// Who asks for a turn.
+/// Who asks for a permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Its namespace; what anybody may cause in it, as by an annotation, counts against its share.
@@ -31,9 +31,9 @@ pub struct Request {
     pub name: String,
     /// Where its calls go: the class, which is an account and region. One that throttles holds its
     /// own passes alone.
-    pub place: String,
-    /// Why.
-    pub why: Why,
+    pub account: String,
+    /// Priority.
+    pub priority: Priority,
 }
 
 /// Namespace and name.
@@ -41,24 +41,24 @@ type Id = (String, String);
 
 /// A limited number of passes at once.
 #[derive(Clone)]
-pub struct Turns(Arc<Mutex<State>>);
+pub struct FairQueue(Arc<Mutex<State>>);
 
 /// A pass may run until this is dropped.
-pub struct Turn {
-    turns: Turns,
-    place: String,
+pub struct Permit {
+    queue: FairQueue,
+    account: String,
 }
 
 struct State {
-    /// At once, and of them in one place.
+    /// At once, and of them in one account.
     total: usize,
-    in_place: usize,
+    per_account: usize,
     running: HashMap<String, usize>,
-    /// By why.
+    /// By priority.
     lines: [Line; 3],
-    /// Turns given to anything else since the last look, and to what of that the last one was.
+    /// FairQueue given to anything else since the last look, and to what of that the last one was.
     in_a_row: usize,
-    last: Why,
+    last: Priority,
     asked: HashMap<Id, Asked>,
     tickets: u64,
 }
@@ -67,31 +67,31 @@ enum Asked {
     /// It waits; another ticket of the same object counts for nothing.
     Waits {
         ticket: u64,
-        why: Why,
+        priority: Priority,
         wake: Box<dyn FnOnce() + Send>,
     },
-    /// It has a turn in this place, and has not taken it up yet.
-    Given(String),
+    /// It has a permit in this account, and has not taken it up yet.
+    Granted(String),
 }
 
-/// Those that wait, by namespace and place, and the namespaces in the order of their turns.
+/// Those that wait, by namespace and account, and the namespaces in the order of their queue.
 #[derive(Default)]
 struct Line {
     order: VecDeque<String>,
     waiting: HashMap<String, HashMap<String, VecDeque<(u64, String)>>>,
 }
 
-impl Turns {
-    /// So many at once; of them three in four in one place, so that another place always finds one.
+impl FairQueue {
+    /// So many at once; of them three in four in one account, so that another account always finds one.
     pub fn new(total: u16) -> Self {
         let total = usize::from(total.max(1));
         Self(Arc::new(Mutex::new(State {
             total,
-            in_place: (total * 3 / 4).max(1),
+            per_account: (total * 3 / 4).max(1),
             running: HashMap::new(),
             lines: Default::default(),
             in_a_row: 0,
-            last: Why::Changed,
+            last: Priority::Changed,
             asked: HashMap::new(),
             tickets: 0,
         })))
@@ -102,48 +102,52 @@ impl Turns {
         u16::try_from(self.0.lock().expect("no panic while held").total).unwrap_or(u16::MAX)
     }
 
-    /// The turn that it was woken for, if it was.
-    pub fn given(&self, namespace: &str, name: &str) -> Option<Turn> {
+    /// The permit that it was woken for, if it was.
+    pub fn granted(&self, namespace: &str, name: &str) -> Option<Permit> {
         let id = (namespace.to_owned(), name.to_owned());
         let mut state = self.0.lock().expect("no panic while held");
-        let Some(Asked::Given(_)) = state.asked.get(&id) else {
+        let Some(Asked::Granted(_)) = state.asked.get(&id) else {
             return None;
         };
-        let Some(Asked::Given(place)) = state.asked.remove(&id) else {
+        let Some(Asked::Granted(account)) = state.asked.remove(&id) else {
             return None;
         };
-        Some(Turn {
-            turns: self.clone(),
-            place,
+        Some(Permit {
+            queue: self.clone(),
+            account,
         })
     }
 
-    /// A turn if there is one now; else it waits in the row, and is woken.
-    pub fn take(&self, request: Request, wake: impl FnOnce() + Send + 'static) -> Option<Turn> {
+    /// A permit if there is one now; else it waits in the row, and is woken.
+    pub fn acquire(
+        &self,
+        request: Request,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> Option<Permit> {
         let Request {
             namespace,
             name,
-            place,
-            why,
+            account,
+            priority,
         } = request;
         let id = (namespace.clone(), name.clone());
         {
             let mut state = self.0.lock().expect("no panic while held");
-            let waits = matches!(state.asked.get(&id), Some(Asked::Waits { why: before, .. }) if *before >= why);
+            let waits = matches!(state.asked.get(&id), Some(Asked::Waits { priority: before, .. }) if *before >= priority);
             if !waits {
                 let ticket = state.tickets;
                 state.tickets += 1;
                 let asked = Asked::Waits {
                     ticket,
-                    why,
+                    priority,
                     wake: Box::new(wake),
                 };
                 state.asked.insert(id.clone(), asked);
-                state.lines[why as usize].push(id.0.clone(), place, ticket, id.1.clone());
+                state.lines[priority as usize].push(id.0.clone(), account, ticket, id.1.clone());
             }
         }
-        self.give(Some(&id));
-        self.given(&namespace, &name)
+        self.grant(Some(&id));
+        self.granted(&namespace, &name)
     }
 
     /// It is not there any more.
@@ -153,17 +157,17 @@ impl Turns {
             let mut state = self.0.lock().expect("no panic while held");
             state.asked.remove(&id)
         };
-        if let Some(Asked::Given(place)) = asked {
-            drop(Turn {
-                turns: self.clone(),
-                place,
+        if let Some(Asked::Granted(account)) = asked {
+            drop(Permit {
+                queue: self.clone(),
+                account,
             });
         }
     }
 
-    /// Gives turns to those that wait, as far as there are any; whoever asks at this moment need
+    /// Gives queue to those that wait, as far as there are any; whoever asks at this moment need
     /// not be woken.
-    fn give(&self, asks: Option<&Id>) {
+    fn grant(&self, asks: Option<&Id>) {
         loop {
             let next = self.0.lock().expect("no panic while held").next();
             let Some((id, wake)) = next else { return };
@@ -174,18 +178,18 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         {
-            let mut state = self.turns.0.lock().expect("no panic while held");
-            if let Some(count) = state.running.get_mut(&self.place) {
+            let mut state = self.queue.0.lock().expect("no panic while held");
+            if let Some(count) = state.running.get_mut(&self.account) {
                 *count -= 1;
                 if *count == 0 {
-                    state.running.remove(&self.place);
+                    state.running.remove(&self.account);
                 }
             }
         }
-        self.turns.give(None);
+        self.queue.grant(None);
     }
 }
 
@@ -195,46 +199,53 @@ impl State {
             if self.running.values().sum::<usize>() >= self.total {
                 return None;
             }
-            let other = if self.last == Why::Heard {
-                Why::Changed
+            let other = if self.last == Priority::Event {
+                Priority::Changed
             } else {
-                Why::Heard
+                Priority::Event
             };
-            let order = match self.in_a_row >= NEWS_FIRST {
-                true => [Why::Look, other, self.last],
-                false => [other, self.last, Why::Look],
+            let order = match self.in_a_row >= URGENT_FIRST {
+                true => [Priority::Routine, other, self.last],
+                false => [other, self.last, Priority::Routine],
             };
             let Self {
                 running,
-                in_place,
+                per_account,
                 lines,
                 in_a_row,
                 last,
                 asked,
                 ..
             } = self;
-            let free = |place: &str| running.get(place).is_none_or(|count| count < in_place);
+            let free = |account: &str| running.get(account).is_none_or(|count| count < per_account);
             let next = order
                 .into_iter()
-                .find_map(|why| Some((why, lines[why as usize].pop(free)?)));
-            let (why, Waiting { id, place, ticket }) = next?;
-            // Who asked again has a better place in the row, or is gone.
+                .find_map(|priority| Some((priority, lines[priority as usize].pop(free)?)));
+            let (
+                priority,
+                Waiting {
+                    id,
+                    account,
+                    ticket,
+                },
+            ) = next?;
+            // Who asked again has a better account in the row, or is gone.
             if !matches!(asked.get(&id), Some(Asked::Waits { ticket: last, .. }) if *last == ticket)
             {
                 continue;
             }
             let Some(Asked::Waits { wake, .. }) =
-                asked.insert(id.clone(), Asked::Given(place.clone()))
+                asked.insert(id.clone(), Asked::Granted(account.clone()))
             else {
                 continue;
             };
-            if why == Why::Look {
+            if priority == Priority::Routine {
                 *in_a_row = 0;
             } else {
                 *in_a_row += 1;
-                *last = why;
+                *last = priority;
             }
-            *running.entry(place).or_default() += 1;
+            *running.entry(account).or_default() += 1;
             return Some((id, wake));
         }
     }
@@ -243,37 +254,37 @@ impl State {
 /// One that waits.
 struct Waiting {
     id: Id,
-    place: String,
+    account: String,
     ticket: u64,
 }
 
 impl Line {
-    fn push(&mut self, namespace: String, place: String, ticket: u64, name: String) {
+    fn push(&mut self, namespace: String, account: String, ticket: u64, name: String) {
         if !self.waiting.contains_key(&namespace) {
             self.order.push_back(namespace.clone());
         }
         self.waiting
             .entry(namespace)
             .or_default()
-            .entry(place)
+            .entry(account)
             .or_default()
             .push_back((ticket, name));
     }
 
-    /// The next one whose place is free; its namespace goes to the end of the row.
+    /// The next one whose account is free; its namespace goes to the end of the row.
     fn pop(&mut self, free: impl Fn(&str) -> bool) -> Option<Waiting> {
         for index in 0..self.order.len() {
             let namespace = &self.order[index];
             let places = self.waiting.get_mut(namespace)?;
-            let first = places.iter().filter(|(place, _)| free(place));
+            let first = places.iter().filter(|(account, _)| free(account));
             let first = first.min_by_key(|(_, row)| row.front().map(|(ticket, _)| *ticket));
-            let Some(place) = first.map(|(place, _)| place.clone()) else {
+            let Some(account) = first.map(|(account, _)| account.clone()) else {
                 continue;
             };
-            let row = places.get_mut(&place)?;
+            let row = places.get_mut(&account)?;
             let (ticket, name) = row.pop_front()?;
             if row.is_empty() {
-                places.remove(&place);
+                places.remove(&account);
             }
             let emptied = places.is_empty();
             let namespace = self.order.remove(index)?;
@@ -284,7 +295,7 @@ impl Line {
             }
             return Some(Waiting {
                 id: (namespace, name),
-                place,
+                account,
                 ticket,
             });
         }
@@ -296,33 +307,33 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn request(namespace: &str, name: usize, place: &str, why: Why) -> Request {
+    fn request(namespace: &str, name: usize, account: &str, priority: Priority) -> Request {
         Request {
             namespace: namespace.into(),
             name: name.to_string(),
-            place: place.into(),
-            why,
+            account: account.into(),
+            priority,
         }
     }
 
     /// A row that tells who was woken.
-    struct Row {
-        turns: Turns,
+    struct Harness {
+        queue: FairQueue,
         woken: Arc<Mutex<VecDeque<Request>>>,
     }
 
-    impl Row {
+    impl Harness {
         fn new(total: u16) -> Self {
             Self {
-                turns: Turns::new(total),
+                queue: FairQueue::new(total),
                 woken: Arc::default(),
             }
         }
 
-        fn take(&self, request: Request) -> Option<Turn> {
+        fn acquire(&self, request: Request) -> Option<Permit> {
             let (woken, who) = (Arc::clone(&self.woken), request.clone());
-            self.turns
-                .take(request, move || woken.lock().unwrap().push_back(who))
+            self.queue
+                .acquire(request, move || woken.lock().unwrap().push_back(who))
         }
 
         fn woken(&self) -> Option<Request> {
@@ -330,19 +341,19 @@ mod tests {
         }
 
         /// The order in which these are served, one after the other, once what runs has ended.
-        fn order(&self, running: Turn, requests: Vec<Request>) -> Vec<Request> {
+        fn order(&self, running: Permit, requests: Vec<Request>) -> Vec<Request> {
             for request in requests {
-                assert!(self.take(request).is_none());
+                assert!(self.acquire(request).is_none());
             }
             drop(running);
             let mut served = Vec::new();
             while let Some(request) = self.woken() {
-                let turn = self
-                    .turns
-                    .given(&request.namespace, &request.name)
+                let permit = self
+                    .queue
+                    .granted(&request.namespace, &request.name)
                     .expect("it was woken for it");
                 served.push(request);
-                drop(turn);
+                drop(permit);
             }
             served
         }
@@ -350,12 +361,14 @@ mod tests {
 
     #[test]
     fn a_namespace_with_many_does_not_starve_one_with_few() {
-        let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
+        let row = Harness::new(1);
+        let running = row
+            .acquire(request("x", 0, "p", Priority::Changed))
+            .unwrap();
         let mut requests: Vec<Request> = (0..100)
-            .map(|n| request("many", n, "p", Why::Changed))
+            .map(|n| request("many", n, "p", Priority::Changed))
             .collect();
-        requests.push(request("few", 0, "p", Why::Changed));
+        requests.push(request("few", 0, "p", Priority::Changed));
         let served = row.order(running, requests);
         assert_eq!(served.len(), 101);
         assert!(served.iter().position(|r| r.namespace == "few").unwrap() <= 2);
@@ -363,36 +376,56 @@ mod tests {
 
     #[test]
     fn what_changed_goes_first_and_looks_are_not_starved() {
-        let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
-        let mut requests: Vec<Request> = (0..20).map(|n| request("a", n, "p", Why::Look)).collect();
-        requests.extend((0..20).map(|n| request("b", n, "p", Why::Changed)));
+        let row = Harness::new(1);
+        let running = row
+            .acquire(request("x", 0, "p", Priority::Changed))
+            .unwrap();
+        let mut requests: Vec<Request> = (0..20)
+            .map(|n| request("a", n, "p", Priority::Routine))
+            .collect();
+        requests.extend((0..20).map(|n| request("b", n, "p", Priority::Changed)));
         let served = row.order(running, requests);
-        let looks = served[..20].iter().filter(|r| r.why == Why::Look).count();
+        let looks = served[..20]
+            .iter()
+            .filter(|r| r.priority == Priority::Routine)
+            .count();
         assert!((1..=3).contains(&looks), "{looks}");
     }
 
     #[test]
     fn what_was_heard_of_does_not_wait_for_all_that_changed() {
-        let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
+        let row = Harness::new(1);
+        let running = row
+            .acquire(request("x", 0, "p", Priority::Changed))
+            .unwrap();
         let mut requests: Vec<Request> = (0..20)
-            .map(|n| request("a", n, "p", Why::Changed))
+            .map(|n| request("a", n, "p", Priority::Changed))
             .collect();
-        requests.extend((20..40).map(|n| request("a", n, "p", Why::Heard)));
+        requests.extend((20..40).map(|n| request("a", n, "p", Priority::Event)));
         let served = row.order(running, requests);
-        let heard = served[..20].iter().filter(|r| r.why == Why::Heard).count();
+        let heard = served[..20]
+            .iter()
+            .filter(|r| r.priority == Priority::Event)
+            .count();
         assert_eq!(heard, 10);
     }
 
     #[test]
     fn an_account_that_is_slow_leaves_turns_to_others() {
-        let row = Row::new(4);
-        let mut slow: Vec<Turn> = (0..3)
-            .map(|n| row.take(request("a", n, "slow", Why::Changed)).unwrap())
+        let row = Harness::new(4);
+        let mut slow: Vec<Permit> = (0..3)
+            .map(|n| {
+                row.acquire(request("a", n, "slow", Priority::Changed))
+                    .unwrap()
+            })
             .collect();
-        assert!(row.take(request("a", 3, "slow", Why::Changed)).is_none());
-        let other = row.take(request("a", 4, "other", Why::Look)).unwrap();
+        assert!(
+            row.acquire(request("a", 3, "slow", Priority::Changed))
+                .is_none()
+        );
+        let other = row
+            .acquire(request("a", 4, "other", Priority::Routine))
+            .unwrap();
         assert!(row.woken().is_none());
         drop((slow.pop(), other));
         assert_eq!(row.woken().unwrap().name, "3");
@@ -400,17 +433,39 @@ mod tests {
 
     #[test]
     fn who_asks_again_keeps_one_place_the_better_one_and_who_is_gone_gives_its_turn_back() {
-        let row = Row::new(1);
-        let running = row.take(request("x", 0, "p", Why::Changed)).unwrap();
-        assert!(row.take(request("a", 1, "p", Why::Look)).is_none());
-        assert!(row.take(request("a", 2, "p", Why::Changed)).is_none());
-        assert!(row.take(request("a", 1, "p", Why::Changed)).is_none());
-        assert!(row.take(request("a", 1, "p", Why::Look)).is_none());
+        let row = Harness::new(1);
+        let running = row
+            .acquire(request("x", 0, "p", Priority::Changed))
+            .unwrap();
+        assert!(
+            row.acquire(request("a", 1, "p", Priority::Routine))
+                .is_none()
+        );
+        assert!(
+            row.acquire(request("a", 2, "p", Priority::Changed))
+                .is_none()
+        );
+        assert!(
+            row.acquire(request("a", 1, "p", Priority::Changed))
+                .is_none()
+        );
+        assert!(
+            row.acquire(request("a", 1, "p", Priority::Routine))
+                .is_none()
+        );
         drop(running);
         assert_eq!(row.woken().unwrap().name, "2");
-        row.turns.forget("a", "2");
-        assert_eq!(row.woken().unwrap(), request("a", 1, "p", Why::Changed));
-        drop(row.turns.given("a", "1").unwrap());
-        assert!(row.woken().is_none() && row.take(request("a", 1, "p", Why::Look)).is_some());
+        row.queue.forget("a", "2");
+        assert_eq!(
+            row.woken().unwrap(),
+            request("a", 1, "p", Priority::Changed)
+        );
+        drop(row.queue.granted("a", "1").unwrap());
+        assert!(
+            row.woken().is_none()
+                && row
+                    .acquire(request("a", 1, "p", Priority::Routine))
+                    .is_some()
+        );
     }
 }

@@ -1,105 +1,20 @@
 //! What this process tells of itself: whether it may work, whether it does, and what it sees.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
-use kube::{CustomResourceExt, Resource};
+use kube::Resource;
 
 use crate::api::condition::ConditionType;
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::metrics::{Objects, Queue, Snapshot, Stalled};
 use crate::resource::observed::ConnectionState;
-use crate::state::environment::Context;
+use crate::runtime::operator::Operator;
 use crate::state::live_object::Custom;
 
-/// Whether passes may run: in the process that leads, once its caches are filled, and while the
-/// cluster's schema is not older than the program's. A pass goes by all objects: a class that knows
-/// only some of its fan-outs would let go of what the others use.
-#[derive(Default)]
-pub struct Gate(Mutex<State>);
-
-struct State {
-    leads: bool,
-    /// Whether the caches are filled.
-    synced: bool,
-    /// What keeps the schema from being used, by CustomResourceDefinition; nothing of one that can
-    /// be.
-    schema: BTreeMap<&'static str, Option<String>>,
-    /// Since when passes may run.
-    open_since: Option<Instant>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        let names = [RepoFanout::crd_name(), RepoFanoutClass::crd_name()];
-        let waiting = |name| {
-            (
-                name,
-                Some(format!(
-                    "starting: waiting for the CustomResourceDefinition {name}"
-                )),
-            )
-        };
-        Self {
-            leads: false,
-            synced: false,
-            schema: names.map(waiting).into(),
-            open_since: None,
-        }
-    }
-}
-
-impl Gate {
-    /// Whether passes may run, and since when.
-    pub fn open_since(&self) -> Option<Instant> {
-        self.0.lock().expect("no panic while held").open_since
-    }
-
-    /// This process leads from now on. Answers whether the gate has opened by that.
-    pub fn lead(&self) -> bool {
-        self.change(|state| state.leads = true)
-    }
-
-    /// The caches are filled. Answers whether the gate has opened by that.
-    pub fn synced(&self) -> bool {
-        self.change(|state| state.synced = true)
-    }
-
-    /// What keeps the schema of a resource from being used. Answers whether the gate has opened by
-    /// that.
-    pub fn schema(&self, name: &'static str, wrong: Option<String>) -> bool {
-        self.change(|state| {
-            state.schema.insert(name, wrong);
-        })
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
-        let mut state = self.0.lock().expect("no panic while held");
-        change(&mut state);
-        let open = state.leads && state.synced && state.schema.values().all(Option::is_none);
-        let opened = open && state.open_since.is_none();
-        state.open_since = if open {
-            state.open_since.or_else(|| Some(Instant::now()))
-        } else {
-            None
-        };
-        opened
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        let state = self.0.lock().expect("no panic while held");
-        match state.schema.values().flatten().next() {
-            Some(wrong) => Err(wrong.clone()),
-            None if !state.synced => Err("starting: the caches are being filled".to_owned()),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Context {
+impl Operator {
     /// Whether the cluster is followed, and this version may write to it; also of a process that
     /// does not lead.
     ///
@@ -114,8 +29,8 @@ impl Context {
     /// # Errors
     /// One line that says what is stuck.
     pub fn alive(&self) -> Result<(), String> {
-        let limit = self.pace.stuck;
-        if let Some((uid, since)) = self.memos.longest_running()
+        let limit = self.env.pace.stuck;
+        if let Some((uid, since)) = self.env.memory.longest_running()
             && since.elapsed() > limit
         {
             return Err(format!(
@@ -127,7 +42,8 @@ impl Context {
             return Ok(());
         };
         let quiet = self
-            .memos
+            .env
+            .memory
             .last_end()
             .map_or(open, |end| end.max(open))
             .elapsed();
@@ -155,11 +71,17 @@ impl Context {
         let Some(open) = open else { return snapshot };
         let now = Timestamp::now();
         snapshot.queues = self.queues(open);
-        snapshot.event_queues = self.feeds.counts();
-        for object in self.guarded().iter().filter_map(|g| g.0.as_ref().ok()) {
+        snapshot.event_queues = self.env.feeds.counts();
+        for object in self
+            .env
+            .fleet
+            .all()
+            .iter()
+            .filter_map(|g| g.0.as_ref().ok())
+        {
             snapshot.fanout(object, now);
         }
-        for class in self.classes() {
+        for class in self.env.catalog.classes() {
             snapshot.class(&class, now);
         }
         snapshot
@@ -167,18 +89,20 @@ impl Context {
 
     /// What is due, by kind.
     fn queues(&self, open: Instant) -> BTreeMap<&'static str, Queue> {
-        let fanouts = self.guarded();
+        let fanouts = self.env.fleet.all();
         let fanouts = fanouts
             .iter()
             .filter(|g| g.0.is_ok())
             .filter_map(|g| g.meta().uid.clone());
         let classes = self
+            .env
+            .catalog
             .classes()
             .into_iter()
             .filter_map(|class| class.metadata.uid.clone());
         BTreeMap::from([
-            (RepoFanout::KIND, self.memos.queue(fanouts, open)),
-            (RepoFanoutClass::KIND, self.memos.queue(classes, open)),
+            (RepoFanout::KIND, self.env.memory.queue(fanouts, open)),
+            (RepoFanoutClass::KIND, self.env.memory.queue(classes, open)),
         ])
     }
 }

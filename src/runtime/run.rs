@@ -2,27 +2,27 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{Either, join, join_all, join3, select};
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::{mpsc, watch};
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{info, warn};
 
 use crate::api::{RepoFanout, RepoFanoutClass};
-use crate::cloud::Class;
-use crate::reconcile::{class, deletion, fanout, quick};
-use crate::runtime::schema;
-use crate::state::environment::{Context, Guarded, Served};
-use crate::state::event_feed;
+use crate::runtime::entry::{log_failed, on_error};
+use crate::runtime::operator::Operator;
+use crate::runtime::{entry, schema};
+use crate::state::event_dispatch;
+use crate::state::fleet::{Guarded, Served};
 use crate::state::live_object::Custom;
 
 /// kubectl's copy of the whole object.
@@ -56,7 +56,7 @@ pub struct Lease {
 /// Says that the Lease was lost: the process has to end, so that nothing of it
 /// outlives its leadership.
 pub async fn run(
-    context: Arc<Context>,
+    operator: Arc<Operator>,
     options: Options,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), String> {
@@ -64,13 +64,13 @@ pub async fn run(
     let (drained, drain) = tokio::sync::oneshot::channel::<()>();
     // Whoever does not lead follows: its caches are filled when it takes over.
     let serving = async {
-        serve(&context, &options, stopped.map(|_| ())).await;
+        serve(&operator, &options, stopped.map(|_| ())).await;
         let _ = drained.send(());
         std::future::pending::<()>().await
     };
     let work = async {
-        if context.gate.lead() {
-            context.wake_all();
+        if operator.gate.lead() {
+            operator.env.wake_all();
         }
         let _ = drain.await;
     };
@@ -84,7 +84,7 @@ pub async fn run(
     };
     // client-go's proportions: 15 s, 10 s and 2 s.
     let election = LeaderElection::new(
-        context.client.clone(),
+        operator.env.client.clone(),
         &lease.namespace,
         &lease.name,
         &lease.identity,
@@ -107,7 +107,7 @@ pub async fn run(
     }
     // A follower has nothing to finish; a leader finishes its passes, then gives the Lease back.
     let _ = stop.send(());
-    if context.gate.open_since().is_some()
+    if operator.gate.open_since().is_some()
         && let Ok(Either::Left((None, _))) =
             tokio::time::timeout(Duration::from_secs(25), leading).await
     {
@@ -119,89 +119,85 @@ pub async fn run(
 }
 
 async fn serve(
-    context: &Arc<Context>,
+    operator: &Arc<Operator>,
     options: &Options,
     stopped: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let stopped = stopped.shared();
-    let telling = context.telling.lock().expect("no panic while held").take();
-    let hear = async {
-        if let Some(telling) = telling {
-            event_feed::dispatch(context, telling).await;
+    let env = &operator.env;
+    let hand_on = async {
+        if let Some(events) = env.feeds.events() {
+            event_dispatch::dispatch(env, events).await;
         }
         std::future::pending::<()>().await
     };
     let (namespaces, labels) = reflector::store();
-    let _ = context.namespaces.set(namespaces);
+    env.catalog.follow_namespaces(namespaces);
     let follow = join3(
-        follow_namespaces(context, labels),
-        schema::follow(context),
-        hear,
+        follow_namespaces(operator, labels),
+        schema::follow(operator),
+        hand_on,
     );
     let passes = async {
-        schema::established(context).await;
-        passes(context, options, stopped).await;
+        schema::established(operator).await;
+        passes(operator, options, stopped).await;
     };
     select(std::pin::pin!(passes), std::pin::pin!(follow)).await;
 }
 
 async fn passes(
-    context: &Arc<Context>,
+    operator: &Arc<Operator>,
     options: &Options,
     stopped: impl Future<Output = ()> + Send + Sync + Clone + 'static,
 ) {
     let (classes, known) = followed(
-        context,
-        Api::<Guarded<RepoFanoutClass>>::all(context.client.clone()),
+        operator,
+        Api::<Guarded<RepoFanoutClass>>::all(operator.env.client.clone()),
     );
-    let _ = context.classes.set(known.clone());
+    operator.env.catalog.follow_classes(known.clone());
     let classes = classes
-        .reconcile_all_on(wakes(&context.wake_classes))
+        .reconcile_all_on(wakes(operator.env.catalog.wakes()))
         .graceful_shutdown_on(stopped.clone())
-        .run(reconcile_class, on_error, Arc::clone(context))
+        .run(entry::class, on_error, Arc::clone(operator))
         .for_each(log_failed);
     let fanouts = async {
         // Without its class an object would be placed elsewhere: classes are known first.
         let _ = known.wait_until_ready().await;
         info!("serving RepoFanouts");
         let apis: Vec<Api<Guarded<RepoFanout>>> = match &*options.watch_namespaces {
-            [] => vec![Api::all(context.client.clone())],
+            [] => vec![Api::all(operator.env.client.clone())],
             some => some
                 .iter()
-                .map(|namespace| Api::namespaced(context.client.clone(), namespace))
+                .map(|namespace| Api::namespaced(operator.env.client.clone(), namespace))
                 .collect(),
         };
         let controllers = apis.into_iter().map(|api| {
-            let (controller, store) = followed(context, api);
+            let (controller, store) = followed(operator, api);
             let (wake, mut woken) = mpsc::unbounded_channel();
-            context
-                .fanouts
-                .lock()
-                .expect("no panic while held")
-                .push(Served { store, wake });
+            operator.env.fleet.serve(Served { store, wake });
             controller
                 .reconcile_on(futures::stream::poll_fn(move |task| woken.poll_recv(task)))
-                .reconcile_all_on(wakes(&context.wake_fanouts))
+                .reconcile_all_on(wakes(operator.env.fleet.wakes()))
                 .graceful_shutdown_on(stopped.clone())
-                .run(reconcile, on_error, Arc::clone(context))
+                .run(entry::fanout, on_error, Arc::clone(operator))
                 .for_each(move |result| {
                     if let Err(controller::Error::ObjectNotFound(gone)) = &result {
-                        context
-                            .turns
+                        operator
+                            .queue
                             .forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                     }
                     log_failed(result)
                 })
         });
         let controllers = join_all(controllers.collect::<Vec<_>>());
-        let served = context.served();
+        let served = operator.env.fleet.served();
         let filled = async {
             let _ = join_all(served.iter().map(|served| served.store.wait_until_ready())).await;
-            if let Some(namespaces) = context.namespaces.get() {
+            if let Some(namespaces) = operator.env.catalog.namespaces() {
                 let _ = namespaces.wait_until_ready().await;
             }
-            if context.gate.synced() {
-                context.wake_all();
+            if operator.gate.synced() {
+                operator.env.wake_all();
             }
         };
         join(controllers, filled).await;
@@ -215,7 +211,7 @@ async fn passes(
 /// As many passes as have turns, and as many again that find none and leave, are begun at once: for
 /// a restart's thousands no room is made.
 fn followed<K: Custom>(
-    context: &Context,
+    operator: &Operator,
     api: Api<Guarded<K>>,
 ) -> (Controller<Guarded<K>>, Store<Guarded<K>>) {
     let (store, writer) = reflector::store();
@@ -225,15 +221,16 @@ fn followed<K: Custom>(
             object.managed_fields_mut().clear();
             object.annotations_mut().remove(LAST_APPLIED);
         });
-    let config = controller::Config::default().concurrency(context.turns.total().saturating_mul(2));
+    let config =
+        controller::Config::default().concurrency(operator.queue.total().saturating_mul(2));
     let controller =
         Controller::for_stream(changes.reflect(writer).applied_objects(), store.clone());
     (controller.with_config(config), store)
 }
 
 /// Keeps the labels of all namespaces, and has fan-outs look at them again where they change.
-async fn follow_namespaces(context: &Context, store: Writer<PartialObjectMeta<Namespace>>) {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
+async fn follow_namespaces(operator: &Operator, store: Writer<PartialObjectMeta<Namespace>>) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(operator.env.client.clone());
     let mut labels = HashMap::new();
     let changes = watcher(api, watcher::Config::default())
         .default_backoff()
@@ -248,7 +245,7 @@ async fn follow_namespaces(context: &Context, store: Writer<PartialObjectMeta<Na
                     .insert(namespace.name_any(), now.clone())
                     .is_none_or(|before| before != now)
                 {
-                    context.wake_fanouts();
+                    operator.env.fleet.wake_all();
                 }
             }
             Err(error) => warn!(%error, "the watch of namespaces was cut; it is taken up again"),
@@ -257,128 +254,9 @@ async fn follow_namespaces(context: &Context, store: Writer<PartialObjectMeta<Na
 }
 
 /// One item for each time, or several, that it was sent.
-fn wakes(sender: &watch::Sender<()>) -> impl Stream<Item = ()> + Send + 'static {
-    futures::stream::unfold(sender.subscribe(), |mut receiver| async move {
+fn wakes(receiver: watch::Receiver<()>) -> impl Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.changed().await.ok()?;
         Some(((), receiver))
     })
-}
-
-async fn log_failed<T, Q: std::error::Error + 'static>(
-    result: Result<T, controller::Error<kube::Error, Q>>,
-) {
-    use controller::Error::{ObjectNotFound, QueueError, ReconcilerFailed};
-    match result {
-        // Deleted while it was queued.
-        Ok(_) | Err(ObjectNotFound(_)) => {}
-        Err(ReconcilerFailed(kube::Error::Api(status), object)) if status.is_conflict() => {
-            info!(%object, "the object changed during the pass; looking again");
-        }
-        Err(ReconcilerFailed(error, object)) => {
-            warn!(%object, %error, "the API server did not take a write; trying again");
-        }
-        Err(QueueError(error)) => warn!(%error, "the watch was cut; it is taken up again"),
-        Err(other) => warn!(error = %other, "the controller stumbled"),
-    }
-}
-
-async fn reconcile(
-    object: Arc<Guarded<RepoFanout>>,
-    context: Arc<Context>,
-) -> Result<Action, kube::Error> {
-    if context.gate.open_since().is_none() {
-        // Everything is looked at once passes may run.
-        return Ok(Action::await_change());
-    }
-    // An object that has no need of it any more gives it back.
-    let given = context
-        .turns
-        .given(&object.namespace().unwrap_or_default(), &object.name_any());
-    let request = match &object.0 {
-        Err(invalid) => {
-            warn!(error = %invalid.error, "this version cannot read the object; it is left alone \
-                 until it changes");
-            return Ok(Action::await_change());
-        }
-        Ok(object) => match quick::rest(&context, object) {
-            Some(rest) => return Ok(rest),
-            None => quick::request(&context, object),
-        },
-    };
-    let wake = {
-        let (context, reference) = (Arc::clone(&context), ObjectRef::from_obj(&*object));
-        move || context.wake(reference)
-    };
-    let Some(_turn) = given.or_else(|| context.turns.take(request, wake)) else {
-        return Ok(Action::await_change());
-    };
-    // It may have changed while it waited.
-    let object = context.latest(&object);
-    let Ok(current) = &object.0 else {
-        return Ok(Action::await_change());
-    };
-    let pass = async {
-        match current.meta().deletion_timestamp {
-            Some(_) => deletion::run(&context, current).await,
-            None => fanout::run(&context, current).await,
-        }
-    };
-    Box::pin(one_pass(current, &context, pass)).await
-}
-
-async fn reconcile_class(
-    object: Arc<Guarded<RepoFanoutClass>>,
-    context: Arc<Context>,
-) -> Result<Action, kube::Error> {
-    match &object.0 {
-        Ok(class) if !context.serves(class) => Ok(Action::await_change()),
-        Ok(class) => Box::pin(one_pass(class, &context, class::run(&context, class))).await,
-        Err(invalid) => {
-            warn!(error = %invalid.error, "this version cannot read the class; it is left alone \
-                 until it changes");
-            Ok(Action::await_change())
-        }
-    }
-}
-
-/// A pass, if passes may run: in a span of its own, and measured.
-async fn one_pass<K: Custom>(
-    object: &K,
-    context: &Context,
-    pass: impl Future<Output = Result<Action, kube::Error>>,
-) -> Result<Action, kube::Error> {
-    if context.gate.open_since().is_none() {
-        // Everything is looked at once they may.
-        return Ok(Action::await_change());
-    }
-    let uid = object.uid().unwrap_or_default();
-    let span = info_span!("reconcile", object = %ObjectRef::from_obj(object), uid);
-    let begun = Instant::now();
-    context.memos.begun(&uid);
-    let result = pass.instrument(span).await;
-    context.memos.ended(&uid);
-    context.metrics.reconcile_took(K::KIND, begun.elapsed());
-    match &result {
-        Err(kube::Error::Api(status)) if status.is_conflict() => {
-            context.metrics.reconciled(K::KIND, "conflict")
-        }
-        Err(_) => context.metrics.reconciled(K::KIND, "error"),
-        Ok(_) => {}
-    }
-    result
-}
-
-fn on_error<K: Resource>(object: Arc<K>, error: &kube::Error, context: Arc<Context>) -> Action {
-    retry(&object.uid().unwrap_or_default(), error, &context)
-}
-
-fn retry(uid: &str, error: &kube::Error, context: &Context) -> Action {
-    match error {
-        // What was read is older than what is there: the watch brings the newer one.
-        kube::Error::Api(status) if status.is_conflict() => {
-            Action::requeue(context.pace.close.min(Duration::from_secs(1)))
-        }
-        kube::Error::Api(status) if status.is_not_found() => Action::await_change(),
-        _ => Action::requeue(context.memos.backoff(uid, Class::Transient)),
-    }
 }

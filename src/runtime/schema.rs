@@ -11,12 +11,12 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::api::{RepoFanout, RepoFanoutClass};
-use crate::state::environment::Context;
+use crate::runtime::operator::Operator;
 
 /// Waits, visibly, until the API server knows the resources.
-pub async fn established(context: &Context) {
+pub async fn established(operator: &Operator) {
     for name in [RepoFanoutClass::crd_name(), RepoFanout::crd_name()] {
-        let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+        let api: Api<CustomResourceDefinition> = Api::all(operator.env.client.clone());
         while let Err(error) = await_condition(api.clone(), name, is_crd_established()).await {
             warn!(%error, "the API server does not tell of {name}; asking again");
         }
@@ -25,16 +25,16 @@ pub async fn established(context: &Context) {
 
 /// Follows both resources for ever: passes stop while one is older than this program, and begin
 /// again once it is not.
-pub async fn follow(context: &Context) {
+pub async fn follow(operator: &Operator) {
     join(
-        one(context, RepoFanoutClass::crd_name()),
-        one(context, RepoFanout::crd_name()),
+        one(operator, RepoFanoutClass::crd_name()),
+        one(operator, RepoFanout::crd_name()),
     )
     .await;
 }
 
-async fn one(context: &Context, name: &'static str) {
-    let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+async fn one(operator: &Operator, name: &'static str) {
+    let api: Api<CustomResourceDefinition> = Api::all(operator.env.client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let events = watcher(api, config).default_backoff();
     futures::pin_mut!(events);
@@ -59,9 +59,9 @@ async fn one(context: &Context, name: &'static str) {
         if let Some(wrong) = &wrong {
             error!("{wrong}");
         }
-        if context.gate.schema(name, wrong) {
+        if operator.gate.schema(name, wrong) {
             info!("the cluster's schema can be used");
-            context.wake_all();
+            operator.env.wake_all();
         }
     }
 }

@@ -1,29 +1,33 @@
 //! Which class an object uses, and what the class has for it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
 use kube::core::DeserializeGuard;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
+use kube::runtime::reflector::Store;
+use tokio::sync::watch;
 
 use crate::api::condition::Reason;
 use crate::api::status::PlacementStatus;
 use crate::api::{IS_DEFAULT_CLASS, RepoFanout, RepoFanoutClass};
-use crate::cloud::Cloud;
-use crate::domain::kind::Resource as AwsResource;
-use crate::domain::owner::Tags;
+use crate::domain::computed::Computed;
+use crate::domain::names;
+use crate::domain::placement::Placement;
+use crate::domain::prefix::Claim;
 use crate::domain::refusal::Refusal;
-use crate::domain::settings::AssumeRole;
-use crate::resource::observed::{ConnectionState, ObservedConnection};
-use crate::spec::class;
+use crate::domain::settings::{AssumeRole, Identity, Settings};
 use crate::spec::class::Class;
 use crate::spec::fanout::Fanout;
 use crate::spec::policy::Terms;
-use crate::spec::source::{ConnectionSource, Source};
-use crate::state::environment::Context;
+use crate::spec::{class, fanout};
+use crate::state::claims::since;
 
 /// A class in the cache, one that this version can read.
 #[derive(Clone)]
@@ -84,7 +88,55 @@ impl ClassKey {
     }
 }
 
-impl Context {
+/// The classes and the namespaces' labels, as the caches have them, and what the settings make of
+/// an object.
+pub struct Catalog {
+    /// What holds for every object.
+    pub settings: Settings,
+    /// Whose credentials the operator has.
+    pub identity: Identity,
+    classes: OnceLock<Store<DeserializeGuard<RepoFanoutClass>>>,
+    namespaces: OnceLock<Store<PartialObjectMeta<Namespace>>>,
+    wake: watch::Sender<()>,
+}
+
+impl Catalog {
+    /// One that knows no class and no namespace yet.
+    pub fn new(settings: Settings, identity: Identity) -> Self {
+        Self {
+            settings,
+            identity,
+            classes: OnceLock::new(),
+            namespaces: OnceLock::new(),
+            wake: watch::Sender::new(()),
+        }
+    }
+
+    /// Looks classes up in this cache from now on.
+    pub fn follow_classes(&self, store: Store<DeserializeGuard<RepoFanoutClass>>) {
+        let _ = self.classes.set(store);
+    }
+
+    /// Looks labels up in this cache from now on.
+    pub fn follow_namespaces(&self, store: Store<PartialObjectMeta<Namespace>>) {
+        let _ = self.namespaces.set(store);
+    }
+
+    /// The cache of namespaces, once there is one.
+    pub fn namespaces(&self) -> Option<&Store<PartialObjectMeta<Namespace>>> {
+        self.namespaces.get()
+    }
+
+    /// Has every class ask itself who uses it.
+    pub fn wake_all(&self) {
+        self.wake.send_replace(());
+    }
+
+    /// Tells of each [`Self::wake_all`].
+    pub fn wakes(&self) -> watch::Receiver<()> {
+        self.wake.subscribe()
+    }
+
     /// All classes that this installation serves, as far as this version can read them.
     pub fn classes(&self) -> Vec<Known> {
         let all = self
@@ -247,58 +299,80 @@ impl Context {
         ))
     }
 
-    /// The cloud that a placement is in.
-    pub async fn cloud_of(&self, place: &PlacementStatus) -> Result<Cloud, String> {
-        let access = self.access(place)?;
-        Ok(self.clouds.cloud(access.as_ref(), &place.region).await)
-    }
-
-    /// How many objects of the class do not yet match this generation of it.
-    pub fn behind(&self, class: &str, generation: Option<i64>) -> usize {
-        let follows = |object: &RepoFanout| {
-            let status = object.status.as_ref();
-            let of = status
-                .and_then(|s| s.placement.as_ref())
-                .and_then(|p| p.class.as_deref())
-                == Some(class);
-            !of || status.and_then(|s| s.applied_class_generation) == generation
+    /// Where an object copies to, as its spec says; else where it last did.
+    pub fn claim_of(&self, object: &RepoFanout) -> Option<Claim> {
+        let owner = fanout::owner(object, &self.settings);
+        let class = match self.resolve(object).ok()? {
+            Resolved::Ours(class) => Some(self.parse_class(&class).ok()?),
+            Resolved::None => None,
+            Resolved::Others => return None,
         };
-        self.guarded()
-            .iter()
-            .filter(|g| g.0.as_ref().map_or(true, |object| !follows(object)))
-            .count()
-    }
-
-    /// The objects that use the class; those that this version cannot read may use it.
-    pub fn users(&self, class: &str) -> Vec<Arc<DeserializeGuard<RepoFanout>>> {
-        let mut all = self.guarded();
-        let mut released = self.released.lock().expect("no panic while held");
-        if !released.is_empty() {
-            let known: HashSet<String> = all.iter().filter_map(|g| g.uid()).collect();
-            released.retain(|uid| known.contains(uid));
-        }
-        let uses = |guarded: &DeserializeGuard<RepoFanout>| match &guarded.0 {
-            Ok(object) => {
-                let status = object.status.as_ref();
-                let placed = status.and_then(|s| s.placement.as_ref()).into_iter();
-                let former = status
-                    .into_iter()
-                    .flat_map(|s| s.former.iter().map(|f| &f.placement));
-                placed
-                    .chain(former)
-                    .any(|p| p.class.as_deref() == Some(class))
+        let (bucket, prefix) = match self.fanout(object, class.as_ref()) {
+            Ok(fanout) => {
+                let names = Computed::new(&fanout.place(&self.identity));
+                (
+                    fanout.destination.name(&names.destination).to_owned(),
+                    fanout.prefix,
+                )
             }
-            Err(_) => guarded
-                .meta()
-                .finalizers
-                .iter()
-                .flatten()
-                .any(|f| f == crate::api::FINALIZER),
+            Err(_) => {
+                let delivered = object.status.as_ref()?.delivered.as_ref()?;
+                (delivered.bucket.clone(), delivered.prefix.clone())
+            }
         };
-        all.retain(|guarded| {
-            uses(guarded) && guarded.uid().is_none_or(|uid| !released.contains(&uid))
-        });
-        all
+        Some(Claim {
+            bucket,
+            prefix,
+            since: since(object),
+            owner,
+        })
+    }
+
+    /// Where else an object without a placement could have been placed: in no class, or in another
+    /// one.
+    pub fn places(&self, object: &RepoFanout, chosen: &Placement) -> Vec<PlacementStatus> {
+        let classes = self
+            .classes()
+            .into_iter()
+            .filter_map(|class| self.parse_class(&class).ok());
+        let mut places: Vec<_> = classes
+            .map(|class| self.place_in(object, Some(&class)))
+            .collect();
+        places.push(self.place_in(object, None));
+        let here = |p: &PlacementStatus| {
+            (&p.account, &p.region, &p.base_name)
+                == (&chosen.account, &chosen.region, &chosen.base_name)
+        };
+        places.retain(|p| !here(p));
+        places
+    }
+
+    /// Where the object would be in this class, or in none; known also where its spec makes no
+    /// sense.
+    pub fn place_in(&self, object: &RepoFanout, class: Option<&Class>) -> PlacementStatus {
+        let prefix = class.map_or(&self.settings.name_prefix, |c| &c.name_prefix);
+        let owner = fanout::owner(object, &self.settings);
+        let taken = object.spec.pipeline.as_ref().and_then(|p| p.name.clone());
+        let base_name =
+            taken.unwrap_or_else(|| names::base_name(prefix, object.spec.name.as_deref(), &owner));
+        match class {
+            Some(class) => PlacementStatus {
+                class: Some(class.name.clone()),
+                base_name,
+                ..class.place.status()
+            },
+            None => PlacementStatus {
+                account: self.identity.account.clone(),
+                partition: self.identity.partition.clone(),
+                region: object
+                    .spec
+                    .region
+                    .clone()
+                    .unwrap_or_else(|| self.settings.region.clone()),
+                class: None,
+                base_name,
+            },
+        }
     }
 }
 
@@ -308,80 +382,4 @@ pub fn is_default(class: &RepoFanoutClass) -> bool {
         .annotations()
         .get(IS_DEFAULT_CLASS)
         .is_some_and(|v| v == "true")
-}
-
-/// What a class has made that a fan-out uses.
-#[derive(Default)]
-pub struct Shared {
-    /// The connection, if the fan-out has none of its own.
-    pub connection: Option<ObservedConnection>,
-    /// When the shared destination bucket was made.
-    pub destination_created_at: Option<jiff::Timestamp>,
-    /// When the shared role's permissions were last written.
-    pub permissions_written_at: Option<jiff::Timestamp>,
-}
-
-impl Shared {
-    /// What the class has for the fan-out, or what it has not made yet.
-    pub fn of(object: &RepoFanoutClass, class: &Class, fanout: &Fanout) -> Result<Self, String> {
-        let status = object.status.clone().unwrap_or_default();
-        let name = &class.name;
-        let uses = [
-            (
-                AwsResource::Artifacts,
-                matches!(fanout.artifacts, Source::Shared(_)),
-            ),
-            (
-                AwsResource::Destination,
-                matches!(fanout.destination, Source::Shared(_)),
-            ),
-            (
-                AwsResource::Topic,
-                matches!(fanout.topic, Source::Shared(_)),
-            ),
-            (AwsResource::Role, fanout.shared_role.is_some()),
-        ];
-        let mut missing = uses
-            .iter()
-            .filter(|(r, used)| *used && !status.resources.contains_key(r.as_str()));
-        if let Some((resource, _)) = missing.next() {
-            return Err(format!(
-                "RepoFanoutClass {name} has not made its {resource} yet; its conditions say why"
-            ));
-        }
-        let connection = match &fanout.connection {
-            ConnectionSource::Shared(key) => {
-                let known = status.connections.get(key);
-                let (Some(arn), Some(state)) = (
-                    known.and_then(|c| c.arn.clone()),
-                    known.and_then(|c| c.status.clone()),
-                ) else {
-                    return Err(format!(
-                        "RepoFanoutClass {name} has not made connection '{key}' yet; its \
-                             conditions say why"
-                    ));
-                };
-                let provider = match class.connections.get(key) {
-                    Some((_, ConnectionSource::Provider(provider))) => provider.clone(),
-                    _ => String::new(),
-                };
-                Some(ObservedConnection {
-                    arn,
-                    name: key.clone(),
-                    state: ConnectionState::parse(&state),
-                    provider,
-                    tags: Tags::new(),
-                })
-            }
-            _ => None,
-        };
-        let shares_destination = matches!(fanout.destination, Source::Shared(_));
-        Ok(Self {
-            connection,
-            destination_created_at: status.destination_created_at.filter(|_| shares_destination),
-            permissions_written_at: status
-                .permissions_written_at
-                .filter(|_| fanout.shared_role.is_some()),
-        })
-    }
 }

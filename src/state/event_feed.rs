@@ -11,17 +11,15 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::join;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
-use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tracing::info;
 
-use crate::api::{RepoFanout, RepoFanoutClass};
+use crate::api::RepoFanoutClass;
 use crate::cloud::{Message, Queues};
 use crate::domain::kind::Resource;
 use crate::resource::desired::VISIBILITY;
-use crate::state::environment::{Context, Guarded, log_error};
+use crate::state::environment::log_error;
 
 /// How many events may be with passes at once; more wait in the queue.
 const UNDER_WAY: usize = 200;
@@ -33,13 +31,27 @@ const GATHER: Duration = Duration::from_secs(1);
 const PATIENCE: u32 = 3;
 
 /// The queues that are listened to, by class.
-#[derive(Default)]
-pub struct Feeds(Mutex<HashMap<String, Feed>>);
+pub struct Feeds {
+    by_class: Mutex<HashMap<String, Feed>>,
+    sender: mpsc::Sender<FeedEvent>,
+    receiver: Mutex<Option<mpsc::Receiver<FeedEvent>>>,
+}
+
+impl Default for Feeds {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        Self {
+            by_class: Mutex::default(),
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+}
 
 struct Feed {
     queue: String,
     task: JoinHandle<()>,
-    heeded: mpsc::UnboundedSender<String>,
+    acknowledged: mpsc::UnboundedSender<String>,
     /// Counts interruptions: whoever has seen another number may have missed something.
     interruptions: u64,
     /// Whether nothing is heard at present.
@@ -52,55 +64,39 @@ impl Drop for Feed {
     }
 }
 
-/// What a queue tells.
-pub enum Told {
+/// What a queue brings.
+pub enum FeedEvent {
     /// Messages of this class's queue.
     Messages(String, Vec<Message>),
     /// Nothing: the queue does not answer, or does so again.
     Silent(String, bool),
 }
 
-/// What is read of an event.
-/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html>
-#[derive(Deserialize)]
-struct Event {
-    account: String,
-    region: String,
-    detail: Detail,
-}
-
-#[derive(Deserialize)]
-struct Detail {
-    pipeline: String,
-    state: String,
-}
-
 impl Feeds {
+    /// What the queues bring, for the one who hands it on; nothing if somebody does already.
+    pub fn events(&self) -> Option<mpsc::Receiver<FeedEvent>> {
+        self.receiver.lock().expect("no panic while held").take()
+    }
+
     /// Listens to the class's queue, if it is not listened to already.
-    pub fn listen(
-        &self,
-        class: &str,
-        queue: &str,
-        queues: Arc<dyn Queues>,
-        told: mpsc::Sender<Told>,
-    ) {
-        let mut feeds = self.0.lock().expect("no panic while held");
+    pub fn listen(&self, class: &str, queue: &str, queues: Arc<dyn Queues>) {
+        let mut feeds = self.by_class.lock().expect("no panic while held");
         if feeds.get(class).is_some_and(|feed| feed.queue == queue) {
             return;
         }
-        let (heeded, receipts) = mpsc::unbounded_channel();
+        let (acknowledged, receipts) = mpsc::unbounded_channel();
         let task = tokio::spawn(follow(
             class.to_owned(),
             queue.to_owned(),
             queues,
-            told,
+            self.sender.clone(),
             receipts,
         ));
         info!(class, queue, "listening to execution events");
         let feed = Feed {
             queue: queue.to_owned(),
             task,
-            heeded,
+            acknowledged,
             interruptions: 0,
             silent: false,
         };
@@ -109,19 +105,27 @@ impl Feeds {
 
     /// Listens no more.
     pub fn end(&self, class: &str) {
-        self.0.lock().expect("no panic while held").remove(class);
+        self.by_class
+            .lock()
+            .expect("no panic while held")
+            .remove(class);
     }
 
     /// Something between the pipelines and the queue was not as it is to be: events may be lost.
     pub fn interrupted(&self, class: &str) {
-        if let Some(feed) = self.0.lock().expect("no panic while held").get_mut(class) {
+        if let Some(feed) = self
+            .by_class
+            .lock()
+            .expect("no panic while held")
+            .get_mut(class)
+        {
             feed.interruptions += 1;
         }
     }
 
     /// How often the class's feed was interrupted; nothing if it tells nothing now.
-    pub fn heard_of(&self, class: &RepoFanoutClass) -> Option<u64> {
-        let feeds = self.0.lock().expect("no panic while held");
+    pub fn interruptions(&self, class: &RepoFanoutClass) -> Option<u64> {
+        let feeds = self.by_class.lock().expect("no panic while held");
         match feeds.get(&class.name_any()) {
             Some(feed) => (!feed.silent).then_some(feed.interruptions),
             // What came since the process before ended is in the queue, and is listened to soon.
@@ -136,17 +140,22 @@ impl Feeds {
     }
 
     /// These events of the class were looked into.
-    pub fn heeded(&self, class: &str, receipts: Vec<String>) {
-        if let Some(feed) = self.0.lock().expect("no panic while held").get(class) {
+    pub fn acknowledge(&self, class: &str, receipts: Vec<String>) {
+        if let Some(feed) = self
+            .by_class
+            .lock()
+            .expect("no panic while held")
+            .get(class)
+        {
             for receipt in receipts {
-                let _ = feed.heeded.send(receipt);
+                let _ = feed.acknowledged.send(receipt);
             }
         }
     }
 
     /// How many queues are listened to, and how many do not answer.
     pub fn counts(&self) -> BTreeMap<String, usize> {
-        let feeds = self.0.lock().expect("no panic while held");
+        let feeds = self.by_class.lock().expect("no panic while held");
         let silent = feeds.values().filter(|feed| feed.silent).count();
         BTreeMap::from([
             ("listening".to_owned(), feeds.len() - silent),
@@ -155,8 +164,8 @@ impl Feeds {
     }
 
     /// Answers whether that is news.
-    fn silent(&self, class: &str, silent: bool) -> bool {
-        let mut feeds = self.0.lock().expect("no panic while held");
+    pub fn set_silent(&self, class: &str, silent: bool) -> bool {
+        let mut feeds = self.by_class.lock().expect("no panic while held");
         let Some(feed) = feeds.get_mut(class).filter(|feed| feed.silent != silent) else {
             return false;
         };
@@ -173,7 +182,7 @@ async fn follow(
     class: String,
     queue: String,
     queues: Arc<dyn Queues>,
-    told: mpsc::Sender<Told>,
+    sender: mpsc::Sender<FeedEvent>,
     mut receipts: mpsc::UnboundedReceiver<String>,
 ) {
     let room = Semaphore::new(UNDER_WAY);
@@ -201,20 +210,22 @@ async fn follow(
             match queues.receive(&queue).await {
                 Ok(messages) => {
                     if failures >= PATIENCE {
-                        let _ = told.send(Told::Silent(class.clone(), false)).await;
+                        let _ = sender.send(FeedEvent::Silent(class.clone(), false)).await;
                     }
                     (failures, backoff) = (0, patient());
                     permit.forget();
                     room.add_permits(BATCH.saturating_sub(messages.len()));
                     if !messages.is_empty() {
-                        let _ = told.send(Told::Messages(class.clone(), messages)).await;
+                        let _ = sender
+                            .send(FeedEvent::Messages(class.clone(), messages))
+                            .await;
                     }
                 }
                 Err(error) => {
                     log_error(&error);
                     failures += 1;
                     if failures == PATIENCE {
-                        let _ = told.send(Told::Silent(class.clone(), true)).await;
+                        let _ = sender.send(FeedEvent::Silent(class.clone(), true)).await;
                     }
                     tokio::time::sleep(backoff.next().unwrap_or_default()).await;
                 }
@@ -239,104 +250,4 @@ async fn follow(
         }
     };
     join(receive, acknowledge).await;
-}
-
-/// Hands on what the queues tell, for ever.
-pub async fn dispatch(context: &Context, mut told: mpsc::Receiver<Told>) {
-    while let Some(told) = told.recv().await {
-        match told {
-            Told::Messages(class, messages) => context.hear(&class, messages),
-            Told::Silent(class, silent) => {
-                if context.feeds.silent(&class, silent) {
-                    let what = if silent {
-                        "executions are looked at instead"
-                    } else {
-                        "executions are heard of again"
-                    };
-                    warn!(class, "the queue of execution events was silent: {what}");
-                    context.silenced(&class);
-                }
-            }
-        }
-    }
-}
-
-impl Context {
-    /// Has the objects that the messages are of look; what is of nobody is acknowledged at once.
-    fn hear(&self, class: &str, messages: Vec<Message>) {
-        let mut events: HashMap<String, Vec<(Event, String)>> = HashMap::new();
-        let mut heeded = Vec::new();
-        for Message { body, receipt } in messages {
-            match serde_json::from_str::<Event>(&body) {
-                Ok(event) => {
-                    let Detail { pipeline, state } = &event.detail;
-                    debug!(pipeline, state, "an execution was heard of");
-                    events
-                        .entry(pipeline.clone())
-                        .or_default()
-                        .push((event, receipt));
-                }
-                Err(error) => {
-                    warn!(class, %error, "the queue of execution events holds something else; it \
-                         is taken off");
-                    heeded.push(receipt);
-                }
-            }
-        }
-        for served in self.served() {
-            for guarded in served.store.state() {
-                if events.is_empty() {
-                    break;
-                }
-                let Ok(object) = &guarded.0 else { continue };
-                let Some(place) = object.status.as_ref().and_then(|s| s.placement.as_ref()) else {
-                    continue;
-                };
-                if place.class.as_deref() != Some(class) {
-                    continue;
-                }
-                let Some(of_name) = events.get_mut(&place.base_name) else {
-                    continue;
-                };
-                let here = |(event, _): &mut (Event, String)| {
-                    event.account == place.account && event.region == place.region
-                };
-                let heard: Vec<(Event, String)> = of_name.extract_if(.., here).collect();
-                if of_name.is_empty() {
-                    events.remove(&place.base_name);
-                }
-                // The first execution comes with the pipeline that we have just made: there is
-                // nothing to tell before its end.
-                let first = object
-                    .status
-                    .as_ref()
-                    .is_none_or(|s| s.last_execution.is_none());
-                let (ignored, news): (Vec<_>, Vec<_>) = heard
-                    .into_iter()
-                    .partition(|(event, _)| first && event.detail.state == "STARTED");
-                heeded.extend(ignored.into_iter().map(|(_, receipt)| receipt));
-                if news.is_empty() {
-                    continue;
-                }
-                for (_, receipt) in news {
-                    self.memos.hear(&object.uid().unwrap_or_default(), receipt);
-                }
-                let _ = served
-                    .wake
-                    .send(ObjectRef::<Guarded<RepoFanout>>::from_obj(&guarded));
-            }
-        }
-        // Of pipelines that are another class's, or nobody's any more.
-        heeded.extend(events.into_values().flatten().map(|(_, receipt)| receipt));
-        self.feeds.heeded(class, heeded);
-    }
-
-    /// The class looks at its queue, and its objects look for themselves.
-    fn silenced(&self, class: &str) {
-        if let Some(class) = self.class(class) {
-            self.memos
-                .looked(&class.uid().unwrap_or_default(), None, None);
-        }
-        self.wake_all();
-    }
 }

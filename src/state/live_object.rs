@@ -1,31 +1,37 @@
 //! One object in the API server: its finalizer, its status, its events.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use k8s_controller::events::Event;
+use k8s_controller::conditions;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
-use kube::runtime::events::EventType;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::api::class::RepoFanoutClassStatus;
-use crate::api::status::RepoFanoutStatus;
+use crate::api::condition::ConditionType;
 use crate::api::{ABANDON, FINALIZER, RELEASE_REQUESTED_AT, RepoFanout, RepoFanoutClass};
-use crate::reconcile::record::Resources;
-use crate::state::environment::Context;
+use crate::state::environment::Environment;
 use crate::state::memory::Basis;
-use crate::status;
-use crate::status::Notice;
+use crate::state::recorder::Notice;
+
+/// A status that tells what changed for its readers.
+pub trait Transition {
+    /// The conditions.
+    fn conditions(&self) -> &[Condition];
+    /// The events of a transition from this status to the next one.
+    fn notices(&self, next: &Self) -> Vec<Notice>;
+}
 
 /// A custom resource of ours.
 pub trait Custom:
     Resource<DynamicType = ()>
-    + HasStatus<Status: Clone + Default + PartialEq>
+    + HasStatus<Status: Clone + Default + PartialEq + Transition>
     + Clone
     + Debug
     + Send
@@ -38,8 +44,6 @@ pub trait Custom:
     const KIND: &'static str;
     /// The API that serves it.
     fn api(&self, client: Client) -> Api<Self>;
-    /// The events of a transition.
-    fn notices(before: &Self::Status, after: &Self::Status) -> Vec<Notice>;
 }
 
 impl Custom for RepoFanout {
@@ -48,10 +52,6 @@ impl Custom for RepoFanout {
     fn api(&self, client: Client) -> Api<Self> {
         namespaced(self, client)
     }
-
-    fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notice> {
-        status::notices(before, after)
-    }
 }
 
 impl Custom for RepoFanoutClass {
@@ -59,10 +59,6 @@ impl Custom for RepoFanoutClass {
 
     fn api(&self, client: Client) -> Api<Self> {
         Api::all(client)
-    }
-
-    fn notices(before: &RepoFanoutClassStatus, after: &RepoFanoutClassStatus) -> Vec<Notice> {
-        status::transitions(&before.conditions, &after.conditions)
     }
 }
 
@@ -76,7 +72,7 @@ fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
 /// An object and the version of it that our writes build on: each write is a
 /// compare-and-swap, so that what was read from a stale cache changes nothing.
 pub struct LiveObject<'a, K> {
-    context: &'a Context,
+    env: &'a Environment,
     api: Api<K>,
     /// The object as the API server last told it.
     pub current: K,
@@ -94,10 +90,10 @@ impl LiveObject<'_, RepoFanout> {
 
 impl<'a, K: Custom> LiveObject<'a, K> {
     /// The object as it was read.
-    pub fn new(context: &'a Context, object: &K) -> Self {
+    pub fn new(env: &'a Environment, object: &K) -> Self {
         Self {
-            context,
-            api: object.api(context.client.clone()),
+            env,
+            api: object.api(env.client.clone()),
             current: object.clone(),
         }
     }
@@ -110,6 +106,14 @@ impl<'a, K: Custom> LiveObject<'a, K> {
     /// The status as last written.
     pub fn status(&self) -> K::Status {
         self.current.status().cloned().unwrap_or_default()
+    }
+
+    /// Whether it was Ready in this generation when its status was last written.
+    pub fn is_ready(&self) -> bool {
+        let status: K::Status = self.status();
+        let ready = conditions::find(status.conditions(), ConditionType::Ready.as_str());
+        let generation = self.current.meta().generation;
+        ready.is_some_and(|c| c.status == "True" && c.observed_generation == generation)
     }
 
     /// The value of an annotation.
@@ -129,12 +133,12 @@ impl<'a, K: Custom> LiveObject<'a, K> {
 
     /// Counts what came of a pass.
     pub fn count(&self, result: &'static str) {
-        self.context.metrics.reconciled(K::KIND, result);
+        self.env.metrics.reconciled(K::KIND, result);
     }
 
     /// Puts our finalizer on it, or takes it off.
     pub async fn set_finalizer(&mut self, present: bool) -> Result<(), kube::Error> {
-        if present && self.context.settings.read_only {
+        if present && self.env.settings().read_only {
             // Nothing is made that would have to be deleted.
             return Ok(());
         }
@@ -163,7 +167,7 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         if next == before {
             return Ok(());
         }
-        let notices = K::notices(&before, &next);
+        let notices = before.notices(&next);
         let mut object = self.current.clone();
         *object.status_mut() = Some(next);
         let name = object.name_any();
@@ -192,32 +196,13 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         Ok(())
     }
 
-    /// Publishes an event; that it is refused, as in a namespace that is going away, is no error.
+    /// Publishes an event about it.
     pub async fn notify(&self, notice: Notice) {
-        let Notice {
-            warning,
-            reason,
-            note,
-        } = notice;
-        info!(reason, note, "event");
-        let event = Event {
-            type_: if warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason,
-            action: "Reconcile".to_owned(),
-            note: Some(note),
-            related: None,
-        };
-        if let Err(error) = self.context.publish(&self.current, &event).await {
-            warn!(%error, "the event was not taken");
-        }
+        self.env.recorder.publish(&self.current, notice).await;
     }
 
     /// Whether its author lets go of what it has in AWS; it is told then what stays there.
-    pub async fn abandoned(&self, left: &Resources) -> bool {
+    pub async fn abandoned(&self, left: &BTreeMap<String, String>) -> bool {
         if self.annotation(ABANDON) != Some(&*self.current.name_any()) {
             return false;
         }

@@ -20,9 +20,9 @@ const LONGEST_THROTTLED: Duration = Duration::from_secs(30);
 
 /// Memories by the objects' uid.
 #[derive(Default)]
-pub struct Memos {
+pub struct Memory {
     /// Boxed, as the table has room for more than there are.
-    objects: Mutex<HashMap<String, Box<Memo>>>,
+    objects: Mutex<HashMap<String, Box<Remembered>>>,
     /// Passes that run, by uid, and when the last one ended.
     running: Mutex<HashMap<String, Instant>>,
     last_end: Mutex<Option<Instant>>,
@@ -87,11 +87,11 @@ pub struct SettledPipeline {
 
 /// What is remembered.
 #[derive(Default)]
-struct Memo {
+struct Remembered {
     basis: Option<Basis>,
     due: Option<Instant>,
     /// Whether a pass over it has begun.
-    looked_at: bool,
+    begun: bool,
     settled: Option<Settled>,
     /// Whether a pass of this process has looked at everything, or was to: what one before it left
     /// on the status counts no more.
@@ -107,12 +107,12 @@ struct Memo {
     backoff: Option<ExponentialBackoff>,
     /// Receipts of events that were heard of it and not yet looked into, and whether one came since
     /// the last pass.
-    heard: Vec<String>,
-    news: bool,
+    receipts: Vec<String>,
+    notified: bool,
 }
 
-impl Memos {
-    fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Memo) -> T) -> T {
+impl Memory {
+    fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Remembered) -> T) -> T {
         f(self
             .objects
             .lock()
@@ -124,11 +124,11 @@ impl Memos {
     /// How long until the next look, if nothing happened since the last pass but that pass's own
     /// writes.
     pub fn quiet_for(&self, uid: &str, basis: &Basis) -> Option<Duration> {
-        self.with(uid, |memo| {
-            let same = !memo.news
+        self.with(uid, |one| {
+            let same = !one.notified
                 && basis.resource_version.is_some()
-                && memo.basis.as_ref() == Some(basis);
-            memo.due
+                && one.basis.as_ref() == Some(basis);
+            one.due
                 .filter(|_| same)?
                 .checked_duration_since(Instant::now())
         })
@@ -136,43 +136,43 @@ impl Memos {
 
     /// What the last full look found, if all was settled.
     pub fn settled(&self, uid: &str) -> Option<Settled> {
-        self.with(uid, |memo| memo.settled.clone())
+        self.with(uid, |one| one.settled.clone())
     }
 
     /// Whether nobody in this process has looked at everything yet, nor tried to.
-    pub fn unknown(&self, uid: &str) -> bool {
-        self.with(uid, |memo| !memo.known)
+    pub fn unobserved(&self, uid: &str) -> bool {
+        self.with(uid, |one| !one.known)
     }
 
     /// Something happened that the object itself does not show: it is looked at before that is due.
-    pub fn stir(&self, uid: &str) {
-        self.with(uid, |memo| memo.news = true);
+    pub fn notify(&self, uid: &str) {
+        self.with(uid, |one| one.notified = true);
     }
 
     /// An event told of an execution.
-    pub fn hear(&self, uid: &str, receipt: String) {
-        self.with(uid, |memo| memo.heard.push(receipt));
-        self.stir(uid);
+    pub fn event(&self, uid: &str, receipt: String) {
+        self.with(uid, |one| one.receipts.push(receipt));
+        self.notify(uid);
     }
 
     /// Receipts of what was heard until now; from now on, what comes is new.
-    pub fn heard(&self, uid: &str) -> Vec<String> {
-        self.with(uid, |memo| {
-            memo.news = false;
-            memo.heard.clone()
+    pub fn receipts(&self, uid: &str) -> Vec<String> {
+        self.with(uid, |one| {
+            one.notified = false;
+            one.receipts.clone()
         })
     }
 
     /// These were looked into.
-    pub fn heeded(&self, uid: &str, receipts: &[String]) {
-        self.with(uid, |memo| {
-            memo.heard.retain(|heard| !receipts.contains(heard))
+    pub fn acknowledged(&self, uid: &str, receipts: &[String]) {
+        self.with(uid, |one| {
+            one.receipts.retain(|heard| !receipts.contains(heard))
         });
     }
 
     /// Whether something was heard that nobody has looked into.
-    pub fn has_news(&self, uid: &str) -> bool {
-        self.with(uid, |memo| memo.news)
+    pub fn is_notified(&self, uid: &str) -> bool {
+        self.with(uid, |one| one.notified)
     }
 
     /// How long until everything is looked at because the class changed; nothing if it did not.
@@ -184,48 +184,48 @@ impl Memos {
         class: Option<ClassKey>,
         spread: Duration,
     ) -> Option<Duration> {
-        self.with(uid, |memo| {
-            let (planned, class) = (memo.planned?, class?);
+        self.with(uid, |one| {
+            let (planned, class) = (one.planned?, class?);
             if planned == class {
                 return None;
             }
             if planned.made != class.made {
                 return Some(Duration::ZERO);
             }
-            let at = match memo.replan {
+            let at = match one.replan {
                 Some((key, at)) if key == class => at,
                 _ => Instant::now() + spread,
             };
-            memo.replan = Some((class, at));
+            one.replan = Some((class, at));
             Some(at.saturating_duration_since(Instant::now()))
         })
     }
 
     /// Remembers the end of a pass: what it rested on, and when to look again.
-    pub fn passed(&self, uid: &str, basis: Basis, next: Duration) {
-        self.with(uid, |memo| {
-            memo.basis = Some(basis);
-            memo.due = Some(Instant::now() + next);
+    pub fn concluded(&self, uid: &str, basis: Basis, next: Duration) {
+        self.with(uid, |one| {
+            one.basis = Some(basis);
+            one.due = Some(Instant::now() + next);
         });
     }
 
     /// Remembers what was found settled, or that everything has to be looked at again.
-    pub fn looked(&self, uid: &str, settled: Option<Settled>, class: Option<ClassKey>) {
-        self.with(uid, |memo| {
-            memo.known = true;
-            memo.planned = class;
+    pub fn observed(&self, uid: &str, settled: Option<Settled>, class: Option<ClassKey>) {
+        self.with(uid, |one| {
+            one.known = true;
+            one.planned = class;
             if settled.is_some() {
-                memo.backoff = None;
+                one.backoff = None;
             }
-            memo.settled = settled;
+            one.settled = settled;
         });
     }
 
     /// Remembers that what was settled still is, as far as lists and executions tell.
-    pub fn still(&self, uid: &str, settled: Settled, class: Option<ClassKey>) {
-        self.with(uid, |memo| {
-            memo.settled = Some(settled);
-            memo.planned = memo.planned.or(class);
+    pub fn confirmed(&self, uid: &str, settled: Settled, class: Option<ClassKey>) {
+        self.with(uid, |one| {
+            one.settled = Some(settled);
+            one.planned = one.planned.or(class);
         });
     }
 
@@ -237,8 +237,8 @@ impl Memos {
         } else {
             LONGEST
         };
-        self.with(uid, |memo| {
-            let backoff = memo.backoff.get_or_insert_with(|| {
+        self.with(uid, |one| {
+            let backoff = one.backoff.get_or_insert_with(|| {
                 ExponentialBuilder::default()
                     .with_min_delay(Duration::from_secs(1))
                     .with_max_delay(LONGEST)
@@ -252,25 +252,25 @@ impl Memos {
 
     /// Whether a class is another than when this was last asked.
     pub fn class_changed(&self, uid: &str, class: ClassKey) -> bool {
-        self.with(uid, |memo| memo.seen_class.replace(class) != Some(class))
+        self.with(uid, |one| one.seen_class.replace(class) != Some(class))
     }
 
     /// How much of the time is left in which the fan-outs of a class were counted already.
     pub fn counted_within(&self, uid: &str, time: Duration) -> Option<Duration> {
-        self.with(uid, |memo| time.checked_sub(memo.counted?.elapsed()))
+        self.with(uid, |one| time.checked_sub(one.counted?.elapsed()))
     }
 
     /// Remembers that the fan-outs of a class were counted now, and whether there were more or
     /// fewer of them.
     pub fn counted(&self, uid: &str, changed: bool) {
-        self.with(uid, |memo| {
-            (memo.counted, memo.recount) = (Some(Instant::now()), changed)
+        self.with(uid, |one| {
+            (one.counted, one.recount) = (Some(Instant::now()), changed)
         });
     }
 
     /// Whether they are to be counted once more.
     pub fn counts_again(&self, uid: &str) -> bool {
-        self.with(uid, |memo| memo.recount)
+        self.with(uid, |one| one.recount)
     }
 
     /// Forgets an object that is gone.
@@ -287,7 +287,7 @@ impl Memos {
             .lock()
             .expect("no panic while held")
             .insert(uid.to_owned(), Instant::now());
-        self.with(uid, |memo| memo.looked_at = true);
+        self.with(uid, |one| one.begun = true);
     }
 
     /// A pass has ended.
@@ -321,7 +321,7 @@ impl Memos {
         let mut queue = Queue::default();
         for uid in uids.filter(|uid| !running.contains_key(uid)) {
             let due = match objects.get(&uid) {
-                Some(memo) if memo.looked_at => memo.due,
+                Some(one) if one.begun => one.due,
                 _ => Some(start),
             };
             if let Some(waits) = due.and_then(|due| Instant::now().checked_duration_since(due)) {

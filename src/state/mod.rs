@@ -1,8 +1,13 @@
-//! What a process remembers between passes; lost, it only looks again.
+//! What a process remembers between passes. Nothing here decides: lost, all is observed again.
 
 pub mod catalog;
 pub mod claims;
 pub mod environment;
+pub mod event_dispatch;
 pub mod event_feed;
+pub mod fleet;
 pub mod live_object;
 pub mod memory;
+pub mod recorder;
+pub mod stop;
+pub mod target;

@@ -2,20 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use crate::api::class::RepoFanoutClassStatus;
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
+use crate::state::live_object::Transition;
+use crate::state::recorder::Notice;
 use crate::status::find;
-
-/// One Kubernetes event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether it is a `Warning`.
-    pub warning: bool,
-    /// Its reason.
-    pub reason: String,
-    /// Its note.
-    pub note: String,
-}
 
 /// The events of a change of conditions; none where nothing changed for the reader.
 pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
@@ -118,4 +110,24 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
         });
     }
     notices
+}
+
+impl Transition for RepoFanoutStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn notices(&self, next: &Self) -> Vec<Notice> {
+        notices(self, next)
+    }
+}
+
+impl Transition for RepoFanoutClassStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn notices(&self, next: &Self) -> Vec<Notice> {
+        transitions(&self.conditions, &next.conditions)
+    }
 }

@@ -18,13 +18,12 @@ use crate::aws::Aws;
 use crate::cli::Import;
 use crate::cloud::{Cloud, Clouds};
 use crate::commands::import::pipeline::Found;
-use crate::commands::plan::context;
-use crate::commands::{aws_options, say, settings};
+use crate::commands::{aws_options, say, settings, snapshot};
 use crate::domain::computed::Computed;
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
 use crate::metrics::Metrics;
-use crate::reconcile::{preview, preview_fanout};
+use crate::reconcile;
 
 /// How many pipelines are read at once.
 const AT_ONCE: usize = 8;
@@ -103,7 +102,7 @@ pub async fn import(import: Import) -> Result<(), String> {
         .map(Config::new)
         .map_err(|e| format!("{e}"))?;
     let client = Client::try_from(nowhere).map_err(|e| e.to_string())?;
-    let context = context(client, aws, settings, metrics);
+    let env = snapshot::environment(client, aws, settings, metrics);
 
     let mut used: BTreeMap<String, usize> = BTreeMap::new();
     let mut objects = Vec::new();
@@ -125,17 +124,15 @@ pub async fn import(import: Import) -> Result<(), String> {
         object.metadata.creation_timestamp = Some(Time(Timestamp::now()));
         objects.push((found, manifest, object));
     }
-    context.know(
-        objects
-            .iter()
-            .map(|(_, _, object)| object.clone())
-            .collect(),
-        Vec::new(),
-    );
+    let known = objects
+        .iter()
+        .map(|(_, _, object)| object.clone())
+        .collect();
+    snapshot::fill(&env, known, Vec::new());
     let mut taken = BTreeSet::new();
     for (found, manifest, object) in objects {
         say("---");
-        match preview_fanout::preview(&context, &object).await {
+        match reconcile::fanout::preview::preview(&env, &object).await {
             Ok(preview) if preview.changes_tags_alone() => {
                 say(format!(
                     "# Applying it changes nothing of pipeline {} but tags, which say who owns it.",
@@ -154,7 +151,7 @@ pub async fn import(import: Import) -> Result<(), String> {
                     .for_each(|line| say(format!("# {line}")));
                 taken.extend(found.taken());
             }
-            Err(stop) => say(format!("# It would be refused: {}", preview::why(&stop))),
+            Err(stop) => say(format!("# It would be refused: {}", stop.describe())),
         }
         if let Some(stack) = found.tags.get("aws:cloudformation:stack-name") {
             say(format!(

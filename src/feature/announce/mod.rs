@@ -1,146 +1,157 @@
-//! Our own announcement of each delivery, beside AWS's, if that is asked for.
+//! Our own announcement of each delivery, beside AWS's, where the object asks for it.
 
 pub mod message;
 
+use crate::api::RepoFanout;
 use crate::api::condition::Reason;
-use crate::api::status::{AnnouncedStatus, DeliveredStatus};
+use crate::api::status::{AnnouncedStatus, DeliveredStatus, PrunedStatus};
 use crate::cloud::{Class, Error};
+use crate::domain::delivery::{self, Delivery};
 use crate::domain::execution::{Execution, ExecutionState};
+use crate::domain::object::Entries;
 use crate::feature::announce::message::{Announcement, Changes};
-use crate::reconcile::converge::{Stop, read_only};
-use crate::reconcile::fanout::{Pass, Ready};
-use crate::status;
+use crate::feature::prune::Pruned;
+use crate::feature::{Outcome, refused};
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::stop::Stop;
+use crate::state::target::Target;
 
-impl Pass<'_> {
-    /// Announces what succeeded since the last time, the oldest first. At least once: it is
-    /// recorded after it was said.
-    pub(crate) async fn announce(&mut self, ready: &Ready) -> Result<(), Stop> {
-        if !ready.fanout.announce {
-            return Ok(());
-        }
-        self.saw.announcements.asked = true;
-        let status = self.object.status();
-        let Some(delivered) = self.saw.delivered.clone().or(status.delivered) else {
-            return Ok(());
-        };
-        if status
-            .announced
-            .as_ref()
-            .is_some_and(|a| a.execution == delivered.execution)
-        {
-            return Ok(());
-        }
-        let Some(rule) = ready.desire(Some("")).notification_rule else {
-            return Ok(());
-        };
-        let executions = match self.saw.executions.clone() {
-            Some(executions) => executions,
-            None => ready.cloud.pipelines.executions(&ready.names.base).await?,
-        };
-        for execution in unannounced(&executions, status.announced.as_ref()) {
-            let Some(what) = self.what(ready, execution, &delivered).await? else {
-                continue;
-            };
-            if self.context.settings.read_only {
-                return Err(read_only("announce a delivery"));
-            }
-            let changes = self.changes(ready, execution, &executions, &what).await;
-            let announcement = Announcement::new(&ready.fanout.owner, &ready.place, &what, changes);
-            self.object.confirm_status(self.object.status()).await?;
-            match ready
-                .cloud
-                .topics
-                .publish(&rule.topic_arn, &announcement)
-                .await
-            {
-                Ok(()) => {}
-                Err(error) if matches!(error.class, Class::Transient | Class::Throttled) => {
-                    return Err(error.into());
-                }
-                Err(error) => {
-                    self.saw.announcements.told = Some((Reason::AnnounceFailed, failed(&error)));
-                    return Ok(());
-                }
-            }
-            let mut next = self.object.status();
-            let started_at = Some(execution.started_at);
-            next.announced = Some(AnnouncedStatus {
-                execution: execution.id.clone(),
-                started_at,
-            });
-            self.object.set_status(next).await?;
-            let commit = what
-                .commit
-                .map_or_else(|| "a commit".to_owned(), |c| c.short_id);
-            let message = format!(
-                "{commit} of {} branch {} was announced on the topic",
-                what.repository, what.branch
-            );
-            self.saw.announcements.told = Some((Reason::Announced, message));
-        }
-        Ok(())
+/// Announces what succeeded since the last announcement, the oldest first. Each is announced at
+/// least once, as it is recorded after it was published.
+pub async fn run(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    delivery: &Delivery,
+    pruned: &Pruned,
+) -> Result<Outcome, Stop> {
+    if !target.fanout.announce {
+        return Ok(Outcome::default());
     }
-
-    /// What the execution delivered.
-    async fn what(
-        &self,
-        ready: &Ready,
-        execution: &Execution,
-        delivered: &DeliveredStatus,
-    ) -> Result<Option<DeliveredStatus>, Stop> {
-        if execution.id == delivered.execution {
-            return Ok(Some(delivered.clone()));
+    let mut outcome = Outcome::asked();
+    let status = live.status();
+    let pruned = pruned.status.clone().or(status.pruned);
+    let Some(delivered) = delivery.delivered.clone().or(status.delivered) else {
+        return Ok(outcome);
+    };
+    if status
+        .announced
+        .as_ref()
+        .is_some_and(|a| a.execution == delivered.execution)
+    {
+        return Ok(outcome);
+    }
+    let Some(rule) = target.desire(Some("")).notification_rule else {
+        return Ok(outcome);
+    };
+    let executions = match &delivery.executions {
+        Some(executions) => executions.clone(),
+        None => target.cloud.pipelines.executions(target.pipeline()).await?,
+    };
+    for execution in unannounced(&executions, status.announced.as_ref()) {
+        let provider = &delivery.provider;
+        let Some(one) = delivered_by(target, execution, &delivered, provider).await? else {
+            continue;
+        };
+        if env.settings().read_only {
+            return Err(Stop::read_only("announce a delivery"));
         }
-        let provider = self.saw.connection.as_ref().map_or("", |c| &*c.provider);
-        let to = ready
+        let changes = changes(
+            env,
+            target,
+            execution,
+            &executions,
+            &one.prefix,
+            pruned.as_ref(),
+        )
+        .await;
+        let announcement = Announcement::new(&target.fanout.owner, &target.place, &one, changes);
+        live.confirm_status(live.status()).await?;
+        let published = target
             .cloud
-            .pipelines
-            .target(&ready.names.base, &execution.id)
-            .await?;
-        Ok(to.map(|to| status::delivered(execution, &to, provider)))
-    }
-
-    /// What differs from the delivery before; nothing where the operator may not, or cannot, read
-    /// both artifacts.
-    async fn changes(
-        &self,
-        ready: &Ready,
-        execution: &Execution,
-        executions: &[Execution],
-        what: &DeliveredStatus,
-    ) -> Option<Changes> {
-        if !self.context.settings.allow_prune {
-            return None;
-        }
-        let older = executions
-            .iter()
-            .skip_while(|e| e.id != execution.id)
-            .skip(1);
-        let before = older
-            .into_iter()
-            .find(|e| e.state == ExecutionState::Succeeded)?;
-        let entries = |id: &str| {
-            let (pipelines, objects, name) = (
-                &ready.cloud.pipelines,
-                &ready.cloud.objects,
-                &ready.names.base,
-            );
-            let id = id.to_owned();
-            async move {
-                let (bucket, key) = pipelines.artifact(name, &id).await.ok()??;
-                objects.entries(&bucket, &key).await.ok()?
+            .topics
+            .publish(&rule.topic_arn, &announcement)
+            .await;
+        match published {
+            Ok(()) => {}
+            Err(error) if matches!(error.class, Class::Transient | Class::Throttled) => {
+                return Err(error.into());
             }
-        };
-        let (before, after) = (entries(&before.id).await?, entries(&execution.id).await?);
-        let pruned = self
-            .saw
-            .pruned
-            .clone()
-            .or_else(|| self.object.status().pruned);
-        let pruned = ready.fanout.prune.is_some_and(|p| !p.dry_run)
-            && pruned.is_some_and(|p| p.execution == execution.id && p.left == 0);
-        Some(Changes::between(&before, &after, &what.prefix, pruned))
+            Err(error) => return Ok(Outcome::of(Reason::AnnounceFailed, failed(&error))),
+        }
+        let mut next = live.status();
+        let started_at = Some(execution.started_at);
+        next.announced = Some(AnnouncedStatus {
+            execution: execution.id.clone(),
+            started_at,
+        });
+        live.set_status(next).await?;
+        let commit = one
+            .commit
+            .map_or_else(|| "a commit".to_owned(), |c| c.short_id);
+        let message = format!(
+            "{commit} of {} branch {} was announced on the topic",
+            one.repository, one.branch
+        );
+        outcome = Outcome::of(Reason::Announced, message);
     }
+    Ok(outcome)
+}
+
+/// What the execution delivered.
+async fn delivered_by(
+    target: &Target,
+    execution: &Execution,
+    newest: &DeliveredStatus,
+    provider: &str,
+) -> Result<Option<DeliveredStatus>, Stop> {
+    if execution.id == newest.execution {
+        return Ok(Some(newest.clone()));
+    }
+    let copied = target
+        .cloud
+        .pipelines
+        .target(target.pipeline(), &execution.id)
+        .await?;
+    Ok(copied.map(|copied| delivery::delivered(execution, &copied, provider)))
+}
+
+/// What differs from the delivery before; nothing where the operator may not, or cannot, read both
+/// artifacts.
+async fn changes(
+    env: &Environment,
+    target: &Target,
+    execution: &Execution,
+    executions: &[Execution],
+    prefix: &str,
+    pruned: Option<&PrunedStatus>,
+) -> Option<Changes> {
+    if !env.settings().allow_prune {
+        return None;
+    }
+    let older = executions
+        .iter()
+        .skip_while(|e| e.id != execution.id)
+        .skip(1);
+    let before = older
+        .into_iter()
+        .find(|e| e.state == ExecutionState::Succeeded)?;
+    let before = entries(target, &before.id).await?;
+    let after = entries(target, &execution.id).await?;
+    let deletes = target.fanout.prune.is_some_and(|p| !p.dry_run);
+    let gone = pruned.is_some_and(|p| p.execution == execution.id && p.left == 0);
+    Some(Changes::between(&before, &after, prefix, deletes && gone))
+}
+
+/// The files of an execution's source artifact, where they can be read.
+async fn entries(target: &Target, execution: &str) -> Option<Entries> {
+    let (pipelines, objects) = (&target.cloud.pipelines, &target.cloud.objects);
+    let (bucket, key) = pipelines
+        .artifact(target.pipeline(), execution)
+        .await
+        .ok()??;
+    objects.entries(&bucket, &key).await.ok()?
 }
 
 /// The successes after the last one that was announced, the oldest first; of a history that nobody
@@ -164,20 +175,15 @@ fn unannounced<'a>(
 }
 
 fn failed(error: &Error) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
     let advice = match error.class {
         Class::Denied => {
             "; let the operator publish to it, as `repofanout iam-policy` prints, and use the \
-                 topic's KMS key if there is one"
+             topic's KMS key if there is one"
         }
         _ => "",
     };
-    format!(
-        "{} was refused{code}{advice}; AWS's own notification is not touched, and ours is tried again",
-        error.call
+    refused(
+        error,
+        &format!("{advice}; AWS's own notification is not touched, and ours is tried again"),
     )
 }

@@ -1,5 +1,5 @@
-//! What a delivery left behind: files that are no longer in the repository are deleted from the
-//! destination, if that is asked for.
+//! Pruning: files that are no longer in the repository are deleted from the destination, where the
+//! object asks for that. [`proof`] says which files a delivery put there.
 
 pub mod proof;
 
@@ -7,228 +7,256 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
+use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, PrunedStatus};
 use crate::cloud::{Class, Cloud, Error};
-use crate::domain::delivery::Cause;
+use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::{Entries, Object};
 use crate::feature::prune::proof::{leftovers, some, writers, wrote};
-use crate::reconcile::converge::Stop;
-use crate::reconcile::fanout::{Pass, Ready};
+use crate::feature::{Outcome, refused};
 use crate::spec::prune::Prune;
 use crate::spec::source::Source;
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::stop::Stop;
+use crate::state::target::Target;
 
-/// How many keys S3 deletes in one call.
+/// Number of keys that S3 deletes in one call.
 const BATCH: usize = 1000;
 
-/// What lies under the prefix and is not in the artifact.
+/// What came of pruning.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// What the condition is to say.
+    pub outcome: Outcome,
+    /// What is recorded of it, where something is to be recorded anew.
+    pub status: Option<PrunedStatus>,
+    /// Whether files were deleted while the execution wrote them: it has to deliver once more.
+    pub overtaken: bool,
+}
+
+impl Pruned {
+    fn failed(message: String) -> Self {
+        Self {
+            outcome: Outcome::of(Reason::PruneFailed, message),
+            ..Self::default()
+        }
+    }
+}
+
+/// What lies under the prefix.
 #[derive(Default)]
 struct Found {
-    /// How many objects lie under the prefix.
+    /// Number of objects under the prefix.
     all: usize,
-    /// An earlier delivery put them there.
+    /// Objects that an earlier delivery put there, and that the artifact does not have.
     stale: Vec<Object>,
-    /// An earlier execution ran when they were written; its artifact is gone.
+    /// Objects that were written while an earlier execution ran, whose artifact is gone.
     unproven: Vec<Object>,
-    /// Nobody's whom we know.
-    theirs: usize,
-    /// How many files of the artifact are not there.
+    /// Number of objects that no delivery put there.
+    foreign: usize,
+    /// Number of files of the artifact that are not there.
     missing: usize,
 }
 
-impl Pass<'_> {
-    /// Deletes what earlier deliveries put there and the last one did not, once for each execution.
-    pub(crate) async fn prune(&mut self, ready: &Ready) -> Result<(), Stop> {
-        let Some(prune) = ready.fanout.prune else {
-            return Ok(());
-        };
-        self.saw.pruning.asked = true;
-        let status = self.object.status();
-        let here = |d: &DeliveredStatus| {
-            d.bucket == ready.fanout.destination.name(&ready.names.destination)
-                && d.prefix == ready.fanout.prefix
-        };
-        let Some(delivered) = self.saw.delivered.clone().or(status.delivered).filter(here) else {
-            return Ok(());
-        };
-        let generation = self.object.current.metadata.generation;
-        match &status.pruned {
-            Some(done)
-                if done.execution == delivered.execution && done.spec_generation == generation =>
-            {
-                return self.keep_artifact(ready, &delivered, done.clone()).await;
-            }
-            _ => {}
-        }
-        let executions = match self.saw.executions.clone() {
-            Some(executions) => executions,
-            None => ready.cloud.pipelines.executions(&ready.names.base).await?,
-        };
-        if newest(&executions) != Some(&*delivered.execution) {
-            // Another one writes, or has written a part: its own end is looked at.
-            return Ok(());
-        }
-        match self.sweep(ready, prune, &delivered, &executions).await {
-            Ok(()) => Ok(()),
-            Err(Stop::Cloud(error))
-                if !matches!(error.class, Class::Transient | Class::Throttled) =>
-            {
-                self.saw.pruning.told = Some((Reason::PruneFailed, failed(&error)));
-                Ok(())
-            }
-            Err(stop) => Err(stop),
-        }
+/// Deletes what earlier deliveries put there and the last one did not, once for each execution.
+pub async fn run(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    delivery: &Delivery,
+) -> Result<Pruned, Stop> {
+    let Some(prune) = target.fanout.prune else {
+        return Ok(Pruned::default());
+    };
+    let nothing = Pruned {
+        outcome: Outcome::asked(),
+        ..Pruned::default()
+    };
+    let status = live.status();
+    let bucket = target.fanout.destination.name(&target.names.destination);
+    let here = |d: &DeliveredStatus| d.bucket == bucket && d.prefix == target.fanout.prefix;
+    let delivered = delivery.delivered.clone().or(status.delivered).filter(here);
+    let Some(delivered) = delivered else {
+        return Ok(nothing);
+    };
+    let generation = live.current.metadata.generation;
+    let done = status
+        .pruned
+        .filter(|done| done.execution == delivered.execution && done.spec_generation == generation);
+    if let Some(done) = done {
+        let status = keep_artifact(env, live, target, &delivered, done).await?;
+        return Ok(Pruned { status, ..nothing });
     }
+    let executions = match &delivery.executions {
+        Some(executions) => executions.clone(),
+        None => target.cloud.pipelines.executions(target.pipeline()).await?,
+    };
+    if newest(&executions) != Some(&*delivered.execution) {
+        // Another execution writes, or has written a part: its own end is pruned.
+        return Ok(nothing);
+    }
+    match sweep(env, live, target, prune, &delivered, &executions).await {
+        Ok(pruned) => Ok(pruned.unwrap_or(nothing)),
+        Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
+            Ok(Pruned::failed(failed(&error)))
+        }
+        Err(stop) => Err(stop),
+    }
+}
 
-    async fn sweep(
-        &mut self,
-        ready: &Ready,
-        prune: Prune,
-        delivered: &DeliveredStatus,
-        executions: &[Execution],
-    ) -> Result<(), Stop> {
-        let Ready { cloud, names, .. } = ready;
-        let DeliveredStatus {
-            bucket,
-            prefix,
-            execution,
-            ..
-        } = delivered;
-        let Some(found) = look(cloud, &names.base, delivered).await? else {
-            let message = format!(
-                "the source artifact of execution {execution} is not there, so that it is not \
-                     known which files under s3://{bucket}/{prefix} are no longer in the \
-                     repository; push, or set repofanout.dev/release-requested-at, to have \
-                     another one made"
-            );
-            self.saw.pruning.told = Some((Reason::PruneFailed, message));
-            return Ok(());
-        };
-        let stale: Vec<&str> = found.stale.iter().map(|o| &*o.key).collect();
-        let count = stale.len();
-        let ours = found.all - found.theirs;
-        let limited = !prune.limit.allows(count, ours);
-        let dry_run = prune.dry_run || self.context.settings.read_only;
-        let mut pruned = PrunedStatus {
-            execution: execution.clone(),
-            spec_generation: self.object.current.metadata.generation,
-            at: Some(self.now),
-            ..PrunedStatus::default()
-        };
-        let to = format!("under s3://{bucket}/{prefix}");
-        let (reason, mut message) = if count > 0 && dry_run {
-            (
-                Reason::PruneDryRun,
-                format!(
-                    "{count} of {ours} keys {to} are no longer in the repository and would be deleted: {}",
-                    some(&stale)
-                ),
-            )
-        } else if limited {
-            let message = format!(
-                "{count} of {ours} keys {to} are no longer in the repository, which is more than \
-                     destination.pruneLimit lets go at once ({} %, {} objects); nothing was \
-                     deleted. See whether that is meant, and raise the limit: {}",
-                prune.limit.percent,
-                prune.limit.objects,
-                some(&stale)
-            );
-            (Reason::PruneLimited, message)
-        } else if count > 0 {
-            self.object.confirm_status(self.object.status()).await?;
-            for batch in found.stale.chunks(BATCH) {
-                if newest(&cloud.pipelines.executions(&names.base).await?) != Some(&**execution) {
-                    // The execution that began finds again what is left.
-                    return Ok(());
-                }
-                pruned.deleted +=
-                    i32::try_from(cloud.objects.delete(bucket, batch).await?).unwrap_or(i32::MAX);
+/// Finds what is stale and deletes it, within the limits. Answers nothing where another execution
+/// began meanwhile: it finds again what is left.
+async fn sweep(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    prune: Prune,
+    delivered: &DeliveredStatus,
+    executions: &[Execution],
+) -> Result<Option<Pruned>, Stop> {
+    let DeliveredStatus {
+        bucket,
+        prefix,
+        execution,
+        ..
+    } = delivered;
+    let Some(found) = look(&target.cloud, target.pipeline(), delivered).await? else {
+        return Ok(Some(Pruned::failed(format!(
+            "the source artifact of execution {execution} is not there, so that it is not known \
+             which files under s3://{bucket}/{prefix} are no longer in the repository; push, or \
+             set repofanout.dev/release-requested-at, to have another one made"
+        ))));
+    };
+    let count = found.stale.len();
+    let limited = !prune.limit.allows(count, found.all - found.foreign);
+    let dry_run = prune.dry_run || env.settings().read_only;
+    let mut pruned = PrunedStatus {
+        execution: execution.clone(),
+        spec_generation: live.current.metadata.generation,
+        at: Some(target.now),
+        ..PrunedStatus::default()
+    };
+    let reason = match count {
+        0 => Reason::NothingToPrune,
+        _ if dry_run => Reason::PruneDryRun,
+        _ if limited => Reason::PruneLimited,
+        _ => Reason::Pruned,
+    };
+    if reason == Reason::Pruned {
+        live.confirm_status(live.status()).await?;
+        let cloud = &target.cloud;
+        for batch in found.stale.chunks(BATCH) {
+            let executions = cloud.pipelines.executions(target.pipeline()).await?;
+            if newest(&executions) != Some(&**execution) {
+                return Ok(None);
             }
-            let after = cloud.pipelines.executions(&names.base).await?;
-            pruned.overlapped = (newest(&after) != Some(&**execution)).then_some(true);
-            (
-                Reason::Pruned,
-                format!(
-                    "{} keys {to} were no longer in the repository and were deleted: {}",
-                    pruned.deleted,
-                    some(&stale)
-                ),
-            )
-        } else {
-            (
-                Reason::NothingToPrune,
-                format!("every key {to} that a delivery put there is in the repository"),
-            )
-        };
-        if dry_run || limited {
-            pruned.left = i32::try_from(count).unwrap_or(i32::MAX);
+            let deleted = cloud.objects.delete(bucket, batch).await?;
+            pruned.deleted += i32::try_from(deleted).unwrap_or(i32::MAX);
         }
-        let unproven: Vec<&str> = found.unproven.iter().map(|o| &*o.key).collect();
-        if !unproven.is_empty() {
-            message += &format!(
-                "; {} keys were written while an execution ran whose artifact is gone, and stay: \
-                     {}. Delete them by hand if they are not wanted",
-                unproven.len(),
-                some(&unproven)
-            );
-        }
-        if found.theirs > 0 {
-            message += &format!("; {} keys that no delivery put there stay", found.theirs);
-        }
-        let reason = if reason == Reason::NothingToPrune && !unproven.is_empty() {
-            Reason::PruneUnproven
-        } else {
-            reason
-        };
-        // What was deleted while the next execution wrote it anew is delivered once more.
-        let before = executions
-            .iter()
-            .filter(|e| e.state == ExecutionState::Succeeded)
-            .nth(1);
-        let undisturbed = self.object.status().pruned.is_some_and(|p| {
-            p.overlapped != Some(true) && before.is_some_and(|before| before.id == p.execution)
-                || p.execution == *execution
-        });
-        self.saw.pruned = Some(pruned);
-        self.saw.pruning.told = Some((reason, message));
-        if found.missing > 0 && !undisturbed && !dry_run {
-            return self.start(ready, executions, Some(Cause::PrunedInto)).await;
-        }
-        Ok(())
+        let after = cloud.pipelines.executions(target.pipeline()).await?;
+        pruned.overlapped = (newest(&after) != Some(&**execution)).then_some(true);
     }
+    if dry_run || limited {
+        pruned.left = i32::try_from(count).unwrap_or(i32::MAX);
+    }
+    let message = describe(reason, prune, delivered, &found, pruned.deleted);
+    let reason = if reason == Reason::NothingToPrune && !found.unproven.is_empty() {
+        Reason::PruneUnproven
+    } else {
+        reason
+    };
+    // What was deleted while the next execution wrote it anew is delivered once more.
+    let before = executions
+        .iter()
+        .filter(|e| e.state == ExecutionState::Succeeded)
+        .nth(1);
+    let undisturbed = live.status().pruned.is_some_and(|p| {
+        p.overlapped != Some(true) && before.is_some_and(|before| before.id == p.execution)
+            || p.execution == *execution
+    });
+    Ok(Some(Pruned {
+        outcome: Outcome::of(reason, message),
+        status: Some(pruned),
+        overtaken: found.missing > 0 && !undisturbed && !dry_run,
+    }))
+}
 
-    /// The artifact of the last delivery proves which keys it wrote: it must not expire before the
-    /// next one.
-    async fn keep_artifact(
-        &mut self,
-        ready: &Ready,
-        delivered: &DeliveredStatus,
-        done: PrunedStatus,
-    ) -> Result<(), Stop> {
-        let half = SignedDuration::from_hours(12) * ready.fanout.retention_days;
-        let since = done.artifact_kept_at.or(delivered.at).unwrap_or(self.now);
-        if matches!(ready.fanout.artifacts, Source::Existing(_))
-            || self.now.duration_since(since) < half
-            || self.context.settings.read_only
-        {
-            return Ok(());
-        }
-        if let Some((bucket, key)) = ready
-            .cloud
-            .pipelines
-            .artifact(&ready.names.base, &delivered.execution)
-            .await?
-        {
-            self.object.confirm_status(self.object.status()).await?;
-            ready.cloud.objects.refresh(&bucket, &key).await?;
-        }
-        self.saw.pruned = Some(PrunedStatus {
-            artifact_kept_at: Some(self.now),
-            ..done
-        });
-        Ok(())
+fn describe(
+    reason: Reason,
+    prune: Prune,
+    delivered: &DeliveredStatus,
+    found: &Found,
+    deleted: i32,
+) -> String {
+    let stale: Vec<&str> = found.stale.iter().map(|o| &*o.key).collect();
+    let (count, ours) = (stale.len(), found.all - found.foreign);
+    let to = format!("under s3://{}/{}", delivered.bucket, delivered.prefix);
+    let mut message = match reason {
+        Reason::PruneDryRun => format!(
+            "{count} of {ours} keys {to} are no longer in the repository and would be deleted: {}",
+            some(&stale)
+        ),
+        Reason::PruneLimited => format!(
+            "{count} of {ours} keys {to} are no longer in the repository, which is more than \
+             destination.pruneLimit lets go at once ({} %, {} objects); nothing was deleted. See \
+             whether that is meant, and raise the limit: {}",
+            prune.limit.percent,
+            prune.limit.objects,
+            some(&stale)
+        ),
+        Reason::Pruned => format!(
+            "{deleted} keys {to} were no longer in the repository and were deleted: {}",
+            some(&stale)
+        ),
+        _ => format!("every key {to} that a delivery put there is in the repository"),
+    };
+    let unproven: Vec<&str> = found.unproven.iter().map(|o| &*o.key).collect();
+    if !unproven.is_empty() {
+        message += &format!(
+            "; {} keys were written while an execution ran whose artifact is gone, and stay: {}. \
+             Delete them by hand if they are not wanted",
+            unproven.len(),
+            some(&unproven)
+        );
     }
+    if found.foreign > 0 {
+        message += &format!("; {} keys that no delivery put there stay", found.foreign);
+    }
+    message
+}
+
+/// Has the artifact of the last delivery live on: it proves which keys that delivery wrote, and
+/// must not expire before the next one. Answers what to record, if it did so.
+async fn keep_artifact(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    delivered: &DeliveredStatus,
+    done: PrunedStatus,
+) -> Result<Option<PrunedStatus>, Stop> {
+    let half = SignedDuration::from_hours(12) * target.fanout.retention_days;
+    let since = done.artifact_kept_at.or(delivered.at).unwrap_or(target.now);
+    if matches!(target.fanout.artifacts, Source::Existing(_))
+        || target.now.duration_since(since) < half
+        || env.settings().read_only
+    {
+        return Ok(None);
+    }
+    let (pipelines, objects) = (&target.cloud.pipelines, &target.cloud.objects);
+    let artifact = pipelines
+        .artifact(target.pipeline(), &delivered.execution)
+        .await?;
+    if let Some((bucket, key)) = artifact {
+        live.confirm_status(live.status()).await?;
+        objects.refresh(&bucket, &key).await?;
+    }
+    Ok(Some(PrunedStatus {
+        artifact_kept_at: Some(target.now),
+        ..done
+    }))
 }
 
 /// What is under the prefix, and who put it there; nothing if the delivery's artifact is gone.
@@ -256,10 +284,8 @@ async fn look(
     let Some(oldest) = left.iter().map(|o| o.modified).min() else {
         return Ok(Some(found));
     };
-    let history = cloud
-        .pipelines
-        .history(pipeline, oldest - SignedDuration::from_secs(1))
-        .await?;
+    let since = oldest - SignedDuration::from_secs(1);
+    let history = cloud.pipelines.history(pipeline, since).await?;
     let mut artifacts: BTreeMap<&str, Option<Entries>> = BTreeMap::new();
     for object in left {
         let (mut proved, mut unknown) = (false, false);
@@ -275,7 +301,7 @@ async fn look(
         match (proved, unknown) {
             (true, _) => found.stale.push(object.clone()),
             (false, true) => found.unproven.push(object.clone()),
-            (false, false) => found.theirs += 1,
+            (false, false) => found.foreign += 1,
         }
     }
     Ok(Some(found))
@@ -293,21 +319,13 @@ fn newest(executions: &[Execution]) -> Option<&str> {
 }
 
 fn failed(error: &Error) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
     let advice = match error.class {
         Class::Denied => {
-            "; give the operator what `repofanout iam-policy --allow-prune` prints, and let it \
-                 use the bucket's KMS key if there is one"
+            "; give the operator what `repofanout iam-policy --allow-prune` prints, and let it use \
+             the bucket's KMS key if there is one"
         }
         _ => "",
     };
-    format!(
-        "{} was refused{code}{advice}; nothing more is deleted until it is not, and the delivery \
-             itself is not touched",
-        error.call
-    )
+    let more = "; nothing more is deleted until it is not, and the delivery itself is not touched";
+    refused(error, &format!("{advice}{more}"))
 }

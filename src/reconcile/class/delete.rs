@@ -16,11 +16,11 @@ use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::placement::Placement;
-use crate::reconcile::deletion::held_up;
+use crate::reconcile::fanout::delete::held_up;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
 use crate::spec::class;
-use crate::state::environment::{Context, log_error};
+use crate::state::environment::{Environment, log_error};
 use crate::state::live_object::LiveObject;
 use crate::status;
 
@@ -28,19 +28,20 @@ use crate::status;
 const NAMED: usize = 10;
 
 /// Deletes what the class shared, once nobody uses it.
-pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
+pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if !object.finalizers().iter().any(|f| f == FINALIZER) {
-        context.memos.forget(&uid);
+        env.memory.forget(&uid);
         return Ok(Requeue::await_change());
     }
-    let mut held = LiveObject::new(context, object);
+    let mut held = LiveObject::new(env, object);
     let name = object.name_any();
     held.count("deleting");
     if held.abandoned(&held.status().resources).await {
-        return release(context, held).await;
+        return release(env, held).await;
     }
-    let mut users: Vec<String> = context
+    let mut users: Vec<String> = env
+        .fleet
         .users(&name)
         .iter()
         .map(|user| {
@@ -53,7 +54,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
         .collect();
     users.sort();
     let (reason, message, delay) = if !users.is_empty() {
-        listen(context, object).await;
+        listen(env, object).await;
         let more = if users.len() > NAMED {
             format!(" and {} more", users.len() - NAMED)
         } else {
@@ -74,19 +75,19 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
                 .join(", ")
         );
         (Reason::InUse, message, Duration::from_secs(300))
-    } else if let Some(rest) = context.memos.quiet_for(&uid, &held.basis()) {
+    } else if let Some(rest) = env.memory.quiet_for(&uid, &held.basis()) {
         return Ok(Requeue::requeue(rest));
     } else {
         held.confirm_status(held.status()).await?;
-        context.feeds.end(&name);
-        match ending(context, object).await.run().await {
+        env.feeds.end(&name);
+        match ending(env, object).await.run().await {
             Ok(Outcome::Done(kept)) => {
                 held.retained(
                     "kept in AWS, and found again by a class of the same name",
                     kept,
                 )
                 .await;
-                return release(context, held).await;
+                return release(env, held).await;
             }
             Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
             Err(error) => {
@@ -97,7 +98,7 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
                 } else {
                     Reason::Deleting
                 };
-                (reason, message, context.memos.backoff(&uid, error.class))
+                (reason, message, env.memory.backoff(&uid, error.class))
             }
         }
     };
@@ -116,49 +117,45 @@ pub async fn run(context: &Context, object: &RepoFanoutClass) -> Result<Requeue,
     } else {
         delay
     };
-    context.memos.passed(&uid, held.basis(), rest);
+    env.memory.concluded(&uid, held.basis(), rest);
     Ok(Requeue::requeue(delay))
 }
 
 /// Who still uses the class hears of executions, also from a process that has begun since.
-async fn listen(context: &Context, object: &RepoFanoutClass) {
+async fn listen(env: &Environment, object: &RepoFanoutClass) {
     let Some(status) = &object.status else { return };
     let queue = status
         .resources
         .get(Resource::Queue.as_str())
         .and_then(|arn| Arn::parse(arn));
     if let (Some(queue), Some(place)) = (queue, &status.placement) {
-        let cloud = context
+        let cloud = env
             .clouds
             .cloud(class::access(object).as_ref(), &place.region)
             .await;
-        context.feeds.listen(
-            &object.name_any(),
-            queue.resource,
-            cloud.queues,
-            context.told.clone(),
-        );
+        env.feeds
+            .listen(&object.name_any(), queue.resource, cloud.queues);
     }
 }
 
 async fn release(
-    context: &Context,
+    env: &Environment,
     mut held: LiveObject<'_, RepoFanoutClass>,
 ) -> Result<Requeue, kube::Error> {
-    context.memos.forget(&held.uid());
-    context.feeds.end(&held.current.name_any());
+    env.memory.forget(&held.uid());
+    env.feeds.end(&held.current.name_any());
     held.set_finalizer(false).await?;
     Ok(Requeue::await_change())
 }
 
 /// All that the class may have, by what was recorded; else by what the names would be.
-async fn ending(context: &Context, object: &RepoFanoutClass) -> Ending {
+async fn ending(env: &Environment, object: &RepoFanoutClass) -> Ending {
     let status = object.status.clone().unwrap_or_default();
     let place = match &status.placement {
         Some(recorded) => Placement::recorded(recorded),
-        None => class::placement(object, &context.settings, &context.identity),
+        None => class::placement(object, env.settings(), &env.catalog.identity),
     };
-    let cloud = context
+    let cloud = env
         .clouds
         .cloud(class::access(object).as_ref(), &place.region)
         .await;
@@ -184,19 +181,19 @@ async fn ending(context: &Context, object: &RepoFanoutClass) -> Ending {
         .map(|(name, _)| (name.clone(), ConnectionStatus::default()))
         .collect();
     connections.extend(status.connections);
-    end_of(context, object, &cloud, &resources, &connections)
+    end_of(env, object, &cloud, &resources, &connections)
 }
 
 /// The end of some resources, by their ARNs, and of some connections, by name.
 pub fn end_of(
-    context: &Context,
+    env: &Environment,
     object: &RepoFanoutClass,
     cloud: &Cloud,
     resources: &Resources,
     connections: &BTreeMap<String, ConnectionStatus>,
 ) -> Ending {
-    let owner = class::owner(object, &context.settings);
-    let prefix = class::name_prefix(object, &context.settings);
+    let owner = class::owner(object, env.settings());
+    let prefix = class::name_prefix(object, env.settings());
     let in_aws = |name: &str| names::connection_name(prefix, &owner, name);
     let connections = connections
         .iter()

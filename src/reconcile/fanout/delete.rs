@@ -18,35 +18,35 @@ use crate::reconcile::teardown::{Ending, Outcome};
 use crate::resource::retention::Retention;
 use crate::spec::{class, fanout};
 use crate::state::catalog::Resolved;
-use crate::state::environment::{Context, log_error};
+use crate::state::environment::{Environment, log_error};
 use crate::state::live_object::LiveObject;
 use crate::status;
 
 /// Deletes what belongs to the object, and says on it what holds that up.
-pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube::Error> {
+pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if !object.finalizers().iter().any(|f| f == FINALIZER) {
-        context.forget(object);
+        env.forget(object);
         return Ok(Requeue::await_change());
     }
-    if let Some(rest) = context
-        .memos
-        .quiet_for(&uid, &LiveObject::new(context, object).basis())
+    if let Some(rest) = env
+        .memory
+        .quiet_for(&uid, &LiveObject::new(env, object).basis())
     {
         return Ok(Requeue::requeue(rest));
     }
-    if matches!(context.resolve(object), Ok(Resolved::Others)) {
+    if matches!(env.catalog.resolve(object), Ok(Resolved::Others)) {
         return Ok(Requeue::await_change());
     }
-    let mut held = LiveObject::new(context, object);
+    let mut held = LiveObject::new(env, object);
     held.count("deleting");
-    context.heeded(object, &uid, &context.memos.heard(&uid));
+    env.acknowledge(object, &env.memory.receipts(&uid));
     if held.abandoned(&held.status().resources).await {
-        return release(context, held).await;
+        return release(env, held).await;
     }
     // Told of the past, it would end what an object of the same name has made since.
     held.confirm_status(held.status()).await?;
-    let (blocked, message, delay) = match end(context, &held).await {
+    let (blocked, message, delay) = match end(env, &held).await {
         Err(Held::OutOfReach(message)) => {
             let name = object.name_any();
             let message = format!(
@@ -61,7 +61,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
                 kept,
             )
             .await;
-            return release(context, held).await;
+            return release(env, held).await;
         }
         Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
         Err(Held::Cloud(error)) => {
@@ -69,7 +69,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
             let own: Vec<String> = held.status().resources.into_values().collect();
             let own: Vec<&str> = own.iter().map(String::as_str).collect();
             let (blocked, message) = held_up(&error, &own, &object.name_any());
-            (blocked, message, context.memos.backoff(&uid, error.class))
+            (blocked, message, env.memory.backoff(&uid, error.class))
         }
     };
     let reason = if blocked {
@@ -86,7 +86,7 @@ pub async fn run(context: &Context, object: &RepoFanout) -> Result<Requeue, kube
         &message,
     );
     held.set_status(next).await?;
-    context.memos.passed(&uid, held.basis(), delay);
+    env.memory.concluded(&uid, held.basis(), delay);
     Ok(Requeue::requeue(delay))
 }
 
@@ -106,12 +106,12 @@ pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
 }
 
 async fn release(
-    context: &Context,
+    env: &Environment,
     mut held: LiveObject<'_, RepoFanout>,
 ) -> Result<Requeue, kube::Error> {
     held.set_finalizer(false).await?;
-    context.forget(&held.current);
-    context.wake_classes();
+    env.forget(&held.current);
+    env.catalog.wake_all();
     Ok(Requeue::await_change())
 }
 
@@ -124,15 +124,15 @@ pub enum Held {
 }
 
 /// Ends what is the object's, and what was its before.
-async fn end(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result<Outcome, Held> {
+async fn end(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Outcome, Held> {
     let mut kept = Vec::new();
     for former in &held.status().former {
-        match end_former(context, held, former).await? {
+        match end_former(env, held, former).await? {
             Outcome::Done(more) => kept.extend(more),
             progress @ Outcome::Progress(_) => return Ok(progress),
         }
     }
-    let ending = present(context, held).await.map_err(Held::OutOfReach)?;
+    let ending = present(env, held).await.map_err(Held::OutOfReach)?;
     Ok(match ending.run().await.map_err(Held::Cloud)? {
         Outcome::Done(more) => Outcome::Done([kept, more].concat()),
         progress => progress,
@@ -141,18 +141,18 @@ async fn end(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result<Out
 
 /// Ends what the object used before its spec or class changed, but for what it uses now.
 pub async fn end_former(
-    context: &Context,
+    env: &Environment,
     held: &LiveObject<'_, RepoFanout>,
     former: &FormerStatus,
 ) -> Result<Outcome, Held> {
     let present = held.status();
     let mut left = former.resources.clone();
     left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
-    let cloud = context
+    let cloud = env
         .cloud_of(&former.placement)
         .await
         .map_err(Held::OutOfReach)?;
-    let owner = fanout::owner(&held.current, &context.settings);
+    let owner = fanout::owner(&held.current, env.settings());
     let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_deref(), &left);
     let connection = left.get(Resource::Connection.as_str()).cloned();
     ending.subscriptions.clone_from(&present.subscriptions);
@@ -163,15 +163,15 @@ pub async fn end_former(
 }
 
 /// From what was recorded; else from what the names would be. An error if it is out of reach.
-async fn present(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result<Ending, String> {
+async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Ending, String> {
     let status = held.status();
     let spec = &held.current.spec;
-    let owner = fanout::owner(&held.current, &context.settings);
+    let owner = fanout::owner(&held.current, env.settings());
     let place = match &status.placement {
         Some(recorded) => recorded.clone(),
-        None => unrecorded(context, &held.current),
+        None => unrecorded(env, &held.current),
     };
-    let cloud = context.cloud_of(&place).await?;
+    let cloud = env.cloud_of(&place).await?;
     let place = Placement::recorded(&place);
     let names = Computed::new(&place);
     let recorded = |resource: Resource| status.resources.get(resource.as_str()).cloned();
@@ -205,9 +205,9 @@ async fn present(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result
         subscriptions: status.subscriptions.clone(),
         readers: recorded_alone.readers.clone().or_else(|| {
             spec.destination.as_ref()?.readers.as_ref()?;
-            shared_destination(context, held)
+            shared_destination(env, held)
         }),
-        copied: copied(context, held),
+        copied: copied(env, held),
         pipeline: Some((names.base.clone(), names.pipeline_arn)),
         role: Some(names.base),
         ..recorded_alone
@@ -215,23 +215,23 @@ async fn present(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Result
 }
 
 /// Where the resources would be that a status no longer tells of.
-fn unrecorded(context: &Context, object: &RepoFanout) -> PlacementStatus {
-    let class = match context.resolve(object) {
-        Ok(Resolved::Ours(class)) => context.parse_class(&class).ok(),
+fn unrecorded(env: &Environment, object: &RepoFanout) -> PlacementStatus {
+    let class = match env.catalog.resolve(object) {
+        Ok(Resolved::Ours(class)) => env.catalog.parse_class(&class).ok(),
         _ => None,
     };
-    context.place_in(object, class.as_ref())
+    env.catalog.place_in(object, class.as_ref())
 }
 
 /// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks
 /// for that, and class or settings still allow the bucket.
-fn copied(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<(String, String)> {
+fn copied(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<(String, String)> {
     let spec = &held.current.spec;
     if Retention(*spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
         return None;
     }
     let status = held.status();
-    let class = class_of(context, held);
+    let class = class_of(env, held);
     let existing = spec
         .destination
         .as_ref()
@@ -240,10 +240,10 @@ fn copied(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<(Strin
         Some(bucket) => {
             let patterns = class
                 .as_ref()
-                .map_or(&context.settings.allow_existing, |c| &c.allow_existing);
+                .map_or(&env.settings().allow_existing, |c| &c.allow_existing);
             covers(patterns, &arn::bucket("aws", &bucket)).then_some(bucket)?
         }
-        None => shared_destination(context, held)?,
+        None => shared_destination(env, held)?,
     };
     let delivered = status.delivered?;
     (delivered.bucket == bucket && !delivered.prefix.is_empty())
@@ -251,14 +251,14 @@ fn copied(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<(Strin
 }
 
 /// The bucket that the object's class shares.
-fn shared_destination(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<String> {
-    class_of(context, held)?.destination_bucket()
+fn shared_destination(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<String> {
+    class_of(env, held)?.destination_bucket()
 }
 
-fn class_of(context: &Context, held: &LiveObject<'_, RepoFanout>) -> Option<class::Class> {
+fn class_of(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<class::Class> {
     let class = held
         .status()
         .placement
-        .and_then(|p| context.class(p.class.as_ref()?))?;
-    context.parse_class(&class).ok()
+        .and_then(|p| env.catalog.class(p.class.as_ref()?))?;
+    env.catalog.parse_class(&class).ok()
 }

@@ -1,0 +1,195 @@
+//! What the report of a class's pass becomes: its status, what is remembered, and when it is due.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action as Requeue;
+
+use crate::api::RepoFanoutClass;
+use crate::api::class::RepoFanoutClassStatus;
+use crate::api::condition::Reason;
+use crate::reconcile::class::count::{EVERY, users};
+use crate::reconcile::class::report::{Connections, Report};
+use crate::reconcile::class::retire;
+use crate::reconcile::conclude::{self, Conclude, Due, Remembered, pending_delay};
+use crate::resource::observed::ConnectionState;
+use crate::spec::interval;
+use crate::state::catalog::ClassKey;
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::memory::Settled;
+use crate::state::stop::Stop;
+use crate::status::{self, ClassLook, Progress};
+
+/// How often everything is observed of a class whose spec makes no sense.
+const USUAL: Duration = Duration::from_secs(600);
+
+/// Writes the status of a pass, and says when the class is due again.
+///
+/// # Errors
+/// The API server did not take a write.
+pub(crate) async fn run(
+    env: &Environment,
+    live: LiveObject<'_, RepoFanoutClass>,
+    report: Report,
+    stop: Option<Stop>,
+) -> Result<Requeue, kube::Error> {
+    let users = users(env, &live);
+    conclude::conclude(env, live, Ending { report, users }, stop).await
+}
+
+/// The report, beside the number of fan-outs.
+struct Ending {
+    report: Report,
+    users: i32,
+}
+
+impl Ending {
+    /// The connections as they are now: an intent that was recorded meanwhile is kept.
+    fn connections(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Connections {
+        let Report {
+            quick,
+            connections,
+            retired,
+            ..
+        } = &self.report;
+        let mut all = live.status().connections;
+        all.extend(
+            quick
+                .iter()
+                .chain(connections)
+                .flatten()
+                .map(|(n, c)| (n.clone(), c.clone())),
+        );
+        let gone = retired.iter().flat_map(|r| &r.gone);
+        gone.for_each(|name| drop(all.remove(name)));
+        all
+    }
+}
+
+impl Conclude for Ending {
+    type Kind = RepoFanoutClass;
+
+    fn is_full(&self) -> bool {
+        self.report.full
+    }
+
+    fn is_complete(&self) -> bool {
+        self.report.complete
+    }
+
+    fn pending(&self) -> Option<(Reason, String)> {
+        self.report.retired.as_ref().and_then(|r| r.pending.clone())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.report.now
+    }
+
+    fn class(&self) -> Option<ClassKey> {
+        None
+    }
+
+    /// Whoever may read a class may see all of its account.
+    fn own_arns(&self, _: &LiveObject<'_, RepoFanoutClass>) -> Vec<String> {
+        vec!["arn".to_owned()]
+    }
+
+    fn interval(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Duration {
+        interval::interval(live.current.spec.interval.as_deref()).unwrap_or(USUAL)
+    }
+
+    /// Connections that wait for a person are observed often, and more rarely the longer they do.
+    fn next(&self, env: &Environment, live: &LiveObject<'_, RepoFanoutClass>) -> Duration {
+        let available = Some(ConnectionState::Available.as_str());
+        let waits = self
+            .connections(live)
+            .values()
+            .any(|c| c.status.as_deref() != available);
+        let usual = match waits {
+            true => pending_delay(env.pace, &live.status().conditions, self.report.now),
+            false => env.pace.idle,
+        };
+        let wait = self.report.retired.as_ref().and_then(|r| r.wait);
+        wait.map_or(usual, |wait| wait.min(usual))
+            .min(self.interval(live))
+    }
+
+    fn permissions_written_at(
+        &self,
+        _: &LiveObject<'_, RepoFanoutClass>,
+    ) -> Option<Option<Timestamp>> {
+        None
+    }
+
+    fn status(
+        &self,
+        live: &LiveObject<'_, RepoFanoutClass>,
+        progress: Progress,
+    ) -> RepoFanoutClassStatus {
+        let Report {
+            target,
+            shares,
+            retired,
+            quotas,
+            full,
+            complete,
+            ..
+        } = &self.report;
+        let generation = live.current.metadata.generation;
+        let mut next = live.status();
+        next.connections = self.connections(live);
+        if let Some(target) = target {
+            next.placement = Some(target.class.place.status());
+            let orphaned = shares
+                .as_ref()
+                .map(|s| s.orphaned.clone())
+                .unwrap_or_default();
+            next.former = match retired {
+                Some(retired) => retired.former.clone(),
+                None => retire::former(live.status(), &target.class, &orphaned),
+            };
+        }
+        if let Some(shares) = shares {
+            next.resources.clone_from(&shares.resources);
+        }
+        if *complete && *full {
+            next.applied_generation = generation;
+            next.destination_created_at = shares.as_ref().and_then(|s| s.destination_created_at);
+        }
+        next.fanouts = next.fanouts.or(Some(self.users));
+        let concluded = *complete || matches!(progress, Progress::Refused(_));
+        let look = ClassLook {
+            generation,
+            concluded,
+            progress,
+            quotas: quotas.clone(),
+        };
+        status::class_status(&next, look)
+    }
+
+    fn remembered(&self, _: &Progress) -> Remembered {
+        match self.report.full {
+            true => Remembered::Observed(self.report.complete.then(|| Settled::now(None))),
+            false => Remembered::Unchanged,
+        }
+    }
+
+    fn written(
+        &self,
+        env: &Environment,
+        live: &LiveObject<'_, RepoFanoutClass>,
+        _: bool,
+        due: Duration,
+    ) -> Due {
+        let uid = live.uid();
+        // An observation counts no fan-outs, and puts off no count that is due.
+        let uncounted = env.memory.counts_again(&uid) || live.status().fanouts != Some(self.users);
+        let count = uncounted.then(|| env.memory.counted_within(&uid, EVERY).unwrap_or_default());
+        Due {
+            basis: live.basis(),
+            observe: due,
+            requeue: count.unwrap_or(due).min(due),
+        }
+    }
+}

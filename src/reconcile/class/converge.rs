@@ -1,0 +1,313 @@
+//! Makes AWS what a class shares, and keeps its status in step with what is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::RepoFanoutClass;
+use crate::api::class::RepoFanoutClassStatus;
+use crate::api::status::ConnectionStatus;
+use crate::cloud::Error;
+use crate::domain::kind::Resource;
+use crate::reconcile::class::report::{Connections, Shares, Target};
+use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
+use crate::reconcile::fanout::deliver::created_at;
+use crate::reconcile::observe;
+use crate::reconcile::record::{left, recorded};
+use crate::resource::desired::Desired;
+use crate::resource::observed::Observed;
+use crate::resource::plan::{Action, Facts, Plan, Step};
+use crate::spec::class::Class;
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::recorder::Notice;
+use crate::state::stop::{Partial, Stop};
+
+/// Makes the connections, each by itself: one that cannot be made keeps no other from being made.
+/// Answers those that were found.
+pub async fn connections(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanoutClass>,
+    target: &Target,
+) -> Result<Connections, Partial<Connections>> {
+    let (mut found, mut first) = (Connections::new(), None);
+    for name in target.class.connections.keys() {
+        match connection(env, live, target, name).await {
+            Ok(Some(connection)) => {
+                found.insert(name.clone(), connection);
+            }
+            Ok(None) => {}
+            Err(stop @ Stop::Kube(_)) => return Err(Partial { found, stop }),
+            Err(stop) => first = first.or(Some(stop)),
+        }
+    }
+    match first {
+        Some(stop) => Err(Partial { found, stop }),
+        None => Ok(found),
+    }
+}
+
+async fn connection(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanoutClass>,
+    target: &Target,
+    name: &str,
+) -> Result<Option<ConnectionStatus>, Stop> {
+    let Target { class, cloud, now } = target;
+    let desired = desired_connection(class, name);
+    let recorded = recorded_connection(&live.status(), name);
+    let mut observed =
+        observe::observe(cloud, &desired, &class.owner, &recorded, &BTreeSet::new()).await?;
+    let none = BTreeSet::new();
+    let facts = facts(env, live, class, &recorded, &none);
+    let mut ledger = ConnectionLedger {
+        live,
+        class,
+        name,
+        now: *now,
+        announced: BTreeSet::new(),
+    };
+    converge(
+        cloud,
+        |_| desired.clone(),
+        &mut observed,
+        facts,
+        *now,
+        &mut ledger,
+    )
+    .await?;
+    Ok(observed.connection.map(|found| ConnectionStatus {
+        authorize_url: Some(class.place.authorize_url(&found.arn)),
+        status: Some(found.state.as_str().to_owned()),
+        arn: Some(found.arn),
+        intent: None,
+    }))
+}
+
+/// What a class is to have for one of its connections.
+pub fn desired_connection(class: &Class, name: &str) -> Desired {
+    match class.connections.get(name) {
+        Some((_, source)) => Desired::of_class_connection(class, name, source),
+        None => Desired::default(),
+    }
+}
+
+/// The recorded ARN of a connection, by resource.
+pub fn recorded_connection(status: &RepoFanoutClassStatus, name: &str) -> BTreeMap<String, String> {
+    let arn = status.connections.get(name).and_then(|c| c.arn.clone());
+    arn.into_iter()
+        .map(|arn| (Resource::Connection.as_str().to_owned(), arn))
+        .collect()
+}
+
+/// What a plan has to know of a class.
+pub fn facts<'a>(
+    env: &Environment,
+    live: &LiveObject<'_, RepoFanoutClass>,
+    class: &'a Class,
+    recorded: &'a BTreeMap<String, String>,
+    none: &'a BTreeSet<Resource>,
+) -> Facts<'a> {
+    let applied = live.status().applied_generation;
+    let changed = applied != live.current.metadata.generation;
+    Facts {
+        owner: &class.owner,
+        place: &class.place,
+        hold_pipeline: false,
+        former_topics: &[],
+        adopt: none,
+        settled: (!changed).then_some(recorded),
+        detect: false,
+        read_only: env.settings().read_only,
+        unrecorded: applied.is_none(),
+    }
+}
+
+/// What the class is to share, given the connections that are known.
+pub fn desired_shares(class: &Class, known: &Connections) -> Desired {
+    let arns = class
+        .connections
+        .keys()
+        .filter_map(|name| known.get(name)?.arn.as_deref());
+    Desired::of_class(class, &arns.collect::<Vec<_>>())
+}
+
+/// Makes buckets, topic, queues, and the role that covers them and all connections.
+pub async fn shares(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanoutClass>,
+    target: &Target,
+    found: &Connections,
+) -> Result<Shares, Partial<Shares>> {
+    let mut known = live.status().connections;
+    known.extend(found.clone());
+    let shares = Shares {
+        resources: live.status().resources,
+        ..Shares::default()
+    };
+    let mut ledger = SharesLedger {
+        env,
+        live,
+        target,
+        shares,
+        announced: BTreeSet::new(),
+    };
+    match ledger.run(&known).await {
+        Ok(()) => Ok(ledger.shares),
+        Err(stop) => Err(Partial {
+            found: ledger.shares,
+            stop,
+        }),
+    }
+}
+
+/// What is on a class before and after one of its connections is written.
+struct ConnectionLedger<'a, 'b> {
+    live: &'a mut LiveObject<'b, RepoFanoutClass>,
+    class: &'a Class,
+    name: &'a str,
+    now: jiff::Timestamp,
+    announced: BTreeSet<String>,
+}
+
+impl Ledger for ConnectionLedger<'_, '_> {
+    async fn planned(&mut self, plan: &Plan, _: &Desired, _: &Observed) {
+        tell_of_drift(self.live, plan, &mut self.announced).await;
+    }
+
+    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+        let mut next = self.live.status();
+        next.placement = Some(self.class.place.status());
+        let given = next
+            .connections
+            .get(self.name)
+            .and_then(|c| c.intent.as_ref());
+        let intent = intent(steps, desired, given, &self.live.uid(), self.now)?;
+        if let Some(intent) = &intent {
+            let connection = next.connections.entry(self.name.to_owned()).or_default();
+            connection.intent = Some(intent.clone());
+        }
+        self.live.confirm_status(next).await?;
+        Ok(intent.map(|i| i.id).unwrap_or_default())
+    }
+
+    /// Records a connection's ARN at once. The intent is taken back only where AWS has surely made
+    /// nothing.
+    async fn wrote(
+        &mut self,
+        step: &Step,
+        result: &Result<(), Error>,
+        _: &Desired,
+        observed: &Observed,
+    ) -> Result<(), Stop> {
+        if step.action != Action::Create {
+            return Ok(());
+        }
+        let mut next = self.live.status();
+        let connection = next.connections.entry(self.name.to_owned()).or_default();
+        match (result, &observed.connection) {
+            (Ok(()), Some(made)) => {
+                connection.arn = Some(made.arn.clone());
+                connection.status = Some(made.state.as_str().to_owned());
+                connection.authorize_url = Some(self.class.place.authorize_url(&made.arn));
+                connection.intent = None;
+            }
+            (Err(e), _) if surely_not_made(e) => connection.intent = None,
+            _ => return Ok(()),
+        }
+        Ok(self.live.set_status(next).await?)
+    }
+}
+
+/// What is on a class before and after what it shares is written.
+struct SharesLedger<'a, 'b> {
+    env: &'a Environment,
+    live: &'a mut LiveObject<'b, RepoFanoutClass>,
+    target: &'a Target,
+    shares: Shares,
+    announced: BTreeSet<String>,
+}
+
+impl SharesLedger<'_, '_> {
+    async fn run(&mut self, known: &Connections) -> Result<(), Stop> {
+        let Target { class, cloud, now } = self.target;
+        let status = self.live.status();
+        let (desired, none) = (desired_shares(class, known), BTreeSet::new());
+        let mut observed =
+            observe::observe(cloud, &desired, &class.owner, &status.resources, &none).await?;
+        let facts = facts(self.env, self.live, class, &status.resources, &none);
+        converge(cloud, |_| desired.clone(), &mut observed, facts, *now, self).await?;
+        self.shares.destination_created_at = created_at(&observed.destination);
+        match &desired.queue {
+            Some(queue) => self
+                .env
+                .feeds
+                .listen(&class.name, &queue.name, cloud.queues.clone()),
+            None => self.env.feeds.end(&class.name),
+        }
+        Ok(())
+    }
+
+    /// Keeps what is shared and there, and what was and is not wanted any more.
+    fn record(&mut self, desired: &Desired, observed: &Observed) {
+        let partition = &self.target.class.place.partition;
+        let used = recorded(desired, observed, partition);
+        self.shares.orphaned = left(&self.live.status().resources, &used, desired, partition);
+        self.shares.resources = used;
+    }
+}
+
+impl Ledger for SharesLedger<'_, '_> {
+    async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
+        self.record(desired, observed);
+        tell_of_drift(self.live, plan, &mut self.announced).await;
+    }
+
+    async fn write_ahead(&mut self, steps: &[Step], _: &Desired) -> Result<String, Stop> {
+        let mut next = self.live.status();
+        next.placement = Some(self.target.class.place.status());
+        if steps.iter().any(|s| s.resource == Resource::Role) {
+            next.permissions_written_at = Some(self.target.now);
+        }
+        self.live.confirm_status(next).await?;
+        Ok(String::new())
+    }
+
+    async fn wrote(
+        &mut self,
+        step: &Step,
+        result: &Result<(), Error>,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<(), Stop> {
+        let feeds = [
+            Resource::DeadLetterQueue,
+            Resource::Queue,
+            Resource::EventRule,
+        ];
+        let was_there = self
+            .live
+            .status()
+            .resources
+            .contains_key(step.resource.as_str());
+        if feeds.contains(&step.resource) && result.is_ok() && was_there {
+            // What it was to feed, or to keep, may have been lost until now.
+            self.env.feeds.interrupted(&self.target.class.name);
+            self.env.fleet.wake_all();
+        }
+        self.record(desired, observed);
+        Ok(())
+    }
+}
+
+/// Says what is corrected, once a pass.
+async fn tell_of_drift(
+    live: &LiveObject<'_, RepoFanoutClass>,
+    plan: &Plan,
+    announced: &mut BTreeSet<String>,
+) {
+    for note in &plan.drift {
+        if plan.refusals.is_empty() && announced.insert(note.clone()) {
+            live.notify(Notice::warning("DriftCorrected", note.clone()))
+                .await;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How many fan-outs use a class, and how much of the account's quotas is used.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action as Requeue;
+use tracing::warn;
+
+use crate::api::RepoFanoutClass;
+use crate::api::class::QuotaStatus;
+use crate::cloud::Cloud;
+use crate::reconcile::class::observe::decide;
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::status::{self, ClassLook, Progress};
+
+/// The number of fan-outs is written once in this time at most.
+pub const EVERY: Duration = Duration::from_secs(60);
+/// What AWS allows by default: connections and pipelines in an account and region, rules and roles
+/// in an account. The number of rules cannot be raised.
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/limits-connections.html>,
+/// <https://docs.aws.amazon.com/general/latest/gr/codepipeline.html>
+const QUOTAS: [(&str, i32); 4] = [
+    ("connections", 250),
+    ("notification_rules", 1000),
+    ("pipelines", 1000),
+    ("roles", 1000),
+];
+
+/// How much of the quotas is used, by lists of this age at most. What cannot be counted keeps
+/// nobody from working.
+pub async fn quotas(cloud: &Cloud, age: Duration) -> Option<BTreeMap<String, QuotaStatus>> {
+    let counted = tokio::try_join!(
+        cloud.connections.count(age),
+        cloud.notification_rules.list(age),
+        cloud.pipelines.list(age),
+        cloud.roles.count(),
+    );
+    match counted {
+        Ok((connections, rules, pipelines, roles)) => {
+            let used = [connections, rules.len(), pipelines.len(), roles];
+            let quotas = QUOTAS.iter().zip(used).map(|((name, limit), used)| {
+                let used = i32::try_from(used).unwrap_or(i32::MAX);
+                (
+                    (*name).to_owned(),
+                    QuotaStatus {
+                        used,
+                        limit: *limit,
+                    },
+                )
+            });
+            Some(quotas.collect())
+        }
+        Err(error) => {
+            warn!(%error, "the use of quotas is not known");
+            None
+        }
+    }
+}
+
+/// How many fan-outs use the class.
+pub fn users(env: &Environment, live: &LiveObject<'_, RepoFanoutClass>) -> i32 {
+    i32::try_from(env.fleet.users(&live.current.name_any()).len()).unwrap_or(i32::MAX)
+}
+
+/// Writes how many fan-outs there are, and what that means for the quotas, and rests.
+///
+/// # Errors
+/// The API server did not take the status.
+pub async fn run(
+    env: &Environment,
+    mut live: LiveObject<'_, RepoFanoutClass>,
+    rest: Duration,
+) -> Result<Requeue, kube::Error> {
+    let uid = live.uid();
+    if let Some(wait) = env.memory.counted_within(&uid, EVERY) {
+        return Ok(Requeue::requeue(rest.min(wait)));
+    }
+    let (before, users) = (live.status(), users(env, &live));
+    let changed = before.fanouts != Some(users);
+    if !changed && !env.memory.counts_again(&uid) {
+        return Ok(Requeue::requeue(rest));
+    }
+    let quotas = match decide(env, &live, Timestamp::now()).await {
+        Ok(target) => quotas(&target.cloud, Duration::ZERO).await,
+        Err(_) => None,
+    };
+    let mut next = before.clone();
+    next.fanouts = Some(users);
+    let look = ClassLook {
+        generation: live.current.metadata.generation,
+        concluded: false,
+        progress: Progress::Unchanged,
+        quotas,
+    };
+    let next = status::class_status(&next, look);
+    if next != before {
+        live.set_status(next).await?;
+    }
+    env.memory.counted(&uid, changed);
+    env.memory.concluded(&uid, live.basis(), rest);
+    // What a new fan-out makes is there by the next time.
+    Ok(Requeue::requeue(if changed {
+        rest.min(EVERY)
+    } else {
+        rest
+    }))
+}

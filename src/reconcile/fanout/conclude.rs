@@ -1,0 +1,375 @@
+//! What the report of a fan-out's pass becomes: its status, what is remembered, and when it is due.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action as Requeue;
+
+use crate::api::RepoFanout;
+use crate::api::condition::{ConditionType, Reason};
+use crate::api::status::RepoFanoutStatus;
+use crate::domain::computed::Computed;
+use crate::domain::execution::Execution;
+use crate::domain::kind::Resource;
+use crate::feature::Outcome;
+use crate::reconcile::conclude::{self, Conclude, Due, Remembered, echo_requests, pending_delay};
+use crate::reconcile::fanout::quick::{is_unfinished, poll_every};
+use crate::reconcile::fanout::report::Report;
+use crate::reconcile::fanout::retire;
+use crate::reconcile::schedule::Schedule;
+use crate::resource::observed::ConnectionState;
+use crate::spec::interval;
+use crate::state::catalog::ClassKey;
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::memory::{Basis, Settled, SettledPipeline};
+use crate::state::stop::Stop;
+use crate::state::target::Inputs;
+use crate::status::{self, Look, Optional, Progress};
+
+/// How often everything is observed of an object whose spec makes no sense.
+const USUAL: Duration = Duration::from_secs(600);
+
+/// Writes the status of a pass, and says when the object is due again.
+///
+/// # Errors
+/// The API server did not take a write.
+pub(crate) async fn run(
+    env: &Environment,
+    live: LiveObject<'_, RepoFanout>,
+    inputs: Inputs,
+    report: Report,
+    stop: Option<Stop>,
+) -> Result<Requeue, kube::Error> {
+    let ending = Ending { inputs, report };
+    if ending.is_first_delivery(&live) {
+        let created = live.current.metadata.creation_timestamp.as_ref();
+        let age = ending
+            .now()
+            .duration_since(created.map_or(ending.now(), |t| t.0));
+        env.metrics
+            .became_ready(Duration::try_from(age).unwrap_or_default());
+    }
+    conclude::conclude(env, live, ending, stop).await
+}
+
+/// Says that nothing is observed, and waits until that is taken back.
+pub(crate) async fn suspend(
+    env: &Environment,
+    mut live: LiveObject<'_, RepoFanout>,
+    inputs: Inputs,
+) -> Result<Requeue, kube::Error> {
+    live.count("suspended");
+    let next = status::suspended(&live.status(), live.current.metadata.generation);
+    live.set_status(next).await?;
+    env.memory.observed(&live.uid(), None, inputs.basis.class);
+    env.acknowledge(&live.current, &inputs.receipts);
+    Ok(Requeue::await_change())
+}
+
+/// The report, beside what the pass began with.
+struct Ending {
+    inputs: Inputs,
+    report: Report,
+}
+
+impl Ending {
+    fn schedule(&self) -> Schedule {
+        let Report {
+            converged,
+            delivered,
+            retired,
+            ..
+        } = &self.report;
+        let mut schedule = Schedule::default();
+        converged.iter().for_each(|c| schedule.include(c.schedule));
+        delivered.iter().for_each(|d| schedule.include(d.schedule));
+        retired.iter().for_each(|r| schedule.include(r.schedule));
+        schedule
+    }
+
+    /// The executions as they were read last.
+    fn executions(&self) -> Option<&[Execution]> {
+        let Report {
+            converged,
+            delivered,
+            ..
+        } = &self.report;
+        match delivered {
+            Some(delivered) => delivered.delivery.executions.as_deref(),
+            None => converged.as_ref()?.executions.as_deref(),
+        }
+    }
+
+    /// The pipeline, as the next quick observation goes by it.
+    fn pipeline(&self) -> Option<&SettledPipeline> {
+        let Report {
+            converged,
+            delivered,
+            ..
+        } = &self.report;
+        match delivered {
+            Some(delivered) => delivered.pipeline.as_ref(),
+            None => converged.as_ref()?.pipeline.as_ref(),
+        }
+    }
+
+    /// Whether an execution runs, as far as this pass knows; that of a new pipeline does.
+    fn runs(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
+        match self.executions() {
+            Some(all) => all.is_empty() || all.iter().any(|e| e.state.is_running()),
+            None => self.pipeline().is_some() && is_unfinished(&live.status()),
+        }
+    }
+
+    /// Whether its class observes its connection, and wakes its fan-outs.
+    fn shares_connection(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
+        let own = live
+            .status()
+            .resources
+            .contains_key(Resource::Connection.as_str());
+        self.inputs.class.is_some() && !own
+    }
+
+    /// Whether this pass is the first one that knows of a delivery.
+    fn is_first_delivery(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
+        let delivered = self.report.delivered.as_ref();
+        let known = delivered.is_some_and(|d| d.delivery.delivered.is_some());
+        live.status().delivered.is_none() && known
+    }
+
+    fn is_refused(progress: &Progress) -> bool {
+        matches!(progress, Progress::Refused(_))
+    }
+}
+
+impl Conclude for Ending {
+    type Kind = RepoFanout;
+
+    fn is_full(&self) -> bool {
+        self.report.converged.as_ref().is_some_and(|c| c.is_full())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.report.complete
+    }
+
+    fn pending(&self) -> Option<(Reason, String)> {
+        let Report {
+            converged, retired, ..
+        } = &self.report;
+        let converged = converged.as_ref().and_then(|c| c.pending.clone());
+        retired
+            .as_ref()
+            .and_then(|r| r.pending.clone())
+            .or(converged)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inputs.now
+    }
+
+    fn class(&self) -> Option<ClassKey> {
+        self.inputs.basis.class
+    }
+
+    fn own_arns(&self, live: &LiveObject<'_, RepoFanout>) -> Vec<String> {
+        let Report {
+            target, converged, ..
+        } = &self.report;
+        let mut own: Vec<String> = live.status().resources.into_values().collect();
+        let made = converged.iter().filter_map(|c| c.resources.as_ref());
+        own.extend(made.flat_map(|resources| resources.values().cloned()));
+        if let Some(target) = target.as_ref().filter(|t| t.placed) {
+            let names = Computed::new(&target.place);
+            own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
+        }
+        let class = self
+            .inputs
+            .class
+            .as_ref()
+            .and_then(|class| class.status.as_ref());
+        own.extend(
+            class
+                .iter()
+                .flat_map(|status| status.resources.values().cloned()),
+        );
+        own
+    }
+
+    fn interval(&self, live: &LiveObject<'_, RepoFanout>) -> Duration {
+        let asked = interval::interval(live.current.spec.interval.as_deref());
+        asked.unwrap_or(USUAL)
+    }
+
+    fn next(&self, env: &Environment, live: &LiveObject<'_, RepoFanout>) -> Duration {
+        if self.is_first_delivery(live) {
+            // Of two claims of the same second that of who has delivered is older: it is put in
+            // anew.
+            return Duration::ZERO;
+        }
+        let (pace, interval) = (env.pace, self.interval(live));
+        let Report {
+            target, converged, ..
+        } = &self.report;
+        let connection = converged.as_ref().and_then(|c| c.connection.as_ref());
+        let available = connection.is_some_and(|c| c.state == ConnectionState::Available);
+        let fed = self.inputs.basis.feed.is_some();
+        let usual = match (self.runs(live), available) {
+            // An event tells its end, unless that is lost.
+            (true, _) if fed => pace.idle,
+            (true, _) => pace.close,
+            (false, true) if fed => interval,
+            (false, true) => target.as_ref().map_or(pace.idle, |t| poll_every(env, t)),
+            (false, false) if self.shares_connection(live) => interval,
+            (false, false) => pending_delay(pace, &live.status().conditions, self.now()),
+        };
+        self.schedule().due(usual).min(interval)
+    }
+
+    fn permissions_written_at(
+        &self,
+        live: &LiveObject<'_, RepoFanout>,
+    ) -> Option<Option<Timestamp>> {
+        Some(live.status().permissions_written_at)
+    }
+
+    fn status(&self, live: &LiveObject<'_, RepoFanout>, progress: Progress) -> RepoFanoutStatus {
+        let Report {
+            target,
+            converged,
+            subscribed,
+            delivered,
+            pruned,
+            announced,
+            retired,
+            complete,
+        } = &self.report;
+        let generation = live.current.metadata.generation;
+        let mut before = live.status();
+        let orphaned = converged
+            .as_ref()
+            .map(|c| c.orphaned.clone())
+            .unwrap_or_default();
+        before.former = match retired {
+            Some(retired) => retired.former.clone(),
+            None => retire::former(live.status(), &orphaned),
+        };
+        let placed = target.as_ref().filter(|t| t.placed);
+        if let Some(converged) = converged {
+            if let Some(resources) = &converged.resources {
+                before.placement = placed.map(|t| t.place.status());
+                before.resources.clone_from(resources);
+            }
+            before.topic_arn = converged.topic.clone().or(before.topic_arn);
+            if converged.connection.is_some()
+                && let Some(connection) = &mut before.connection
+            {
+                connection.intent = None;
+            }
+            if converged.applied {
+                before.applied_generation = generation;
+                before.applied_class_generation = self.class().map(|key| key.generation);
+            }
+        }
+        let delivery = delivered.as_ref().map(|d| &d.delivery);
+        before.delivered = delivery
+            .and_then(|d| d.delivered.clone())
+            .or(before.delivered);
+        let subscriptions = subscribed.as_ref().and_then(|s| s.subscriptions.clone());
+        before.subscriptions = subscriptions.unwrap_or(before.subscriptions);
+        let recorded = pruned.as_ref().and_then(|p| p.status.clone());
+        before.pruned = recorded.or(before.pruned);
+        echo_requests(live, &mut before, *complete, self.is_full());
+        // A pass that did not come so far knows nothing of a feature.
+        let optional = |type_, outcome: Option<&Outcome>| Optional {
+            type_,
+            asked: outcome.is_some_and(|o| o.asked) || !complete,
+            told: outcome.and_then(|o| {
+                Some((
+                    o.verdict.as_ref()?.reason,
+                    o.verdict.as_ref()?.message.clone(),
+                ))
+            }),
+        };
+        let look = Look {
+            generation,
+            concluded: *complete || Self::is_refused(&progress),
+            place: placed.map(|t| &t.place),
+            repository: &live.current.spec.repository,
+            connection: converged.as_ref().and_then(|c| c.connection.as_ref()),
+            progress,
+            drift: converged.as_ref().and_then(|c| c.drift.as_deref()),
+            executions: self.executions(),
+            failure: delivery.and_then(|d| d.failure.as_ref()),
+            optional: &[
+                optional(ConditionType::Pruned, pruned.as_ref().map(|p| &p.outcome)),
+                optional(ConditionType::Announced, announced.as_ref()),
+                optional(
+                    ConditionType::Subscribed,
+                    subscribed.as_ref().map(|s| &s.outcome),
+                ),
+            ],
+        };
+        let mut next = status::status(&before, &look);
+        if self.is_full() && converged.as_ref().is_some_and(|c| c.applied) {
+            next.pipeline_version = self.pipeline().map(|p| p.version);
+        }
+        next
+    }
+
+    /// What the next observation goes by: what this one found, or the full one before as far as it
+    /// still holds.
+    fn remembered(&self, progress: &Progress) -> Remembered {
+        let schedule = self.schedule();
+        let settled = match self.report.converged.as_ref().map(|c| c.quick.as_deref()) {
+            None => None,
+            Some(None) => (self.report.complete && !schedule.is_full())
+                .then(|| Settled::now(self.pipeline().cloned())),
+            Some(Some(quick)) => {
+                let mut settled = quick.settled.clone();
+                settled.listed_at = quick.listed_at.unwrap_or(settled.listed_at);
+                settled.pipeline = self.pipeline().cloned().or(settled.pipeline);
+                if let Some(pipeline) = &mut settled.pipeline
+                    && (!self.report.complete || schedule.waits())
+                {
+                    // Executions were not read to their end, or something waits for its time.
+                    pipeline.read_at = None;
+                }
+                Some(settled)
+            }
+        };
+        match (progress, settled) {
+            (Progress::Unchanged, Some(settled)) => Remembered::Confirmed(settled),
+            (Progress::Unchanged, None) => Remembered::Unchanged,
+            (_, settled) => Remembered::Observed(settled),
+        }
+    }
+
+    fn written(
+        &self,
+        env: &Environment,
+        live: &LiveObject<'_, RepoFanout>,
+        concluded: bool,
+        due: Duration,
+    ) -> Due {
+        if concluded {
+            env.acknowledge(&live.current, &self.inputs.receipts);
+        }
+        if self.report.converged.as_ref().is_some_and(|c| c.placed) {
+            // Its class counts it: by now the cache has its place.
+            env.catalog.wake_all();
+        }
+        let Basis { class, feed, .. } = self.inputs.basis;
+        let basis = Basis {
+            class,
+            feed,
+            ..live.basis()
+        };
+        Due {
+            basis,
+            observe: due,
+            requeue: due,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Makes AWS what a fan-out asks for, and keeps its status in step with what is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::api::RepoFanout;
+use crate::api::condition::Reason;
+use crate::api::status::RepoFanoutStatus;
+use crate::cloud::Error;
+use crate::domain::execution::Execution;
+use crate::domain::kind::Resource;
+use crate::reconcile::conclude::echo_requests;
+use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
+use crate::reconcile::fanout::deliver::created_at;
+use crate::reconcile::fanout::observe::{Depth, Observation, Quick};
+use crate::reconcile::record::{left, recorded};
+use crate::reconcile::schedule::Schedule;
+use crate::resource::desired::Desired;
+use crate::resource::observed::{Observed, ObservedConnection};
+use crate::resource::plan::{Action, Facts, Plan, Step};
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::memory::SettledPipeline;
+use crate::state::recorder::Notice;
+use crate::state::stop::{Partial, Stop};
+use crate::state::target::Target;
+
+/// What AWS is after a pass wrote what differed.
+#[derive(Debug, Default)]
+pub struct Converged {
+    /// The connection in use.
+    pub connection: Option<ObservedConnection>,
+    /// Newest first, where they were read.
+    pub executions: Option<Vec<Execution>>,
+    /// The pipeline, as the next quick observation goes by it.
+    pub pipeline: Option<SettledPipeline>,
+    /// What a quick observation went by; nothing where everything was observed.
+    pub quick: Option<Box<Quick>>,
+    /// ARNs of what the object uses, where everything was observed.
+    pub resources: Option<BTreeMap<String, String>>,
+    /// What was recorded and is not wanted any more.
+    pub orphaned: BTreeMap<String, String>,
+    /// ARN of the topic in use.
+    pub topic: Option<String>,
+    /// What differs and is left so; nothing if it was not observed.
+    pub drift: Option<Vec<String>>,
+    /// What has still to happen although nothing failed.
+    pub pending: Option<(Reason, String)>,
+    /// Whether AWS was made to match this generation, as far as an unauthorized connection allows.
+    pub applied: bool,
+    /// Whether this pass has given the object its place.
+    pub placed: bool,
+    /// When to observe again.
+    pub schedule: Schedule,
+}
+
+impl Converged {
+    /// Whether everything was observed.
+    pub fn is_full(&self) -> bool {
+        self.quick.is_none()
+    }
+
+    /// Whether something differs that is only shown; what is only shown is not acted on either.
+    fn drifted(&self) -> bool {
+        self.drift.as_ref().is_some_and(|drift| !drift.is_empty())
+    }
+}
+
+/// Writes what differs, where everything was observed.
+pub async fn run(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    observation: Observation,
+) -> Result<Converged, Partial<Converged>> {
+    let Observation {
+        connection,
+        executions,
+        depth,
+    } = observation;
+    let converged = Converged {
+        connection,
+        executions,
+        ..Converged::default()
+    };
+    match depth {
+        Depth::Quick(mut quick) => {
+            let mut schedule = Schedule::default();
+            quick
+                .replan_in
+                .into_iter()
+                .for_each(|wait| schedule.within(wait));
+            let pipeline = quick.pipeline.take();
+            Ok(Converged {
+                pipeline,
+                quick: Some(quick),
+                schedule,
+                ..converged
+            })
+        }
+        Depth::Full(mut observed) => {
+            let mut ledger = FanoutLedger {
+                env,
+                live,
+                target,
+                converged,
+                wrote: false,
+                announced: BTreeSet::new(),
+            };
+            match ledger.run(&mut observed).await {
+                Ok(()) => Ok(ledger.converged),
+                Err(stop) => Err(Partial {
+                    found: ledger.converged,
+                    stop,
+                }),
+            }
+        }
+    }
+}
+
+struct FanoutLedger<'a, 'b> {
+    env: &'a Environment,
+    live: &'a mut LiveObject<'b, RepoFanout>,
+    target: &'a Target,
+    converged: Converged,
+    /// Whether anything was written to AWS.
+    wrote: bool,
+    /// Notes of corrections and adoptions that were published already.
+    announced: BTreeSet<String>,
+}
+
+impl FanoutLedger<'_, '_> {
+    async fn run(&mut self, observed: &mut Observed) -> Result<(), Stop> {
+        let target = self.target;
+        let status = self.live.status();
+        let pipelines = &target.cloud.pipelines;
+        let spec_changed = status.applied_generation != self.live.current.metadata.generation;
+        let class = target.class.map(|key| key.generation);
+        let changed = spec_changed || status.applied_class_generation != class;
+        let executions = self.converged.executions.as_deref().unwrap_or_default();
+        let runs = executions.iter().any(|e| e.state.is_running());
+        let topics = topics(&status);
+        let facts = Facts {
+            owner: &target.fanout.owner,
+            place: &target.place,
+            hold_pipeline: runs && !spec_changed,
+            former_topics: &topics,
+            adopt: &target.fanout.adopt,
+            settled: (!changed).then_some(&status.resources),
+            detect: target.fanout.detect_drift,
+            read_only: self.env.settings().read_only,
+            unrecorded: status.applied_generation.is_none(),
+        };
+        let made_before = observed.pipeline.is_some();
+        let desire = |arn: Option<&str>| target.desire(arn);
+        converge(&target.cloud, desire, observed, facts, target.now, self).await?;
+        self.converged.applied = self.converged.pending.is_none();
+        if changed && self.converged.applied {
+            self.tell_of_key().await;
+        }
+        if self.wrote && observed.pipeline.is_some() && (made_before || target.feed.is_none()) {
+            // What was just written may have started or cancelled one. That a new pipeline runs, an
+            // event tells.
+            self.converged.executions = Some(pipelines.executions(target.pipeline()).await?);
+        }
+        if observed.pipeline.is_none() && !self.converged.drifted() {
+            let message =
+                "pipeline and notification rule are made once the connection is AVAILABLE";
+            self.converged.pending = Some((Reason::Provisioning, message.to_owned()));
+        }
+        self.converged.pipeline = settled_pipeline(target, observed, self.converged.drifted());
+        Ok(())
+    }
+
+    /// Says what the policy of a class's key needs: whoever is let into a bucket that it encrypts
+    /// reads nothing without that.
+    async fn tell_of_key(&self) {
+        let Some(readers) = self.target.desire(None).readers else {
+            return;
+        };
+        let statements = readers.decrypt(&self.target.place.partition);
+        let statements: Vec<String> = statements.iter().map(Value::to_string).collect();
+        if let Some(key) = readers.kms_key.as_ref().filter(|_| !statements.is_empty()) {
+            let statements = statements.join(", ");
+            let note = format!("for its readers the policy of {key} needs {statements}");
+            self.live
+                .notify(Notice::normal("ReadersNeedKey", note))
+                .await;
+        }
+    }
+
+    /// Keeps what the object uses, and what it does not use any more.
+    fn record(&mut self, desired: &Desired, observed: &Observed) {
+        let partition = if self.target.placed {
+            &*self.target.place.partition
+        } else {
+            "aws"
+        };
+        let used = recorded(desired, observed, partition);
+        self.converged.orphaned = left(&self.live.status().resources, &used, desired, partition);
+        self.converged.resources = Some(used);
+        self.converged.topic = match (&desired.topic, &desired.notification_rule) {
+            (Some(_), _) if observed.topic.is_none() => None,
+            (_, rule) => rule.as_ref().map(|r| r.topic_arn.clone()),
+        };
+    }
+}
+
+impl Ledger for FanoutLedger<'_, '_> {
+    async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
+        self.record(desired, observed);
+        if !plan.refusals.is_empty() {
+            return;
+        }
+        if plan.held {
+            let message = "the pipeline is corrected once its running execution has ended";
+            self.converged.schedule.fully_within(self.env.pace.close);
+            self.converged.pending = Some((Reason::Provisioning, message.to_owned()));
+        }
+        let detect = self.target.fanout.detect_drift;
+        self.converged.drift = Some(if detect {
+            plan.drift.clone()
+        } else {
+            Vec::new()
+        });
+        let corrects = |_: &&String| !detect && !plan.held;
+        let corrected = plan
+            .drift
+            .iter()
+            .filter(corrects)
+            .map(|note| ("DriftCorrected", note));
+        let adopted = plan.adopted.iter().map(|note| ("Adopted", note));
+        for (reason, note) in corrected.chain(adopted) {
+            if self.announced.insert(note.clone()) {
+                self.live
+                    .notify(Notice::warning(reason, note.clone()))
+                    .await;
+            }
+        }
+    }
+
+    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+        self.wrote = true;
+        let mut next = self.live.status();
+        self.converged.placed |= next.placement.is_none();
+        if self.target.placed {
+            next.placement = Some(self.target.place.status());
+        }
+        echo_requests(self.live, &mut next, false, false);
+        let given = next.connection.as_ref().and_then(|c| c.intent.as_ref());
+        let intent = intent(steps, desired, given, &self.live.uid(), self.target.now)?;
+        if let Some(intent) = &intent {
+            next.connection.get_or_insert_default().intent = Some(intent.clone());
+        }
+        if steps.iter().any(|s| s.resource == Resource::Role) {
+            next.permissions_written_at = Some(self.target.now);
+        }
+        self.live.confirm_status(next).await?;
+        Ok(intent.map(|i| i.id).unwrap_or_default())
+    }
+
+    /// Records the connection's ARN at once. The intent is taken back only where AWS has surely
+    /// made nothing.
+    async fn wrote(
+        &mut self,
+        step: &Step,
+        result: &Result<(), Error>,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<(), Stop> {
+        self.record(desired, observed);
+        self.converged.connection.clone_from(&observed.connection);
+        if step.resource != Resource::Connection || step.action != Action::Create {
+            return Ok(());
+        }
+        let mut next = self.live.status();
+        let mut connection = next.connection.take().unwrap_or_default();
+        match (result, &observed.connection) {
+            (Ok(()), Some(made)) => {
+                connection.arn = Some(made.arn.clone());
+                connection.status = Some(made.state.as_str().to_owned());
+                connection.intent = None;
+                next.resources
+                    .insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
+            }
+            (Err(e), _) if surely_not_made(e) => connection.intent = None,
+            _ => return Ok(()),
+        }
+        next.connection = Some(connection);
+        Ok(self.live.set_status(next).await?)
+    }
+}
+
+/// The topics that the rule reached so far: their targets go when the topic changes.
+fn topics(status: &RepoFanoutStatus) -> Vec<String> {
+    let former = status
+        .former
+        .iter()
+        .filter_map(|f| f.resources.get(Resource::Topic.as_str()));
+    former.chain(&status.topic_arn).cloned().collect()
+}
+
+/// What quick observations go by from now on.
+fn settled_pipeline(
+    target: &Target,
+    observed: &Observed,
+    drifted: bool,
+) -> Option<SettledPipeline> {
+    let pipeline = observed.pipeline.as_ref()?;
+    let mut events = target.fanout.events.iter();
+    let announces = events.any(|e| e.ends_with("pipeline-execution-succeeded"));
+    let rule = observed.notification_rule.as_ref().filter(|_| announces);
+    Some(SettledPipeline {
+        target: pipeline.declaration.target().or_else(|| target.copy())?,
+        version: pipeline.version,
+        updated_at: pipeline.updated_at,
+        announced_since: rule.map(|rule| rule.created_at),
+        estimated: rule
+            .filter(|rule| rule.estimated)
+            .map(|rule| rule.arn.clone()),
+        bucket_created_at: created_at(&observed.destination),
+        drifted,
+        read_at: Some((Instant::now(), target.feed)),
+    })
+}

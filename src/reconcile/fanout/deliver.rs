@@ -1,0 +1,272 @@
+//! The executions: what they did, and whether one has to be started.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::RepoFanout;
+use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
+use crate::domain::delivery::{self, Cause, Delivery, Evidence, Verdict};
+use crate::domain::execution::{Execution, ExecutionState, Failure, Target as Copy};
+use crate::domain::names;
+use crate::domain::owner::CREATED_AT;
+use crate::reconcile::fanout::converge::Converged;
+use crate::reconcile::schedule::Schedule;
+use crate::resource::observed::BucketView;
+use crate::state::environment::Environment;
+use crate::state::live_object::LiveObject;
+use crate::state::memory::SettledPipeline;
+use crate::state::recorder::Notice;
+use crate::state::stop::{Partial, Stop};
+use crate::state::target::Target;
+
+/// What the executions did, and when to read them again.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// What they did.
+    pub delivery: Delivery,
+    /// The pipeline, as the next quick observation goes by it.
+    pub pipeline: Option<SettledPipeline>,
+    /// When to observe again.
+    pub schedule: Schedule,
+}
+
+/// Reads what the executions did, and starts one where a change or a person asks for it.
+pub async fn run(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    converged: &Converged,
+) -> Result<Delivered, Partial<Delivered>> {
+    let provider = converged.connection.as_ref().map(|c| c.provider.clone());
+    let mut found = Delivered {
+        delivery: Delivery {
+            executions: converged.executions.clone(),
+            provider: provider.unwrap_or_default(),
+            ..Delivery::default()
+        },
+        pipeline: converged.pipeline.clone(),
+        schedule: Schedule::default(),
+    };
+    match observe_and_start(env, live, target, &mut found).await {
+        Ok(()) => Ok(found),
+        Err(stop) => Err(Partial { found, stop }),
+    }
+}
+
+async fn observe_and_start(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    found: &mut Delivered,
+) -> Result<(), Stop> {
+    let (Some(executions), Some(pipeline)) =
+        (found.delivery.executions.clone(), found.pipeline.clone())
+    else {
+        return Ok(());
+    };
+    let status = live.status();
+    found.delivery.failure = failure(target, &status, &executions).await?;
+    let provider = &found.delivery.provider;
+    found.delivery.delivered = delivered(target, &status, &executions, &pipeline, provider).await?;
+    let delivery = &found.delivery;
+    // What is only shown is not acted on either.
+    let mut verdict = match pipeline.drifted {
+        true => Verdict::Nothing,
+        false => decide(target, &status, delivery, &executions, &pipeline),
+    };
+    if let (Verdict::Start(Cause::Unannounced), Some(arn)) = (&verdict, &pipeline.estimated) {
+        // By AWS's own clock it may have been in time.
+        let rule = target.cloud.notification_rules.observe(arn).await?;
+        let announced_since = rule.map(|rule| rule.created_at);
+        let exact = SettledPipeline {
+            announced_since,
+            estimated: None,
+            ..pipeline
+        };
+        verdict = decide(target, &status, delivery, &executions, &exact);
+        found.pipeline = Some(exact);
+    }
+    let cause = match verdict {
+        Verdict::Nothing => None,
+        Verdict::Wait(until) => {
+            let rest = Duration::try_from(until.duration_since(target.now)).unwrap_or_default();
+            found.schedule.fully_within(rest);
+            None
+        }
+        Verdict::Start(cause) => Some(cause),
+    };
+    if let Some(executions) = start(env, live, target, &executions, cause).await? {
+        found.started(env, executions);
+    }
+    Ok(())
+}
+
+impl Delivered {
+    /// Takes the executions over that were read after one was started.
+    fn started(&mut self, env: &Environment, executions: Vec<Execution>) {
+        self.delivery.executions = Some(executions);
+        self.delivery.failure = None;
+        self.schedule.within(env.pace.close);
+    }
+}
+
+/// Starts one more execution, as pruning may have deleted what the last one wrote.
+pub async fn once_more(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    delivered: &mut Delivered,
+) -> Result<(), Stop> {
+    let executions = match delivered.delivery.executions.clone() {
+        Some(executions) => executions,
+        None => target.cloud.pipelines.executions(target.pipeline()).await?,
+    };
+    let cause = Some(Cause::PrunedInto);
+    if let Some(executions) = start(env, live, target, &executions, cause).await? {
+        delivered.started(env, executions);
+    }
+    Ok(())
+}
+
+fn decide(
+    target: &Target,
+    status: &RepoFanoutStatus,
+    delivery: &Delivery,
+    executions: &[Execution],
+    pipeline: &SettledPipeline,
+) -> Verdict {
+    let shared = &target.shared;
+    let delivered = delivery.delivered.as_ref().map(copy_of);
+    delivery::verdict(&Evidence {
+        target: &pipeline.target,
+        delivered: delivered.as_ref(),
+        executions,
+        pipeline_version: pipeline.version,
+        pipeline_updated_at: pipeline.updated_at,
+        announced_since: pipeline.announced_since,
+        bucket_created_at: pipeline.bucket_created_at.or(shared.destination_created_at),
+        permissions_written_at: status
+            .permissions_written_at
+            .max(shared.permissions_written_at),
+        failure: delivery.failure.as_ref(),
+        now: target.now,
+    })
+}
+
+/// Starts an execution for a cause of ours, or for a release that a person asked for. Answers the
+/// executions after that, if one was started.
+async fn start(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    executions: &[Execution],
+    cause: Option<Cause>,
+) -> Result<Option<Vec<Execution>>, Stop> {
+    let uid = live.uid();
+    let newest = executions.first().map_or("none", |e| &*e.id);
+    // The same token for the same cause: asked twice, CodePipeline starts one.
+    let (token, why) = match (live.release(), cause) {
+        (Some(asked), _) => {
+            let why = format!("released by annotation ({asked})");
+            (names::token(&[&uid, "release", &asked]), why)
+        }
+        (None, Some(cause)) => (
+            names::token(&[&uid, cause.key(), newest]),
+            cause.message().to_owned(),
+        ),
+        (None, None) => return Ok(None),
+    };
+    if env.settings().read_only {
+        return Err(Stop::read_only(&format!("start an execution: {why}")));
+    }
+    live.confirm_status(live.status()).await?;
+    let pipelines = &target.cloud.pipelines;
+    pipelines.start(target.pipeline(), &token).await?;
+    let note = format!("started an execution: {why}");
+    live.notify(Notice::normal("ExecutionStarted", note)).await;
+    Ok(Some(pipelines.executions(target.pipeline()).await?))
+}
+
+/// Why the newest execution failed; asked for once an execution.
+async fn failure(
+    target: &Target,
+    status: &RepoFanoutStatus,
+    executions: &[Execution],
+) -> Result<Option<Failure>, Stop> {
+    let newest = executions
+        .first()
+        .filter(|e| e.state == ExecutionState::Failed);
+    let Some(newest) = newest else {
+        return Ok(None);
+    };
+    let last = status.last_execution.as_ref().filter(|l| l.id == newest.id);
+    match last.and_then(|l| l.failure.as_ref()) {
+        Some(known) => Ok(Some(Failure {
+            stage: known.stage.clone(),
+            code: known.code.clone(),
+            message: known.message.clone(),
+        })),
+        None => Ok(target
+            .cloud
+            .pipelines
+            .failure(target.pipeline(), &newest.id)
+            .await?),
+    }
+}
+
+/// What is in the bucket now: what the newest success put there.
+async fn delivered(
+    target: &Target,
+    status: &RepoFanoutStatus,
+    executions: &[Execution],
+    pipeline: &SettledPipeline,
+    provider: &str,
+) -> Result<Option<DeliveredStatus>, Stop> {
+    let recorded = || status.delivered.clone();
+    let success = executions
+        .iter()
+        .find(|e| e.state == ExecutionState::Succeeded);
+    let Some(success) = success else {
+        return Ok(recorded());
+    };
+    if status
+        .delivered
+        .as_ref()
+        .is_some_and(|d| d.execution == success.id)
+    {
+        return Ok(recorded());
+    }
+    // An update cancels what runs: what started after it ran with the present structure.
+    let copied = match success.started_at >= pipeline.updated_at {
+        true => Some(pipeline.target.clone()),
+        false => {
+            target
+                .cloud
+                .pipelines
+                .target(target.pipeline(), &success.id)
+                .await?
+        }
+    };
+    Ok(copied
+        .map(|to| delivery::delivered(success, &to, provider))
+        .or_else(recorded))
+}
+
+/// What was copied from where to where.
+pub fn copy_of(delivered: &DeliveredStatus) -> Copy {
+    Copy {
+        repository: delivered.repository.clone(),
+        branch: delivered.branch.clone(),
+        bucket: delivered.bucket.clone(),
+        prefix: delivered.prefix.clone(),
+    }
+}
+
+/// When the bucket was made, by its tag.
+pub fn created_at(view: &BucketView) -> Option<Timestamp> {
+    let BucketView::Present(bucket) = view else {
+        return None;
+    };
+    bucket.tags.get(CREATED_AT)?.parse().ok()
+}
