@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tracing::warn;
 
 use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::object::{Entries, Object};
@@ -57,6 +58,20 @@ pub struct Error {
     pub message: String,
     /// The service's id of the request, for AWS support.
     pub request_id: Option<String>,
+}
+
+impl Error {
+    /// Logs the whole of what AWS said: it may name what belongs to others, and goes nowhere else.
+    pub fn log(&self) {
+        let Self {
+            call,
+            code,
+            request_id,
+            class,
+            message,
+        } = self;
+        warn!(call, ?code, ?request_id, ?class, %message, "AWS");
+    }
 }
 
 /// The result of a call.

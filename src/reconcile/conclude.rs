@@ -15,7 +15,7 @@ use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT, RepoFanout};
 use crate::cloud::{Class, Error};
 use crate::domain::refusal::Refusal;
 use crate::state::catalog::ClassKey;
-use crate::state::environment::{Environment, Pace, log_error};
+use crate::state::environment::{Environment, Pace};
 use crate::state::live_object::{Custom, LiveObject};
 use crate::state::memory::{Basis, Settled};
 use crate::state::stop::Stop;
@@ -138,7 +138,7 @@ fn stopped_by_cloud<R: Conclude>(
     report: &R,
     error: &Error,
 ) -> (Progress, Duration) {
-    log_error(error);
+    error.log();
     let own = report.own_arns(live);
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     let progress = status::progress(error, &own);

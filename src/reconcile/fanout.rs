@@ -4,6 +4,7 @@ pub mod conclude;
 pub mod converge;
 pub mod delete;
 pub mod deliver;
+pub mod observation;
 pub mod observe;
 pub mod preview;
 pub mod quick;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::domain::owner::{RETAINED_AT, Tags};
+use crate::domain::owner::{CREATED_AT, RETAINED_AT, Tags};
 use crate::domain::policy_document;
 use crate::resource::desired::{
     Bucket, Declaration, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, Topic,
@@ -74,6 +74,16 @@ pub enum BucketView {
     Elsewhere(String),
     /// There is one, and these are its settings.
     Present(Box<ObservedBucket>),
+}
+
+impl BucketView {
+    /// When the bucket was made, by its tag.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        let Self::Present(bucket) = self else {
+            return None;
+        };
+        bucket.tags.get(CREATED_AT)?.parse().ok()
+    }
 }
 
 /// All tags as they are once ours are written.

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
-use tracing::warn;
 
 use crate::api::RepoFanout;
 use crate::api::status::PlacementStatus;
-use crate::cloud::{Cloud, Clouds, Error};
+use crate::cloud::{Cloud, Clouds};
 use crate::domain::owner::Owner;
 use crate::domain::prefix::Claim;
 use crate::domain::settings::{Identity, Settings};
@@ -154,17 +153,4 @@ impl Environment {
         self.fleet.released(uid);
         self.unclaim(&fanout::owner(object, self.settings()));
     }
-}
-
-/// Logs the whole of what AWS said: it may name what belongs to others, and goes nowhere else.
-pub fn log_error(error: &Error) {
-    let Error {
-        call,
-        code,
-        request_id,
-        class,
-        message,
-        ..
-    } = error;
-    warn!(call, ?code, ?request_id, ?class, %message, "AWS");
 }

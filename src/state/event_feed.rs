@@ -19,7 +19,6 @@ use crate::api::RepoFanoutClass;
 use crate::cloud::{Message, Queues};
 use crate::domain::kind::Resource;
 use crate::resource::desired::VISIBILITY;
-use crate::state::environment::log_error;
 
 /// How many events may be with passes at once; more wait in the queue.
 const UNDER_WAY: usize = 200;
@@ -222,7 +221,7 @@ async fn follow(
                     }
                 }
                 Err(error) => {
-                    log_error(&error);
+                    error.log();
                     failures += 1;
                     if failures == PATIENCE {
                         let _ = sender.send(FeedEvent::Silent(class.clone(), true)).await;
@@ -243,7 +242,7 @@ async fn follow(
             }
             if let Err(error) = queues.acknowledge(&queue, &batch).await {
                 // They come again.
-                log_error(&error);
+                error.log();
             }
             room.add_permits(batch.len());
             batch.clear();

@@ -9,7 +9,6 @@ use crate::cloud::Error;
 use crate::domain::kind::Resource;
 use crate::reconcile::class::report::{Connections, Shares, Target};
 use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
-use crate::reconcile::fanout::deliver::created_at;
 use crate::reconcile::observe;
 use crate::reconcile::record::{left, recorded};
 use crate::resource::desired::Desired;
@@ -235,7 +234,7 @@ impl SharesLedger<'_, '_> {
             observe::observe(cloud, &desired, &class.owner, &status.resources, &none).await?;
         let facts = facts(self.env, self.live, class, &status.resources, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, *now, self).await?;
-        self.shares.destination_created_at = created_at(&observed.destination);
+        self.shares.destination_created_at = observed.destination.created_at();
         match &desired.queue {
             Some(queue) => self
                 .env

@@ -20,7 +20,7 @@ use crate::reconcile::fanout::delete::held_up;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
 use crate::spec::class;
-use crate::state::environment::{Environment, log_error};
+use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::status;
 
@@ -91,7 +91,7 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
             }
             Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
             Err(error) => {
-                log_error(&error);
+                error.log();
                 let (blocked, message) = held_up(&error, &["arn"], &name);
                 let reason = if blocked {
                     Reason::DeletionBlocked

@@ -13,8 +13,7 @@ use crate::domain::execution::Execution;
 use crate::domain::kind::Resource;
 use crate::reconcile::conclude::echo_requests;
 use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
-use crate::reconcile::fanout::deliver::created_at;
-use crate::reconcile::fanout::observe::{Depth, Observation, Quick};
+use crate::reconcile::fanout::observation::{Depth, Observation, Quick};
 use crate::reconcile::record::{left, recorded};
 use crate::reconcile::schedule::Schedule;
 use crate::resource::desired::Desired;
@@ -320,7 +319,7 @@ fn settled_pipeline(
         estimated: rule
             .filter(|rule| rule.estimated)
             .map(|rule| rule.arn.clone()),
-        bucket_created_at: created_at(&observed.destination),
+        bucket_created_at: observed.destination.created_at(),
         drifted,
         read_at: Some((Instant::now(), target.feed)),
     })

@@ -18,7 +18,7 @@ use crate::reconcile::teardown::{Ending, Outcome};
 use crate::resource::retention::Retention;
 use crate::spec::{class, fanout};
 use crate::state::catalog::Resolved;
-use crate::state::environment::{Environment, log_error};
+use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::status;
 
@@ -65,7 +65,7 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
         }
         Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
         Err(Held::Cloud(error)) => {
-            log_error(&error);
+            error.log();
             let own: Vec<String> = held.status().resources.into_values().collect();
             let own: Vec<&str> = own.iter().map(String::as_str).collect();
             let (blocked, message) = held_up(&error, &own, &object.name_any());

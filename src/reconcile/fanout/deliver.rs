@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::api::RepoFanout;
 use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
 use crate::domain::delivery::{self, Cause, Delivery, Evidence, Verdict};
 use crate::domain::execution::{Execution, ExecutionState, Failure, Target as Copy};
 use crate::domain::names;
-use crate::domain::owner::CREATED_AT;
 use crate::reconcile::fanout::converge::Converged;
 use crate::reconcile::schedule::Schedule;
-use crate::resource::observed::BucketView;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::memory::SettledPipeline;
@@ -261,12 +257,4 @@ pub fn copy_of(delivered: &DeliveredStatus) -> Copy {
         bucket: delivered.bucket.clone(),
         prefix: delivered.prefix.clone(),
     }
-}
-
-/// When the bucket was made, by its tag.
-pub fn created_at(view: &BucketView) -> Option<Timestamp> {
-    let BucketView::Present(bucket) = view else {
-        return None;
-    };
-    bucket.tags.get(CREATED_AT)?.parse().ok()
 }

@@ -11,7 +11,7 @@ use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RepoFanout};
 use crate::domain::execution::ExecutionState;
 use crate::domain::kind::Resource;
-use crate::reconcile::fanout::observe::{Depth, Observation, Quick};
+use crate::reconcile::fanout::observation::{Depth, Observation, Quick};
 use crate::spec::class::name_prefix;
 use crate::state::catalog::{Known, Resolved};
 use crate::state::environment::Environment;
