@@ -1,4 +1,4 @@
-//! What a process remembers of an object between passes; lost, it only looks again.
+//! What a process remembers of an object between passes. Lost, it is observed again.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -29,25 +29,23 @@ pub struct Memory {
 }
 
 /// What a pass rests on beside AWS: if none of it changed, there is nothing to do before the next
-/// look is due.
+/// pass is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Basis {
     /// The object's version.
     pub resource_version: Option<String>,
-    /// The class.
+    /// The class, as far as fan-outs depend on it.
     pub class: Option<ClassKey>,
-    /// How executions are heard of; another number after each interruption, nothing if they are
-    /// not.
+    /// Number of interruptions of the feed that brings execution events; nothing if none does.
     pub feed: Option<u64>,
 }
 
-/// What the last full look found, and what a look at lists and executions goes by until the next
-/// one.
+/// What the last full observation found. Quick observations go by it until the next one.
 #[derive(Clone, Debug)]
 pub struct Settled {
-    /// When.
+    /// When that was.
     pub at: Instant,
-    /// When lists were last looked at.
+    /// When lists were last read.
     pub listed_at: Instant,
     /// The pipeline, if there is one.
     pub pipeline: Option<SettledPipeline>,
@@ -64,14 +62,14 @@ impl Settled {
     }
 }
 
-/// A pipeline that is what it is to be.
+/// A pipeline that is as desired.
 #[derive(Clone, Debug)]
 pub struct SettledPipeline {
     /// What it copies.
     pub target: Target,
     /// Counts its updates from 1.
     pub version: i32,
-    /// When it last changed, by AWS's clock; before all times where AWS has not told yet.
+    /// When it last changed, by AWS's clock; the epoch where that is not known yet.
     pub updated_at: Timestamp,
     /// When its notification rule was made.
     pub announced_since: Option<Timestamp>,
@@ -81,33 +79,36 @@ pub struct SettledPipeline {
     pub bucket_created_at: Option<Timestamp>,
     /// Whether something differs and is only shown.
     pub drifted: bool,
-    /// When its executions were last read, and by which feed they are heard of since.
+    /// When its executions were last read, and the feed that has brought their events since.
     pub read_at: Option<(Instant, Option<u64>)>,
 }
 
-/// What is remembered.
+/// What is remembered of one object.
 #[derive(Default)]
 struct Remembered {
+    /// What the last pass rested on, and when the next one is due.
     basis: Option<Basis>,
     due: Option<Instant>,
     /// Whether a pass over it has begun.
     begun: bool,
     settled: Option<Settled>,
-    /// Whether a pass of this process has looked at everything, or was to: what one before it left
-    /// on the status counts no more.
+    /// Whether a pass of this process has observed everything, or tried to. From then on, what a
+    /// process before it left on the status counts no more.
     known: bool,
-    /// The class as it was at the last full look.
+    /// The class as it was at the last full observation.
     planned: Option<ClassKey>,
     replan: Option<(ClassKey, Instant)>,
-    /// The class itself, as its fan-outs were last told of it.
+    /// For a class: its key when its fan-outs were last woken.
     seen_class: Option<ClassKey>,
+    /// For a class: when its fan-outs were last counted.
     counted: Option<Instant>,
-    /// Whether they are to be counted once more: what a new one makes follows.
+    /// For a class: whether its fan-outs are to be counted once more, as what a new one makes
+    /// follows.
     recount: bool,
     backoff: Option<ExponentialBackoff>,
-    /// Receipts of events that were heard of it and not yet looked into, and whether one came since
-    /// the last pass.
+    /// Receipts of execution events that no pass has looked into yet.
     receipts: Vec<String>,
+    /// Whether something happened since the last pass that the object itself does not show.
     notified: bool,
 }
 
@@ -121,7 +122,7 @@ impl Memory {
             .or_default())
     }
 
-    /// How long until the next look, if nothing happened since the last pass but that pass's own
+    /// How long until the next pass is due, if nothing happened since the last pass but that pass's own
     /// writes.
     pub fn quiet_for(&self, uid: &str, basis: &Basis) -> Option<Duration> {
         self.with(uid, |one| {
@@ -134,28 +135,29 @@ impl Memory {
         })
     }
 
-    /// What the last full look found, if all was settled.
+    /// What the last full observation found, if all was settled.
     pub fn settled(&self, uid: &str) -> Option<Settled> {
         self.with(uid, |one| one.settled.clone())
     }
 
-    /// Whether nobody in this process has looked at everything yet, nor tried to.
+    /// Whether no pass of this process has observed everything yet, nor tried to.
     pub fn unobserved(&self, uid: &str) -> bool {
         self.with(uid, |one| !one.known)
     }
 
-    /// Something happened that the object itself does not show: it is looked at before that is due.
+    /// Remembers that something happened that the object itself does not show: it is observed
+    /// before that is due.
     pub fn notify(&self, uid: &str) {
         self.with(uid, |one| one.notified = true);
     }
 
-    /// An event told of an execution.
+    /// Remembers an execution event.
     pub fn event(&self, uid: &str, receipt: String) {
         self.with(uid, |one| one.receipts.push(receipt));
         self.notify(uid);
     }
 
-    /// Receipts of what was heard until now; from now on, what comes is new.
+    /// The receipts of all events that no pass has looked into. What comes from now on is new.
     pub fn receipts(&self, uid: &str) -> Vec<String> {
         self.with(uid, |one| {
             one.notified = false;
@@ -163,19 +165,19 @@ impl Memory {
         })
     }
 
-    /// These were looked into.
+    /// Forgets the receipts of events that a pass has looked into.
     pub fn acknowledged(&self, uid: &str, receipts: &[String]) {
         self.with(uid, |one| {
-            one.receipts.retain(|heard| !receipts.contains(heard))
+            one.receipts.retain(|receipt| !receipts.contains(receipt))
         });
     }
 
-    /// Whether something was heard that nobody has looked into.
+    /// Whether something happened since the last pass that the object itself does not show.
     pub fn is_notified(&self, uid: &str) -> bool {
         self.with(uid, |one| one.notified)
     }
 
-    /// How long until everything is looked at because the class changed; nothing if it did not.
+    /// How long until everything is observed because the class changed; nothing if it did not.
     /// What the class has made counts at once, a change of its spec after `spread`, so that a
     /// thousand objects do not follow it all at once.
     pub fn replan_in(
@@ -201,7 +203,7 @@ impl Memory {
         })
     }
 
-    /// Remembers the end of a pass: what it rested on, and when to look again.
+    /// Remembers the end of a pass: what it rested on, and when the next one is due.
     pub fn concluded(&self, uid: &str, basis: Basis, next: Duration) {
         self.with(uid, |one| {
             one.basis = Some(basis);
@@ -209,7 +211,7 @@ impl Memory {
         });
     }
 
-    /// Remembers what was found settled, or that everything has to be looked at again.
+    /// Remembers what was found settled, or that everything has to be observed again.
     pub fn observed(&self, uid: &str, settled: Option<Settled>, class: Option<ClassKey>) {
         self.with(uid, |one| {
             one.known = true;
@@ -229,8 +231,7 @@ impl Memory {
         });
     }
 
-    /// The next delay of a row of failures, of which this is the last one: exponential, with
-    /// jitter.
+    /// The delay after a failure: exponential over the failures in a row, with jitter.
     pub fn backoff(&self, uid: &str, last: Class) -> Duration {
         let longest = if last == Class::Throttled {
             LONGEST_THROTTLED
@@ -250,12 +251,13 @@ impl Memory {
         })
     }
 
-    /// Whether a class is another than when this was last asked.
+    /// Whether a class has changed since this was last asked.
     pub fn class_changed(&self, uid: &str, class: ClassKey) -> bool {
         self.with(uid, |one| one.seen_class.replace(class) != Some(class))
     }
 
-    /// How much of the time is left in which the fan-outs of a class were counted already.
+    /// The rest of this time since the fan-outs of a class were last counted; nothing once it is
+    /// over.
     pub fn counted_within(&self, uid: &str, time: Duration) -> Option<Duration> {
         self.with(uid, |one| time.checked_sub(one.counted?.elapsed()))
     }
@@ -313,8 +315,8 @@ impl Memory {
             .map(|(uid, since)| (uid.clone(), *since))
     }
 
-    /// Which of these objects are due, and not yet looked at; those that nobody looked at are since
-    /// `start`.
+    /// The number of these objects that are due, and how long the longest has been. An object that
+    /// no pass has begun on is due since `start`.
     pub fn queue(&self, uids: impl Iterator<Item = String>, start: Instant) -> Queue {
         let objects = self.objects.lock().expect("no panic while held");
         let running = self.running.lock().expect("no panic while held");
