@@ -276,6 +276,29 @@ mod tests {
     }
 
     #[test]
+    fn a_request_token_is_made_of_one_word_a_cause_and_of_no_sentence() {
+        let all = [
+            Cause::TargetChanged,
+            Cause::Cancelled,
+            Cause::FailedBefore,
+            Cause::BucketMadeAnew,
+            Cause::Unannounced,
+            Cause::PermissionsWritten,
+            Cause::PrunedInto,
+        ];
+        let keys: std::collections::BTreeSet<&str> = all.iter().map(|c| c.key()).collect();
+        assert_eq!(keys.len(), all.len());
+        for cause in all {
+            assert_eq!(
+                cause.key(),
+                format!("{cause:?}"),
+                "a message may be reworded, a key not"
+            );
+            assert!(cause.message().contains(' '));
+        }
+    }
+
+    #[test]
     fn a_new_pipeline_is_left_to_run_by_itself() {
         let t = target("main");
         assert_eq!(

@@ -8,6 +8,7 @@ use kube::runtime::controller::Action as Requeue;
 use crate::api::RepoFanoutClass;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::condition::Reason;
+use crate::api::status::ConnectionStatus;
 use crate::reconcile::class::count::{EVERY, users};
 use crate::reconcile::class::report::{Connections, Report};
 use crate::reconcile::class::retire;
@@ -45,7 +46,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// The connections as they are now: an intent that was recorded meanwhile is kept.
+    /// The connections as they are now.
     fn connections(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Connections {
         let Report {
             quick,
@@ -53,18 +54,22 @@ impl Ending {
             retired,
             ..
         } = &self.report;
-        let mut all = live.status().connections;
-        all.extend(
-            quick
-                .iter()
-                .chain(connections)
-                .flatten()
-                .map(|(n, c)| (n.clone(), c.clone())),
-        );
+        let found = quick.iter().chain(connections).flatten();
         let gone = retired.iter().flat_map(|r| &r.gone);
-        gone.for_each(|name| drop(all.remove(name)));
-        all
+        merged(live.status().connections, found, gone)
     }
+}
+
+/// What is recorded, with what was found over it and without what is gone. An intent stays that was
+/// recorded for a connection which was not found.
+fn merged<'a>(
+    mut recorded: Connections,
+    found: impl Iterator<Item = (&'a String, &'a ConnectionStatus)>,
+    gone: impl Iterator<Item = &'a String>,
+) -> Connections {
+    recorded.extend(found.map(|(name, connection)| (name.clone(), connection.clone())));
+    gone.for_each(|name| drop(recorded.remove(name)));
+    recorded
 }
 
 impl Conclude for Ending {
@@ -191,5 +196,36 @@ impl Conclude for Ending {
             observe: due,
             requeue: count.unwrap_or(due).min(due),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::ConnectionIntent;
+
+    #[test]
+    fn an_intent_outlives_the_pass_in_which_another_connection_was_found() {
+        let intent = ConnectionIntent {
+            id: "i".into(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let lost = ConnectionStatus {
+            intent: Some(intent),
+            ..ConnectionStatus::default()
+        };
+        let found = ConnectionStatus {
+            arn: Some("arn".into()),
+            ..ConnectionStatus::default()
+        };
+        let of = |name: &str, c: &ConnectionStatus| Connections::from([(name.into(), c.clone())]);
+        let mut recorded = of("lost", &lost);
+        recorded.extend(of("gone", &found));
+        let gone = ["gone".to_owned()];
+        let now = merged(recorded, of("found", &found).iter(), gone.iter());
+        assert_eq!(
+            now.into_iter().collect::<Vec<_>>(),
+            [("found".to_owned(), found), ("lost".to_owned(), lost)]
+        );
     }
 }
