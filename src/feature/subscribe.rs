@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
 use crate::cloud::{Class, Error, Subscription};
-use crate::domain::arn::Arn;
+use crate::domain::arn::{self, Arn};
 use crate::domain::policy_document;
 use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
@@ -168,11 +168,6 @@ fn told(all: &[SubscriptionStatus], topic: &str, account: &str) -> (Reason, Stri
 }
 
 fn failed(error: &Error) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
     let advice = match error.class {
         Class::Denied => {
             "; take what `repofanout iam-policy` prints, and see whether the endpoint's own \
@@ -180,9 +175,6 @@ fn failed(error: &Error) -> String {
         }
         _ => "; see that the endpoint is there and its ARN or URL is right",
     };
-    format!(
-        "{} was refused{code}: {}{advice}",
-        error.call,
-        crate::domain::arn::filter(&error.message, &[])
-    )
+    let (refused, words) = (error.refused(), arn::filter(&error.message, &[]));
+    format!("{refused}: {words}{advice}")
 }

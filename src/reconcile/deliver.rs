@@ -13,7 +13,6 @@ use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
 use crate::resource::observed::BucketView;
 use crate::state::memory::SettledPipeline;
-use crate::status;
 use crate::status::Notice;
 
 impl Pass<'_> {
@@ -202,7 +201,7 @@ impl Pass<'_> {
             }
         };
         Ok(went_to
-            .map(|to| status::delivered(success, &to, provider))
+            .map(|to| success.delivered(&to, provider))
             .or_else(|| status.delivered.clone()))
     }
 }

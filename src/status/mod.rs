@@ -6,22 +6,18 @@ mod progress;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_controller::conditions::{self, ConditionStatus, DesiredCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::condition::{ConditionType, Reason};
-use crate::api::status::{
-    CommitStatus, ConnectionStatus, DeliveredStatus, ExecutionStatus, FailureStatus,
-    RepoFanoutStatus,
-};
+use crate::api::status::{ConnectionStatus, FailureStatus, RepoFanoutStatus};
 use crate::domain::arn;
-use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
+use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind};
 use crate::domain::placement::Placement;
 use crate::resource::observed::ObservedConnection;
 pub use class::{ClassLook, class_status};
 pub use notice::{Notice, notices, transitions};
-pub use progress::{Progress, overdue, progress, said};
+pub use progress::{Progress, overdue, progress};
 
 /// The longest message of a condition; the API server allows 32,768 characters.
 const LONGEST_MESSAGE: usize = 1024;
@@ -79,79 +75,12 @@ pub fn status(before: &RepoFanoutStatus, look: &Look<'_>) -> RepoFanoutStatus {
             let provider = look.connection.map_or("", |c| &*c.provider);
             next.last_execution = executions.first().map(|newest| {
                 let failure = look.failure.map(|f| failure_status(f, &next.resources));
-                execution_status(newest, look.repository, provider, place, failure)
+                newest.status(look.repository, provider, place, failure)
             });
         }
     }
     set_conditions(&mut next, look);
     next
-}
-
-fn execution_status(
-    execution: &Execution,
-    repository: &str,
-    provider: &str,
-    place: &Placement,
-    failure: Option<FailureStatus>,
-) -> ExecutionStatus {
-    ExecutionStatus {
-        id: execution.id.clone(),
-        status: execution.state.as_str().to_owned(),
-        trigger: execution.trigger.clone(),
-        commit: execution
-            .commit
-            .as_ref()
-            .map(|c| commit_status(c, repository, provider)),
-        started_at: Some(whole_second(execution.started_at)),
-        finished_at: (!execution.state.is_running()).then(|| whole_second(execution.updated_at)),
-        url: Some(place.execution_url(&place.base_name, &execution.id)),
-        failure: failure.map(Box::new),
-    }
-}
-
-/// What the execution left in the bucket.
-pub fn delivered(execution: &Execution, target: &Target, provider: &str) -> DeliveredStatus {
-    DeliveredStatus {
-        execution: execution.id.clone(),
-        commit: execution
-            .commit
-            .as_ref()
-            .map(|c| commit_status(c, &target.repository, provider)),
-        repository: target.repository.clone(),
-        branch: target.branch.clone(),
-        bucket: target.bucket.clone(),
-        prefix: target.prefix.clone(),
-        at: Some(whole_second(execution.updated_at)),
-    }
-}
-
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn commit_status(commit: &Commit, repository: &str, provider: &str) -> CommitStatus {
-    let id = &commit.id;
-    // The revision's own URL leads to the AWS console; hosts of one's own are not known here.
-    let url = match provider {
-        "GitHub" => Some(format!("https://github.com/{repository}/commit/{id}")),
-        "GitLab" => Some(format!("https://gitlab.com/{repository}/-/commit/{id}")),
-        "Bitbucket" => Some(format!("https://bitbucket.org/{repository}/commits/{id}")),
-        _ => None,
-    };
-    let first_line = |m: &String| {
-        m.lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(256)
-            .collect()
-    };
-    CommitStatus {
-        id: id.clone(),
-        short_id: id.chars().take(7).collect(),
-        message: commit.message.as_ref().map(first_line),
-        url,
-    }
 }
 
 fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> FailureStatus {

@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::Reason;
 use crate::cloud::{Class, Error};
-use crate::domain::arn;
 use crate::domain::refusal::Refusal;
 
 /// How far the resources are.
@@ -32,14 +31,9 @@ impl Progress {
     }
 }
 
-/// The cloud's words, as the object's readers may see them.
-pub fn said(error: &Error, own: &[&str]) -> String {
-    format!("{} said: {}", error.call, arn::filter(&error.message, own))
-}
-
 /// What an error of the cloud means for the object.
 pub fn progress(error: &Error, own: &[&str]) -> Progress {
-    let said = said(error, own);
+    let said = error.said(own);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
     match error.class {
         Class::Denied => refused(

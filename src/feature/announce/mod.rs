@@ -9,7 +9,6 @@ use crate::domain::execution::{Execution, ExecutionState};
 use crate::feature::announce::message::{Announcement, Changes};
 use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
-use crate::status;
 
 impl Pass<'_> {
     /// Announces what succeeded since the last time, the oldest first. At least once: it is
@@ -97,7 +96,7 @@ impl Pass<'_> {
             .pipelines
             .target(&ready.names.base, &execution.id)
             .await?;
-        Ok(to.map(|to| status::delivered(execution, &to, provider)))
+        Ok(to.map(|to| execution.delivered(&to, provider)))
     }
 
     /// What differs from the delivery before; nothing where the operator may not, or cannot, read
@@ -164,11 +163,6 @@ fn unannounced<'a>(
 }
 
 fn failed(error: &Error) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
     let advice = match error.class {
         Class::Denied => {
             "; let the operator publish to it, as `repofanout iam-policy` prints, and use the \
@@ -176,8 +170,6 @@ fn failed(error: &Error) -> String {
         }
         _ => "",
     };
-    format!(
-        "{} was refused{code}{advice}; AWS's own notification is not touched, and ours is tried again",
-        error.call
-    )
+    let refused = error.refused();
+    format!("{refused}{advice}; AWS's own notification is not touched, and ours is tried again")
 }

@@ -293,11 +293,6 @@ fn newest(executions: &[Execution]) -> Option<&str> {
 }
 
 fn failed(error: &Error) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
     let advice = match error.class {
         Class::Denied => {
             "; give the operator what `repofanout iam-policy --allow-prune` prints, and let it \
@@ -305,9 +300,9 @@ fn failed(error: &Error) -> String {
         }
         _ => "",
     };
+    let refused = error.refused();
     format!(
-        "{} was refused{code}{advice}; nothing more is deleted until it is not, and the delivery \
-             itself is not touched",
-        error.call
+        "{refused}{advice}; nothing more is deleted until it is not, and the delivery itself is \
+             not touched"
     )
 }
