@@ -30,7 +30,7 @@ use crate::state::environment::{Context, log_error};
 use crate::state::live_object::LiveObject;
 use crate::state::memory::Settled;
 use crate::status;
-use crate::status::{ClassLook, Progress};
+use crate::status::{ClassObservation, PassOutcome, Progress};
 
 /// How often the number of fan-outs is written at most.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -449,13 +449,15 @@ impl<'a> Pass<'a> {
         if let Ok((_, cloud)) = self.decide().await {
             self.quotas(&cloud, Duration::ZERO).await;
         }
-        let look = ClassLook {
-            generation: self.object.current.metadata.generation,
-            concluded: false,
-            progress: Progress::Unchanged,
+        let observation = ClassObservation {
+            outcome: PassOutcome {
+                generation: self.object.current.metadata.generation,
+                concluded: false,
+                progress: Progress::Unchanged,
+            },
             quotas: self.saw.quotas.take(),
         };
-        let next = status::class_status(&next, look);
+        let next = status::class_status(&next, observation);
         if next != before {
             self.object.set_status(next).await?;
         }
@@ -526,13 +528,15 @@ impl<'a> Pass<'a> {
             next.destination_created_at = self.saw.destination_created_at;
         }
         next.fanouts = next.fanouts.or(Some(self.users()));
-        let look = ClassLook {
-            generation,
-            concluded,
-            progress,
+        let observation = ClassObservation {
+            outcome: PassOutcome {
+                generation,
+                concluded,
+                progress,
+            },
             quotas: self.saw.quotas.take(),
         };
-        let next = status::class_status(&next, look);
+        let next = status::class_status(&next, observation);
         if full {
             memos.looked(&uid, None, None);
         }

@@ -18,7 +18,7 @@ use crate::reconcile::fanout::{Pass, Told};
 use crate::state::environment::{Context, log_error};
 use crate::state::memory::{Basis, Settled};
 use crate::status;
-use crate::status::{Look, Optional, Progress};
+use crate::status::{FeatureOutcome, Features, Observation, PassOutcome, Progress};
 
 impl Context {
     /// Close looks at a connection that waits for a person at first, rarer ones the longer nobody
@@ -130,32 +130,31 @@ impl Pass<'_> {
         }
         before.former = former;
         self.echo_requests(&mut before);
-        let optional = |type_, part: &Told| {
-            let told = part.told.clone();
+        let feature = |part: &Told| match &part.told {
             // A pass that did not come so far knows nothing of it.
-            Optional {
-                type_,
-                asked: part.asked || !self.saw.concluded,
-                told,
-            }
+            _ if !part.asked && self.saw.concluded => FeatureOutcome::NotAsked,
+            Some((reason, message)) => FeatureOutcome::Now(*reason, message.clone()),
+            None => FeatureOutcome::Unchanged,
         };
-        let look = Look {
-            generation: self.object.current.metadata.generation,
-            concluded,
+        let observation = Observation {
+            outcome: PassOutcome {
+                generation: self.object.current.metadata.generation,
+                concluded,
+                progress,
+            },
             place: self.saw.place.as_ref(),
             repository: &self.object.current.spec.repository,
             connection: self.saw.connection.as_ref(),
-            progress,
             drift: self.saw.drift.as_deref(),
             executions: self.saw.executions.as_deref(),
             failure: self.saw.failure.as_ref(),
-            optional: &[
-                optional(ConditionType::Pruned, &self.saw.pruning),
-                optional(ConditionType::Announced, &self.saw.announcements),
-                optional(ConditionType::Subscribed, &self.saw.subscribing),
-            ],
+            features: Features {
+                prune: feature(&self.saw.pruning),
+                announce: feature(&self.saw.announcements),
+                subscribe: feature(&self.saw.subscribing),
+            },
         };
-        let mut next = status::status(&before, &look);
+        let mut next = status::status(&before, &observation);
         if self.saw.full && self.saw.applied {
             next.pipeline_version = self.saw.pipeline.as_ref().map(|p| p.version);
         }
