@@ -27,6 +27,7 @@ use crate::state::catalog::{ClassKey, Known, Resolved, Shared};
 use crate::state::environment::Context;
 use crate::state::live_object::LiveObject;
 use crate::state::memory::{Basis, Settled, SettledPipeline};
+use crate::status;
 use crate::status::Notice;
 
 /// Makes AWS what the object says, as far as that goes now, and tells so on its status.
@@ -258,9 +259,8 @@ impl Pass<'_> {
             self.saw.executions = Some(cloud.pipelines.executions(&names.base).await?);
         }
         if observed.pipeline.is_none() && self.saw.drift.as_ref().is_none_or(Vec::is_empty) {
-            let message =
-                "pipeline and notification rule are made once the connection is AVAILABLE";
-            self.saw.pending = Some((Reason::Provisioning, message.to_owned()));
+            let message = status::AWAITS_CONNECTION.to_owned();
+            self.saw.pending = Some((Reason::Provisioning, message));
         }
         Ok(observed)
     }
@@ -377,19 +377,16 @@ impl Ledger for Pass<'_> {
             return Ok(());
         }
         let mut next = self.object.status();
-        let mut connection = next.connection.take().unwrap_or_default();
-        match (result, &observed.connection) {
-            (Ok(()), Some(made)) => {
-                connection.arn = Some(made.arn.clone());
-                connection.status = Some(made.state.as_str().to_owned());
-                connection.intent = None;
-                next.resources
-                    .insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
+        let generation = self.object.current.metadata.generation;
+        match (result, &observed.connection, &self.saw.place) {
+            (Ok(()), Some(made), Some(place)) => {
+                next = status::connection_made(&next, generation, place, made);
             }
-            (Err(e), _) if surely_not_made(e) => connection.intent = None,
+            (Err(e), ..) if surely_not_made(e) => {
+                next.connection.get_or_insert_default().intent = None;
+            }
             _ => return Ok(()),
         }
-        next.connection = Some(connection);
         Ok(self.object.set_status(next).await?)
     }
 }

@@ -8,11 +8,17 @@ use crate::api::condition::{ConditionType, Kind, Reason};
 use crate::api::status::{FailureStatus, RepoFanoutStatus};
 use crate::domain::arn;
 use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind};
+use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
 use crate::resource::observed::ObservedConnection;
 use crate::status::connection::{self, connection_status};
+use crate::status::progress::Progress;
 use crate::status::summary::{PassOutcome, not_yet_delivered};
 use crate::status::verdict::{Verdict, cap};
+
+/// What is missing while the connection waits for a person.
+pub const AWAITS_CONNECTION: &str =
+    "pipeline and notification rule are made once the connection is AVAILABLE";
 
 /// What one pass over a fan-out observed.
 #[derive(Clone, Debug)]
@@ -93,6 +99,34 @@ pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoF
         &mut next.conditions,
         &mut next.observed_generation,
     );
+    next
+}
+
+/// The status at the moment at which the object's own connection has been made: with its ARN, its
+/// link and what the object waits for, so that whoever reads one finds the others.
+pub fn connection_made(
+    before: &RepoFanoutStatus,
+    generation: Option<i64>,
+    place: &Placement,
+    made: &ObservedConnection,
+) -> RepoFanoutStatus {
+    let mut next = before.clone();
+    let connection = connection_status(place, made);
+    let outcome = PassOutcome {
+        generation,
+        concluded: false,
+        progress: Progress::Waiting(Reason::Provisioning, AWAITS_CONNECTION.to_owned()),
+    };
+    let verdicts = [connection::verdict(&connection), outcome.progress.verdict()];
+    outcome.summarize(
+        Kind::Fanout,
+        verdicts.into_iter().flatten(),
+        &mut next.conditions,
+        &mut next.observed_generation,
+    );
+    next.connection = Some(connection);
+    next.resources
+        .insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
     next
 }
 
@@ -244,11 +278,10 @@ mod tests {
 
     use super::*;
     use crate::api::condition::Outlook;
-    use crate::api::status::{AnnouncedStatus, DeliveredStatus, PrunedStatus};
+    use crate::api::status::{AnnouncedStatus, ConnectionIntent, DeliveredStatus, PrunedStatus};
     use crate::domain::execution::{Commit, Target};
     use crate::domain::refusal::Refusal;
     use crate::resource::observed::ConnectionState;
-    use crate::status::progress::Progress;
     use crate::status::{deleting, notices};
 
     fn place() -> Placement {
@@ -633,6 +666,49 @@ mod tests {
                 deleting(&mut before.conditions, Some(1), reason, "why");
                 assert_eq!(summary(&before), expected);
             }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_just_made_stands_with_its_link_and_with_what_it_waits_for() {
+        let made = connection(ConnectionState::Pending);
+        let intent = ConnectionIntent {
+            id: "i".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let mut fresh = RepoFanoutStatus::default();
+        fresh.connection.get_or_insert_default().intent = Some(intent);
+        let mut mended = World::progress(refused(Reason::NotAllowed)).status();
+        mended.connection = fresh.connection.clone();
+        for before in [fresh, mended] {
+            let after = connection_made(&before, Some(2), &place(), &made);
+            let recorded = after.connection.clone().unwrap();
+            assert_eq!(recorded, connection_status(&place(), &made));
+            let link = recorded.authorize_url.unwrap();
+            assert!(message(&after, ConditionType::Ready).contains(&link));
+            assert_eq!(
+                says(&after, ConditionType::ConnectionAvailable),
+                "False/ConnectionPending"
+            );
+            assert_eq!(
+                summary(&after),
+                "False/ConnectionPending True/ConnectionPending -"
+            );
+            assert_eq!(after.resources["connection"], made.arn);
+            assert_eq!(after.observed_generation, before.observed_generation);
+            // The end of the pass has nothing to add.
+            let end = World {
+                generation: 2,
+                concluded: false,
+                progress: Progress::Waiting(Reason::Provisioning, AWAITS_CONNECTION.to_owned()),
+                connection: Some(ConnectionState::Pending),
+                drift: None,
+                executions: None,
+                delivered: false,
+                ..World::well()
+            };
+            assert_eq!(end.after(&after), after);
+            assert_eq!(notices(&after, &end.after(&after)), []);
         }
     }
 

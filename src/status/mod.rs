@@ -10,7 +10,9 @@ mod verdict;
 
 pub use class::{ClassObservation, class_status};
 pub use connection::connection_status;
-pub use fanout::{FeatureOutcome, Features, Observation, status, suspended};
+pub use fanout::{
+    AWAITS_CONNECTION, FeatureOutcome, Features, Observation, connection_made, status, suspended,
+};
 pub use notice::{Notice, notices, transitions};
 pub use progress::{Progress, overdue, progress};
 pub use summary::{PassOutcome, deleting};
