@@ -5,6 +5,7 @@ mod connection;
 mod fanout;
 mod notice;
 mod progress;
+mod schedule;
 mod summary;
 mod verdict;
 
@@ -15,4 +16,5 @@ pub use fanout::{
 };
 pub use notice::{Notice, notices, transitions};
 pub use progress::{Progress, overdue, progress};
+pub use schedule::Schedule;
 pub use summary::{PassOutcome, deleting};
