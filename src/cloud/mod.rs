@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tracing::warn;
 
+use crate::domain::arn;
 use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
@@ -71,6 +72,17 @@ impl Error {
             message,
         } = self;
         warn!(call, ?code, ?request_id, ?class, %message, "AWS");
+    }
+
+    /// The cloud's words as the object's readers may see them: without ARNs that are not `own`.
+    pub fn said(&self, own: &[&str]) -> String {
+        format!("{} said: {}", self.call, arn::filter(&self.message, own))
+    }
+
+    /// That the call was refused, and by which code.
+    pub fn refused(&self) -> String {
+        let code = self.code.as_ref().map(|code| format!(" ({code})"));
+        format!("{} was refused{}", self.call, code.unwrap_or_default())
     }
 }
 
@@ -342,4 +354,32 @@ pub struct Subscription {
     pub protocol: String,
     /// ARN, URL or address.
     pub endpoint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_quoted_without_the_arns_of_others() {
+        let mut error = Error {
+            class: Class::Denied,
+            call: "sns:Publish",
+            code: Some("AuthorizationError".to_owned()),
+            message: "not on arn:aws:sns:eu-west-1:111122223333:a".to_owned(),
+            request_id: None,
+        };
+        assert_eq!(error.said(&[]), "sns:Publish said: not on (another ARN)");
+        let own = "arn:aws:sns:eu-west-1:111122223333:a";
+        assert_eq!(
+            error.said(&[own]),
+            format!("sns:Publish said: not on {own}")
+        );
+        assert_eq!(
+            error.refused(),
+            "sns:Publish was refused (AuthorizationError)"
+        );
+        error.code = None;
+        assert_eq!(error.refused(), "sns:Publish was refused");
+    }
 }

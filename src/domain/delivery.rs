@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::status::{CommitStatus, DeliveredStatus};
-use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
+use crate::api::status::DeliveredStatus;
+use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind, Target};
 
 /// Why an execution is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,53 +104,6 @@ pub struct Evidence<'a> {
     pub failure: Option<&'a Failure>,
     /// The time.
     pub now: Timestamp,
-}
-
-/// What the execution left in the bucket.
-pub fn delivered(execution: &Execution, target: &Target, provider: &str) -> DeliveredStatus {
-    DeliveredStatus {
-        execution: execution.id.clone(),
-        commit: execution
-            .commit
-            .as_ref()
-            .map(|c| commit_status(c, &target.repository, provider)),
-        repository: target.repository.clone(),
-        branch: target.branch.clone(),
-        bucket: target.bucket.clone(),
-        prefix: target.prefix.clone(),
-        at: Some(whole_second(execution.updated_at)),
-    }
-}
-
-/// The time without fractions: lists and single answers do not tell them alike.
-pub fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// A commit, with its page at the provider where that can be told.
-pub fn commit_status(commit: &Commit, repository: &str, provider: &str) -> CommitStatus {
-    let id = &commit.id;
-    // The revision's own URL leads to the AWS console; hosts of one's own are not known here.
-    let url = match provider {
-        "GitHub" => Some(format!("https://github.com/{repository}/commit/{id}")),
-        "GitLab" => Some(format!("https://gitlab.com/{repository}/-/commit/{id}")),
-        "Bitbucket" => Some(format!("https://bitbucket.org/{repository}/commits/{id}")),
-        _ => None,
-    };
-    let first_line = |m: &String| {
-        m.lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(256)
-            .collect()
-    };
-    CommitStatus {
-        id: id.clone(),
-        short_id: id.chars().take(7).collect(),
-        message: commit.message.as_ref().map(first_line),
-        url,
-    }
 }
 
 /// IAM is eventually consistent: what an execution is refused within this time after a write may be

@@ -2,6 +2,9 @@
 
 use jiff::Timestamp;
 
+use crate::api::status::{CommitStatus, DeliveredStatus, ExecutionStatus, FailureStatus};
+use crate::domain::placement::Placement;
+
 /// What a declaration of the pipeline copies, from where to where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -68,6 +71,30 @@ pub struct Commit {
     pub message: Option<String>,
 }
 
+impl Commit {
+    /// As it is recorded on status, with its page at the provider.
+    pub fn status(&self, repository: &str, provider: &str) -> CommitStatus {
+        let id = &self.id;
+        // The revision's own URL leads to the AWS console; hosts of one's own are not known here.
+        let url = match provider {
+            "GitHub" => Some(format!("https://github.com/{repository}/commit/{id}")),
+            "GitLab" => Some(format!("https://gitlab.com/{repository}/-/commit/{id}")),
+            "Bitbucket" => Some(format!("https://bitbucket.org/{repository}/commits/{id}")),
+            _ => None,
+        };
+        let first_line = |message: &String| {
+            let line = message.lines().next().unwrap_or_default();
+            line.chars().take(256).collect()
+        };
+        CommitStatus {
+            id: id.clone(),
+            short_id: id.chars().take(7).collect(),
+            message: self.message.as_ref().map(first_line),
+            url,
+        }
+    }
+}
+
 /// One execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
@@ -83,6 +110,48 @@ pub struct Execution {
     pub started_at: Timestamp,
     /// When it last changed; its end, once it has ended.
     pub updated_at: Timestamp,
+}
+
+impl Execution {
+    /// As it is recorded on status.
+    pub fn status(
+        &self,
+        repository: &str,
+        provider: &str,
+        place: &Placement,
+        failure: Option<FailureStatus>,
+    ) -> ExecutionStatus {
+        let ended = !self.state.is_running();
+        ExecutionStatus {
+            id: self.id.clone(),
+            status: self.state.as_str().to_owned(),
+            trigger: self.trigger.clone(),
+            commit: self.commit.as_ref().map(|c| c.status(repository, provider)),
+            started_at: Some(whole_second(self.started_at)),
+            finished_at: ended.then(|| whole_second(self.updated_at)),
+            url: Some(place.execution_url(&place.base_name, &self.id)),
+            failure: failure.map(Box::new),
+        }
+    }
+
+    /// What it left in the bucket, as it is recorded on status.
+    pub fn delivered(&self, target: &Target, provider: &str) -> DeliveredStatus {
+        let commit = self.commit.as_ref();
+        DeliveredStatus {
+            execution: self.id.clone(),
+            commit: commit.map(|c| c.status(&target.repository, provider)),
+            repository: target.repository.clone(),
+            branch: target.branch.clone(),
+            bucket: target.bucket.clone(),
+            prefix: target.prefix.clone(),
+            at: Some(whole_second(self.updated_at)),
+        }
+    }
+}
+
+/// The API server keeps no fractions of a second.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Why an execution failed, from its failed action.
@@ -129,5 +198,69 @@ impl Failure {
         } else {
             FailureKind::Other
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit() -> Commit {
+        Commit {
+            id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+            message: Some("Mend the link\n\nIt was dead.".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_commit_has_a_page_where_its_provider_is_known() {
+        let id = commit().id;
+        for (provider, url) in [
+            (
+                "GitHub",
+                Some(format!("https://github.com/acme/docs/commit/{id}")),
+            ),
+            (
+                "GitLab",
+                Some(format!("https://gitlab.com/acme/docs/-/commit/{id}")),
+            ),
+            (
+                "Bitbucket",
+                Some(format!("https://bitbucket.org/acme/docs/commits/{id}")),
+            ),
+            ("GitHubEnterpriseServer", None),
+            ("", None),
+        ] {
+            let status = commit().status("acme/docs", provider);
+            assert_eq!(status.url, url, "{provider}");
+            assert_eq!(status.short_id, "0123456");
+            assert_eq!(status.message.as_deref(), Some("Mend the link"));
+        }
+    }
+
+    #[test]
+    fn what_was_delivered_is_recorded_in_whole_seconds() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let execution = Execution {
+            id: "e1".to_owned(),
+            state: ExecutionState::Succeeded,
+            trigger: None,
+            commit: Some(commit()),
+            started_at: at("2026-01-01T00:00:00Z"),
+            updated_at: at("2026-01-01T00:01:30.75Z"),
+        };
+        let target = Target {
+            repository: "acme/docs".to_owned(),
+            branch: "main".to_owned(),
+            bucket: "b".to_owned(),
+            prefix: "acme/docs".to_owned(),
+        };
+        let delivered = execution.delivered(&target, "GitHub");
+        assert_eq!(delivered.at, Some(at("2026-01-01T00:01:30Z")));
+        assert_eq!(delivered.execution, "e1");
+        assert_eq!(
+            delivered.commit,
+            Some(commit().status("acme/docs", "GitHub"))
+        );
     }
 }

@@ -8,7 +8,6 @@ pub mod prune;
 pub mod subscribe;
 
 use crate::api::condition::Reason;
-use crate::cloud::Error;
 
 /// What came of a feature in a pass.
 #[derive(Clone, Debug, Default)]
@@ -44,14 +43,4 @@ impl Outcome {
             verdict: Some(Verdict { reason, message }),
         }
     }
-}
-
-/// The call that was refused, with AWS's code, and what to do.
-fn refused(error: &Error, advice: &str) -> String {
-    let code = error
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
-    format!("{} was refused{code}{advice}", error.call)
 }

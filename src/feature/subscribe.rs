@@ -9,7 +9,7 @@ use crate::api::status::SubscriptionStatus;
 use crate::cloud::{Class, Error, Subscription};
 use crate::domain::arn::{self, Arn};
 use crate::domain::policy_document;
-use crate::feature::{Outcome, refused};
+use crate::feature::Outcome;
 use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING, Subscriber};
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
@@ -237,5 +237,5 @@ fn failed(error: &Error) -> String {
         }
         _ => "; see that the endpoint is there and its ARN or URL is right",
     };
-    refused(error, &format!(": {said}{advice}"))
+    format!("{}: {said}{advice}", error.refused())
 }

@@ -146,7 +146,7 @@ impl Snapshot {
 
     fn connection(&mut self, state: &str, conditions: &[Condition], now: Timestamp) {
         *self.connections.entry(state.to_owned()).or_default() += 1;
-        let since = k8s_controller::conditions::find(
+        let since = conditions::find(
             conditions,
             ConditionType::ConnectionAvailable.as_str(),
         );
@@ -165,7 +165,7 @@ impl Snapshot {
         now: Timestamp,
     ) {
         let find =
-            |type_: ConditionType| k8s_controller::conditions::find(conditions, type_.as_str());
+            |type_: ConditionType| conditions::find(conditions, type_.as_str());
         let (ready, reason) = find(ConditionType::Ready)
             .map_or(("Unknown".to_owned(), "Unread".to_owned()), |c| {
                 (c.status.clone(), c.reason.clone())

@@ -2,115 +2,61 @@
 
 use std::collections::BTreeMap;
 
-use k8s_controller::conditions::ConditionStatus;
-
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
-use crate::api::condition::{ConditionType, Reason};
-use crate::status::{
-    Progress, Verdict, connection_verdict, find, kstatus, provisioned_verdict, reason, set,
-};
+use crate::api::condition::{ConditionType, Kind, Reason};
+use crate::status::connection;
+use crate::status::summary::PassOutcome;
+use crate::status::verdict::Verdict;
 
 /// From which part of a quota on a class warns, in percent.
 const LOW: i32 = 80;
 
-/// What one pass over a class saw.
+/// What one pass over a class observed.
 #[derive(Clone, Debug)]
-pub struct ClassLook {
-    /// Generation of the spec.
-    pub generation: Option<i64>,
-    /// Whether the pass came to a conclusion about this generation.
-    pub concluded: bool,
-    /// How far the resources are.
-    pub progress: Progress,
+pub struct ClassObservation {
+    /// How the pass ended.
+    pub outcome: PassOutcome,
     /// How much of the quotas is used, if that was asked.
     pub quotas: Option<BTreeMap<String, QuotaStatus>>,
 }
 
-/// The status after a pass; what the pass did not look at stays as it was.
-pub fn class_status(before: &RepoFanoutClassStatus, look: ClassLook) -> RepoFanoutClassStatus {
+/// The status after a pass; what the pass did not observe stays as it was.
+pub fn class_status(
+    before: &RepoFanoutClassStatus,
+    observation: ClassObservation,
+) -> RepoFanoutClassStatus {
+    let ClassObservation { outcome, quotas } = observation;
     let mut next = before.clone();
-    let generation = look.generation;
-    let all = &mut next.conditions;
-    if let Some(Verdict(state, reason, message)) = connections_verdict(before) {
-        set(
-            all,
-            generation,
-            ConditionType::ConnectionAvailable,
-            state,
-            reason,
-            &message,
-        );
-    }
-    if let Some(Verdict(state, reason, message)) = provisioned_verdict(&look.progress) {
-        set(
-            all,
-            generation,
-            ConditionType::Provisioned,
-            state,
-            reason,
-            &message,
-        );
-    }
-    if let Some(quotas) = look.quotas {
-        let Verdict(state, reason, message) = quota_verdict(&quotas);
-        set(
-            all,
-            generation,
-            ConditionType::QuotaAvailable,
-            state,
-            reason,
-            &message,
-        );
-        next.quotas = quotas;
-    }
-    let all = &mut next.conditions;
-    let refused = matches!(look.progress, Progress::Refused(_))
-        || (look.progress == Progress::Unchanged && find(all, ConditionType::Stalled).is_some());
-    let Verdict(state, reason, message) = ready_verdict(&next, refused);
-    let ready = state == ConditionStatus::True;
-    let all = &mut next.conditions;
-    set(
-        all,
-        generation,
-        ConditionType::Ready,
-        state,
-        reason,
-        &message,
+    let verdicts = [
+        connections_verdict(before),
+        outcome.progress.verdict(),
+        quotas.as_ref().map(quota_verdict),
+    ];
+    outcome.summarize(
+        Kind::Class,
+        verdicts.into_iter().flatten(),
+        &mut next.conditions,
+        &mut next.observed_generation,
     );
-    kstatus(
-        all,
-        generation,
-        (refused, !refused && !ready),
-        reason,
-        &message,
-    );
-    if look.concluded {
-        next.observed_generation = generation;
-    }
+    next.quotas = quotas.unwrap_or(next.quotas);
     next
 }
 
 /// The first connection that does not work speaks for all.
 fn connections_verdict(status: &RepoFanoutClassStatus) -> Option<Verdict> {
-    let each = status
-        .connections
-        .iter()
-        .filter_map(|(name, c)| Some((name, connection_verdict(c)?)));
-    let all: Vec<_> = each.collect();
-    let waiting = all.iter().find(|(_, v)| v.0 != ConditionStatus::True);
-    match waiting {
-        Some((name, Verdict(state, reason, message))) => Some(Verdict(
-            *state,
-            *reason,
-            format!("connection '{name}': {message}"),
-        )),
-        None if all.is_empty() => None,
-        None => Some(Verdict(
-            ConditionStatus::True,
-            Reason::ConnectionAvailable,
-            "a person has authorized every connection".to_owned(),
-        )),
+    let mut all_well = None;
+    for (name, connection) in &status.connections {
+        let Some(verdict) = connection::verdict(connection) else {
+            continue;
+        };
+        if !verdict.is_well() {
+            let message = format!("connection '{name}': {}", verdict.message);
+            return Some(Verdict { message, ..verdict });
+        }
+        let message = "a person has authorized every connection".to_owned();
+        all_well = Some(Verdict { message, ..verdict });
     }
+    all_well
 }
 
 fn quota_verdict(quotas: &BTreeMap<String, QuotaStatus>) -> Verdict {
@@ -119,53 +65,168 @@ fn quota_verdict(quotas: &BTreeMap<String, QuotaStatus>) -> Verdict {
         format!("{} of {} {}", q.used, q.limit, name.replace('_', " "))
     };
     let near: Vec<String> = quotas.iter().filter(|(_, q)| low(q)).map(text).collect();
-    if near.is_empty() {
+    let (reason, message) = if near.is_empty() {
         let all: Vec<String> = quotas.iter().map(text).collect();
-        return Verdict(
-            ConditionStatus::True,
+        (
             Reason::QuotaAvailable,
             format!("the account uses {}", all.join(", ")),
-        );
-    }
-    Verdict(
-        ConditionStatus::False,
-        Reason::QuotaLow,
-        format!(
-            "the account uses {} that AWS allows by default: have the quota raised where it can \
-                 be, or serve new fan-outs by a class in another account",
-            near.join(", ")
-        ),
-    )
-}
-
-fn ready_verdict(status: &RepoFanoutClassStatus, refused: bool) -> Verdict {
-    let blocking = |type_| find(&status.conditions, type_).filter(|c| c.status != "True");
-    let provisioned = blocking(ConditionType::Provisioned);
-    let first = provisioned
-        .filter(|_| refused)
-        .or_else(|| blocking(ConditionType::ConnectionAvailable))
-        .or(provisioned);
-    match first {
-        Some(c) => Verdict(ConditionStatus::False, reason(&c.reason), c.message.clone()),
-        None => Verdict(
-            ConditionStatus::True,
-            Reason::Provisioned,
-            "fan-outs may use what it shares".to_owned(),
-        ),
-    }
+        )
+    } else {
+        (
+            Reason::QuotaLow,
+            format!(
+                "the account uses {} that AWS allows by default: have the quota raised where it \
+                     can be, or serve new fan-outs by a class in another account",
+                near.join(", ")
+            ),
+        )
+    };
+    Verdict::new(ConditionType::QuotaAvailable, reason, message)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::api::status::ConnectionStatus;
+    use crate::domain::refusal::Refusal;
+    use crate::status::progress::Progress;
+    use crate::status::transitions;
+
+    fn quotas(used: i32) -> BTreeMap<String, QuotaStatus> {
+        BTreeMap::from([("connections".to_owned(), QuotaStatus { used, limit: 250 })])
+    }
+
+    fn with(connections: &[(&str, &str)]) -> RepoFanoutClassStatus {
+        let recorded = |(name, state): &(&str, &str)| {
+            let connection = ConnectionStatus {
+                status: Some((*state).to_owned()),
+                authorize_url: Some(format!("https://console/{name}")),
+                ..ConnectionStatus::default()
+            };
+            ((*name).to_owned(), connection)
+        };
+        RepoFanoutClassStatus {
+            connections: connections.iter().map(recorded).collect(),
+            ..RepoFanoutClassStatus::default()
+        }
+    }
+
+    fn after(before: &RepoFanoutClassStatus, progress: Progress) -> RepoFanoutClassStatus {
+        let outcome = PassOutcome {
+            generation: Some(1),
+            concluded: true,
+            progress,
+        };
+        let quotas = Some(quotas(1));
+        class_status(before, ClassObservation { outcome, quotas })
+    }
+
+    fn refused() -> Progress {
+        Progress::Refused(vec![Refusal::new(Reason::NotAllowed, "no")])
+    }
+
+    fn waiting() -> Progress {
+        Progress::Waiting(Reason::Throttled, "later".to_owned())
+    }
+
+    /// `Ready`, `Reconciling` and `Stalled`, each with its status and reason.
+    fn summary(status: &RepoFanoutClassStatus) -> String {
+        let says = |type_: ConditionType| match type_.find(&status.conditions) {
+            Some(c) => format!("{}/{}", c.status, c.reason),
+            None => "-".to_owned(),
+        };
+        let types = [
+            ConditionType::Ready,
+            ConditionType::Reconciling,
+            ConditionType::Stalled,
+        ];
+        types.map(says).join(" ")
+    }
+
+    #[test]
+    fn each_state_has_its_summary() {
+        let none = with(&[]);
+        let well = with(&[("a", "AVAILABLE"), ("b", "AVAILABLE")]);
+        let pending = with(&[("a", "AVAILABLE"), ("b", "PENDING")]);
+        for (before, progress, expected) in [
+            (&none, Progress::Settled, "True/Provisioned - -"),
+            (&well, Progress::Settled, "True/Provisioned - -"),
+            (&well, waiting(), "False/Throttled True/Throttled -"),
+            (&well, refused(), "False/NotAllowed - True/NotAllowed"),
+            (
+                &pending,
+                Progress::Settled,
+                "False/ConnectionPending True/ConnectionPending -",
+            ),
+            (
+                &pending,
+                waiting(),
+                "False/ConnectionPending True/ConnectionPending -",
+            ),
+            (&pending, refused(), "False/NotAllowed - True/NotAllowed"),
+            (
+                &after(&well, refused()),
+                Progress::Unchanged,
+                "False/NotAllowed - True/NotAllowed",
+            ),
+            (
+                &after(&well, waiting()),
+                Progress::Unchanged,
+                "False/Throttled True/Throttled -",
+            ),
+        ] {
+            let status = after(before, progress.clone());
+            assert_eq!(summary(&status), expected, "{progress:?}");
+            assert_eq!(status.observed_generation, Some(1));
+        }
+    }
+
+    #[test]
+    fn the_first_connection_that_does_not_work_speaks_for_all() {
+        let status = after(&with(&[("a", "AVAILABLE"), ("b", "PENDING")]), waiting());
+        let ready = ConditionType::Ready.find(&status.conditions).unwrap();
+        let link = "connection 'b': authorize the connection once, as an owner of the \
+                    organization: open https://console/b";
+        assert!(ready.message.starts_with(link), "{}", ready.message);
+    }
 
     #[test]
     fn a_quota_warns_before_it_ends() {
-        let quotas =
-            |used| BTreeMap::from([("connections".to_owned(), QuotaStatus { used, limit: 250 })]);
-        assert_eq!(quota_verdict(&quotas(199)).1, Reason::QuotaAvailable);
+        assert_eq!(quota_verdict(&quotas(199)).reason, Reason::QuotaAvailable);
         let low = quota_verdict(&quotas(200));
-        assert_eq!(low.1, Reason::QuotaLow);
-        assert!(low.2.contains("200 of 250 connections"), "{}", low.2);
+        assert_eq!(low.reason, Reason::QuotaLow);
+        assert!(
+            low.message.contains("200 of 250 connections"),
+            "{}",
+            low.message
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_status_is_consistent(
+            passes in proptest::collection::vec((0usize..4, 0usize..3), 1..6),
+        ) {
+            let mut status = with(&[]);
+            for (progress, state) in passes {
+                let states = ["AVAILABLE", "PENDING", "ERROR"];
+                status.connections = with(&[("a", states[state])]).connections;
+                let progresses = [Progress::Settled, Progress::Unchanged, waiting(), refused()];
+                let progress = progresses[progress].clone();
+                let next = after(&status, progress.clone());
+                let find = |type_: ConditionType| type_.find(&next.conditions);
+                let ready = find(ConditionType::Ready).unwrap();
+                let stalled = find(ConditionType::Stalled).is_some();
+                let reconciling = find(ConditionType::Reconciling).is_some();
+                // Everything that passes is awaited, so that one of the three always holds.
+                let states = [ready.status == "True", stalled, reconciling];
+                prop_assert_eq!(states.into_iter().filter(|holds| *holds).count(), 1);
+                prop_assert_eq!(&after(&next, progress), &next);
+                prop_assert_eq!(transitions(&next.conditions, &next.conditions), vec![]);
+                status = next;
+            }
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::condition::Reason;
+use crate::api::condition::{ConditionType, Reason};
 use crate::cloud::{Class, Error};
-use crate::domain::arn;
 use crate::domain::refusal::Refusal;
+use crate::status::verdict::Verdict;
 
 /// How far the resources are.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,16 +30,28 @@ impl Progress {
             Self::Refused(_) => "refused",
         }
     }
-}
 
-/// The cloud's words, as the object's readers may see them.
-pub fn said(error: &Error, own: &[&str]) -> String {
-    format!("{} said: {}", error.call, arn::filter(&error.message, own))
+    /// The verdict on the resources; none where they were not looked at.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let (reason, message) = match self {
+            Self::Settled => (
+                Reason::Provisioned,
+                "everything in AWS is as the spec says".to_owned(),
+            ),
+            Self::Unchanged => return None,
+            Self::Waiting(reason, message) => (*reason, message.clone()),
+            Self::Refused(refusals) => {
+                let texts: Vec<&str> = refusals.iter().map(|r| &*r.message).collect();
+                (refusals.first()?.reason, texts.join("; "))
+            }
+        };
+        Some(Verdict::new(ConditionType::Provisioned, reason, message))
+    }
 }
 
 /// What an error of the cloud means for the object.
 pub fn progress(error: &Error, own: &[&str]) -> Progress {
-    let said = said(error, own);
+    let said = error.said(own);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
     match error.class {
         Class::Denied => refused(
@@ -112,6 +124,38 @@ pub fn overdue(class: Class, since: Option<Timestamp>, now: Timestamp) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::condition::Outlook;
+
+    #[test]
+    fn an_error_is_waited_out_or_says_what_a_person_can_do() {
+        let error = |class| Error {
+            class,
+            call: "iam:GetRole",
+            code: None,
+            message: "no to arn:aws:iam::111122223333:role/x".to_owned(),
+            request_id: None,
+        };
+        for (class, reason) in [
+            (Class::Denied, Reason::AccessDenied),
+            (Class::Invalid, Reason::InvalidSpec),
+            (Class::Quota, Reason::QuotaExceeded),
+            (Class::Throttled, Reason::Throttled),
+            (Class::IamPropagating, Reason::IAMPropagating),
+            (Class::ServiceLinkedRole, Reason::ServiceLinkedRoleCreating),
+            (Class::NotFound, Reason::AWSUnavailable),
+            (Class::Conflict, Reason::AWSUnavailable),
+            (Class::Transient, Reason::AWSUnavailable),
+        ] {
+            let progress = progress(&error(class), &[]);
+            let verdict = progress.verdict().unwrap();
+            assert_eq!(verdict.reason, reason);
+            let said = "iam:GetRole said: no to (another ARN)";
+            assert!(verdict.message.contains(said), "{}", verdict.message);
+            // A refusal is for a person, a wait is not.
+            let refused = matches!(progress, Progress::Refused(_));
+            assert_eq!(refused, reason.outlook() == Outlook::Final, "{class:?}");
+        }
+    }
 
     #[test]
     fn a_wait_that_is_overdue_becomes_a_refusal() {

@@ -6,12 +6,12 @@ use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{AnnouncedStatus, DeliveredStatus, PrunedStatus};
 use crate::cloud::{Class, Error};
-use crate::domain::delivery::{self, Delivery};
+use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::Entries;
+use crate::feature::Outcome;
 use crate::feature::announce::message::{Announcement, Changes};
 use crate::feature::prune::Pruned;
-use crate::feature::{Outcome, refused};
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
@@ -114,7 +114,7 @@ async fn delivered_by(
         .pipelines
         .target(target.pipeline(), &execution.id)
         .await?;
-    Ok(copied.map(|copied| delivery::delivered(execution, &copied, provider)))
+    Ok(copied.map(|copied| execution.delivered(&copied, provider)))
 }
 
 /// What differs from the delivery before; nothing where the operator may not, or cannot, read both
@@ -182,8 +182,8 @@ fn failed(error: &Error) -> String {
         }
         _ => "",
     };
-    refused(
-        error,
-        &format!("{advice}; AWS's own notification is not touched, and ours is tried again"),
+    format!(
+        "{}{advice}; AWS's own notification is not touched, and ours is tried again",
+        error.refused()
     )
 }

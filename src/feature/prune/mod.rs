@@ -14,8 +14,8 @@ use crate::cloud::{Class, Cloud, Error};
 use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::{Entries, Object};
+use crate::feature::Outcome;
 use crate::feature::prune::proof::{leftovers, some, writers, wrote};
-use crate::feature::{Outcome, refused};
 use crate::spec::prune::Prune;
 use crate::spec::source::Source;
 use crate::state::environment::Environment;
@@ -327,5 +327,5 @@ fn failed(error: &Error) -> String {
         _ => "",
     };
     let more = "; nothing more is deleted until it is not, and the delivery itself is not touched";
-    refused(error, &format!("{advice}{more}"))
+    format!("{}{advice}{more}", error.refused())
 }

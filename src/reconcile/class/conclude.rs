@@ -20,7 +20,7 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::memory::Settled;
 use crate::state::stop::Stop;
-use crate::status::{self, ClassLook, Progress};
+use crate::status::{self, ClassObservation, PassOutcome, Progress};
 
 /// How often everything is observed of a class whose spec makes no sense.
 const USUAL: Duration = Duration::from_secs(600);
@@ -164,13 +164,18 @@ impl Conclude for Ending {
         }
         next.fanouts = next.fanouts.or(Some(self.users));
         let concluded = *complete || matches!(progress, Progress::Refused(_));
-        let look = ClassLook {
+        let outcome = PassOutcome {
             generation,
             concluded,
             progress,
-            quotas: quotas.clone(),
         };
-        status::class_status(&next, look)
+        status::class_status(
+            &next,
+            ClassObservation {
+                outcome,
+                quotas: quotas.clone(),
+            },
+        )
     }
 
     fn remembered(&self, _: &Progress) -> Remembered {

@@ -19,6 +19,7 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::recorder::Notice;
 use crate::state::stop::{Partial, Stop};
+use crate::status;
 
 /// Makes the connections, each by itself: one that cannot be made keeps no other from being made.
 /// Answers those that were found.
@@ -73,12 +74,9 @@ async fn connection(
         &mut ledger,
     )
     .await?;
-    Ok(observed.connection.map(|found| ConnectionStatus {
-        authorize_url: Some(class.place.authorize_url(&found.arn)),
-        status: Some(found.state.as_str().to_owned()),
-        arn: Some(found.arn),
-        intent: None,
-    }))
+    Ok(observed
+        .connection
+        .map(|found| status::connection_status(&class.place, &found)))
 }
 
 /// What a class is to have for one of its connections.
@@ -204,10 +202,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
         let connection = next.connections.entry(self.name.to_owned()).or_default();
         match (result, &observed.connection) {
             (Ok(()), Some(made)) => {
-                connection.arn = Some(made.arn.clone());
-                connection.status = Some(made.state.as_str().to_owned());
-                connection.authorize_url = Some(self.class.place.authorize_url(&made.arn));
-                connection.intent = None;
+                *connection = status::connection_status(&self.class.place, made);
             }
             (Err(e), _) if surely_not_made(e) => connection.intent = None,
             _ => return Ok(()),

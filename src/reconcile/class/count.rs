@@ -14,7 +14,7 @@ use crate::cloud::Cloud;
 use crate::reconcile::class::observe::decide;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
-use crate::status::{self, ClassLook, Progress};
+use crate::status::{self, ClassObservation, PassOutcome, Progress};
 
 /// The number of fan-outs is written once in this time at most.
 pub const EVERY: Duration = Duration::from_secs(60);
@@ -89,13 +89,12 @@ pub async fn run(
     };
     let mut next = before.clone();
     next.fanouts = Some(users);
-    let look = ClassLook {
+    let outcome = PassOutcome {
         generation: live.current.metadata.generation,
         concluded: false,
         progress: Progress::Unchanged,
-        quotas,
     };
-    let next = status::class_status(&next, look);
+    let next = status::class_status(&next, ClassObservation { outcome, quotas });
     if next != before {
         live.set_status(next).await?;
     }

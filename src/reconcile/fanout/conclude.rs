@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
 
 use crate::api::RepoFanout;
-use crate::api::condition::{ConditionType, Reason};
+use crate::api::condition::Reason;
 use crate::api::status::RepoFanoutStatus;
 use crate::domain::computed::Computed;
 use crate::domain::execution::Execution;
@@ -25,7 +25,7 @@ use crate::state::live_object::LiveObject;
 use crate::state::memory::{Basis, Settled, SettledPipeline};
 use crate::state::stop::Stop;
 use crate::state::target::Inputs;
-use crate::status::{self, Look, Optional, Progress};
+use crate::status::{self, FeatureOutcome, Features, Observation, PassOutcome, Progress};
 
 /// How often everything is observed of an object whose spec makes no sense.
 const USUAL: Duration = Duration::from_secs(600);
@@ -282,36 +282,34 @@ impl Conclude for Ending {
         before.pruned = recorded.or(before.pruned);
         echo_requests(live, &mut before, *complete, self.is_full());
         // A pass that did not come so far knows nothing of a feature.
-        let optional = |type_, outcome: Option<&Outcome>| Optional {
-            type_,
-            asked: outcome.is_some_and(|o| o.asked) || !complete,
-            told: outcome.and_then(|o| {
-                Some((
-                    o.verdict.as_ref()?.reason,
-                    o.verdict.as_ref()?.message.clone(),
-                ))
-            }),
+        let feature = |outcome: Option<&Outcome>| match outcome {
+            None if *complete => FeatureOutcome::NotAsked,
+            None => FeatureOutcome::Unchanged,
+            Some(outcome) if !outcome.asked && *complete => FeatureOutcome::NotAsked,
+            Some(outcome) => match &outcome.verdict {
+                Some(v) => FeatureOutcome::Now(v.reason, v.message.clone()),
+                None => FeatureOutcome::Unchanged,
+            },
         };
-        let look = Look {
-            generation,
-            concluded: *complete || Self::is_refused(&progress),
+        let observation = Observation {
+            outcome: PassOutcome {
+                generation,
+                concluded: *complete || Self::is_refused(&progress),
+                progress,
+            },
             place: placed.map(|t| &t.place),
             repository: &live.current.spec.repository,
             connection: converged.as_ref().and_then(|c| c.connection.as_ref()),
-            progress,
             drift: converged.as_ref().and_then(|c| c.drift.as_deref()),
             executions: self.executions(),
             failure: delivery.and_then(|d| d.failure.as_ref()),
-            optional: &[
-                optional(ConditionType::Pruned, pruned.as_ref().map(|p| &p.outcome)),
-                optional(ConditionType::Announced, announced.as_ref()),
-                optional(
-                    ConditionType::Subscribed,
-                    subscribed.as_ref().map(|s| &s.outcome),
-                ),
-            ],
+            features: Features {
+                prune: feature(pruned.as_ref().map(|p| &p.outcome)),
+                announce: feature(announced.as_ref()),
+                subscribe: feature(subscribed.as_ref().map(|s| &s.outcome)),
+            },
         };
-        let mut next = status::status(&before, &look);
+        let mut next = status::status(&before, &observation);
         if self.is_full() && converged.as_ref().is_some_and(|c| c.applied) {
             next.pipeline_version = self.pipeline().map(|p| p.version);
         }

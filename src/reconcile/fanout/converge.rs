@@ -25,6 +25,7 @@ use crate::state::memory::SettledPipeline;
 use crate::state::recorder::Notice;
 use crate::state::stop::{Partial, Stop};
 use crate::state::target::Target;
+use crate::status;
 
 /// What AWS is after a pass wrote what differed.
 #[derive(Debug, Default)]
@@ -165,9 +166,8 @@ impl FanoutLedger<'_, '_> {
             self.converged.executions = Some(pipelines.executions(target.pipeline()).await?);
         }
         if observed.pipeline.is_none() && !self.converged.drifted() {
-            let message =
-                "pipeline and notification rule are made once the connection is AVAILABLE";
-            self.converged.pending = Some((Reason::Provisioning, message.to_owned()));
+            let message = status::AWAITS_CONNECTION.to_owned();
+            self.converged.pending = Some((Reason::Provisioning, message));
         }
         self.converged.pipeline = settled_pipeline(target, observed, self.converged.drifted());
         Ok(())
@@ -274,20 +274,19 @@ impl Ledger for FanoutLedger<'_, '_> {
         if step.resource != Resource::Connection || step.action != Action::Create {
             return Ok(());
         }
-        let mut next = self.live.status();
-        let mut connection = next.connection.take().unwrap_or_default();
-        match (result, &observed.connection) {
+        let before = self.live.status();
+        let next = match (result, &observed.connection) {
             (Ok(()), Some(made)) => {
-                connection.arn = Some(made.arn.clone());
-                connection.status = Some(made.state.as_str().to_owned());
-                connection.intent = None;
-                next.resources
-                    .insert(Resource::Connection.as_str().to_owned(), made.arn.clone());
+                let generation = self.live.current.metadata.generation;
+                status::connection_made(&before, generation, &self.target.place, made)
             }
-            (Err(e), _) if surely_not_made(e) => connection.intent = None,
+            (Err(e), _) if surely_not_made(e) => {
+                let mut next = before;
+                next.connection.get_or_insert_default().intent = None;
+                next
+            }
             _ => return Ok(()),
-        }
-        next.connection = Some(connection);
+        };
         Ok(self.live.set_status(next).await?)
     }
 }

@@ -92,7 +92,7 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
 
 /// What an error of the cloud means for a deletion, and whether a person has to do something.
 pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
-    let said = status::said(error, own);
+    let said = error.said(own);
     match error.class {
         Class::Denied | Class::Invalid | Class::Quota => (
             true,

@@ -245,7 +245,7 @@ async fn delivered(
         }
     };
     Ok(copied
-        .map(|to| delivery::delivered(success, &to, provider))
+        .map(|to| success.delivered(&to, provider))
         .or_else(recorded))
 }
 
