@@ -146,10 +146,7 @@ impl Snapshot {
 
     fn connection(&mut self, state: &str, conditions: &[Condition], now: Timestamp) {
         *self.connections.entry(state.to_owned()).or_default() += 1;
-        let since = conditions::find(
-            conditions,
-            ConditionType::ConnectionAvailable.as_str(),
-        );
+        let since = ConditionType::ConnectionAvailable.find(conditions);
         if let (ConnectionState::Pending, Some(since)) = (ConnectionState::parse(state), since) {
             self.oldest_pending = self
                 .oldest_pending
@@ -164,8 +161,7 @@ impl Snapshot {
         conditions: &[Condition],
         now: Timestamp,
     ) {
-        let find =
-            |type_: ConditionType| conditions::find(conditions, type_.as_str());
+        let find = |type_: ConditionType| type_.find(conditions);
         let (ready, reason) = find(ConditionType::Ready)
             .map_or(("Unknown".to_owned(), "Unread".to_owned()), |c| {
                 (c.status.clone(), c.reason.clone())

@@ -91,8 +91,8 @@ mod tests {
     use super::*;
     use crate::api::status::ConnectionStatus;
     use crate::domain::refusal::Refusal;
+    use crate::status::notice::transitions;
     use crate::status::progress::Progress;
-    use crate::status::transitions;
 
     fn quotas(used: i32) -> BTreeMap<String, QuotaStatus> {
         BTreeMap::from([("connections".to_owned(), QuotaStatus { used, limit: 250 })])

@@ -282,7 +282,8 @@ mod tests {
     use crate::domain::execution::{Commit, Target};
     use crate::domain::refusal::Refusal;
     use crate::resource::observed::ConnectionState;
-    use crate::status::{deleting, notices};
+    use crate::status::deleting;
+    use crate::status::notice::notices;
 
     fn place() -> Placement {
         Placement {
