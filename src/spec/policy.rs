@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::RepoFanoutSpec;
-use crate::api::repofanout::{ReaderSpec, SubscriberSpec};
+use crate::api::notifications::SubscriberSpec;
+use crate::api::repofanout::ReaderSpec;
 use crate::domain::owner::Tags;
 use crate::domain::pattern::{Allowed, covers};
 use crate::domain::refusal::{Refusal, invalid, not_allowed};

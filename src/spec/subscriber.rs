@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::repofanout::SubscriberSpec;
+use crate::api::notifications::SubscriberSpec;
 
 /// It gets what is published.
 pub const CONFIRMED: &str = "CONFIRMED";
