@@ -11,7 +11,6 @@ use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
 use crate::domain::settings::AssumeRole;
-use crate::feature::announce::message::Announcement;
 use crate::resource::delta::Delta;
 use crate::resource::desired;
 use crate::resource::observed::{
@@ -178,8 +177,13 @@ pub trait Topics: Send + Sync {
     ) -> Result<()>;
     /// Ends a subscription; one that is not there is fine.
     async fn unsubscribe(&self, subscription: &str) -> Result<()>;
-    /// Publishes an announcement on it.
-    async fn publish(&self, arn: &str, announcement: &Announcement) -> Result<()>;
+    /// Publishes a message on it, with attributes that subscriptions may filter on.
+    async fn publish(
+        &self,
+        arn: &str,
+        body: &str,
+        attributes: &BTreeMap<&'static str, &str>,
+    ) -> Result<()>;
 }
 
 /// CodePipeline pipelines and their executions.

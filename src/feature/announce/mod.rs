@@ -50,7 +50,11 @@ impl Pass<'_> {
             match ready
                 .cloud
                 .topics
-                .publish(&rule.topic_arn, &announcement)
+                .publish(
+                    &rule.topic_arn,
+                    &announcement.body(),
+                    &announcement.attributes(),
+                )
                 .await
             {
                 Ok(()) => {}
