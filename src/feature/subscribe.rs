@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
 use crate::cloud::{Class, Error, Subscription};
-use crate::domain::arn::Arn;
+use crate::domain::arn;
+use crate::domain::arn::{Arn, Audience};
 use crate::domain::policy_document;
 use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
@@ -183,6 +184,6 @@ fn failed(error: &Error) -> String {
     format!(
         "{} was refused{code}: {}{advice}",
         error.call,
-        crate::domain::arn::filter(&error.message, &[])
+        arn::filter(&error.message, Audience::Own(&[]))
     )
 }

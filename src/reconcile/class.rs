@@ -15,6 +15,7 @@ use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::{ConnectionStatus, FormerStatus};
 use crate::cloud::{Class as ErrorClass, Cloud};
+use crate::domain::arn::Audience;
 use crate::domain::kind::Resource;
 use crate::reconcile::converge::{Stop, converge, read_only};
 use crate::reconcile::deliver::created_at;
@@ -495,12 +496,13 @@ impl<'a> Pass<'a> {
                 );
                 let ready =
                     was.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
-                // A stumble while nothing had to change leaves the object as it was. A class's
-                // readers may see all of its account.
+                let account = self.class.as_ref().map(|class| &*class.place.account);
+                let audience = account.map_or(Audience::Own(&[]), Audience::Account);
+                // A stumble while nothing had to change leaves the object as it was.
                 let progress = if stumbled && ready {
                     Progress::Unchanged
                 } else {
-                    status::progress(&error, &["arn"])
+                    status::progress(&error, audience)
                 };
                 (progress, memos.backoff(&uid, error.class))
             }

@@ -10,6 +10,7 @@ use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT};
 use crate::cloud::{Class, Error};
+use crate::domain::arn::Audience;
 use crate::domain::computed::Computed;
 use crate::domain::placement::Placement;
 use crate::domain::refusal::Refusal;
@@ -78,7 +79,9 @@ impl Pass<'_> {
             }
             Some(Stop::Wait(reason, message, delay)) => (Progress::Waiting(reason, message), delay),
             Some(Stop::Refused(refusals)) => (Progress::Refused(refusals), interval),
-            Some(Stop::Cloud(error)) => self.stopped_by_cloud(&error, &own, interval),
+            Some(Stop::Cloud(error)) => {
+                self.stopped_by_cloud(&error, Audience::Own(&own), interval)
+            }
             None if !self.saw.full => (Progress::Unchanged, self.next_look(interval)),
             None => match self.saw.pending.take() {
                 Some((reason, message)) => {
@@ -210,14 +213,14 @@ impl Pass<'_> {
     fn stopped_by_cloud(
         &self,
         error: &Error,
-        own: &[&str],
+        audience: Audience<'_>,
         interval: Duration,
     ) -> (Progress, Duration) {
         log_error(error);
         let memos = &self.context.memos;
         let uid = self.object.uid();
         let written = self.object.status().permissions_written_at;
-        let progress = status::progress(error, own);
+        let progress = status::progress(error, audience);
         if let (Some(advice), Progress::Waiting(_, message)) =
             (status::overdue(error.class, written, self.now), &progress)
         {

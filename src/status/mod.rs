@@ -16,6 +16,7 @@ use crate::api::status::{
     RepoFanoutStatus,
 };
 use crate::domain::arn;
+use crate::domain::arn::Audience;
 use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
 use crate::domain::placement::Placement;
 use crate::resource::observed::ObservedConnection;
@@ -159,7 +160,7 @@ fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> Fa
     FailureStatus {
         stage: failure.stage.clone(),
         code: failure.code.clone(),
-        message: cap(&arn::filter(&failure.message, &own)),
+        message: cap(&arn::filter(&failure.message, Audience::Own(&own))),
     }
 }
 

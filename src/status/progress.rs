@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::condition::Reason;
 use crate::cloud::{Class, Error};
 use crate::domain::arn;
+use crate::domain::arn::Audience;
 use crate::domain::refusal::Refusal;
 
 /// How far the resources are.
@@ -33,13 +34,14 @@ impl Progress {
 }
 
 /// The cloud's words, as the object's readers may see them.
-pub fn said(error: &Error, own: &[&str]) -> String {
-    format!("{} said: {}", error.call, arn::filter(&error.message, own))
+pub fn said(error: &Error, audience: Audience<'_>) -> String {
+    let message = arn::filter(&error.message, audience);
+    format!("{} said: {message}", error.call)
 }
 
 /// What an error of the cloud means for the object.
-pub fn progress(error: &Error, own: &[&str]) -> Progress {
-    let said = said(error, own);
+pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
+    let said = said(error, audience);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
     match error.class {
         Class::Denied => refused(
