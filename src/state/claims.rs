@@ -11,7 +11,7 @@ use crate::domain::computed::Computed;
 use crate::domain::names;
 use crate::domain::owner::Owner;
 use crate::domain::placement::Placement;
-use crate::domain::prefix::{Claim, Claims};
+use crate::domain::prefix::{Claim, Claims, Since};
 use crate::spec::class::Class;
 use crate::spec::fanout;
 use crate::state::catalog::Resolved;
@@ -21,27 +21,14 @@ use crate::state::environment::Context;
 #[derive(Default)]
 pub struct Index(Mutex<Option<Claims>>);
 
-/// What makes a claim older than another: creation time; of two of the same second that of who has
-/// delivered; then uid.
-pub fn since(object: &RepoFanout) -> (String, String) {
-    let created = object
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map(|t| t.0.to_string());
-    let delivered = object
-        .status
-        .as_ref()
-        .is_some_and(|s| s.delivered.is_some());
-    let rank = if delivered {
-        "has delivered"
-    } else {
-        "has not delivered"
-    };
-    (
-        created.unwrap_or_default(),
-        format!("{rank}/{}", object.uid().unwrap_or_default()),
-    )
+/// The age of an object's claim.
+pub fn since(object: &RepoFanout) -> Since {
+    let status = object.status.as_ref();
+    Since {
+        created: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
+        undelivered: status.is_none_or(|s| s.delivered.is_none()),
+        uid: object.uid().unwrap_or_default(),
+    }
 }
 
 impl Context {
