@@ -13,7 +13,9 @@ use aws_sdk_codepipeline::types::{
 };
 use aws_smithy_types::error::operation::BuildError;
 
+use crate::domain::word::Found;
 use crate::resource::desired::{Action, Declaration, Pipeline, Stage};
+use crate::spec::pipeline as spec;
 use crate::spec::trigger::{EVENTS, Filter, Patterns, Triggers};
 
 /// The structure as AWS takes it.
@@ -182,12 +184,14 @@ pub(super) fn read(pipeline: &PipelineDeclaration) -> Declaration {
         // CodePipeline leaves out what it takes for granted.
         pipeline_type: pipeline
             .pipeline_type()
-            .map_or("V1", |t| t.as_str())
-            .to_owned(),
+            .map_or(Found::Known(spec::PipelineType::V1), |t| {
+                Found::parse(t.as_str())
+            }),
         execution_mode: pipeline
             .execution_mode()
-            .map_or("SUPERSEDED", |m| m.as_str())
-            .to_owned(),
+            .map_or(Found::Known(spec::ExecutionMode::Superseded), |m| {
+                Found::parse(m.as_str())
+            }),
         triggers: read_triggers(pipeline),
         stages: pipeline
             .stages()

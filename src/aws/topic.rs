@@ -10,6 +10,7 @@ use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Result, Subscription, Topics};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
+use crate::domain::word::Word;
 use crate::resource::delta::{Delta, Field};
 use crate::resource::desired::Topic;
 use crate::resource::observed::ObservedTopic;
@@ -158,7 +159,7 @@ impl Topics for Clients {
             .topic_arn(arn)
             .return_subscription_arn(true);
         subscribe = subscribe
-            .protocol(&subscriber.protocol)
+            .protocol(subscriber.protocol.as_str())
             .endpoint(&subscriber.endpoint);
         for (name, value) in subscriber.differs(&BTreeMap::new()) {
             subscribe = subscribe.attributes(name, value);

@@ -9,6 +9,7 @@ use crate::cloud::{Class, Error, Subscription};
 use crate::domain::arn;
 use crate::domain::arn::{Arn, Audience};
 use crate::domain::policy_document;
+use crate::domain::word::Word;
 use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
 use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING};
@@ -16,7 +17,7 @@ use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING};
 impl Pass<'_> {
     /// Makes the subscriptions what the object says, where everything is looked at.
     pub(crate) async fn subscribe(&mut self, ready: &Ready) -> Result<(), Stop> {
-        let wanted = &ready.fanout.subscribers;
+        let wanted = &ready.fanout.notifications.subscribers;
         let recorded = self.object.status().subscriptions;
         self.saw.subscribing.asked = !wanted.is_empty();
         let waits = recorded.iter().any(|s| s.status == PENDING);
@@ -49,9 +50,9 @@ impl Pass<'_> {
         let changed =
             self.object.status().applied_generation != self.object.current.metadata.generation;
         let mut next = Vec::new();
-        for subscriber in &ready.fanout.subscribers {
+        for subscriber in &ready.fanout.notifications.subscribers {
             let same = |protocol: &str, endpoint: &str| {
-                protocol == subscriber.protocol && endpoint == subscriber.endpoint
+                protocol == subscriber.protocol.as_str() && endpoint == subscriber.endpoint
             };
             let before = recorded.iter().find(|s| same(&s.protocol, &s.endpoint));
             let found = listed.iter().find(|s| same(&s.protocol, &s.endpoint));
@@ -90,7 +91,7 @@ impl Pass<'_> {
                 }
             };
             next.push(SubscriptionStatus {
-                protocol: subscriber.protocol.clone(),
+                protocol: subscriber.protocol.as_str().to_owned(),
                 endpoint: subscriber.endpoint.clone(),
                 arn,
                 status: status.to_owned(),

@@ -26,6 +26,7 @@ use crate::resource::desired::Desired;
 use crate::resource::observed::{ConnectionState, Observed};
 use crate::resource::plan::Facts;
 use crate::spec::class::Class;
+use crate::spec::class::ClassConnection;
 use crate::state::catalog::ClassKey;
 use crate::state::environment::{Context, log_error};
 use crate::state::live_object::LiveObject;
@@ -180,7 +181,7 @@ impl<'a> Pass<'a> {
     /// Each connection by itself: one that cannot be made keeps no other from being made.
     pub(crate) async fn connections(&mut self, class: &Class, cloud: &Cloud) -> Result<(), Stop> {
         let mut first = None;
-        for (name, (_, source)) in &class.connections {
+        for (name, ClassConnection { source, .. }) in &class.connections {
             self.connection = Some(name.clone());
             let desired = Desired::of_class_connection(class, name, source);
             if let Err(stop) = self.one_connection(class, cloud, name, &desired).await {

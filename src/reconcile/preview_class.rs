@@ -26,8 +26,8 @@ pub async fn preview(context: &Context, object: &RepoFanoutClass) -> Result<Prev
     let nothing = Resources::new();
     let mut all = Preview::of(&class.place);
     let mut known = status.connections.clone();
-    for (name, (_, source)) in &class.connections {
-        let desired = Desired::of_class_connection(&class, name, source);
+    for (name, connection) in &class.connections {
+        let desired = Desired::of_class_connection(&class, name, &connection.source);
         let arn = known.get(name).and_then(|c| c.arn.clone());
         let recorded: Resources = arn
             .into_iter()

@@ -360,6 +360,7 @@ impl Pass<'_> {
         let pipeline = observed.pipeline.as_ref()?;
         let announces = ready
             .fanout
+            .notifications
             .events
             .iter()
             .any(|e| e.ends_with("pipeline-execution-succeeded"));

@@ -1,26 +1,26 @@
 //! The validated spec: what an object asks for, with everything left out resolved.
 
-use crate::spec::interval::interval;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::api::RepoFanout;
+use crate::api::{RepoFanout, RepoFanoutSpec};
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::owner::{Owner, Tags};
-use crate::domain::pattern::Allowed;
 use crate::domain::placement::Placement;
 use crate::domain::prefix::Parts;
-use crate::domain::refusal::{Refusal, invalid, known};
+use crate::domain::refusal::{Refusal, invalid, known_or};
 use crate::domain::settings::{AssumeRole, Identity, Settings};
+use crate::domain::word::{Word, words};
 use crate::spec::class::Overridable;
-use crate::spec::policy::Terms;
+use crate::spec::interval::interval;
+use crate::spec::notifications::Notifications;
+use crate::spec::pipeline::Pipeline;
+use crate::spec::policy::Policy;
 use crate::spec::prune::Prune;
 use crate::spec::reader::Reader;
-use crate::spec::source::{ConnectionSource, Source};
-use crate::spec::subscriber::Subscriber;
-use crate::spec::trigger::Triggers;
+use crate::spec::source::{ConnectionSource, Provider, Source};
 
 /// A `RepoFanout` that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub struct Fanout {
     pub access: Option<AssumeRole>,
     /// Its region.
     pub region: String,
-    /// What its generated names begin with.
+    /// The prefix of its generated names.
     pub name_prefix: String,
     /// ARN of the policy that bounds its role.
     pub permissions_boundary: Option<String>,
@@ -57,7 +57,7 @@ pub struct Fanout {
     pub prefix: String,
     /// Whether and how files go that are no longer in the repository.
     pub prune: Option<Prune>,
-    /// Who else may read what is copied.
+    /// The others who may read what is copied.
     pub readers: Vec<Reader>,
     /// Whether the destination's policy is the operator's to write.
     pub writes_policy: bool,
@@ -65,39 +65,30 @@ pub struct Fanout {
     pub artifacts: Source,
     /// Days that own artifacts are kept.
     pub retention_days: i32,
-    /// Name of the pipeline that exists and is taken over, and what of that kind is allowed.
-    pub taken: Option<(String, Allowed)>,
-    /// `V1` or `V2`.
-    pub pipeline_type: String,
-    /// `QUEUED` or `SUPERSEDED`.
-    pub execution_mode: String,
-    /// Whether a push starts an execution.
-    pub detect_changes: bool,
-    /// What starts an execution in the place of every push.
-    pub triggers: Option<Triggers>,
-    /// CodePipeline's event type ids.
-    pub events: BTreeSet<String>,
-    /// `BASIC` or `FULL`.
-    pub detail: String,
-    /// Who subscribes to its own topic.
-    pub subscribers: Vec<Subscriber>,
-    /// Whether deliveries are announced in our own words.
-    pub announce: bool,
-    /// Its topic.
-    pub topic: Source,
+    /// How its pipeline runs.
+    pub pipeline: Pipeline,
+    /// What is announced, where, and to whom.
+    pub notifications: Notifications,
     /// How often it is looked at in full.
     pub interval: Duration,
     /// Tags of the user.
     pub tags: Tags,
-    /// What may be taken over.
+    /// The resources that may be taken over.
     pub adopt: BTreeSet<Resource>,
     /// Whether drift is only shown.
     pub detect_drift: bool,
 }
 
-/// Every generated event type id begins so.
-/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/concepts.html>
-const EVENT_PREFIX: &str = "codepipeline-pipeline-";
+words! {
+    /// What becomes of changes that somebody made behind the operator's back: `spec.drift`.
+    Drift {
+        /// They are undone.
+        Correct = "Correct",
+        /// They are only shown.
+        Detect = "Detect",
+    }
+}
+
 /// The owner of an object's resources; known also where its spec makes no sense.
 pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
     Owner {
@@ -110,226 +101,146 @@ pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
 
 impl Fanout {
     /// What the object asks for, or why it cannot have it.
-    pub fn parse(object: &RepoFanout, terms: &Terms<'_>) -> Result<Self, Refusal> {
+    pub fn parse(object: &RepoFanout, policy: &Policy<'_>) -> Result<Self, Refusal> {
         let spec = &object.spec;
-        let Terms {
-            settings, class, ..
-        } = *terms;
-        let destination = *spec.destination.clone().unwrap_or_default();
-        let artifacts = *spec.artifacts.clone().unwrap_or_default();
-        let pipeline = *spec.pipeline.clone().unwrap_or_default();
-        let notifications = *spec.notifications.clone().unwrap_or_default();
-        let owner = owner(object, settings);
-        terms.admit(&owner.namespace, spec)?;
-        let parts = Parts {
-            namespace: &owner.namespace,
-            name: &owner.name,
-            repository: &spec.repository,
-            branch: &spec.branch,
-        };
-        if let (Some(class), Some(_), None) = (
-            class.filter(|c| c.artifacts.is_some()),
-            artifacts.retention_days,
-            &artifacts.bucket_name,
-        ) {
-            return Err(invalid(format!(
-                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says \
-                     how long it keeps; leave it out",
-                class.name
-            )));
-        }
-        let source = terms.bucket(
+        let asked = *spec.destination.clone().unwrap_or_default();
+        let owner = owner(object, policy.settings);
+        policy.admit(&owner.namespace, spec)?;
+        let destination = policy.bucket(
             "destination",
             Overridable::Destination,
-            destination.bucket_name,
-            destination.existing_bucket,
+            asked.bucket_name,
+            asked.existing_bucket,
         )?;
-
-        let mut fanout = Self {
+        let name = policy.chosen_name("name", spec.name.clone())?;
+        let connection = policy.connection(spec)?;
+        let prune = Prune::parse(
+            policy.settings,
+            asked.prune.as_deref(),
+            asked.prune_limit.unwrap_or_default(),
+        )?;
+        let readers = asked.readers.unwrap_or_default().into_iter();
+        let readers = readers
+            .map(|reader| policy.reader(reader))
+            .collect::<Result<_, _>>()?;
+        let prefix = policy.prefix(&parts(&owner, spec), asked.prefix, &destination)?;
+        let asked = *spec.artifacts.clone().unwrap_or_default();
+        let artifacts = policy.bucket(
+            "artifacts",
+            Overridable::Artifacts,
+            asked.bucket_name.clone(),
+            asked.existing_bucket.clone(),
+        )?;
+        let retention_days = policy.retention_days(&asked, &artifacts)?;
+        let pipeline = Pipeline::parse(*spec.pipeline.clone().unwrap_or_default(), policy)?;
+        let notifications = *spec.notifications.clone().unwrap_or_default();
+        let notifications = Notifications::parse(notifications, policy)?;
+        // A pipeline that is taken over keeps its role.
+        let shared_role = match &pipeline.adopted {
+            Some(_) => None,
+            None => policy.shared_role(&connection, [&artifacts, &destination]),
+        };
+        let drift = known_or("drift", spec.drift.as_deref(), Drift::Correct)?;
+        let fanout = Self {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             repository: spec.repository.clone(),
             branch: spec.branch.clone(),
-            name: terms.chosen("name", spec.name.clone())?,
-            class: class.map(|c| c.name.clone()),
-            access: class.and_then(|c| c.access.clone()),
-            region: class.map_or_else(
-                || {
-                    spec.region
-                        .clone()
-                        .unwrap_or_else(|| settings.region.clone())
-                },
-                |c| c.place.region.clone(),
-            ),
-            name_prefix: class
-                .map_or_else(|| settings.name_prefix.clone(), |c| c.name_prefix.clone()),
-            permissions_boundary: match class {
-                Some(class) => class.permissions_boundary.clone(),
-                None => settings.permissions_boundary.clone(),
-            },
-            kms_key: class.and_then(|c| c.kms_key.clone()),
-            shared_role: None,
-            connection: terms.connection(spec)?,
-            prune: Prune::parse(
-                settings,
-                destination.prune.as_deref(),
-                destination.prune_limit.unwrap_or_default(),
-            )?,
-            readers: destination
-                .readers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|r| terms.reader(r))
-                .collect::<Result<_, _>>()?,
-            writes_policy: terms.writes_policy(&source),
-            prefix: terms.prefix(&parts, destination.prefix, &source)?,
-            destination: source,
-            artifacts: terms.bucket(
-                "artifacts",
-                Overridable::Artifacts,
-                artifacts.bucket_name,
-                artifacts.existing_bucket,
-            )?,
-            retention_days: artifacts.retention_days.unwrap_or(30),
-            taken: pipeline.name.map(|name| (name, terms.allowed())),
-            pipeline_type: known(
-                "pipeline.type",
-                pipeline.type_.unwrap_or_else(|| "V2".into()),
-                &["V1", "V2"],
-            )?,
-            execution_mode: String::new(),
-            // A trigger and the detection of changes would each start an execution.
-            detect_changes: pipeline
-                .detect_changes
-                .unwrap_or(pipeline.triggers.is_none()),
-            triggers: pipeline.triggers.map(Triggers::from),
-            events: notifications
-                .events
-                .unwrap_or_else(|| vec!["pipeline-execution-succeeded".to_owned()])
-                .into_iter()
-                .map(|event| format!("{EVENT_PREFIX}{event}"))
-                .collect(),
-            detail: known(
-                "notifications.detail",
-                notifications.detail.unwrap_or_else(|| "BASIC".into()),
-                &["BASIC", "FULL"],
-            )?,
-            subscribers: notifications
-                .subscribers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|s| terms.subscriber(s))
-                .collect::<Result<_, _>>()?,
-            announce: notifications.announce.unwrap_or(false),
-            topic: terms.topic(notifications.topic_name, notifications.existing_topic_arn)?,
+            name,
+            class: policy.class.map(|class| class.name.clone()),
+            access: policy.access(),
+            region: policy.region(spec),
+            name_prefix: policy.name_prefix(),
+            permissions_boundary: policy.permissions_boundary(),
+            kms_key: policy.kms_key(),
+            shared_role,
+            connection,
+            writes_policy: policy.writes_bucket_policy(&destination),
+            destination,
+            prefix,
+            prune,
+            readers,
+            artifacts,
+            retention_days,
+            pipeline,
+            notifications,
             interval: interval(spec.interval.as_deref())?,
-            tags: terms.tags(spec),
+            tags: policy.tags(spec),
             adopt: adopt(spec.adopt.as_deref().unwrap_or_default())?,
-            detect_drift: known(
-                "drift",
-                spec.drift.clone().unwrap_or_else(|| "Correct".into()),
-                &["Correct", "Detect"],
-            )? == "Detect",
+            detect_drift: drift == Drift::Detect,
             owner,
         };
-        let shares = |source: &Source| matches!(source, Source::Shared(_));
-        if let Some(class) = class.filter(|_| shares(&fanout.artifacts)) {
-            fanout.retention_days = class.retention_days;
-        }
-        if fanout.taken.is_none()
-            && shares(&fanout.artifacts)
-            && shares(&fanout.destination)
-            && matches!(fanout.connection, ConnectionSource::Shared(_))
-        {
-            // The class's role covers what the class shares, and nothing else.
-            fanout.shared_role = class.and_then(|c| c.role_arn());
-        }
-        // A V1 pipeline supersedes; queueing is V2's.
-        let mode = match (&*fanout.pipeline_type, pipeline.execution_mode) {
-            ("V1", None) => "SUPERSEDED".to_owned(),
-            ("V1", Some(mode)) if mode != "SUPERSEDED" => {
-                return Err(invalid(
-                    "pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 \
-                         or leave executionMode out",
-                ));
-            }
-            (_, mode) => known(
-                "pipeline.executionMode",
-                mode.unwrap_or_else(|| "QUEUED".into()),
-                &["QUEUED", "SUPERSEDED"],
-            )?,
-        };
-        fanout.check(mode)
+        fanout.check_repository()?;
+        fanout.check_adopted()?;
+        fanout.check_buckets()?;
+        fanout.check_prefix()?;
+        Ok(fanout)
     }
 
-    fn check(mut self, execution_mode: String) -> Result<Self, Refusal> {
-        self.execution_mode = execution_mode;
+    fn check_repository(&self) -> Result<(), Refusal> {
         let parts = self.repository.split('/').count();
-        if let ConnectionSource::Provider(provider) = &self.connection
-            && provider != "GitLab"
-            && parts != 2
-        {
-            return Err(invalid(format!(
-                "repository: '{}' has {parts} parts, {provider} repositories have two; write owner/name",
-                self.repository
-            )));
+        match &self.connection {
+            ConnectionSource::Provider(provider @ (Provider::GitHub | Provider::Bitbucket))
+                if parts != 2 =>
+            {
+                let provider = provider.as_str();
+                Err(invalid(format!(
+                    "repository: '{}' has {parts} parts, {provider} repositories have two; write owner/name",
+                    self.repository
+                )))
+            }
+            _ => Ok(()),
         }
-        let generated = |source: &Source| *source == Source::Own(None);
-        let own_connection = matches!(
-            self.connection,
-            ConnectionSource::Provider(_) | ConnectionSource::Host(_)
-        );
-        if self.taken.is_some()
-            && (own_connection
-                || [&self.artifacts, &self.destination, &self.topic]
-                    .into_iter()
-                    .any(generated))
-        {
+    }
+
+    /// A pipeline that is taken over names everything that it uses already.
+    fn check_adopted(&self) -> Result<(), Refusal> {
+        let sources = [
+            &self.artifacts,
+            &self.destination,
+            &self.notifications.topic,
+        ];
+        let generated = sources.contains(&&Source::Own(None))
+            || matches!(
+                self.connection,
+                ConnectionSource::Provider(_) | ConnectionSource::Host(_)
+            );
+        if self.pipeline.adopted.is_some() && generated {
             return Err(invalid(
                 "pipeline.name: beside a pipeline that is taken over, what it uses is to be \
-                     named; write connection.existingARN, a bucket each under destination and \
-                     artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
+                 named; write connection.existingARN, a bucket each under destination and \
+                 artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
             ));
         }
-        if self.triggers.is_some() && (self.pipeline_type == "V1" || self.detect_changes) {
-            return Err(invalid(
-                "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside \
-                     them; write type V2 and leave detectChanges out, or leave triggers out",
-            ));
-        }
-        if self.destination == self.artifacts
-            && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_))
-        {
+        Ok(())
+    }
+
+    fn check_buckets(&self) -> Result<(), Refusal> {
+        let named = matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_));
+        if named && self.destination == self.artifacts {
             return Err(invalid(
                 "destination and artifacts name the same bucket: artifacts would lie among the \
-                     copied files; name two",
+                 copied files; name two",
             ));
         }
-        if !self.subscribers.is_empty() && !matches!(self.topic, Source::Own(_)) {
-            return Err(invalid(
-                "notifications.subscribers: the topic is not the object's own, and its \
-                     subscriptions are not the object's to make; subscribe to it where it \
-                     belongs, or have a topic of one's own",
-            ));
-        }
-        if self
-            .prefix
-            .split('/')
-            .any(|part| part == "." || part == "..")
-        {
+        Ok(())
+    }
+
+    fn check_prefix(&self) -> Result<(), Refusal> {
+        let mut parts = self.prefix.split('/');
+        if parts.any(|part| part == "." || part == "..") {
             return Err(invalid(
                 "destination.prefix: no part of it may be '.' or '..'",
             ));
         }
-        Ok(self)
+        Ok(())
     }
 
-    /// What its names begin with: those of a pipeline that is taken over are named after it.
+    /// The base of its names: the name of a pipeline that is taken over, or a generated one.
     pub fn base_name(&self) -> String {
-        let chosen = self.name.as_deref();
-        let generated = || names::base_name(&self.name_prefix, chosen, &self.owner);
-        self.taken
-            .as_ref()
-            .map_or_else(generated, |(name, _)| name.clone())
+        match &self.pipeline.adopted {
+            Some(adopted) => adopted.name.clone(),
+            None => names::base_name(&self.name_prefix, self.name.as_deref(), &self.owner),
+        }
     }
 
     /// Where its resources are to be.
@@ -345,8 +256,9 @@ impl Fanout {
 
     /// Refuses ARNs that cannot work in this account and region.
     pub fn check_place(&self, place: &Placement) -> Result<(), Refusal> {
-        if let Some((_, allowed)) = &self.taken {
-            allowed.check("pipeline.name", &Computed::new(place).pipeline_arn)?;
+        if let Some(adopted) = &self.pipeline.adopted {
+            let arn = Computed::new(place).pipeline_arn;
+            adopted.allowed.check("pipeline.name", &arn)?;
         }
         match &self.connection {
             ConnectionSource::Existing(arn) => {
@@ -365,7 +277,7 @@ impl Fanout {
             }
             ConnectionSource::Provider(_) | ConnectionSource::Shared(_) => {}
         }
-        match &self.topic {
+        match &self.notifications.topic {
             Source::Existing(arn) => place.check_arn(
                 "notifications.existingTopicARN",
                 arn,
@@ -376,8 +288,18 @@ impl Fanout {
     }
 }
 
+/// What placeholders of the class's prefix template stand for.
+fn parts<'a>(owner: &'a Owner, spec: &'a RepoFanoutSpec) -> Parts<'a> {
+    Parts {
+        namespace: &owner.namespace,
+        name: &owner.name,
+        repository: &spec.repository,
+        branch: &spec.branch,
+    }
+}
+
 fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
-    let of = |name: &String| match name.as_str() {
+    let resource = |name: &String| match name.as_str() {
         "Connection" => Ok(Resource::Connection),
         "Destination" => Ok(Resource::Destination),
         "Artifacts" => Ok(Resource::Artifacts),
@@ -389,7 +311,7 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
             "adopt: this version of the operator does not know '{other}'; leave it out"
         ))),
     };
-    names.iter().map(of).collect()
+    names.iter().map(resource).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 pub mod class;
 pub mod fanout;
 pub mod interval;
+pub mod notifications;
+pub mod pipeline;
 pub mod policy;
 pub mod prune;
 pub mod reader;

@@ -1,24 +1,26 @@
-//! What holds for an object: what its class offers and allows, or the operator's settings.
+//! The policy of one object: its class, or else the operator's settings, decides what it may ask
+//! for and fills in what it leaves out.
 
 use std::collections::BTreeMap;
 
 use crate::api::RepoFanoutSpec;
 use crate::api::notifications::SubscriberSpec;
-use crate::api::repofanout::ReaderSpec;
+use crate::api::repofanout::{ArtifactsSpec, ReaderSpec};
 use crate::domain::owner::Tags;
 use crate::domain::pattern::{Allowed, covers};
 use crate::domain::refusal::{Refusal, invalid, not_allowed};
-use crate::domain::settings::Settings;
+use crate::domain::settings::{AssumeRole, Settings};
+use crate::domain::word::Word;
 use crate::domain::{arn, prefix};
 use crate::spec::class::{Class, Overridable};
 use crate::spec::reader::Reader;
 use crate::spec::source::{ConnectionSource, Source};
 use crate::spec::subscriber::Subscriber;
 
-/// The terms of one object.
+/// Decides for one object.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
-    /// What holds for every object.
+pub struct Policy<'a> {
+    /// The operator's settings.
     pub settings: &'a Settings,
     /// The object's class, if it has one.
     pub class: Option<&'a Class>,
@@ -26,7 +28,7 @@ pub struct Terms<'a> {
     pub labels: &'a BTreeMap<String, String>,
 }
 
-impl<'a> Terms<'a> {
+impl Policy<'_> {
     /// Whether the object may use the class at all.
     pub fn admit(&self, namespace: &str, spec: &RepoFanoutSpec) -> Result<(), Refusal> {
         let Some(class) = self.class else {
@@ -71,7 +73,11 @@ impl<'a> Terms<'a> {
     }
 
     /// A chosen name, where names may be chosen.
-    pub fn chosen(&self, field: &str, name: Option<String>) -> Result<Option<String>, Refusal> {
+    pub fn chosen_name(
+        &self,
+        field: &str,
+        name: Option<String>,
+    ) -> Result<Option<String>, Refusal> {
         let Some(name) = name else { return Ok(None) };
         let (allowed, whose) = match self.class {
             Some(class) => (
@@ -94,8 +100,8 @@ impl<'a> Terms<'a> {
         )))
     }
 
-    /// What exists and may be referred to.
-    pub fn allowed(&self) -> Allowed {
+    /// The ARNs of what exists and may be referred to.
+    pub fn allowed_existing(&self) -> Allowed {
         let (patterns, whose) = match self.class {
             Some(class) => (
                 &class.allow_existing,
@@ -112,12 +118,12 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// Something that exists, where it may be referred to.
-    pub fn existing(&self, field: &str, arn: &str) -> Result<(), Refusal> {
-        self.allowed().check(field, arn)
+    /// Refuses an ARN of something that exists and may not be referred to.
+    pub fn check_existing(&self, field: &str, arn: &str) -> Result<(), Refusal> {
+        self.allowed_existing().check(field, arn)
     }
 
-    /// Somebody who is to read what is copied, where that may be.
+    /// A reader of what is copied, where it may be let in.
     pub fn reader(&self, spec: ReaderSpec) -> Result<Reader, Refusal> {
         let reader = Reader::parse(spec)?;
         let (patterns, whose) = match self.class {
@@ -140,18 +146,18 @@ impl<'a> Terms<'a> {
         )))
     }
 
-    /// Somebody who is to subscribe, by a role only where that may be referred to.
+    /// A subscriber, by a role only where that may be referred to.
     pub fn subscriber(&self, spec: SubscriberSpec) -> Result<Subscriber, Refusal> {
-        let subscriber = Subscriber::from(spec);
+        let subscriber = Subscriber::parse(spec)?;
         if let Some(role) = &subscriber.role {
-            self.existing("notifications.subscribers.subscriptionRoleARN", role)?;
+            self.check_existing("notifications.subscribers.subscriptionRoleARN", role)?;
         }
         Ok(subscriber)
     }
 
     /// Whether the policy of the destination is the operator's to write: its own and the class's
     /// own are.
-    pub fn writes_policy(&self, destination: &Source) -> bool {
+    pub fn writes_bucket_policy(&self, destination: &Source) -> bool {
         match destination {
             Source::Own(_) => true,
             Source::Existing(_) => false,
@@ -161,8 +167,8 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// Whether the object may have its own where the class offers one.
-    fn own(&self, field: &str, what: Overridable) -> Result<(), Refusal> {
+    /// Refuses one of the object's own where the class offers one and does not let it go its own way.
+    fn check_own(&self, field: &str, what: Overridable) -> Result<(), Refusal> {
         match self.class.filter(|class| !class.may_override(what)) {
             None => Ok(()),
             Some(class) => Err(not_allowed(format!(
@@ -174,7 +180,7 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// A bucket: the object's word, or the class's bucket, or one of its own.
+    /// A bucket: the one that the object names, or the class's, or one of its own.
     pub fn bucket(
         &self,
         field: &str,
@@ -190,15 +196,15 @@ impl<'a> Terms<'a> {
             (None, None, Some(bucket)) => Ok(Source::Shared(bucket)),
             (own, None, shared) => {
                 if shared.is_some() {
-                    self.own(&format!("{field}.bucketName"), what)?;
+                    self.check_own(&format!("{field}.bucketName"), what)?;
                 }
                 Ok(Source::Own(
-                    self.chosen(&format!("{field}.bucketName"), own)?,
+                    self.chosen_name(&format!("{field}.bucketName"), own)?,
                 ))
             }
             (None, Some(name), _) => {
                 // S3's ARNs name no account and the partition does not matter to who may be named.
-                self.existing(
+                self.check_existing(
                     &format!("{field}.existingBucket"),
                     &arn::bucket("aws", &name),
                 )?;
@@ -210,18 +216,20 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// The topic: the object's word, or the class's, or one of its own.
+    /// The topic: the one that the object names, or the class's, or one of its own.
     pub fn topic(&self, name: Option<String>, existing: Option<String>) -> Result<Source, Refusal> {
         match (name, existing, self.class.and_then(Class::topic_arn)) {
             (None, None, Some(arn)) => Ok(Source::Shared(arn)),
             (name, None, shared) => {
                 if shared.is_some() {
-                    self.own("notifications.topicName", Overridable::Topic)?;
+                    self.check_own("notifications.topicName", Overridable::Topic)?;
                 }
-                Ok(Source::Own(self.chosen("notifications.topicName", name)?))
+                Ok(Source::Own(
+                    self.chosen_name("notifications.topicName", name)?,
+                ))
             }
             (None, Some(arn), _) => {
-                self.existing("notifications.existingTopicARN", &arn)?;
+                self.check_existing("notifications.existingTopicARN", &arn)?;
                 Ok(Source::Existing(arn))
             }
             _ => Err(invalid(
@@ -230,17 +238,16 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// The connection: the object's word, or the class's that serves the repository's owner, or one
-    /// of its own.
+    /// The connection: the one that the object names, or the class's that serves the repository's
+    /// owner, or one of its own.
     pub fn connection(&self, spec: &RepoFanoutSpec) -> Result<ConnectionSource, Refusal> {
         let asked = *spec.connection.clone().unwrap_or_default();
         let shared = self.class.filter(|class| !class.connections.is_empty());
+        let own = |word| ConnectionSource::provider("connection.provider", word);
         match (asked.provider, asked.host_arn, asked.existing_arn, shared) {
             (None, None, None, Some(class)) => match class.connection_for(&spec.repository) {
                 Some(name) => Ok(ConnectionSource::Shared(name.to_owned())),
-                None if class.may_override(Overridable::Connection) => {
-                    ConnectionSource::provider("connection.provider", "GitHub".to_owned())
-                }
+                None if class.may_override(Overridable::Connection) => own(None),
                 None => Err(not_allowed(format!(
                     "repository: RepoFanoutClass {} has no connection for owner '{}'; have one \
                          added to the class's connections, or write a repository of an owner that has one",
@@ -248,24 +255,22 @@ impl<'a> Terms<'a> {
                     prefix::owner(&spec.repository)
                 ))),
             },
-            (None, None, None, None) => {
-                ConnectionSource::provider("connection.provider", "GitHub".to_owned())
-            }
+            (None, None, None, None) => own(None),
             (Some(provider), None, None, shared) => {
                 if shared.is_some() {
-                    self.own("connection.provider", Overridable::Connection)?;
+                    self.check_own("connection.provider", Overridable::Connection)?;
                 }
-                ConnectionSource::provider("connection.provider", provider)
+                own(Some(&provider))
             }
             (None, Some(host), None, shared) => {
                 if shared.is_some() {
-                    self.own("connection.hostARN", Overridable::Connection)?;
+                    self.check_own("connection.hostARN", Overridable::Connection)?;
                 }
-                self.existing("connection.hostARN", &host)?;
+                self.check_existing("connection.hostARN", &host)?;
                 Ok(ConnectionSource::Host(host))
             }
             (None, None, Some(arn), _) => {
-                self.existing("connection.existingARN", &arn)?;
+                self.check_existing("connection.existingARN", &arn)?;
                 Ok(ConnectionSource::Existing(arn))
             }
             _ => Err(invalid(
@@ -308,6 +313,64 @@ impl<'a> Terms<'a> {
                  namespace in its shared bucket; {may}, or have Prefix added to the class's overridable",
             class.name
         )))
+    }
+
+    /// The role by which the object's account is reached, if one is needed.
+    pub fn access(&self) -> Option<AssumeRole> {
+        self.class.and_then(|class| class.access.clone())
+    }
+
+    /// The region, which a class decides for all.
+    pub fn region(&self, spec: &RepoFanoutSpec) -> String {
+        let own = || spec.region.as_ref().unwrap_or(&self.settings.region);
+        self.class
+            .map_or_else(own, |class| &class.place.region)
+            .clone()
+    }
+
+    /// The prefix of generated names.
+    pub fn name_prefix(&self) -> String {
+        let class = self.class.map(|class| &class.name_prefix);
+        class.unwrap_or(&self.settings.name_prefix).clone()
+    }
+
+    /// ARN or name of the policy that bounds the object's role.
+    pub fn permissions_boundary(&self) -> Option<String> {
+        match self.class {
+            Some(class) => class.permissions_boundary.clone(),
+            None => self.settings.permissions_boundary.clone(),
+        }
+    }
+
+    /// ARN of the key of own buckets and topics.
+    pub fn kms_key(&self) -> Option<String> {
+        self.class.and_then(|class| class.kms_key.clone())
+    }
+
+    /// Days that artifacts are kept; the class decides that of its own bucket.
+    pub fn retention_days(&self, spec: &ArtifactsSpec, artifacts: &Source) -> Result<i32, Refusal> {
+        let offers = self.class.filter(|class| class.artifacts.is_some());
+        match (offers, spec.retention_days) {
+            (Some(class), Some(_)) if spec.bucket_name.is_none() => Err(invalid(format!(
+                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says \
+                 how long it keeps; leave it out",
+                class.name
+            ))),
+            (Some(class), _) if artifacts.is_shared() => Ok(class.retention_days),
+            (_, days) => Ok(days.unwrap_or(30)),
+        }
+    }
+
+    /// ARN of the class's role, for a pipeline that uses nothing but what the class shares: the
+    /// role covers nothing else.
+    pub fn shared_role(
+        &self,
+        connection: &ConnectionSource,
+        buckets: [&Source; 2],
+    ) -> Option<String> {
+        let shares = matches!(connection, ConnectionSource::Shared(_))
+            && buckets.into_iter().all(Source::is_shared);
+        self.class.filter(|_| shares)?.role_arn()
     }
 
     /// The object's tags, and the class's over them.

@@ -17,11 +17,12 @@ use crate::domain::kind::Resource as AwsResource;
 use crate::domain::owner::Tags;
 use crate::domain::refusal::Refusal;
 use crate::domain::settings::AssumeRole;
+use crate::domain::word::Word;
 use crate::resource::observed::{ConnectionState, ObservedConnection};
 use crate::spec::class;
 use crate::spec::class::Class;
 use crate::spec::fanout::Fanout;
-use crate::spec::policy::Terms;
+use crate::spec::policy::Policy;
 use crate::spec::source::{ConnectionSource, Source};
 use crate::state::environment::Context;
 
@@ -194,7 +195,7 @@ impl Context {
         ClassKey::of(class, &labels)
     }
 
-    /// What an object asks for, under the terms of its class.
+    /// What an object asks for, under the policy of its class.
     pub fn fanout(&self, object: &RepoFanout, class: Option<&Class>) -> Result<Fanout, Refusal> {
         let labels = match class {
             Some(_) => self.labels(&object.namespace().unwrap_or_default()),
@@ -202,7 +203,7 @@ impl Context {
         };
         Fanout::parse(
             object,
-            &Terms {
+            &Policy {
                 settings: &self.settings,
                 class,
                 labels: &labels,
@@ -337,7 +338,7 @@ impl Shared {
             ),
             (
                 AwsResource::Topic,
-                matches!(fanout.topic, Source::Shared(_)),
+                matches!(fanout.notifications.topic, Source::Shared(_)),
             ),
             (AwsResource::Role, fanout.shared_role.is_some()),
         ];
@@ -361,8 +362,8 @@ impl Shared {
                              conditions say why"
                     ));
                 };
-                let provider = match class.connections.get(key) {
-                    Some((_, ConnectionSource::Provider(provider))) => provider.clone(),
+                let provider = match class.connections.get(key).map(|c| &c.source) {
+                    Some(ConnectionSource::Provider(provider)) => provider.as_str().to_owned(),
                     _ => String::new(),
                 };
                 Some(ObservedConnection {

@@ -15,7 +15,7 @@ impl Pass<'_> {
     /// Announces what succeeded since the last time, the oldest first. At least once: it is
     /// recorded after it was said.
     pub(crate) async fn announce(&mut self, ready: &Ready) -> Result<(), Stop> {
-        if !ready.fanout.announce {
+        if !ready.fanout.notifications.announce {
             return Ok(());
         }
         self.saw.announcements.asked = true;
