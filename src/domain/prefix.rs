@@ -348,7 +348,8 @@ mod tests {
         ) {
             let parts = Parts { repository: &repository, ..Parts::example() };
             if let Ok(rendered) = render(&template, &parts) {
-                prop_assert!(!rendered.contains(['{', '}']));
+                let braces = rendered.contains(['{', '}']);
+                prop_assert!(!braces, "{}", rendered);
             }
         }
     }

@@ -382,24 +382,12 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-
-    pub fn class(spec: Value) -> Result<Class, Refusal> {
-        let object = serde_json::from_value(json!({
-            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass", "metadata": {"name": "acme"}, "spec": spec,
-        }));
-        let settings = Settings {
-            region: "eu-west-1".into(),
-            ..Settings::example()
-        };
-        let identity = Identity {
-            account: "111122223333".into(),
-            partition: "aws".into(),
-        };
-        Class::parse(&object.unwrap(), &settings, &identity)
-    }
+    use crate::api::condition::Reason;
+    use crate::spec::example::class;
+    use crate::spec::source::Provider;
 
     #[test]
     fn a_role_says_account_and_partition_and_buckets_take_the_accounts_own_namespace() {
@@ -444,21 +432,160 @@ mod tests {
     }
 
     #[test]
-    fn nobody_may_use_a_class_that_names_nobody() {
-        let labels = BTreeMap::from([("team".to_owned(), "docs".to_owned())]);
-        let closed = class(json!({})).unwrap();
-        assert!(!closed.allows_namespace("docs", &labels));
-        let named = class(json!({"allowedNamespaces": {"names": ["docs-*"]}})).unwrap();
+    fn a_class_allows_the_namespaces_that_it_names_or_selects() {
+        let expression = |operator: &str, values: &[&str]| {
+            json!({"selector": {"matchExpressions": [
+                {"key": "team", "operator": operator, "values": values},
+            ]}})
+        };
+        // Which of the namespaces docs (team=docs), docs-a (team=site) and plain (no labels).
+        let table = [
+            (json!({}), [false; 3]),
+            (json!({"names": []}), [false; 3]),
+            (json!({"names": ["docs"]}), [true, false, false]),
+            (json!({"names": ["docs-*"]}), [false, true, false]),
+            (json!({"names": ["*"]}), [true; 3]),
+            (json!({"selector": {}}), [true; 3]),
+            (
+                json!({"selector": {"matchLabels": {"team": "docs"}}}),
+                [true, false, false],
+            ),
+            (
+                json!({"names": ["plain"], "selector": {"matchLabels": {"team": "docs"}}}),
+                [true, false, true],
+            ),
+            (expression("In", &["docs", "site"]), [true, true, false]),
+            (expression("NotIn", &["docs"]), [false, true, true]),
+            (expression("Exists", &[]), [true, true, false]),
+            (expression("DoesNotExist", &[]), [false, false, true]),
+            (expression("Like", &["docs"]), [false; 3]),
+        ];
+        let labels = |team: &str| BTreeMap::from([("team".to_owned(), team.to_owned())]);
+        let namespaces = [
+            ("docs", labels("docs")),
+            ("docs-a", labels("site")),
+            ("plain", BTreeMap::new()),
+        ];
         assert!(
-            named.allows_namespace("docs-a", &labels) && !named.allows_namespace("docs", &labels)
+            !class(json!({}))
+                .unwrap()
+                .allows_namespace("docs", &labels("docs"))
         );
-        let selected =
-            class(json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": "docs"}}}}))
-                .unwrap();
-        assert!(
-            selected.allows_namespace("any", &labels)
-                && !selected.allows_namespace("any", &BTreeMap::new())
+        for (allowed, expected) in table {
+            let class = class(json!({"allowedNamespaces": allowed})).unwrap();
+            let allows = namespaces
+                .each_ref()
+                .map(|(name, labels)| class.allows_namespace(name, labels));
+            assert_eq!(allows, expected, "{allowed}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_class_resolves_to_the_documented_defaults() {
+        let class = class(json!({})).unwrap();
+        assert!(class.queue && !class.shared_role && !class.shared_topic);
+        assert!(class.artifacts.is_none() && class.destination.is_none());
+        assert!(class.connections.is_empty() && class.overridable.is_empty());
+        assert_eq!((class.retention_days, class.interval.as_secs()), (30, 600));
+        assert_eq!(class.prefix_template, prefix::TEMPLATE);
+        assert_eq!(
+            (&*class.name_prefix, &*class.place.region),
+            ("rf-", "eu-west-1")
         );
+    }
+
+    #[test]
+    fn each_field_that_is_written_is_taken() {
+        let arn = "arn:aws:codeconnections:eu-west-1:111122223333:connection/a";
+        let class = class(json!({
+            "namePrefix": "x-", "executionEvents": "Poll", "topic": "Shared", "pipelineRole": "Shared",
+            "artifacts": {"bucketName": "abc", "retentionDays": 7}, "destination": {"existingBucket": "def"},
+            "connections": {"a": {"owner": "acme", "existingARN": arn}, "b": {"owner": "*", "provider": "GitLab"}},
+            "overridable": ["Topic", "Name"], "interval": "1h",
+        }))
+        .unwrap();
+        assert!(!class.queue && class.shared_role && class.shared_topic);
+        assert_eq!(class.artifacts_bucket().as_deref(), Some("abc"));
+        assert_eq!(class.destination_bucket().as_deref(), Some("def"));
+        assert_eq!((class.retention_days, class.interval.as_secs()), (7, 3600));
+        assert_eq!(
+            class.connections["a"].source,
+            ConnectionSource::Existing(arn.into())
+        );
+        let gitlab = ConnectionSource::Provider(Provider::GitLab);
+        assert_eq!(
+            class.connections["b"],
+            ClassConnection {
+                owner: "*".into(),
+                source: gitlab
+            }
+        );
+        assert!(class.may_override(Overridable::Topic) && !class.may_override(Overridable::Prefix));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_field() {
+        let elsewhere = "arn:aws:codeconnections:us-east-1:111122223333:connection/a";
+        let host = "arn:aws:codeconnections:eu-west-1:111122223333:host/h/a";
+        let key = "arn:aws:kms:eu-west-1:444455556666:key/a";
+        let unknown = "this version of the operator does not know";
+        let table = [
+            (
+                json!({"destination": {"prefixTemplate": "{team}/{repo}"}}),
+                "destination.prefixTemplate: '{team}' is no placeholder".to_owned(),
+            ),
+            (
+                json!({"artifacts": {"bucketName": "abc"}, "destination": {"bucketName": "abc"}}),
+                "artifacts and destination name the same bucket".to_owned(),
+            ),
+            (
+                json!({"pipelineRole": "Shared", "artifacts": {}, "destination": {}}),
+                "pipelineRole: a Shared role covers what the class shares".to_owned(),
+            ),
+            (
+                json!({"pipelineRole": "Mine"}),
+                format!("pipelineRole: {unknown} 'Mine'; write one of Shared, Own"),
+            ),
+            (
+                json!({"topic": "Mine"}),
+                format!("topic: {unknown} 'Mine'; write one of Shared, Own"),
+            ),
+            (
+                json!({"executionEvents": "Push"}),
+                format!("executionEvents: {unknown} 'Push'; write one of Queue, Poll"),
+            ),
+            (
+                json!({"overridable": ["Role"]}),
+                format!("overridable: {unknown} 'Role'; leave it out"),
+            ),
+            (
+                json!({"connections": {"a": {"owner": "*", "provider": "Gitea"}}}),
+                format!(
+                    "connections.a.provider: {unknown} 'Gitea'; write one of GitHub, GitLab, Bitbucket"
+                ),
+            ),
+            (
+                json!({"connections": {"a": {"owner": "*", "hostARN": host, "existingARN": elsewhere}}}),
+                "connections.a: write only one of".to_owned(),
+            ),
+            (
+                json!({"connections": {"a": {"owner": "*", "existingARN": elsewhere}}}),
+                format!("connections.a: {elsewhere} lies in region us-east-1"),
+            ),
+            (
+                json!({"kmsKeyARN": key}),
+                format!("kmsKeyARN: {key} lies in account 444455556666"),
+            ),
+            (
+                json!({"interval": "1s"}),
+                "interval: '1s' is no duration".to_owned(),
+            ),
+        ];
+        for (spec, words) in table {
+            let refusal = class(spec.clone()).expect_err(&spec.to_string());
+            assert_eq!(refusal.reason, Reason::InvalidSpec, "{spec}");
+            assert!(refusal.message.starts_with(&words), "{spec}: {refusal}");
+        }
     }
 
     #[test]
@@ -468,12 +595,5 @@ mod tests {
                 .unwrap();
         assert_eq!(class.connection_for("acme/docs"), Some("acme"));
         assert_eq!(class.connection_for("other/docs"), Some("all"));
-    }
-
-    #[test]
-    fn templates_with_unknown_placeholders_are_refused_by_name() {
-        let refusal =
-            class(json!({"destination": {"prefixTemplate": "{team}/{repo}"}})).unwrap_err();
-        assert!(refusal.message.contains("{team}"), "{refusal}");
     }
 }

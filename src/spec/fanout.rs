@@ -316,176 +316,527 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::condition::Reason;
+    use crate::spec::example::{self, open, open_class};
+    use crate::spec::notifications::Detail;
+    use crate::spec::pipeline::{ExecutionMode, PipelineType};
 
-    fn settings() -> Settings {
-        Settings::example()
+    const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:t";
+    const CONNECTION: &str = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
+    const HOST: &str = "arn:aws:codeconnections:eu-west-1:111122223333:host/h/a";
+    const ROLE: &str = "arn:aws:iam::111122223333:role/r";
+
+    /// The spec with repository a/b, where it names none.
+    fn spec(fields: Value) -> Value {
+        let mut spec = json!({"repository": "a/b"});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        spec
     }
 
-    fn object(spec: Value) -> RepoFanout {
-        serde_json::from_value(json!({
-            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanout",
-            "metadata": {"name": "docs", "namespace": "team", "uid": "u"}, "spec": spec,
-        }))
-        .unwrap()
-    }
-
-    fn parse(spec: Value, settings: &Settings) -> Result<Fanout, Refusal> {
-        Fanout::parse(
-            &object(spec),
-            &Terms {
-                settings,
-                class: None,
-                labels: &BTreeMap::new(),
-            },
-        )
+    fn parse(fields: Value, settings: &Settings) -> Result<Fanout, Refusal> {
+        example::parse(spec(fields), settings, None)
     }
 
     #[test]
     fn the_smallest_object_resolves_to_the_documented_defaults() {
-        let f = parse(json!({"repository": "acme/Docs"}), &settings()).unwrap();
-        assert_eq!(f.branch, "main");
-        assert_eq!(f.prefix, "acme/Docs");
-        assert_eq!(f.connection, ConnectionSource::Provider("GitHub".into()));
+        let f = parse(json!({"repository": "acme/Docs"}), &Settings::example()).unwrap();
+        assert_eq!((&*f.branch, &*f.prefix), ("main", "acme/Docs"));
+        assert_eq!((&*f.region, &*f.name_prefix), ("eu-west-1", "rf-"));
+        assert_eq!(f.connection, ConnectionSource::Provider(Provider::GitHub));
         assert_eq!(
-            (
-                f.pipeline_type.as_str(),
-                f.execution_mode.as_str(),
-                f.detect_changes
-            ),
-            ("V2", "QUEUED", true)
+            [&f.destination, &f.artifacts, &f.notifications.topic],
+            [&Source::Own(None); 3]
         );
-        assert_eq!(f.retention_days, 30);
-        assert_eq!(f.interval, Duration::from_secs(600));
+        assert_eq!(f.pipeline.kind, PipelineType::V2);
+        assert_eq!(f.pipeline.execution_mode, ExecutionMode::Queued);
+        assert!(f.pipeline.detect_changes && f.pipeline.triggers.is_none());
+        assert_eq!(f.notifications.detail, Detail::Basic);
         assert_eq!(
-            f.events,
+            f.notifications.events,
             BTreeSet::from(["codepipeline-pipeline-pipeline-execution-succeeded".to_owned()])
         );
+        assert_eq!(
+            (f.retention_days, f.interval),
+            (30, Duration::from_secs(600))
+        );
+        assert!(f.prune.is_none() && f.readers.is_empty() && f.adopt.is_empty());
+        assert!(f.shared_role.is_none() && f.writes_policy && !f.detect_drift);
+    }
+
+    #[test]
+    fn each_field_that_is_written_is_taken() {
+        type Check = fn(&Fanout) -> bool;
+        let table: &[(Value, Check)] = &[
+            (json!({"branch": "next"}), |f| f.branch == "next"),
+            (json!({"name": "x"}), |f| f.base_name().starts_with("rf-x-")),
+            (json!({"region": "us-east-1"}), |f| f.region == "us-east-1"),
+            (json!({"connection": {"provider": "GitLab"}}), |f| {
+                f.connection == ConnectionSource::Provider(Provider::GitLab)
+            }),
+            (json!({"connection": {"hostARN": HOST}}), |f| {
+                f.connection == ConnectionSource::Host(HOST.into())
+            }),
+            (json!({"connection": {"existingARN": CONNECTION}}), |f| {
+                f.connection == ConnectionSource::Existing(CONNECTION.into())
+            }),
+            (
+                json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}),
+                |f| f.prefix == "a/b/c",
+            ),
+            (json!({"destination": {"bucketName": "abc"}}), |f| {
+                f.destination == Source::Own(Some("abc".into())) && f.writes_policy
+            }),
+            (json!({"destination": {"existingBucket": "abc"}}), |f| {
+                f.destination == Source::Existing("abc".into()) && !f.writes_policy
+            }),
+            (json!({"destination": {"prefix": "x/y"}}), |f| {
+                f.prefix == "x/y"
+            }),
+            (json!({"destination": {"prune": "Enabled"}}), |f| {
+                f.prune.is_some_and(|p| !p.dry_run && p.limit.percent == 50)
+            }),
+            (
+                json!({"destination": {"prune": "DryRun", "pruneLimit": {"objects": 7}}}),
+                |f| f.prune.is_some_and(|p| p.dry_run && p.limit.objects == 7),
+            ),
+            (json!({"destination": {"prune": "Disabled"}}), |f| {
+                f.prune.is_none()
+            }),
+            (
+                json!({"destination": {"readers": [{"roleARN": ROLE}]}}),
+                |f| f.readers == [Reader::Role(ROLE.into())],
+            ),
+            (
+                json!({"artifacts": {"bucketName": "abc", "retentionDays": 7}}),
+                |f| f.artifacts == Source::Own(Some("abc".into())) && f.retention_days == 7,
+            ),
+            (json!({"artifacts": {"existingBucket": "abc"}}), |f| {
+                f.artifacts == Source::Existing("abc".into())
+            }),
+            (json!({"pipeline": {"type": "V1"}}), |f| {
+                f.pipeline.kind == PipelineType::V1
+                    && f.pipeline.execution_mode == ExecutionMode::Superseded
+            }),
+            (
+                json!({"pipeline": {"type": "V1", "executionMode": "SUPERSEDED"}}),
+                |f| f.pipeline.execution_mode == ExecutionMode::Superseded,
+            ),
+            (json!({"pipeline": {"executionMode": "SUPERSEDED"}}), |f| {
+                f.pipeline.kind == PipelineType::V2
+                    && f.pipeline.execution_mode == ExecutionMode::Superseded
+            }),
+            (json!({"pipeline": {"detectChanges": false}}), |f| {
+                !f.pipeline.detect_changes
+            }),
+            (
+                json!({"pipeline": {"triggers": {"push": [{"tags": {"includes": ["v*"]}}]}}}),
+                |f| {
+                    !f.pipeline.detect_changes
+                        && f.pipeline
+                            .triggers
+                            .as_ref()
+                            .is_some_and(|t| t.push.len() == 1)
+                },
+            ),
+            (
+                json!({"notifications": {"detail": "FULL", "announce": true}}),
+                |f| f.notifications.detail == Detail::Full && f.notifications.announce,
+            ),
+            (
+                json!({"notifications": {"events": ["pipeline-execution-failed"]}}),
+                |f| {
+                    f.notifications
+                        .events
+                        .contains("codepipeline-pipeline-pipeline-execution-failed")
+                },
+            ),
+            (json!({"notifications": {"topicName": "t"}}), |f| {
+                f.notifications.topic == Source::Own(Some("t".into()))
+            }),
+            (json!({"notifications": {"existingTopicARN": TOPIC}}), |f| {
+                f.notifications.topic == Source::Existing(TOPIC.into())
+            }),
+            (
+                json!({"notifications": {"subscribers": [{"protocol": "email", "endpoint": "a@b"}]}}),
+                |f| f.notifications.subscribers[0].is_person(),
+            ),
+            (json!({"adopt": ["Topic", "Role"]}), |f| {
+                f.adopt == BTreeSet::from([Resource::Role, Resource::Topic])
+            }),
+            (json!({"drift": "Detect"}), |f| f.detect_drift),
+            (json!({"drift": "Correct"}), |f| !f.detect_drift),
+            (json!({"interval": "1h30m"}), |f| {
+                f.interval.as_secs() == 5400
+            }),
+            (json!({"interval": "1m"}), |f| f.interval.as_secs() == 60),
+            (json!({"tags": {"team": "docs"}}), |f| {
+                f.tags["team"] == "docs"
+            }),
+        ];
+        for (fields, check) in table {
+            let fanout = parse(fields.clone(), &open()).unwrap();
+            assert!(check(&fanout), "{fields}: {fanout:#?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_field() {
+        let same = json!({"existingBucket": "abc"});
+        let mail = json!([{"protocol": "email", "endpoint": "a@b"}]);
+        let table = [
+            (
+                json!({"repository": "a/b/c"}),
+                "repository: 'a/b/c' has 3 parts, GitHub",
+            ),
+            (
+                json!({"repository": "a/b/c", "connection": {"provider": "Bitbucket"}}),
+                "repository: 'a/b/c' has 3 parts, Bitbucket",
+            ),
+            (
+                json!({"connection": {"provider": "SourceForge"}}),
+                "connection.provider: this version of the operator does not know 'SourceForge'; \
+                 write one of GitHub, GitLab, Bitbucket",
+            ),
+            (
+                json!({"connection": {"provider": "GitHub", "hostARN": HOST}}),
+                "connection: write only one of",
+            ),
+            (
+                json!({"destination": {"bucketName": "abc", "existingBucket": "def"}}),
+                "destination: write only one of",
+            ),
+            (
+                json!({"destination": {"prefix": "a/../b"}}),
+                "destination.prefix: no part",
+            ),
+            (
+                json!({"destination": {"prefix": "./b"}}),
+                "destination.prefix: no part",
+            ),
+            (
+                json!({"destination": {"prune": "Sometimes"}}),
+                "destination.prune: this version of the operator does not know 'Sometimes'; write \
+                 one of Disabled, DryRun, Enabled",
+            ),
+            (
+                json!({"destination": {"readers": [{}]}}),
+                "destination.readers: write one of account, roleARN and organization",
+            ),
+            (
+                json!({"artifacts": {"bucketName": "abc", "existingBucket": "def"}}),
+                "artifacts: write only one of",
+            ),
+            (
+                json!({"artifacts": same, "destination": same}),
+                "destination and artifacts name the same bucket",
+            ),
+            (
+                json!({"pipeline": {"type": "V3"}}),
+                "pipeline.type: this version of the operator does not know 'V3'; write one of V1, V2",
+            ),
+            (
+                json!({"pipeline": {"executionMode": "PARALLEL"}}),
+                "pipeline.executionMode: this version of the operator does not know 'PARALLEL'; \
+                 write one of QUEUED, SUPERSEDED",
+            ),
+            (
+                json!({"pipeline": {"type": "V1", "executionMode": "QUEUED"}}),
+                "pipeline: a V1 pipeline knows executionMode SUPERSEDED only",
+            ),
+            (
+                json!({"pipeline": {"type": "V1", "triggers": {"push": []}}}),
+                "pipeline: triggers are for V2",
+            ),
+            (
+                json!({"pipeline": {"detectChanges": true, "triggers": {"push": []}}}),
+                "pipeline: triggers are for V2",
+            ),
+            (
+                json!({"pipeline": {"name": "p"}, "adopt": ["Pipeline"]}),
+                "pipeline.name: beside a pipeline that is taken over",
+            ),
+            (
+                json!({"notifications": {"detail": "basic"}}),
+                "notifications.detail: this version of the operator does not know 'basic'; write \
+                 one of BASIC, FULL",
+            ),
+            (
+                json!({"notifications": {"topicName": "t", "existingTopicARN": TOPIC}}),
+                "notifications: write only one of",
+            ),
+            (
+                json!({"notifications": {"existingTopicARN": TOPIC, "subscribers": mail}}),
+                "notifications.subscribers: the topic is not the object's own",
+            ),
+            (
+                json!({"notifications": {"subscribers": [{"protocol": "sms", "endpoint": "1"}]}}),
+                "notifications.subscribers.protocol: this version of the operator does not know 'sms'",
+            ),
+            (
+                json!({"adopt": ["Queue"]}),
+                "adopt: this version of the operator does not know 'Queue'",
+            ),
+            (
+                json!({"drift": "Ignore"}),
+                "drift: this version of the operator does not know 'Ignore'; write one of Correct, Detect",
+            ),
+            (json!({"interval": "59s"}), "interval: '59s' is no duration"),
+            (
+                json!({"interval": "169h"}),
+                "interval: '169h' is no duration",
+            ),
+            (
+                json!({"interval": "soon"}),
+                "interval: 'soon' is no duration",
+            ),
+        ];
+        for (fields, words) in table {
+            let refusal = parse(fields.clone(), &open()).expect_err(&fields.to_string());
+            assert_eq!(refusal.reason, Reason::InvalidSpec, "{fields}");
+            assert!(refusal.message.starts_with(words), "{fields}: {refusal}");
+        }
     }
 
     #[test]
     fn what_the_settings_do_not_allow_is_refused_with_the_field_and_the_flag() {
-        let arn = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
-        let specs = [
+        let firehose = json!({
+            "protocol": "firehose", "endpoint": "arn:aws:firehose:r:1:s", "subscriptionRoleARN": ROLE,
+        });
+        let table = [
+            (json!({"name": "x"}), "name:", "--allow-names"),
             (
-                json!({"repository": "a/b", "name": "x"}),
-                "name:",
-                "--allow-names",
-            ),
-            (
-                json!({"repository": "a/b", "destination": {"bucketName": "abc"}}),
+                json!({"destination": {"bucketName": "abc"}}),
                 "destination.bucketName:",
                 "--allow-names",
             ),
             (
-                json!({"repository": "a/b", "notifications": {"topicName": "t"}}),
+                json!({"artifacts": {"bucketName": "abc"}}),
+                "artifacts.bucketName:",
+                "--allow-names",
+            ),
+            (
+                json!({"notifications": {"topicName": "t"}}),
                 "notifications.topicName:",
                 "--allow-names",
             ),
             (
-                json!({"repository": "a/b", "connection": {"existingARN": arn}}),
+                json!({"connection": {"existingARN": CONNECTION}}),
                 "connection.existingARN:",
                 "--allow-existing",
             ),
             (
-                json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}),
+                json!({"connection": {"hostARN": HOST}}),
+                "connection.hostARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"destination": {"existingBucket": "abc"}}),
+                "destination.existingBucket:",
+                "--allow-existing",
+            ),
+            (
+                json!({"artifacts": {"existingBucket": "abc"}}),
                 "artifacts.existingBucket:",
                 "--allow-existing",
             ),
+            (
+                json!({"notifications": {"existingTopicARN": TOPIC}}),
+                "notifications.existingTopicARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"notifications": {"subscribers": [firehose]}}),
+                "notifications.subscribers.subscriptionRoleARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"destination": {"readers": [{"account": "444455556666"}]}}),
+                "destination.readers:",
+                "--allow-readers",
+            ),
+            (
+                json!({"destination": {"prune": "DryRun"}}),
+                "destination.prune: DryRun has",
+                "--allow-prune",
+            ),
         ];
-        for (spec, field, flag) in specs {
-            let refusal = parse(spec, &settings()).unwrap_err();
-            assert_eq!(refusal.reason, Reason::NotAllowed);
+        for (fields, field, flag) in table {
+            let refusal = parse(fields.clone(), &Settings::example()).unwrap_err();
+            assert_eq!(refusal.reason, Reason::NotAllowed, "{fields}");
             assert!(
                 refusal.message.starts_with(field) && refusal.message.contains(flag),
                 "{refusal}"
             );
+            assert!(parse(fields, &open()).is_ok(), "{field}");
         }
-        let open = Settings {
-            allow_names: true,
+        let some = Settings {
             allow_existing: vec!["arn:aws:s3:::abc".into()],
-            ..settings()
+            ..Settings::example()
         };
-        assert!(
-            parse(
-                json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}),
-                &open
-            )
-            .is_ok()
-        );
-        assert!(
-            parse(
-                json!({"repository": "a/b", "artifacts": {"existingBucket": "abcd"}}),
-                &open
-            )
-            .is_err()
-        );
-    }
-
-    #[test]
-    fn values_of_a_newer_version_are_refused_and_not_guessed_at() {
-        let refusal = parse(
-            json!({"repository": "a/b", "pipeline": {"type": "V3"}}),
-            &settings(),
-        )
-        .unwrap_err();
-        assert_eq!(refusal.reason, Reason::InvalidSpec);
-        assert!(refusal.message.contains("V3"), "{refusal}");
-    }
-
-    #[test]
-    fn groups_are_gitlabs_only() {
-        assert!(parse(json!({"repository": "a/b/c"}), &settings()).is_err());
-        assert!(
-            parse(
-                json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}),
-                &settings()
-            )
-            .is_ok()
-        );
-    }
-
-    #[test]
-    fn intervals_have_bounds() {
-        for (text, seconds) in [
-            ("1m", Some(60)),
-            ("1h30m", Some(5400)),
-            ("59s", None),
-            ("169h", None),
-        ] {
-            let parsed = parse(json!({"repository": "a/b", "interval": text}), &settings());
-            assert_eq!(parsed.ok().map(|f| f.interval.as_secs()), seconds, "{text}");
+        for (bucket, allowed) in [("abc", true), ("abcd", false)] {
+            let fields = json!({"artifacts": {"existingBucket": bucket}});
+            assert_eq!(parse(fields, &some).is_ok(), allowed, "{bucket}");
         }
     }
 
     #[test]
-    fn arns_of_another_region_are_refused_by_name() {
-        let topic = "arn:aws:sns:us-east-1:111122223333:t";
-        let open = Settings {
-            allow_existing: vec!["*".into()],
-            ..settings()
-        };
-        let f = parse(
-            json!({"repository": "a/b", "notifications": {"existingTopicARN": topic}}),
-            &open,
-        )
-        .unwrap();
-        let place = |region: &str| Placement {
+    fn a_pipeline_that_is_taken_over_has_its_own_name_and_has_to_be_allowed() {
+        let fields = json!({
+            "pipeline": {"name": "theirs"}, "adopt": ["Pipeline"],
+            "connection": {"existingARN": CONNECTION}, "destination": {"existingBucket": "abc"},
+            "artifacts": {"existingBucket": "def"}, "notifications": {"topicName": "t"},
+        });
+        let fanout = parse(fields.clone(), &open()).unwrap();
+        assert_eq!(fanout.base_name(), "theirs");
+        let identity = Identity {
             account: "111122223333".into(),
             partition: "aws".into(),
-            region: region.into(),
-            class: None,
-            base_name: "b".into(),
         };
-        let refusal = f.check_place(&place("eu-west-1")).unwrap_err();
+        let place = fanout.place(&identity);
+        assert_eq!(fanout.check_place(&place), Ok(()));
+        let others = Settings {
+            allow_existing: vec!["arn:aws:s3:::*".into(), CONNECTION.into()],
+            ..open()
+        };
+        let refusal = parse(fields, &others).unwrap().check_place(&place);
+        let message = refusal.unwrap_err().message;
         assert!(
-            refusal.message.contains("us-east-1") && refusal.message.contains("eu-west-1"),
-            "{refusal}"
+            message.starts_with("pipeline.name: arn:aws:codepipeline:"),
+            "{message}"
         );
-        assert!(f.check_place(&place("us-east-1")).is_ok());
+    }
+
+    #[test]
+    fn arns_of_another_region_or_account_are_refused_by_name() {
+        let table = [
+            (
+                json!({"notifications": {"existingTopicARN": TOPIC}}),
+                "notifications.existingTopicARN",
+            ),
+            (
+                json!({"connection": {"existingARN": CONNECTION}}),
+                "connection.existingARN",
+            ),
+            (
+                json!({"connection": {"hostARN": HOST}}),
+                "connection.hostARN",
+            ),
+        ];
+        for (fields, field) in table {
+            let fanout = parse(fields, &open()).unwrap();
+            let place = |region: &str, account: &str| Placement {
+                account: account.into(),
+                partition: "aws".into(),
+                region: region.into(),
+                class: None,
+                base_name: "b".into(),
+            };
+            assert_eq!(
+                fanout.check_place(&place("eu-west-1", "111122223333")),
+                Ok(())
+            );
+            for (region, account) in [("us-east-1", "111122223333"), ("eu-west-1", "444455556666")]
+            {
+                let refusal = fanout.check_place(&place(region, account)).unwrap_err();
+                let differs = if region == "us-east-1" {
+                    region
+                } else {
+                    account
+                };
+                assert!(
+                    refusal.message.starts_with(field) && refusal.message.contains(differs),
+                    "{refusal}"
+                );
+            }
+        }
+    }
+
+    /// Any word, with those that mean something among them.
+    fn word() -> impl Strategy<Value = Value> {
+        const KNOWN: [&str; 18] = [
+            "",
+            "V1",
+            "V2",
+            "QUEUED",
+            "SUPERSEDED",
+            "GitHub",
+            "GitLab",
+            "Enabled",
+            "FULL",
+            "Detect",
+            "Pipeline",
+            "sqs",
+            "1m",
+            "x",
+            "a/b",
+            "..",
+            TOPIC,
+            CONNECTION,
+        ];
+        prop_oneof![
+            2 => prop::sample::select(&KNOWN[..]).prop_map(Value::from),
+            1 => ".{0,12}".prop_map(Value::from),
+        ]
+    }
+
+    fn object_of(fields: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        prop::collection::btree_map(prop::sample::select(fields), word(), 0..4)
+            .prop_map(|fields| json!(fields))
+    }
+
+    prop_compose! {
+        fn any_spec()(
+            mut spec in object_of(&["branch", "name", "region", "drift", "interval"]),
+            repository in word(),
+            connection in object_of(&["provider", "hostARN", "existingARN"]),
+            destination in object_of(&["bucketName", "existingBucket", "prefix", "prune"]),
+            artifacts in object_of(&["bucketName", "existingBucket"]),
+            pipeline in object_of(&["name", "type", "executionMode"]),
+            notifications in object_of(&["detail", "topicName", "existingTopicARN"]),
+            subscriber in object_of(&["filterPolicyScope", "subscriptionRoleARN"]),
+            protocol in word(),
+            adopt in prop::collection::vec(word(), 0..2),
+            days in prop::option::of(any::<i32>()),
+        ) -> Value {
+            let mut subscriber = subscriber;
+            subscriber["protocol"] = protocol;
+            subscriber["endpoint"] = json!("e");
+            let mut notifications = notifications;
+            notifications["subscribers"] = json!([subscriber]);
+            let mut artifacts = artifacts;
+            artifacts["retentionDays"] = json!(days);
+            for (field, value) in [
+                ("repository", repository),
+                ("connection", connection),
+                ("destination", destination),
+                ("artifacts", artifacts),
+                ("pipeline", pipeline),
+                ("notifications", notifications),
+                ("adopt", json!(adopt)),
+            ] {
+                spec[field] = value;
+            }
+            spec
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_spec_is_parsed_or_refused_with_a_sentence(spec in any_spec(), shares in any::<bool>()) {
+            let class = open_class(json!({
+                "artifacts": {}, "destination": {}, "topic": "Shared", "pipelineRole": "Shared",
+                "connections": {"all": {"owner": "*"}}, "allowExisting": ["*"],
+            }));
+            match example::parse(spec, &open(), shares.then_some(&class)) {
+                Ok(fanout) => prop_assert!(!fanout.prefix.split('/').any(|part| part == "..")),
+                Err(refusal) => prop_assert!(refusal.message.contains(':'), "{}", refusal),
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What the objects ask for: strings become meaning here, and nowhere later. Pure.
 
 pub mod class;
+#[cfg(test)]
+mod example;
 pub mod fanout;
 pub mod interval;
 pub mod notifications;

@@ -380,3 +380,275 @@ impl Policy<'_> {
         tags
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::condition::Reason;
+    use crate::spec::example::{class, open, open_class, parse};
+    use crate::spec::fanout::Fanout;
+    use crate::spec::source::Provider;
+
+    const ARN: &str = "arn:aws:codeconnections:eu-west-1:111122223333:connection/a";
+
+    /// Everything that a class can share, and what fan-outs may set themselves beside.
+    fn sharing(overridable: &[&str]) -> Class {
+        open_class(json!({
+            "artifacts": {"retentionDays": 9}, "destination": {}, "topic": "Shared",
+            "pipelineRole": "Shared", "connections": {"acme": {"owner": "Acme"}},
+            "overridable": overridable, "allowedTagKeys": ["team"], "tags": {"by": "class"},
+        }))
+    }
+
+    fn under(class: &Class, spec: Value) -> Result<Fanout, Refusal> {
+        parse(spec, &Settings::example(), Some(class))
+    }
+
+    #[test]
+    fn an_object_that_says_nothing_shares_everything() {
+        let class = sharing(&[]);
+        let fanout = under(
+            &class,
+            json!({"repository": "acme/b", "tags": {"team": "x"}}),
+        )
+        .unwrap();
+        assert_eq!(fanout.connection, ConnectionSource::Shared("acme".into()));
+        assert_eq!(
+            fanout.destination,
+            Source::Shared(class.destination_bucket().unwrap())
+        );
+        assert_eq!(
+            fanout.artifacts,
+            Source::Shared(class.artifacts_bucket().unwrap())
+        );
+        assert_eq!(
+            fanout.notifications.topic,
+            Source::Shared(class.topic_arn().unwrap())
+        );
+        assert_eq!(fanout.shared_role, class.role_arn());
+        assert_eq!((fanout.retention_days, &*fanout.prefix), (9, "team/acme/b"));
+        assert!(fanout.writes_policy, "the bucket is the class's own");
+        assert_eq!((&*fanout.tags["team"], &*fanout.tags["by"]), ("x", "class"));
+    }
+
+    #[test]
+    fn each_overridable_thing_is_the_class_s_until_it_is_listed() {
+        let table = [
+            (
+                "Connection",
+                json!({"connection": {"provider": "GitLab"}}),
+                "connection.provider:",
+            ),
+            (
+                "Destination",
+                json!({"destination": {"bucketName": "abc"}}),
+                "destination.bucketName:",
+            ),
+            (
+                "Artifacts",
+                json!({"artifacts": {"bucketName": "abc"}}),
+                "artifacts.bucketName:",
+            ),
+            (
+                "Topic",
+                json!({"notifications": {"topicName": "t"}}),
+                "notifications.topicName:",
+            ),
+            (
+                "Prefix",
+                json!({"destination": {"prefix": "other/x"}}),
+                "destination.prefix:",
+            ),
+            ("Name", json!({"name": "x"}), "name:"),
+        ];
+        assert_eq!(table.len(), Overridable::ALL.len());
+        for (word, mut spec, field) in table {
+            spec["repository"] = json!("acme/b");
+            // A chosen name needs Name, too.
+            let listed = |words: &[&str]| under(&sharing(words), spec.clone());
+            let refusal = listed(
+                &["Name"]
+                    .into_iter()
+                    .filter(|w| *w != word)
+                    .collect::<Vec<_>>(),
+            );
+            let refusal = refusal.expect_err(word);
+            assert_eq!(refusal.reason, Reason::NotAllowed);
+            assert!(
+                refusal.message.starts_with(field) && refusal.message.contains(word),
+                "{refusal}"
+            );
+            assert!(listed(&["Name", word]).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn one_thing_of_its_own_ends_the_shared_role() {
+        let class = sharing(&["Name", "Destination", "Topic"]);
+        let own = json!({"repository": "acme/b", "destination": {"bucketName": "abc"}});
+        assert_eq!(under(&class, own).unwrap().shared_role, None);
+        let topic = json!({"repository": "acme/b", "notifications": {"topicName": "t"}});
+        assert!(
+            under(&class, topic).unwrap().shared_role.is_some(),
+            "the role reaches no topic"
+        );
+    }
+
+    #[test]
+    fn a_class_admits_namespaces_repositories_regions_and_tags() {
+        let spec = json!({"repository": "acme/b"});
+        let table = [
+            (
+                class(json!({})).unwrap(),
+                spec.clone(),
+                "className: RepoFanoutClass acme does not allow namespace team",
+            ),
+            (
+                class(json!({"allowedNamespaces": {"names": ["team"]}})).unwrap(),
+                spec.clone(),
+                "repository: RepoFanoutClass acme does not allow acme/b",
+            ),
+            (
+                open_class(json!({"allowedRepositories": ["other/*"]})),
+                spec.clone(),
+                "repository: RepoFanoutClass acme does not allow acme/b",
+            ),
+            (
+                open_class(json!({})),
+                json!({"repository": "acme/b", "region": "us-east-1"}),
+                "region: RepoFanoutClass acme is in eu-west-1",
+            ),
+            (
+                open_class(json!({"allowedTagKeys": ["team-*"]})),
+                json!({"repository": "acme/b", "tags": {"team": "x"}}),
+                "tags: RepoFanoutClass acme does not let fan-outs set 'team'",
+            ),
+            (
+                open_class(json!({})),
+                json!({"repository": "acme/b", "connection": {"existingARN": ARN}}),
+                "connection.existingARN: ",
+            ),
+            (
+                open_class(json!({})),
+                json!({"repository": "acme/b", "destination": {"readers": [{"account": "444455556666"}]}}),
+                "destination.readers: 444455556666 is not covered by allowedReaders of RepoFanoutClass acme",
+            ),
+            (
+                sharing(&[]),
+                json!({"repository": "other/b"}),
+                "repository: RepoFanoutClass acme has no connection for owner 'other'",
+            ),
+        ];
+        for (class, spec, words) in table {
+            let refusal = parse(spec, &open(), Some(&class)).unwrap_err();
+            assert_eq!(refusal.reason, Reason::NotAllowed);
+            assert!(refusal.message.starts_with(words), "{refusal}");
+        }
+        let required = Settings {
+            require_class: true,
+            ..open()
+        };
+        let refusal = parse(spec.clone(), &required, None).unwrap_err();
+        assert!(refusal.message.contains("--require-class"), "{refusal}");
+        assert!(parse(spec, &required, Some(&open_class(json!({})))).is_ok());
+    }
+
+    #[test]
+    fn an_owner_without_a_connection_may_have_its_own_where_that_is_overridable() {
+        let fanout = under(&sharing(&["Connection"]), json!({"repository": "other/b"})).unwrap();
+        assert_eq!(
+            fanout.connection,
+            ConnectionSource::Provider(Provider::GitHub)
+        );
+        assert_eq!(fanout.shared_role, None);
+    }
+
+    #[test]
+    fn the_retention_of_a_shared_bucket_is_the_class_s() {
+        let days = json!({"repository": "acme/b", "artifacts": {"retentionDays": 5}});
+        let refusal = under(&sharing(&["Artifacts"]), days.clone()).unwrap_err();
+        assert_eq!(refusal.reason, Reason::InvalidSpec);
+        assert!(
+            refusal.message.starts_with("artifacts.retentionDays:"),
+            "{refusal}"
+        );
+        assert_eq!(
+            under(&open_class(json!({})), days).unwrap().retention_days,
+            5
+        );
+    }
+
+    #[test]
+    fn a_prefix_of_a_shared_bucket_stays_below_its_namespace() {
+        let by_namespace = "{namespace}/{owner}/{repo}";
+        let by_branch = "all/{repo}@{branch}";
+        let table = [
+            (by_namespace, None, Ok("team/acme/b")),
+            (by_namespace, Some("team/x"), Ok("team/x")),
+            (by_namespace, Some("team"), Err("write one below team/")),
+            (by_namespace, Some("team-2/x"), Err("write one below team/")),
+            (by_namespace, Some("other/x"), Err("write one below team/")),
+            (
+                by_namespace,
+                Some("team/../other/x"),
+                Err("no part of it may be"),
+            ),
+            (by_branch, None, Ok("all/b@main")),
+            (by_branch, Some("all/b@main"), Ok("all/b@main")),
+            (
+                by_branch,
+                Some("all/c"),
+                Err("leave it out, which gives 'all/b@main'"),
+            ),
+            (
+                by_branch,
+                Some("team/x"),
+                Err("leave it out, which gives 'all/b@main'"),
+            ),
+            (
+                "{namespace}-{name}",
+                Some("team/x"),
+                Err("which gives 'team-docs'"),
+            ),
+        ];
+        for (template, asked, expected) in table {
+            let class = open_class(json!({"destination": {"prefixTemplate": template}}));
+            let spec = json!({"repository": "acme/b", "destination": {"prefix": asked}});
+            match (under(&class, spec), expected) {
+                (Ok(fanout), Ok(prefix)) => assert_eq!(fanout.prefix, prefix),
+                (Err(refusal), Err(words)) => {
+                    assert!(
+                        refusal.message.contains(words),
+                        "{template} {asked:?}: {refusal}"
+                    );
+                }
+                (got, _) => panic!("{template} {asked:?}: {got:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_prefix_leaves_the_namespace(
+            rest in "(/(\\{(name|owner|repo|branch)\\}|[a-z]{1,3})){1,3}",
+            asked in prop::option::of("((team|other|\\.|\\.\\.|[a-z]{1,4})/){0,3}[a-z.]{1,4}"),
+            repository in "[a-z.]{1,4}(/[a-z.]{1,4}){1,2}",
+            branch in "[a-z.]{1,4}(/[a-z.]{1,4}){0,2}",
+        ) {
+            let template = format!("{{namespace}}{rest}");
+            let class = open_class(json!({"destination": {"prefixTemplate": template}}));
+            let spec = json!({
+                "repository": repository, "branch": branch, "destination": {"prefix": asked},
+                "connection": {"provider": "GitLab"},
+            });
+            if let Ok(fanout) = under(&class, spec) {
+                prop_assert!(prefix::below(&fanout.prefix, "team"), "{}", fanout.prefix);
+                let mut parts = fanout.prefix.split('/');
+                prop_assert!(parts.all(|part| part != "." && part != ".."), "{}", fanout.prefix);
+            }
+        }
+    }
+}

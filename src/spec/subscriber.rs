@@ -162,4 +162,35 @@ mod tests {
             "a filter that is not wanted any more goes"
         );
     }
+
+    #[test]
+    fn a_filter_has_a_scope_and_only_some_take_raw_messages() {
+        let parse = |protocol: &str, fields: Value| {
+            let mut spec = serde_json::json!({"protocol": protocol, "endpoint": "e"});
+            let fields = fields.as_object().unwrap().clone();
+            spec.as_object_mut().unwrap().extend(fields);
+            Subscriber::parse(serde_json::from_value(spec).unwrap())
+        };
+        for protocol in Protocol::ALL {
+            let subscriber = parse(protocol.as_str(), serde_json::json!({})).unwrap();
+            let raw = ["sqs", "https", "firehose"].contains(&protocol.as_str());
+            let attributes = subscriber.attributes();
+            assert_eq!(
+                attributes.contains_key("RawMessageDelivery"),
+                raw,
+                "{protocol:?}"
+            );
+            assert!(!attributes.contains_key("FilterPolicyScope"));
+            let person = protocol.as_str().starts_with("email");
+            assert_eq!(subscriber.is_person(), person, "{protocol:?}");
+        }
+        let body =
+            serde_json::json!({"filterPolicy": {"a": [1]}, "filterPolicyScope": "MessageBody"});
+        let attributes = parse("sqs", body).unwrap().attributes();
+        assert_eq!(attributes["FilterPolicyScope"], "MessageBody");
+        for (protocol, scope) in [("SQS", "MessageBody"), ("sqs", "Body")] {
+            let fields = serde_json::json!({"filterPolicyScope": scope});
+            assert!(parse(protocol, fields).is_err(), "{protocol} {scope}");
+        }
+    }
 }

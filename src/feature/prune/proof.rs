@@ -59,8 +59,11 @@ fn path<'a>(object: &'a Object, prefix: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::domain::execution::ExecutionState;
+    use crate::domain::object::Entry;
 
     fn object(key: &str, size: u64, second: i64) -> Object {
         let modified = Timestamp::from_second(second).unwrap();
