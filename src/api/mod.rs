@@ -5,6 +5,7 @@
 
 pub mod class;
 pub mod condition;
+pub mod notifications;
 pub mod repofanout;
 pub mod status;
 pub mod trigger;

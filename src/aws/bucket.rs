@@ -2,14 +2,11 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{
-    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
-    BucketNamespace, CreateBucketConfiguration, Delete, ExpirationStatus, LifecycleExpiration,
-    LifecycleRule, LifecycleRuleFilter, ObjectIdentifier, ObjectOwnership, OwnershipControls,
-    OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
-    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
-    Tag, Tagging,
+    BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, Delete, ObjectIdentifier,
+    ObjectOwnership, Tag, Tagging,
 };
 
+use crate::aws::bucket_settings::read_lifecycle;
 use crate::aws::error::classify;
 use crate::aws::object::not_deleted;
 use crate::aws::{Clients, found, gone, json, unbuildable};
@@ -18,7 +15,7 @@ use crate::cloud::{Buckets, Class, Result};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
+use crate::resource::desired::{Bucket, LIFECYCLE_RULE};
 use crate::resource::observed::{BucketView, ObservedBucket};
 
 /// How many pages of 1,000 versions one call of `empty` deletes.
@@ -88,8 +85,8 @@ impl Buckets for Clients {
             tags: tags?,
             public_access_blocked: public?,
             owner_enforced: ownership?,
-            encrypted: encryption.0,
-            kms_key: encryption.1,
+            encrypted: encryption.on,
+            kms_key: encryption.kms_key,
             policy: policy?,
             lifecycle: lifecycle?
                 .iter()
@@ -136,39 +133,10 @@ impl Buckets for Clients {
             Buckets::tag(self, name, &delta.tags()).await?;
         }
         if delta.has(Field::PublicAccessBlock) {
-            let block = PublicAccessBlockConfiguration::builder()
-                .block_public_acls(true)
-                .ignore_public_acls(true)
-                .block_public_policy(true)
-                .restrict_public_buckets(true)
-                .build();
-            let put = self
-                .s3
-                .put_public_access_block()
-                .bucket(name)
-                .expected_bucket_owner(&self.account);
-            self.call(
-                "s3:PutBucketPublicAccessBlock",
-                put.public_access_block_configuration(block).send(),
-            )
-            .await?;
+            self.block_public_access(name).await?;
         }
         if delta.has(Field::Ownership) {
-            const CALL: &str = "s3:PutBucketOwnershipControls";
-            let rule = OwnershipControlsRule::builder()
-                .object_ownership(ObjectOwnership::BucketOwnerEnforced)
-                .build();
-            let controls = OwnershipControls::builder()
-                .rules(rule.map_err(unbuildable(CALL))?)
-                .build()
-                .map_err(unbuildable(CALL))?;
-            let put = self
-                .s3
-                .put_bucket_ownership_controls()
-                .bucket(name)
-                .expected_bucket_owner(&self.account);
-            self.call(CALL, put.ownership_controls(controls).send())
-                .await?;
+            self.enforce_owner(name).await?;
         }
         if delta.has(Field::Encryption) {
             self.put_encryption(desired).await?;
@@ -304,200 +272,4 @@ impl Buckets for Clients {
             .send();
         gone(self.call("s3:DeleteBucket", delete).await)
     }
-}
-
-impl Clients {
-    async fn tags(&self, name: &str) -> Result<Tags> {
-        let get = self
-            .s3
-            .get_bucket_tagging()
-            .bucket(name)
-            .expected_bucket_owner(&self.account)
-            .send();
-        let tags = found(self.call("s3:GetBucketTagging", get).await)?;
-        Ok(tags
-            .iter()
-            .flat_map(|t| t.tag_set())
-            .map(|t| (t.key().to_owned(), t.value().to_owned()))
-            .collect())
-    }
-
-    async fn public_access_blocked(&self, name: &str) -> Result<bool> {
-        let get = self
-            .s3
-            .get_public_access_block()
-            .bucket(name)
-            .expected_bucket_owner(&self.account)
-            .send();
-        let answer = found(self.call("s3:GetBucketPublicAccessBlock", get).await)?;
-        Ok(answer
-            .and_then(|a| a.public_access_block_configuration)
-            .is_some_and(|c| {
-                [
-                    c.block_public_acls,
-                    c.ignore_public_acls,
-                    c.block_public_policy,
-                    c.restrict_public_buckets,
-                ] == [Some(true); 4]
-            }))
-    }
-
-    async fn owner_enforced(&self, name: &str) -> Result<bool> {
-        let get = self
-            .s3
-            .get_bucket_ownership_controls()
-            .bucket(name)
-            .expected_bucket_owner(&self.account)
-            .send();
-        let answer = found(self.call("s3:GetBucketOwnershipControls", get).await)?;
-        let controls = answer.and_then(|a| a.ownership_controls);
-        Ok(controls.is_some_and(|c| {
-            c.rules
-                .iter()
-                .any(|r| r.object_ownership == ObjectOwnership::BucketOwnerEnforced)
-        }))
-    }
-
-    /// Whether it is encrypted, and by which KMS key.
-    async fn encryption(&self, name: &str) -> Result<(bool, Option<String>)> {
-        let get = self
-            .s3
-            .get_bucket_encryption()
-            .bucket(name)
-            .expected_bucket_owner(&self.account)
-            .send();
-        let answer = found(self.call("s3:GetEncryptionConfiguration", get).await)?;
-        let configuration = answer.and_then(|a| a.server_side_encryption_configuration);
-        let rules = configuration.map(|c| c.rules).unwrap_or_default();
-        let default = rules
-            .into_iter()
-            .find_map(|r| r.apply_server_side_encryption_by_default);
-        Ok((default.is_some(), default.and_then(|d| d.kms_master_key_id)))
-    }
-
-    async fn lifecycle_rules(&self, name: &str) -> Result<Vec<LifecycleRule>> {
-        let get = self
-            .s3
-            .get_bucket_lifecycle_configuration()
-            .bucket(name)
-            .expected_bucket_owner(&self.account)
-            .send();
-        Ok(found(self.call("s3:GetLifecycleConfiguration", get).await)?
-            .and_then(|a| a.rules)
-            .unwrap_or_default())
-    }
-
-    /// Encrypts by the bucket's key, or by Amazon S3's own.
-    async fn put_encryption(&self, desired: &Bucket) -> Result<()> {
-        const CALL: &str = "s3:PutEncryptionConfiguration";
-        let algorithm = if desired.kms_key.is_some() {
-            ServerSideEncryption::AwsKms
-        } else {
-            ServerSideEncryption::Aes256
-        };
-        let default = ServerSideEncryptionByDefault::builder()
-            .sse_algorithm(algorithm)
-            .set_kms_master_key_id(desired.kms_key.clone());
-        let rule = ServerSideEncryptionRule::builder()
-            .apply_server_side_encryption_by_default(default.build().map_err(unbuildable(CALL))?)
-            // One key for a bucket's day instead of one for each object.
-            .set_bucket_key_enabled(desired.kms_key.as_ref().map(|_| true))
-            .build();
-        let configuration = ServerSideEncryptionConfiguration::builder()
-            .rules(rule)
-            .build()
-            .map_err(unbuildable(CALL))?;
-        let put = self
-            .s3
-            .put_bucket_encryption()
-            .bucket(&desired.name)
-            .expected_bucket_owner(&self.account);
-        self.call(
-            CALL,
-            put.server_side_encryption_configuration(configuration)
-                .send(),
-        )
-        .await
-        .map(|_| ())
-    }
-
-    /// Puts our statement beside those of the others.
-    async fn put_statement(
-        &self,
-        desired: &Bucket,
-        present: Option<&serde_json::Value>,
-    ) -> Result<()> {
-        self.put_policy(
-            &desired.name,
-            &policy_document::merge(present, &desired.statement),
-        )
-        .await
-    }
-
-    async fn put_policy(&self, name: &str, document: &serde_json::Value) -> Result<()> {
-        let put = self
-            .s3
-            .put_bucket_policy()
-            .bucket(name)
-            .expected_bucket_owner(&self.account);
-        self.call(
-            "s3:PutBucketPolicy",
-            put.policy(document.to_string()).send(),
-        )
-        .await
-        .map(|_| ())
-    }
-
-    /// Puts our rule beside the others.
-    async fn put_lifecycle(&self, desired: &Bucket, mut rules: Vec<LifecycleRule>) -> Result<()> {
-        const CALL: &str = "s3:PutLifecycleConfiguration";
-        rules.retain(|r| r.id() != Some(LIFECYCLE_RULE));
-        rules.push(write_lifecycle(desired.lifecycle).map_err(unbuildable(CALL))?);
-        let configuration = BucketLifecycleConfiguration::builder()
-            .set_rules(Some(rules))
-            .build()
-            .map_err(unbuildable(CALL))?;
-        let put = self
-            .s3
-            .put_bucket_lifecycle_configuration()
-            .bucket(&desired.name)
-            .expected_bucket_owner(&self.account);
-        self.call(CALL, put.lifecycle_configuration(configuration).send())
-            .await
-            .map(|_| ())
-    }
-}
-
-fn write_lifecycle(
-    lifecycle: Lifecycle,
-) -> std::result::Result<LifecycleRule, aws_smithy_types::error::operation::BuildError> {
-    LifecycleRule::builder()
-        .id(LIFECYCLE_RULE)
-        .status(ExpirationStatus::Enabled)
-        .filter(LifecycleRuleFilter::builder().prefix("").build())
-        .set_expiration(
-            lifecycle
-                .expiration_days
-                .map(|days| LifecycleExpiration::builder().days(days).build()),
-        )
-        .abort_incomplete_multipart_upload(
-            AbortIncompleteMultipartUpload::builder()
-                .days_after_initiation(lifecycle.abort_days)
-                .build(),
-        )
-        .build()
-}
-
-/// Our rule, unless somebody switched it off or narrowed it.
-fn read_lifecycle(rule: &LifecycleRule) -> Option<Lifecycle> {
-    let whole = rule.filter().is_none_or(|f| {
-        f.prefix().unwrap_or_default().is_empty() && f.tag().is_none() && f.and().is_none()
-    });
-    (rule.status() == &ExpirationStatus::Enabled && whole).then(|| Lifecycle {
-        expiration_days: rule.expiration().and_then(LifecycleExpiration::days),
-        abort_days: rule
-            .abort_incomplete_multipart_upload()
-            .and_then(|a| a.days_after_initiation())
-            .unwrap_or_default(),
-    })
 }

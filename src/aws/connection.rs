@@ -12,6 +12,7 @@ use aws_sdk_codestarconnections::types::{Connection, ProviderType, Tag};
 use crate::aws::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
 use crate::domain::owner::Tags;
+use crate::domain::word::Word;
 use crate::resource::desired;
 use crate::resource::observed::{ConnectionState, ObservedConnection};
 
@@ -72,7 +73,7 @@ impl Connections for Clients {
             .connections
             .create_connection()
             .connection_name(&desired.name)
-            .set_provider_type(desired.provider.as_deref().map(ProviderType::from))
+            .set_provider_type(desired.provider.map(|p| ProviderType::from(p.as_str())))
             .set_host_arn(desired.host_arn.clone())
             .set_tags(Some(tag_set!(Tag, CALL, tags)?))
             .customize()
@@ -86,7 +87,7 @@ impl Connections for Clients {
             arn: answer.connection_arn().to_owned(),
             name: desired.name.clone(),
             state: ConnectionState::Pending,
-            provider: desired.provider.clone().unwrap_or_default(),
+            provider: desired.provider.map_or("", Word::as_str).to_owned(),
             tags: tags.clone(),
         })
     }

@@ -28,9 +28,12 @@ macro_rules! counted {
 }
 
 mod bucket;
+mod bucket_settings;
 mod connection;
+mod declaration;
 mod error;
 mod event_rule;
+mod execution;
 mod limit;
 mod lists;
 mod notification_rule;

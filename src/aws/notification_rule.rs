@@ -13,6 +13,7 @@ use aws_sdk_codestarnotifications::types::{
 use crate::aws::{Clients, found, gone, timestamp, unbuildable};
 use crate::cloud::{NotificationRules, Result};
 use crate::domain::owner::Tags;
+use crate::domain::word::{Found, Word};
 use crate::resource::delta::{Delta, Field};
 use crate::resource::desired::NotificationRule;
 use crate::resource::observed::{ObservedRule, RuleTarget};
@@ -39,7 +40,7 @@ impl NotificationRules for Clients {
                 .filter_map(|e| e.event_type_id())
                 .map(str::to_owned)
                 .collect(),
-            detail: rule.detail_type().map_or("", |d| d.as_str()).to_owned(),
+            detail: Found::parse(rule.detail_type().map_or("", |d| d.as_str())),
             targets: rule
                 .targets()
                 .iter()

@@ -1,32 +1,24 @@
 //! CodePipeline pipelines and their executions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_codepipeline::types::builders::{
-    GitBranchFilterCriteriaBuilder, GitFilePathFilterCriteriaBuilder, GitTagFilterCriteriaBuilder,
-};
 use aws_sdk_codepipeline::types::{
-    ActionCategory, ActionDeclaration, ActionExecutionDetail, ActionExecutionFilter,
-    ActionExecutionStatus, ActionOwner, ActionTypeId, ArtifactStore, ArtifactStoreType,
-    EncryptionKey, EncryptionKeyType, ExecutionMode, GitConfiguration, GitPullRequestEventType,
-    GitPullRequestFilter, GitPushFilter, InputArtifact, OutputArtifact, PipelineDeclaration,
-    PipelineExecutionSummary, PipelineTriggerDeclaration, PipelineTriggerProviderType,
-    PipelineType, StageDeclaration, Tag,
+    ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, Tag,
 };
-use aws_smithy_types::error::operation::BuildError;
 use jiff::Timestamp;
 
-use crate::aws::{Clients, found, gone, incomplete, timestamp, unbuildable};
+use crate::aws::{
+    Clients, declaration, execution, found, gone, incomplete, timestamp, unbuildable,
+};
 use crate::cloud::{Pipelines, Result};
-use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, Target};
+use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::{Action, Declaration, Pipeline, Stage};
+use crate::resource::desired::Pipeline;
 use crate::resource::observed::{ListedPipeline, ObservedPipeline};
-use crate::spec::trigger::{EVENTS, Filter, Patterns, Triggers};
 
 /// How many executions one look asks for: enough to see a success behind a queue.
 const EXECUTIONS: i32 = 10;
@@ -49,7 +41,7 @@ impl Pipelines for Clients {
             .send();
         let tags = found(self.call("codepipeline:ListTagsForResource", list).await)?;
         Ok(Some(ObservedPipeline {
-            declaration: read(pipeline),
+            declaration: declaration::read(pipeline),
             version: pipeline.version().unwrap_or(1),
             updated_at: timestamp(answer.metadata().and_then(|m| m.updated())),
             tags: tags
@@ -62,7 +54,7 @@ impl Pipelines for Clients {
 
     async fn create(&self, desired: &Pipeline) -> Result<ObservedPipeline> {
         const CALL: &str = "codepipeline:CreatePipeline";
-        let declaration = write(desired).map_err(unbuildable(CALL))?;
+        let declaration = declaration::write(desired).map_err(unbuildable(CALL))?;
         let create = self
             .codepipeline
             .create_pipeline()
@@ -82,7 +74,7 @@ impl Pipelines for Clients {
     async fn update(&self, desired: &Pipeline, delta: &Delta) -> Result<()> {
         if delta.has(Field::Declaration) {
             const CALL: &str = "codepipeline:UpdatePipeline";
-            let mut declaration = write(desired).map_err(unbuildable(CALL))?;
+            let mut declaration = declaration::write(desired).map_err(unbuildable(CALL))?;
             if desired.taken.is_some() {
                 // An update writes a pipeline as a whole: what we know nothing of has to be sent
                 // along.
@@ -93,7 +85,7 @@ impl Pipelines for Clients {
                     .await?
                     .pipeline
                     .ok_or_else(|| incomplete(READ, "the pipeline"))?;
-                declaration = overlay(present, declaration);
+                declaration = declaration::overlay(present, declaration);
             }
             self.call(
                 CALL,
@@ -162,7 +154,7 @@ impl Pipelines for Clients {
         Ok(answer
             .iter()
             .flat_map(|a| a.pipeline_execution_summaries())
-            .map(read_execution)
+            .map(execution::read)
             .collect())
     }
 
@@ -189,7 +181,7 @@ impl Pipelines for Clients {
         let answer = found(self.call("codepipeline:GetPipeline", get).await)?;
         Ok(answer
             .and_then(|a| a.pipeline)
-            .and_then(|p| read(&p).target()))
+            .and_then(|p| declaration::read(&p).target()))
     }
 
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>> {
@@ -197,20 +189,7 @@ impl Pipelines for Clients {
         let failed = details
             .iter()
             .find(|d| d.status() == Some(&ActionExecutionStatus::Failed));
-        Ok(failed.map(|detail| {
-            let result = detail.output().and_then(|o| o.execution_result());
-            let error = result.and_then(|r| r.error_details());
-            let summary = result.and_then(|r| r.external_execution_summary());
-            Failure {
-                stage: detail.stage_name().unwrap_or_default().to_owned(),
-                code: error.and_then(|e| e.code()).map(str::to_owned),
-                message: error
-                    .and_then(|e| e.message())
-                    .or(summary)
-                    .unwrap_or("no message")
-                    .to_owned(),
-            }
-        }))
+        Ok(failed.map(execution::read_failure))
     }
 
     async fn history(&self, name: &str, since: Timestamp) -> Result<Vec<Execution>> {
@@ -234,7 +213,7 @@ impl Pipelines for Clients {
             all.extend(
                 page.pipeline_execution_summaries()
                     .iter()
-                    .map(read_execution),
+                    .map(execution::read),
             );
             next = page.next_token;
             if next.is_none()
@@ -285,290 +264,5 @@ impl Clients {
         Ok(answer
             .and_then(|a| a.action_execution_details)
             .unwrap_or_default())
-    }
-}
-
-fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclaration, BuildError> {
-    let declaration = &pipeline.declaration;
-    let key = declaration.artifacts_key.as_ref().map(|key| {
-        EncryptionKey::builder()
-            .id(key)
-            .r#type(EncryptionKeyType::Kms)
-            .build()
-    });
-    let store = ArtifactStore::builder()
-        .r#type(ArtifactStoreType::S3)
-        .location(&declaration.artifacts)
-        .set_encryption_key(key.transpose()?)
-        .build()?;
-    let stages: std::result::Result<Vec<_>, BuildError> =
-        declaration.stages.iter().map(write_stage).collect();
-    PipelineDeclaration::builder()
-        .name(&pipeline.name)
-        .role_arn(&declaration.role_arn)
-        .artifact_store(store)
-        .pipeline_type(PipelineType::from(declaration.pipeline_type.as_str()))
-        .execution_mode(ExecutionMode::from(declaration.execution_mode.as_str()))
-        .set_stages(Some(stages?))
-        .set_triggers(
-            declaration
-                .triggers
-                .as_ref()
-                .map(write_triggers)
-                .transpose()?
-                .map(|trigger| vec![trigger]),
-        )
-        .build()
-}
-
-/// What we write, on a pipeline as it is.
-fn overlay(mut present: PipelineDeclaration, ours: PipelineDeclaration) -> PipelineDeclaration {
-    let actions = |stages: Vec<StageDeclaration>| {
-        stages
-            .into_iter()
-            .flat_map(|s| s.actions)
-            .collect::<Vec<_>>()
-    };
-    for (action, ours) in present
-        .stages
-        .iter_mut()
-        .flat_map(|s| &mut s.actions)
-        .zip(actions(ours.stages))
-    {
-        action.configuration = ours.configuration;
-    }
-    if let (Some(store), Some(ours)) = (&mut present.artifact_store, ours.artifact_store) {
-        store.location = ours.location;
-        store.encryption_key = ours.encryption_key;
-    }
-    present.version = None;
-    present.pipeline_type = ours.pipeline_type;
-    present.execution_mode = ours.execution_mode;
-    present.triggers = ours.triggers;
-    present
-}
-
-fn write_triggers(
-    triggers: &Triggers,
-) -> std::result::Result<PipelineTriggerDeclaration, BuildError> {
-    let some =
-        |set: &BTreeSet<String>| (!set.is_empty()).then(|| set.iter().cloned().collect::<Vec<_>>());
-    // One type for each of the three, and all of one form.
-    macro_rules! criteria {
-        ($builder:ty, $patterns:expr) => {
-            (!$patterns.is_empty()).then(|| {
-                let Patterns { includes, excludes } = $patterns;
-                <$builder>::default()
-                    .set_includes(some(includes))
-                    .set_excludes(some(excludes))
-                    .build()
-            })
-        };
-    }
-    let push = triggers.push.iter().map(|filter| {
-        GitPushFilter::builder()
-            .set_tags(criteria!(GitTagFilterCriteriaBuilder, &filter.tags))
-            .set_branches(criteria!(GitBranchFilterCriteriaBuilder, &filter.branches))
-            .set_file_paths(criteria!(
-                GitFilePathFilterCriteriaBuilder,
-                &filter.file_paths
-            ))
-            .build()
-    });
-    let pull_request = triggers.pull_request.iter().map(|filter| {
-        GitPullRequestFilter::builder()
-            .set_events(Some(
-                filter
-                    .events
-                    .iter()
-                    .map(|e| GitPullRequestEventType::from(e.as_str()))
-                    .collect(),
-            ))
-            .set_branches(criteria!(GitBranchFilterCriteriaBuilder, &filter.branches))
-            .set_file_paths(criteria!(
-                GitFilePathFilterCriteriaBuilder,
-                &filter.file_paths
-            ))
-            .build()
-    });
-    let (push, pull_request): (Vec<_>, Vec<_>) = (push.collect(), pull_request.collect());
-    let git = GitConfiguration::builder()
-        .source_action_name(&triggers.source)
-        .set_push((!push.is_empty()).then_some(push))
-        .set_pull_request((!pull_request.is_empty()).then_some(pull_request))
-        .build()?;
-    PipelineTriggerDeclaration::builder()
-        .provider_type(PipelineTriggerProviderType::CodeStarSourceConnection)
-        .git_configuration(git)
-        .build()
-}
-
-fn write_stage(stage: &Stage) -> std::result::Result<StageDeclaration, BuildError> {
-    let actions: std::result::Result<Vec<_>, BuildError> =
-        stage.actions.iter().map(write_action).collect();
-    StageDeclaration::builder()
-        .name(&stage.name)
-        .set_actions(Some(actions?))
-        .build()
-}
-
-fn write_action(action: &Action) -> std::result::Result<ActionDeclaration, BuildError> {
-    let id = ActionTypeId::builder()
-        .category(ActionCategory::from(action.category.as_str()))
-        .owner(ActionOwner::from(action.owner.as_str()))
-        .provider(&action.provider)
-        .version(&action.version)
-        .build()?;
-    let mut builder = ActionDeclaration::builder()
-        .name(&action.name)
-        .action_type_id(id)
-        .run_order(1);
-    for (key, value) in &action.configuration {
-        builder = builder.configuration(key, value);
-    }
-    for name in &action.inputs {
-        builder = builder.input_artifacts(InputArtifact::builder().name(name).build()?);
-    }
-    for name in &action.outputs {
-        builder = builder.output_artifacts(OutputArtifact::builder().name(name).build()?);
-    }
-    builder.build()
-}
-
-fn read(pipeline: &PipelineDeclaration) -> Declaration {
-    Declaration {
-        role_arn: pipeline.role_arn().to_owned(),
-        artifacts: pipeline
-            .artifact_store()
-            .map_or("", |s| s.location())
-            .to_owned(),
-        artifacts_key: pipeline
-            .artifact_store()
-            .and_then(|s| s.encryption_key())
-            .map(|k| k.id().to_owned()),
-        // CodePipeline leaves out what it takes for granted.
-        pipeline_type: pipeline
-            .pipeline_type()
-            .map_or("V1", |t| t.as_str())
-            .to_owned(),
-        execution_mode: pipeline
-            .execution_mode()
-            .map_or("SUPERSEDED", |m| m.as_str())
-            .to_owned(),
-        triggers: read_triggers(pipeline),
-        stages: pipeline
-            .stages()
-            .iter()
-            .map(|s| Stage {
-                name: s.name().to_owned(),
-                actions: s.actions().iter().map(read_action).collect(),
-            })
-            .collect(),
-    }
-}
-
-fn read_triggers(pipeline: &PipelineDeclaration) -> Option<Triggers> {
-    let git = pipeline
-        .triggers()
-        .iter()
-        .find_map(|t| t.git_configuration())?;
-    macro_rules! patterns {
-        ($criteria:expr) => {{
-            let set = |texts: &[String]| texts.iter().cloned().collect();
-            $criteria.map_or_else(Patterns::default, |c| Patterns {
-                includes: set(c.includes()),
-                excludes: set(c.excludes()),
-            })
-        }};
-    }
-    let push = git.push().iter().map(|filter| Filter {
-        events: BTreeSet::new(),
-        branches: patterns!(filter.branches()),
-        tags: patterns!(filter.tags()),
-        file_paths: patterns!(filter.file_paths()),
-    });
-    let pull_request = git.pull_request().iter().map(|filter| {
-        let events: BTreeSet<String> = filter
-            .events()
-            .iter()
-            .map(|e| e.as_str().to_owned())
-            .collect();
-        Filter {
-            events: if events.is_empty() {
-                EVENTS.map(str::to_owned).into()
-            } else {
-                events
-            },
-            branches: patterns!(filter.branches()),
-            tags: Patterns::default(),
-            file_paths: patterns!(filter.file_paths()),
-        }
-    });
-    let source = git.source_action_name().to_owned();
-    Some(Triggers {
-        source,
-        push: push.collect(),
-        pull_request: pull_request.collect(),
-    })
-}
-
-fn read_action(action: &ActionDeclaration) -> Action {
-    let id = action.action_type_id();
-    Action {
-        name: action.name().to_owned(),
-        category: id.map_or("", |i| i.category().as_str()).to_owned(),
-        owner: id.map_or("", |i| i.owner().as_str()).to_owned(),
-        provider: id.map_or("", |i| i.provider()).to_owned(),
-        version: id.map_or("", |i| i.version()).to_owned(),
-        configuration: action
-            .configuration()
-            .into_iter()
-            .flatten()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
-        inputs: action
-            .input_artifacts()
-            .iter()
-            .map(|a| a.name().to_owned())
-            .collect(),
-        outputs: action
-            .output_artifacts()
-            .iter()
-            .map(|a| a.name().to_owned())
-            .collect(),
-    }
-}
-
-fn read_execution(summary: &PipelineExecutionSummary) -> Execution {
-    let revision = summary
-        .source_revisions()
-        .iter()
-        .find_map(|r| Some((r.revision_id()?, r.revision_summary())));
-    Execution {
-        id: summary
-            .pipeline_execution_id()
-            .unwrap_or_default()
-            .to_owned(),
-        state: ExecutionState::parse(summary.status().map_or("", |s| s.as_str())),
-        trigger: summary
-            .trigger()
-            .and_then(|t| t.trigger_type())
-            .map(|t| t.as_str().to_owned()),
-        commit: revision.map(|(id, summary)| Commit {
-            id: id.to_owned(),
-            message: summary.and_then(commit_message),
-        }),
-        started_at: timestamp(summary.start_time()),
-        updated_at: timestamp(summary.last_update_time()),
-    }
-}
-
-/// Of a connection, the summary is JSON: `{"ProviderType":"GitHub","CommitMessage":"…"}`.
-fn commit_message(summary: &str) -> Option<String> {
-    match serde_json::from_str::<serde_json::Value>(summary) {
-        Ok(serde_json::Value::Object(object)) => {
-            object.get("CommitMessage")?.as_str().map(str::to_owned)
-        }
-        _ => Some(summary.to_owned()),
     }
 }

@@ -10,7 +10,7 @@ use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Result, Subscription, Topics};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
-use crate::feature::announce::message::Announcement;
+use crate::domain::word::Word;
 use crate::resource::delta::{Delta, Field};
 use crate::resource::desired::Topic;
 use crate::resource::observed::ObservedTopic;
@@ -159,7 +159,7 @@ impl Topics for Clients {
             .topic_arn(arn)
             .return_subscription_arn(true);
         subscribe = subscribe
-            .protocol(&subscriber.protocol)
+            .protocol(subscriber.protocol.as_str())
             .endpoint(&subscriber.endpoint);
         for (name, value) in subscriber.differs(&BTreeMap::new()) {
             subscribe = subscribe.attributes(name, value);
@@ -205,16 +205,20 @@ impl Topics for Clients {
         gone(self.call("sns:Unsubscribe", end).await)
     }
 
-    async fn publish(&self, arn: &str, announcement: &Announcement) -> Result<()> {
+    async fn publish(
+        &self,
+        arn: &str,
+        body: &str,
+        attributes: &BTreeMap<&'static str, &str>,
+    ) -> Result<()> {
         const CALL: &str = "sns:Publish";
-        let text = serde_json::to_string(announcement).expect("an announcement is JSON");
-        let mut publish = self.sns.publish().topic_arn(arn).message(text);
-        for (name, value) in announcement.attributes() {
+        let mut publish = self.sns.publish().topic_arn(arn).message(body);
+        for (name, value) in attributes {
             let value = MessageAttributeValue::builder()
                 .data_type("String")
-                .string_value(value)
+                .string_value(*value)
                 .build();
-            publish = publish.message_attributes(name, value.map_err(unbuildable(CALL))?);
+            publish = publish.message_attributes(*name, value.map_err(unbuildable(CALL))?);
         }
         self.call(CALL, publish.send()).await.map(|_| ())
     }

@@ -8,12 +8,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::domain::arn;
+use crate::domain::arn::{self, Audience};
 use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
 use crate::domain::settings::AssumeRole;
-use crate::feature::announce::message::Announcement;
 use crate::resource::delta::Delta;
 use crate::resource::desired;
 use crate::resource::observed::{
@@ -74,9 +73,14 @@ impl Error {
         warn!(call, ?code, ?request_id, ?class, %message, "AWS");
     }
 
-    /// The cloud's words as the object's readers may see them: without ARNs that are not `own`.
-    pub fn said(&self, own: &[&str]) -> String {
-        format!("{} said: {}", self.call, arn::filter(&self.message, own))
+    /// The cloud's words as the object's readers may see them: without ARNs that this audience
+    /// may not see.
+    pub fn said(&self, audience: Audience<'_>) -> String {
+        format!(
+            "{} said: {}",
+            self.call,
+            arn::filter(&self.message, audience)
+        )
     }
 
     /// That the call was refused, and by which code.
@@ -205,8 +209,13 @@ pub trait Topics: Send + Sync {
     ) -> Result<()>;
     /// Ends a subscription; one that is not there is fine.
     async fn unsubscribe(&self, subscription: &str) -> Result<()>;
-    /// Publishes an announcement on it.
-    async fn publish(&self, arn: &str, announcement: &Announcement) -> Result<()>;
+    /// Publishes a message on it, with attributes that subscriptions may filter on.
+    async fn publish(
+        &self,
+        arn: &str,
+        body: &str,
+        attributes: &BTreeMap<&'static str, &str>,
+    ) -> Result<()>;
 }
 
 /// CodePipeline pipelines and their executions.
@@ -369,10 +378,13 @@ mod tests {
             message: "not on arn:aws:sns:eu-west-1:111122223333:a".to_owned(),
             request_id: None,
         };
-        assert_eq!(error.said(&[]), "sns:Publish said: not on (another ARN)");
+        assert_eq!(
+            error.said(Audience::Own(&[])),
+            "sns:Publish said: not on (another ARN)"
+        );
         let own = "arn:aws:sns:eu-west-1:111122223333:a";
         assert_eq!(
-            error.said(&[own]),
+            error.said(Audience::Own(&[own])),
             format!("sns:Publish said: not on {own}")
         );
         assert_eq!(

@@ -54,9 +54,32 @@ pub fn policy(partition: &str, account: &str, name: &str) -> String {
     }
 }
 
-/// `text` without the ARNs that are not among `own`: AWS's messages may name
-/// what belongs to other namespaces.
-pub fn filter(text: &str, own: &[&str]) -> String {
+/// The readers of a message, who decide which ARNs it may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience<'a> {
+    /// The readers of an object: these ARNs, and those below them after a slash.
+    Own(&'a [&'a str]),
+    /// The readers of a class: all that belongs to this account, twelve digits, and whatever names
+    /// no account, such as a bucket.
+    Account(&'a str),
+}
+
+impl Audience<'_> {
+    fn may_see(self, arn: &str) -> bool {
+        match self {
+            Self::Own(all) => all.iter().any(|own| {
+                arn == *own || arn.strip_prefix(own).is_some_and(|r| r.starts_with('/'))
+            }),
+            Self::Account(account) => {
+                Arn::parse(arn).is_some_and(|parts| [account, "", "aws"].contains(&parts.account))
+            }
+        }
+    }
+}
+
+/// The text without the ARNs that its audience may not see: AWS's messages may name what belongs to
+/// others.
+pub fn filter(text: &str, audience: Audience<'_>) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || ":/_.-*+=@".contains(c);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -66,10 +89,8 @@ pub fn filter(text: &str, own: &[&str]) -> String {
         let (found, after) = tail.split_at(end);
         let arn = found.trim_end_matches(['.', ':']);
         out.push_str(before);
-        let is_own = own
-            .iter()
-            .any(|o| arn == *o || arn.strip_prefix(*o).is_some_and(|r| r.starts_with('/')));
-        out.push_str(if is_own { arn } else { "(another ARN)" });
+        let seen = audience.may_see(arn);
+        out.push_str(if seen { arn } else { "(another ARN)" });
         out.push_str(&found[arn.len()..]);
         rest = after;
     }
@@ -79,18 +100,82 @@ pub fn filter(text: &str, own: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn others_arns_are_filtered_and_own_ones_kept() {
+    fn an_arn_has_six_parts_and_the_last_one_keeps_its_colons() {
+        let parse = |text| {
+            Arn::parse(text).map(|a| [a.partition, a.service, a.region, a.account, a.resource])
+        };
+        let table = [
+            (
+                "arn:aws:sns:eu-west-1:111122223333:t",
+                Some(["aws", "sns", "eu-west-1", "111122223333", "t"]),
+            ),
+            (
+                "arn:aws-cn:s3:::bucket/key:1",
+                Some(["aws-cn", "s3", "", "", "bucket/key:1"]),
+            ),
+            (
+                "arn:aws:iam::111122223333:role/a",
+                Some(["aws", "iam", "", "111122223333", "role/a"]),
+            ),
+            ("arn:aws:sns:eu-west-1:111122223333", None),
+            ("urn:aws:sns:eu-west-1:111122223333:t", None),
+            ("", None),
+        ];
+        for (text, parts) in table {
+            assert_eq!(parse(text), parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_audience_sees_its_own_arns_alone() {
         let own = "arn:aws:iam::111122223333:role/repofanout/rf-a";
-        let text = format!(
-            "User: arn:aws:sts::111122223333:assumed-role/x/y may not PassRole on {own}. See \
-                 arn:aws:s3:::b, now"
-        );
-        assert_eq!(
-            filter(&text, &[own]),
-            format!("User: (another ARN) may not PassRole on {own}. See (another ARN), now")
-        );
+        let bucket = "arn:aws:s3:::b";
+        let other = "arn:aws:sts::444455556666:assumed-role/x/y";
+        let beside = "arn:aws:iam::111122223333:role/repofanout/rf-ab";
+        let below = format!("{bucket}/docs/x");
+        let aws = "arn:aws:iam::aws:policy/ReadOnlyAccess";
+        let none: &[&str] = &[];
+        let of_object = Audience::Own(&[own, bucket]);
+        let of_class = Audience::Account("111122223333");
+        let table: [(Audience<'_>, &[&str], &[&str]); 3] = [
+            (of_object, &[own, bucket, &below], &[other, beside, aws]),
+            (of_class, &[own, beside, bucket, &below, aws], &[other]),
+            (Audience::Own(&[]), none, &[own, bucket, other]),
+        ];
+        for (audience, seen, hidden) in table {
+            for arn in seen {
+                let text = format!("{arn}: no PassRole on {arn}. See ({arn}), now");
+                assert_eq!(filter(&text, audience), text);
+            }
+            for arn in hidden {
+                let text = format!("User: {arn} may not. See {arn}, now");
+                assert_eq!(
+                    filter(&text, audience),
+                    "User: (another ARN) may not. See (another ARN), now",
+                    "{arn}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_foreign_account_passes(before in ".*", resource in "[a-z/]{1,20}", after in "[^a-z]*") {
+            let foreign = format!("arn:aws:iam::444455556666:role/{resource}");
+            let text = format!("{before} {foreign} {after}");
+            for audience in [Audience::Account("111122223333"), Audience::Own(&[])] {
+                prop_assert!(!filter(&text, audience).contains("444455556666"));
+            }
+        }
+
+        #[test]
+        fn text_without_arns_stays(text in "[^:]*") {
+            prop_assert_eq!(filter(&text, Audience::Own(&[])), text);
+        }
     }
 }

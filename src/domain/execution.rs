@@ -263,4 +263,91 @@ mod tests {
             Some(commit().status("acme/docs", "GitHub"))
         );
     }
+
+    #[test]
+    fn a_failure_is_of_the_kind_that_its_code_and_words_tell() {
+        use FailureKind::{Other, Permission, Repository};
+        let table = [
+            ("Deploy", Some("PermissionError"), "anything", Permission),
+            (
+                "Deploy",
+                None,
+                "User is not authorized to perform s3:PutObject",
+                Permission,
+            ),
+            (
+                "Deploy",
+                None,
+                "Access Denied (Service: Amazon S3)",
+                Permission,
+            ),
+            ("Source", None, "AccessDenied", Permission),
+            (
+                "Source",
+                None,
+                "The role has insufficient permissions",
+                Permission,
+            ),
+            (
+                "Source",
+                None,
+                "does not have sufficient permissions",
+                Permission,
+            ),
+            (
+                "Source",
+                None,
+                "Could not access the GitHub repository a/b",
+                Repository,
+            ),
+            (
+                "Source",
+                None,
+                "No Branch [x] found for Repository a/b",
+                Other,
+            ),
+            (
+                "Deploy",
+                None,
+                "Could not access the GitHub repository a/b",
+                Other,
+            ),
+            (
+                "Deploy",
+                Some("JobFailed"),
+                "The bucket does not exist",
+                Other,
+            ),
+            ("Source", Some("permissionerror"), "", Other),
+        ];
+        for (stage, code, message, kind) in table {
+            let failure = Failure {
+                stage: stage.into(),
+                code: code.map(str::to_owned),
+                message: message.into(),
+            };
+            assert_eq!(failure.kind(), kind, "{stage} {code:?} {message}");
+        }
+    }
+
+    #[test]
+    fn states_keep_codepipelines_words() {
+        for word in [
+            "InProgress",
+            "Stopping",
+            "Succeeded",
+            "Failed",
+            "Cancelled",
+            "Stopped",
+            "Superseded",
+        ] {
+            let state = ExecutionState::parse(word);
+            assert_eq!(state.as_str(), word);
+            assert_eq!(
+                state.is_running(),
+                ["InProgress", "Stopping"].contains(&word),
+                "{word}"
+            );
+        }
+    }
 }

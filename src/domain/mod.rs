@@ -14,3 +14,4 @@ pub mod policy_document;
 pub mod prefix;
 pub mod refusal;
 pub mod settings;
+pub mod word;

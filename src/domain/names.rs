@@ -80,6 +80,10 @@ pub const SOURCE: &str = "Source";
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn owner(namespace: &str, name: &str) -> Owner {
@@ -135,5 +139,60 @@ mod tests {
     fn a_base_never_ends_in_two_dashes() {
         let name = base_name("rf-", Some("abcdefghijklmnopqrst-u"), &owner("a", "b"));
         assert!(!name.contains("--"), "{name}");
+    }
+
+    /// A name as Kubernetes takes it for an object.
+    const OBJECT: &str = "[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?";
+    /// A namespace, a class's connection.
+    const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
+    const PREFIX: &str = "[a-z0-9][a-z0-9-]{0,11}";
+
+    fn plain(name: &str) -> bool {
+        name.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    }
+
+    proptest! {
+        #[test]
+        fn generated_names_fit_every_limit_of_aws(
+            namespace in LABEL,
+            name in OBJECT,
+            chosen in prop::option::of("[a-z0-9]([a-z0-9-]{0,19}[a-z0-9])?"),
+            connection in LABEL,
+            prefix in PREFIX,
+        ) {
+            let base = base_name(&prefix, chosen.as_deref(), &owner(&namespace, &name));
+            let class = Owner { kind: "RepoFanoutClass".into(), ..owner("", &name) };
+            let shared = class_name(&prefix, &class);
+            let connection = connection_name(&prefix, &class, &connection);
+            for (name, longest) in [(&base, 32), (&connection, 32), (&shared, 20)] {
+                prop_assert!(name.len() <= longest && plain(name), "{}", name);
+                prop_assert!(name.starts_with(&prefix) && !name.ends_with('-'), "{}", name);
+            }
+            for region in ["eu-west-1", "ap-southeast-1", "me-south-1"] {
+                let suffix = account_regional_suffix("aws", "111122223333", region);
+                let bucket = format!("{shared}-destination{}", suffix.unwrap_or_default());
+                prop_assert!(bucket.len() <= 63, "{}", bucket);
+            }
+        }
+
+        #[test]
+        fn no_two_owners_share_a_name(
+            owners in prop::collection::btree_set((LABEL, "[a-c]([a-c.-]{0,2}[a-c])?"), 2..30),
+            chosen in prop::option::of("[a-z]{1,21}"),
+        ) {
+            let names: BTreeSet<String> = owners
+                .iter()
+                .map(|(namespace, name)| base_name("rf-", chosen.as_deref(), &owner(namespace, name)))
+                .collect();
+            prop_assert_eq!(names.len(), owners.len());
+        }
+
+        #[test]
+        fn tokens_are_of_one_form(parts in prop::collection::vec(".*", 0..4)) {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let token = token(&parts);
+            prop_assert!(token.len() == 32 && token.bytes().all(|b| b.is_ascii_hexdigit()));
+        }
     }
 }

@@ -170,3 +170,103 @@ impl Placement {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Placement {
+        Placement {
+            account: "111122223333".into(),
+            partition: "aws".into(),
+            region: "eu-west-1".into(),
+            class: Some("acme".into()),
+            base_name: "rf-docs-abc".into(),
+        }
+    }
+
+    #[test]
+    fn a_placement_is_kept_and_another_class_is_no_other_place() {
+        type Edit = fn(&mut PlacementStatus);
+        let table: [(Edit, Option<&str>); 6] = [
+            (|_| {}, None),
+            (|p| p.class = None, None),
+            (
+                |p| p.account = "444455556666".into(),
+                Some("account 444455556666 would become 111122223333"),
+            ),
+            (
+                |p| p.partition = "aws-cn".into(),
+                Some("partition aws-cn would become aws"),
+            ),
+            (
+                |p| p.region = "us-east-1".into(),
+                Some("region us-east-1 would become eu-west-1"),
+            ),
+            (
+                |p| p.base_name = "x".into(),
+                Some("base name x would become rf-docs-abc"),
+            ),
+        ];
+        for (edit, words) in table {
+            let mut recorded = place().status();
+            edit(&mut recorded);
+            let refusal = place().keep(&recorded).err();
+            assert_eq!(refusal.is_some(), words.is_some(), "{recorded:?}");
+            if let (Some(refusal), Some(words)) = (refusal, words) {
+                assert_eq!(refusal.reason, Reason::PlacementChanged);
+                assert!(refusal.message.contains(words), "{refusal}");
+            }
+        }
+        assert_eq!(Placement::recorded(&place().status()), place());
+    }
+
+    #[test]
+    fn a_role_decides_account_and_partition() {
+        let own = Identity {
+            account: "111122223333".into(),
+            partition: "aws".into(),
+        };
+        let role = AssumeRole {
+            role_arn: "arn:aws-cn:iam::444455556666:role/r".into(),
+            external_id: None,
+            session_tags: Default::default(),
+        };
+        for (access, account, partition) in [
+            (None, "111122223333", "aws"),
+            (Some(&role), "444455556666", "aws-cn"),
+        ] {
+            let decided = Placement::decide(access, &own, "r", None, "b".into());
+            assert_eq!(
+                (&*decided.account, &*decided.partition),
+                (account, partition)
+            );
+        }
+    }
+
+    #[test]
+    fn each_partition_has_its_own_console() {
+        for (partition, domain) in [
+            ("aws", "console.aws.amazon.com"),
+            ("aws-cn", "console.amazonaws.cn"),
+            ("aws-us-gov", "console.amazonaws-us-gov.com"),
+        ] {
+            let place = Placement {
+                partition: partition.into(),
+                ..place()
+            };
+            let start = format!("https://eu-west-1.{domain}/codesuite/");
+            let arn = place.connection("abc");
+            assert!(
+                arn.starts_with(&format!("arn:{partition}:codeconnections:")),
+                "{arn}"
+            );
+            let link = place.authorize_url(&arn);
+            assert!(
+                link.starts_with(&start) && link.ends_with("/connections/abc"),
+                "{link}"
+            );
+            assert!(place.execution_url("p", "e").starts_with(&start));
+        }
+    }
+}

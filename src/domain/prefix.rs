@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::domain::owner::Owner;
 
 /// The prefix template of a class that names none.
@@ -79,16 +81,43 @@ pub struct Claim {
     pub bucket: String,
     /// The prefix.
     pub prefix: String,
-    /// The older claim holds: creation time, then what tells two of the same second apart.
-    pub since: (String, String),
-    /// Whose it is.
+    /// The older claim holds.
+    pub since: Since,
+    /// The object that copies there.
     pub owner: Owner,
+}
+
+/// The age of a claim: the least one is the oldest. The fields decide in their order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Since {
+    /// When the object was created, in whole seconds, as Kubernetes has it.
+    pub created: Option<Timestamp>,
+    /// Whether it has never delivered: of two of the same second, the one that has goes first.
+    pub undelivered: bool,
+    /// The object's uid tells the rest apart.
+    pub uid: String,
+}
+
+/// A fan-out by its namespace and name; a claim's owner says the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    namespace: String,
+    name: String,
+}
+
+impl Key {
+    fn of(owner: &Owner) -> Self {
+        Self {
+            namespace: owner.namespace.clone(),
+            name: owner.name.clone(),
+        }
+    }
 }
 
 /// All claims, so that one object's overlaps are found without a look at all others.
 #[derive(Debug, Default)]
 pub struct Claims {
-    by_owner: HashMap<(String, String), Arc<Claim>>,
+    by_owner: HashMap<Key, Arc<Claim>>,
     by_place: HashMap<String, BTreeMap<String, Vec<Arc<Claim>>>>,
 }
 
@@ -96,7 +125,7 @@ impl Claims {
     /// Puts a claim in the place of the one that its owner had. Answers who has a younger claim on
     /// the keys of either: something else may hold for them now.
     pub fn set(&mut self, claim: Claim) -> Vec<Owner> {
-        let key = (claim.owner.namespace.clone(), claim.owner.name.clone());
+        let key = Key::of(&claim.owner);
         if self
             .by_owner
             .get(&key)
@@ -119,8 +148,7 @@ impl Claims {
 
     /// Forgets the claim of an owner. Answers who has a younger one on its keys.
     pub fn remove(&mut self, owner: &Owner) -> Vec<Owner> {
-        let key = (owner.namespace.clone(), owner.name.clone());
-        let Some(old) = self.by_owner.remove(&key) else {
+        let Some(old) = self.by_owner.remove(&Key::of(owner)) else {
             return Vec::new();
         };
         let Some(prefixes) = self.by_place.get_mut(&old.bucket) else {
@@ -173,7 +201,45 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn claim(bucket: &str, name: &str, created: i64, prefix: &str) -> Claim {
+        Claim {
+            bucket: bucket.into(),
+            prefix: prefix.into(),
+            since: Since {
+                created: Some(Timestamp::from_second(created).unwrap()),
+                undelivered: true,
+                uid: name.into(),
+            },
+            owner: Owner {
+                cluster: "c".into(),
+                kind: "k".into(),
+                namespace: "n".into(),
+                name: name.into(),
+            },
+        }
+    }
+
+    #[test]
+    fn the_older_claim_was_created_or_has_delivered_or_has_the_lesser_uid() {
+        let since = |created, undelivered, uid: &str| Since {
+            created: Some(Timestamp::from_second(created).unwrap()),
+            undelivered,
+            uid: uid.into(),
+        };
+        let by_age = [
+            since(9, true, "z"),
+            since(10, false, "y"),
+            since(10, false, "z"),
+            since(10, true, "a"),
+            since(10, true, "b"),
+            since(11, false, "a"),
+        ];
+        assert!(by_age.is_sorted(), "{by_age:#?}");
+    }
 
     #[test]
     fn templates_are_filled_in() {
@@ -194,36 +260,26 @@ mod tests {
 
     #[test]
     fn of_overlapping_prefixes_the_older_claim_holds() {
-        let claim = |name: &str, since: &str, prefix: &str| Claim {
-            bucket: "b".into(),
-            prefix: prefix.into(),
-            since: (since.into(), name.into()),
-            owner: Owner {
-                cluster: "c".into(),
-                kind: "k".into(),
-                namespace: "n".into(),
-                name: name.into(),
-            },
-        };
+        let claim = |name, created, prefix| claim("b", name, created, prefix);
         let mut claims = Claims::default();
-        let older = claim("x", "1", "docs/api");
+        let older = claim("x", 1, "docs/api");
         assert_eq!(claims.set(older.clone()), []);
         for prefix in ["docs/api", "docs/api/v1", "docs"] {
             assert_eq!(
-                claims.older(&claim("y", "2", prefix)),
+                claims.older(&claim("y", 2, prefix)),
                 Some(&older),
                 "{prefix}"
             );
         }
         for prefix in ["docs-old", "docs/apis", "docs/a"] {
-            assert_eq!(claims.older(&claim("y", "2", prefix)), None, "{prefix}");
+            assert_eq!(claims.older(&claim("y", 2, prefix)), None, "{prefix}");
         }
         assert_eq!(
-            claims.older(&claim("y", "0", "docs")),
+            claims.older(&claim("y", 0, "docs")),
             None,
             "the younger one holds nothing"
         );
-        let younger = claim("y", "2", "docs");
+        let younger = claim("y", 2, "docs");
         assert_eq!(
             claims.set(younger.clone()),
             [],
@@ -231,7 +287,7 @@ mod tests {
         );
         assert_eq!(claims.set(older.clone()), [], "nothing changed");
         assert_eq!(
-            claims.set(claim("x", "1", "elsewhere")),
+            claims.set(claim("x", 1, "elsewhere")),
             vec![younger.owner.clone()],
             "it has the keys to itself now"
         );
@@ -241,13 +297,60 @@ mod tests {
             "it has them no more"
         );
         claims.remove(&younger.owner);
-        claims.set(claim("x", "1", "elsewhere"));
+        claims.set(claim("x", 1, "elsewhere"));
         assert_eq!(
-            claims.older(&claim("y", "2", "docs/api")),
+            claims.older(&claim("y", 2, "docs/api")),
             None,
             "a claim that moved holds its new place alone"
         );
         claims.remove(&older.owner);
-        assert_eq!(claims.older(&claim("y", "2", "elsewhere")), None);
+        assert_eq!(claims.older(&claim("y", 2, "elsewhere")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_what_a_look_at_all_claims_finds(
+            steps in prop::collection::vec(
+                (0..6usize, 0..2usize, "[ab](/[ab]){0,3}", 0..3i64, prop::bool::weighted(0.2)),
+                1..40,
+            ),
+        ) {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let mut index = Claims::default();
+            let mut all: HashMap<usize, Claim> = HashMap::new();
+            for (object, bucket, prefix, created, removed) in steps {
+                let claim = claim(["x", "y"][bucket], names[object], created, &prefix);
+                if removed {
+                    index.remove(&claim.owner);
+                    all.remove(&object);
+                } else {
+                    index.set(claim.clone());
+                    all.insert(object, claim);
+                }
+                for claim in all.values() {
+                    let overlaps = |other: &&Claim| {
+                        let (a, b) = (&claim.prefix, &other.prefix);
+                        other.owner != claim.owner
+                            && other.bucket == claim.bucket
+                            && (a == b || below(a, b) || below(b, a))
+                    };
+                    let mut others = all.values().filter(overlaps);
+                    let holds_before = others.any(|other| other.since < claim.since);
+                    prop_assert_eq!(index.older(claim).is_some(), holds_before);
+                }
+            }
+        }
+
+        #[test]
+        fn a_template_is_filled_in_or_refused(
+            template in "[a-z{}/]{0,30}",
+            repository in "[a-z]{1,5}(/[a-z]{1,5}){1,3}",
+        ) {
+            let parts = Parts { repository: &repository, ..Parts::example() };
+            if let Ok(rendered) = render(&template, &parts) {
+                let braces = rendered.contains(['{', '}']);
+                prop_assert!(!braces, "{}", rendered);
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! What only a person can mend, as a sentence.
+//! Refusals: something is wrong that only a person can mend, as a sentence.
 
 use crate::api::condition::Reason;
+use crate::domain::word::Word;
 
 /// Something that only a person can mend: the object is `Stalled` with this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,15 +28,20 @@ pub fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidSpec, message)
 }
 
-/// A value of an enumeration; one that a newer version knows is refused, not guessed at.
-pub fn known(field: &str, value: String, values: &[&str]) -> Result<String, Refusal> {
-    if values.contains(&&*value) {
-        return Ok(value);
-    }
-    Err(invalid(format!(
-        "{field}: this version of the operator does not know '{value}'; write one of {}",
-        values.join(", ")
-    )))
+/// The value with this word; one that only a newer version knows is refused, not guessed at.
+pub fn known<T: Word>(field: &str, word: &str) -> Result<T, Refusal> {
+    T::parse(word).ok_or_else(|| {
+        let words: Vec<&str> = T::ALL.iter().map(|value| value.as_str()).collect();
+        invalid(format!(
+            "{field}: this version of the operator does not know '{word}'; write one of {}",
+            words.join(", ")
+        ))
+    })
+}
+
+/// The value with this word, or the default where none is written.
+pub fn known_or<T: Word>(field: &str, word: Option<&str>, default: T) -> Result<T, Refusal> {
+    word.map_or(Ok(default), |word| known(field, word))
 }
 
 /// Something that settings or the class do not allow.

@@ -7,8 +7,9 @@ use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
 use crate::cloud::{Class, Error, Subscription};
-use crate::domain::arn::{self, Arn};
+use crate::domain::arn::{self, Arn, Audience};
 use crate::domain::policy_document;
+use crate::domain::word::Word;
 use crate::feature::Outcome;
 use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING, Subscriber};
 use crate::state::environment::Environment;
@@ -36,7 +37,7 @@ pub async fn run(
 ) -> Result<Subscribed, Stop> {
     let status = live.status();
     let recorded = status.subscriptions;
-    let asked = !target.fanout.subscribers.is_empty();
+    let asked = !target.fanout.notifications.subscribers.is_empty();
     let outcome = Outcome {
         asked,
         verdict: None,
@@ -89,9 +90,9 @@ async fn converge(
     let listed = topics.subscriptions(topic).await?;
     let changed = live.status().applied_generation != live.current.metadata.generation;
     let mut next = Vec::new();
-    for subscriber in &target.fanout.subscribers {
+    for subscriber in &target.fanout.notifications.subscribers {
         let same = |protocol: &str, endpoint: &str| {
-            protocol == subscriber.protocol && endpoint == subscriber.endpoint
+            protocol == subscriber.protocol.as_str() && endpoint == subscriber.endpoint
         };
         let before = recorded.iter().find(|s| same(&s.protocol, &s.endpoint));
         let found = listed.iter().find(|s| same(&s.protocol, &s.endpoint));
@@ -110,7 +111,7 @@ async fn converge(
             (None, _) => subscribe(env, live, target, subscriber, topic).await?,
         };
         next.push(SubscriptionStatus {
-            protocol: subscriber.protocol.clone(),
+            protocol: subscriber.protocol.as_str().to_owned(),
             endpoint: subscriber.endpoint.clone(),
             arn,
             status: status.to_owned(),
@@ -229,7 +230,7 @@ fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {
 }
 
 fn failed(error: &Error) -> String {
-    let said = arn::filter(&error.message, &[]);
+    let said = arn::filter(&error.message, Audience::Own(&[]));
     let advice = match error.class {
         Class::Denied => {
             "; take what `repofanout iam-policy` prints, and see whether the endpoint's own policy \

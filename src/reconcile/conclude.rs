@@ -46,8 +46,8 @@ pub(crate) trait Conclude {
     fn now(&self) -> Timestamp;
     /// What the pass rested on beside AWS.
     fn class(&self) -> Option<ClassKey>;
-    /// The ARNs that the object's messages may name.
-    fn own_arns(&self, live: &LiveObject<'_, Self::Kind>) -> Vec<String>;
+    /// What an error means for the object, in words that its readers may see.
+    fn progress(&self, live: &LiveObject<'_, Self::Kind>, error: &Error) -> Progress;
     /// How often everything is observed.
     fn interval(&self, live: &LiveObject<'_, Self::Kind>) -> Duration;
     /// When to observe again after a pass that was not stopped.
@@ -139,9 +139,7 @@ fn stopped_by_cloud<R: Conclude>(
     error: &Error,
 ) -> (Progress, Duration) {
     error.log();
-    let own = report.own_arns(live);
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    let progress = status::progress(error, &own);
+    let progress = report.progress(live, error);
     if let (Some(written), Progress::Waiting(_, message)) =
         (report.permissions_written_at(live), &progress)
         && let Some(advice) = status::overdue(error.class, written, report.now())

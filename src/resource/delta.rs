@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::domain::owner::{RETAINED_AT, Tags};
 use crate::domain::policy_document;
+use crate::domain::word::Found;
 use crate::resource::desired::{
     Bucket, Declaration, EventRule, NotificationRule, Pipeline, Queue, Role, Topic,
 };
@@ -356,10 +357,13 @@ fn flatten(declaration: &Declaration) -> Vec<(String, String)> {
             "artifactStore.encryptionKey".to_owned(),
             declaration.artifacts_key.clone().unwrap_or_default(),
         ),
-        ("pipelineType".to_owned(), declaration.pipeline_type.clone()),
+        (
+            "pipelineType".to_owned(),
+            declaration.pipeline_type.to_string(),
+        ),
         (
             "executionMode".to_owned(),
-            declaration.execution_mode.clone(),
+            declaration.execution_mode.to_string(),
         ),
         (
             "stages".to_owned(),
@@ -411,7 +415,8 @@ pub fn notification_rule(
         |e: &std::collections::BTreeSet<String>| e.iter().cloned().collect::<Vec<_>>().join(",");
     delta.differ(Field::Rule, "name", &observed.name, &desired.name);
     delta.differ(Field::Rule, "enabled", &observed.enabled, &true);
-    delta.differ(Field::Rule, "detailType", &observed.detail, &desired.detail);
+    let detail = Found::Known(desired.detail);
+    delta.differ(Field::Rule, "detailType", &observed.detail, &detail);
     delta.differ(
         Field::Rule,
         "eventTypeIds",

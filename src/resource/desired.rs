@@ -8,7 +8,11 @@ use serde_json::Value;
 use crate::domain::execution::Target;
 use crate::domain::owner::Tags;
 use crate::domain::pattern::Allowed;
+use crate::domain::word::Found;
 use crate::resource::reader_policy::Readers;
+use crate::spec::notifications::Detail;
+use crate::spec::pipeline::{ExecutionMode, PipelineType};
+use crate::spec::source::Provider;
 use crate::spec::trigger::Triggers;
 
 /// Name of the role's inline policy.
@@ -131,7 +135,7 @@ pub struct Connection {
     /// Its name, 32 characters at most.
     pub name: String,
     /// The provider, unless the host decides it.
-    pub provider: Option<String>,
+    pub provider: Option<Provider>,
     /// The host's ARN.
     pub host_arn: Option<String>,
     /// Our tags.
@@ -224,10 +228,10 @@ pub struct Declaration {
     pub artifacts: String,
     /// ARN of the KMS key of its artifacts.
     pub artifacts_key: Option<String>,
-    /// `V1` or `V2`.
-    pub pipeline_type: String,
-    /// `QUEUED`, `SUPERSEDED` or `PARALLEL`.
-    pub execution_mode: String,
+    /// Its type.
+    pub pipeline_type: Found<PipelineType>,
+    /// How its executions follow each other.
+    pub execution_mode: Found<ExecutionMode>,
     /// What starts it in the place of every push.
     pub triggers: Option<Triggers>,
     /// Its stages, in order.
@@ -338,8 +342,8 @@ pub struct NotificationRule {
     pub topic_arn: String,
     /// CodePipeline's event type ids.
     pub events: BTreeSet<String>,
-    /// `BASIC` or `FULL`.
-    pub detail: String,
+    /// How much a notification tells.
+    pub detail: Detail,
     /// Our tags.
     pub tags: Tags,
     /// Makes its creation idempotent.
@@ -354,7 +358,7 @@ impl NotificationRule {
             pipeline_arn: pipeline_arn.to_owned(),
             topic_arn: String::new(),
             events: BTreeSet::new(),
-            detail: String::new(),
+            detail: Detail::Basic,
             tags: Tags::new(),
             token: String::new(),
         }

@@ -6,6 +6,7 @@ use crate::domain::execution::Target;
 use crate::domain::names::SOURCE;
 use crate::domain::owner::Tags;
 use crate::domain::placement::Placement;
+use crate::domain::word::{Found, Word};
 use crate::domain::{arn, names, owner, policy_document};
 use crate::resource::desired::{
     Action, Bucket, BucketUse, Connection, ConnectionUse, DEPLOY_PROVIDER, Declaration, Desired,
@@ -45,14 +46,14 @@ impl Desired {
         );
         let destination = common.bucket(&fanout.destination, &names.destination, None);
         let connection = common.connection(&fanout.connection, &names.base);
-        let topic = match &fanout.topic {
+        let topic = match &fanout.notifications.topic {
             Source::Shared(_) => None,
             Source::Existing(arn) => Some(TopicUse::Existing(arn.clone())),
             Source::Own(name) => Some(TopicUse::Own(
                 common.topic(name.as_ref().unwrap_or(&names.base)),
             )),
         };
-        let topic_arn = match (&topic, &fanout.topic) {
+        let topic_arn = match (&topic, &fanout.notifications.topic) {
             (None, Source::Shared(arn)) => arn.clone(),
             (topic, _) => topic.as_ref().map_or(String::new(), |t| t.arn().to_owned()),
         };
@@ -64,7 +65,7 @@ impl Desired {
             fanout.artifacts.name(&names.artifacts),
             fanout.destination.name(&names.destination),
         );
-        let own_role = fanout.shared_role.is_none() && fanout.taken.is_none();
+        let own_role = fanout.shared_role.is_none() && fanout.pipeline.adopted.is_none();
         let role = connection_arn.filter(|_| own_role).map(|arn| {
             let reach = policy_document::Reach {
                 connections: &[arn],
@@ -80,14 +81,14 @@ impl Desired {
             name: names.base.clone(),
             arn: names.pipeline_arn.clone(),
             declaration: declaration(fanout, role_arn, arn, buckets),
-            taken: fanout.taken.as_ref().map(|(_, allowed)| allowed.clone()),
+            taken: fanout.pipeline.adopted.as_ref().map(|a| a.allowed.clone()),
             tags: tags.clone(),
         });
         let notification_rule = Some(NotificationRule {
             name: names.base.clone(),
             pipeline_arn: names.pipeline_arn.clone(),
-            events: fanout.events.clone(),
-            detail: fanout.detail.clone(),
+            events: fanout.notifications.events.clone(),
+            detail: fanout.notifications.detail,
             token: rule_token(fanout, &topic_arn),
             topic_arn,
             tags: tags.clone(),
@@ -209,8 +210,9 @@ fn class_tags(class: &Class) -> Tags {
 
 /// AWS refuses a token that comes back with other parameters, so it covers all of them.
 fn rule_token(fanout: &Fanout, topic: &str) -> String {
-    let mut parts = vec![&*fanout.uid, topic, &*fanout.detail];
-    parts.extend(fanout.events.iter().map(String::as_str));
+    let detail = fanout.notifications.detail.as_str();
+    let mut parts = vec![&*fanout.uid, topic, detail];
+    parts.extend(fanout.notifications.events.iter().map(String::as_str));
     parts.extend(
         fanout
             .tags
@@ -256,7 +258,7 @@ impl Common<'_> {
         let (provider, host_arn) = match source {
             ConnectionSource::Shared(_) => return None,
             ConnectionSource::Existing(arn) => return Some(ConnectionUse::Existing(arn.clone())),
-            ConnectionSource::Provider(provider) => (Some(provider.clone()), None),
+            ConnectionSource::Provider(provider) => (Some(*provider), None),
             ConnectionSource::Host(arn) => (None, Some(arn.clone())),
         };
         Some(ConnectionUse::Own(Connection {
@@ -331,7 +333,7 @@ fn declaration(
         inputs,
         outputs,
     };
-    let detect = if fanout.detect_changes {
+    let detect = if fanout.pipeline.detect_changes {
         "true"
     } else {
         "false"
@@ -363,9 +365,9 @@ fn declaration(
         role_arn: role_arn.to_owned(),
         artifacts: artifacts.to_owned(),
         artifacts_key: fanout.kms_key.clone(),
-        pipeline_type: fanout.pipeline_type.clone(),
-        execution_mode: fanout.execution_mode.clone(),
-        triggers: fanout.triggers.clone(),
+        pipeline_type: Found::Known(fanout.pipeline.kind),
+        execution_mode: Found::Known(fanout.pipeline.execution_mode),
+        triggers: fanout.pipeline.triggers.clone(),
         stages: [source, deploy]
             .map(|a| Stage {
                 name: a.name.clone(),

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::domain::owner::{CREATED_AT, RETAINED_AT, Tags};
 use crate::domain::policy_document;
+use crate::domain::word::Found;
 use crate::resource::desired::{
     Bucket, Declaration, EventRule, Lifecycle, NotificationRule, Pipeline, Queue, Role, Topic,
 };
+use crate::spec::notifications::Detail;
 
 /// Everything that was looked at for one fan-out.
 #[derive(Clone, Debug, Default)]
@@ -307,8 +309,8 @@ pub struct ObservedRule {
     pub enabled: bool,
     /// Its event type ids.
     pub events: BTreeSet<String>,
-    /// `BASIC` or `FULL`.
-    pub detail: String,
+    /// How much a notification tells.
+    pub detail: Found<Detail>,
     /// Its targets.
     pub targets: Vec<RuleTarget>,
     /// When it was made.
@@ -343,7 +345,7 @@ impl ObservedRule {
             name: desired.name.clone(),
             enabled: true,
             events: desired.events.clone(),
-            detail: desired.detail.clone(),
+            detail: Found::Known(desired.detail),
             targets: vec![target],
             created_at: now,
             estimated: true,
@@ -359,7 +361,7 @@ impl ObservedRule {
             name: desired.name.clone(),
             enabled: true,
             events: desired.events.clone(),
-            detail: desired.detail.clone(),
+            detail: Found::Known(desired.detail),
             targets,
             created_at: self.created_at,
             estimated: self.estimated,

@@ -10,8 +10,9 @@ use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::owner::{Owner, Tags};
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
-use crate::domain::refusal::{Refusal, invalid, known};
+use crate::domain::refusal::{Refusal, invalid, known_or};
 use crate::domain::settings::{AssumeRole, Identity, Settings};
+use crate::domain::word::{Word, words};
 use crate::domain::{names, prefix};
 use crate::spec::interval::interval;
 use crate::spec::source::{ConnectionSource, Source};
@@ -19,44 +20,51 @@ use crate::spec::source::{ConnectionSource, Source};
 /// Kind of the owner of what a class shares.
 pub const KIND: &str = "RepoFanoutClass";
 
-/// What a fan-out may set itself although its class offers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Overridable {
-    /// Names in AWS.
-    Name,
-    /// Any prefix of the shared bucket.
-    Prefix,
-    /// A connection of its own.
-    Connection,
-    /// A destination bucket of its own.
-    Destination,
-    /// An artifacts bucket of its own.
-    Artifacts,
-    /// A topic of its own.
-    Topic,
+words! {
+    /// What a fan-out may set itself although its class offers it, as in `spec.overridable`.
+    Overridable {
+        /// Names in AWS.
+        Name = "Name",
+        /// Any prefix of the shared bucket.
+        Prefix = "Prefix",
+        /// A connection of its own.
+        Connection = "Connection",
+        /// A destination bucket of its own.
+        Destination = "Destination",
+        /// An artifacts bucket of its own.
+        Artifacts = "Artifacts",
+        /// A topic of its own.
+        Topic = "Topic",
+    }
 }
 
-impl Overridable {
-    const ALL: [Self; 6] = [
-        Self::Name,
-        Self::Prefix,
-        Self::Connection,
-        Self::Destination,
-        Self::Artifacts,
-        Self::Topic,
-    ];
-
-    /// As it stands in `spec.overridable`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Name => "Name",
-            Self::Prefix => "Prefix",
-            Self::Connection => "Connection",
-            Self::Destination => "Destination",
-            Self::Artifacts => "Artifacts",
-            Self::Topic => "Topic",
-        }
+words! {
+    /// Whether fan-outs share a role or a topic, as in `spec.pipelineRole` and `spec.topic`.
+    Sharing {
+        /// All use one of the class.
+        Shared = "Shared",
+        /// Each has its own.
+        Own = "Own",
     }
+}
+
+words! {
+    /// How executions are heard of, as in `spec.executionEvents`.
+    ExecutionEvents {
+        /// By an EventBridge rule and an SQS queue of the class.
+        Queue = "Queue",
+        /// By looking at each pipeline now and then.
+        Poll = "Poll",
+    }
+}
+
+/// One of a class's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassConnection {
+    /// The owner of the repositories that it serves; `*` for all others.
+    pub owner: String,
+    /// Where it comes from.
+    pub source: ConnectionSource,
 }
 
 /// A `RepoFanoutClass` that makes sense.
@@ -70,7 +78,7 @@ pub struct Class {
     pub access: Option<AssumeRole>,
     /// Where what it shares lives.
     pub place: Placement,
-    /// What generated names of its fan-outs begin with.
+    /// The prefix of generated names of its fan-outs.
     pub name_prefix: String,
     /// Tags of everything that is made for it.
     pub tags: Tags,
@@ -92,8 +100,8 @@ pub struct Class {
     pub shared_topic: bool,
     /// Whether a queue tells of executions.
     pub queue: bool,
-    /// Connections by name: whose repositories each serves, and where it comes from.
-    pub connections: BTreeMap<String, (String, ConnectionSource)>,
+    /// Connections by name.
+    pub connections: BTreeMap<String, ClassConnection>,
     /// Keys of tags that fan-outs may set.
     pub allowed_tag_keys: Vec<String>,
     /// Patterns of repositories that fan-outs may name.
@@ -130,7 +138,7 @@ pub fn access(class: &RepoFanoutClass) -> Option<AssumeRole> {
     })
 }
 
-/// What generated names of the class and its fan-outs begin with.
+/// The prefix of generated names of the class and its fan-outs.
 pub fn name_prefix<'a>(class: &'a RepoFanoutClass, settings: &'a Settings) -> &'a str {
     class
         .spec
@@ -160,24 +168,20 @@ impl Class {
         identity: &Identity,
     ) -> Result<Self, Refusal> {
         let spec = &class.spec;
-        let access = access(class);
-        let owner = owner(class, settings);
-        let name_prefix = name_prefix(class, settings).to_owned();
-        let place = placement(class, settings, identity);
         let artifacts = spec.artifacts.clone();
         let destination = spec.destination.clone();
         let template = destination.as_ref().and_then(|d| d.prefix_template.clone());
-        let shared = |field: &str, value: &Option<String>| {
-            let value = value.clone().unwrap_or_else(|| "Own".into());
-            known(field, value, &["Shared", "Own"]).map(|v| v == "Shared")
-        };
+        let boundary = spec.permissions_boundary_arn.as_ref();
+        let allowed = spec.allowed_namespaces.clone().unwrap_or_default();
+        let events = spec.execution_events.as_deref();
         let parsed = Self {
-            name: owner.name.clone(),
+            name: class.metadata.name.clone().unwrap_or_default(),
+            owner: owner(class, settings),
+            access: access(class),
+            place: placement(class, settings, identity),
+            name_prefix: name_prefix(class, settings).to_owned(),
             tags: spec.tags.clone().unwrap_or_default(),
-            permissions_boundary: spec
-                .permissions_boundary_arn
-                .clone()
-                .or_else(|| settings.permissions_boundary.clone()),
+            permissions_boundary: boundary.or(settings.permissions_boundary.as_ref()).cloned(),
             kms_key: spec.kms_key_arn.clone(),
             retention_days: artifacts
                 .as_ref()
@@ -186,15 +190,10 @@ impl Class {
             artifacts: artifacts.map(|a| source(a.bucket_name, a.existing_bucket)),
             destination: destination.map(|d| source(d.bucket_name, d.existing_bucket)),
             prefix_template: template.unwrap_or_else(|| prefix::TEMPLATE.to_owned()),
-            shared_role: shared("pipelineRole", &spec.pipeline_role)?,
-            shared_topic: shared("topic", &spec.topic)?,
-            queue: known(
-                "executionEvents",
-                spec.execution_events
-                    .clone()
-                    .unwrap_or_else(|| "Queue".into()),
-                &["Queue", "Poll"],
-            )? == "Queue",
+            shared_role: shared("pipelineRole", spec.pipeline_role.as_deref())?,
+            shared_topic: shared("topic", spec.topic.as_deref())?,
+            queue: known_or("executionEvents", events, ExecutionEvents::Queue)?
+                == ExecutionEvents::Queue,
             connections: connections(spec.connections.as_ref())?,
             allowed_tag_keys: spec.allowed_tag_keys.clone().unwrap_or_default(),
             allowed_repositories: spec.allowed_repositories.clone().unwrap_or_default(),
@@ -202,67 +201,72 @@ impl Class {
             allowed_readers: spec.allowed_readers.clone().unwrap_or_default(),
             overridable: overridable(spec.overridable.as_deref().unwrap_or_default())?,
             interval: interval(spec.interval.as_deref())?,
-            namespaces: spec
-                .allowed_namespaces
-                .as_ref()
-                .and_then(|a| a.names.clone())
-                .unwrap_or_default(),
-            selector: spec
-                .allowed_namespaces
-                .as_ref()
-                .and_then(|a| a.selector.clone()),
-            owner,
-            access,
-            place,
-            name_prefix,
+            namespaces: allowed.names.unwrap_or_default(),
+            selector: allowed.selector,
         };
-        parsed.check()
+        parsed.check_prefix_template()?;
+        parsed.check_buckets()?;
+        parsed.check_role()?;
+        parsed.check_place()?;
+        Ok(parsed)
     }
 
-    fn check(self) -> Result<Self, Refusal> {
-        if let Err(unknown) = prefix::render(&self.prefix_template, &prefix::Parts::example()) {
-            return Err(invalid(format!(
+    fn check_prefix_template(&self) -> Result<(), Refusal> {
+        let rendered = prefix::render(&self.prefix_template, &prefix::Parts::example());
+        rendered.map(drop).map_err(|unknown| {
+            invalid(format!(
                 "destination.prefixTemplate: '{unknown}' is no placeholder; write {{namespace}}, \
-                     {{name}}, {{owner}}, {{repo}} and {{branch}}, and plain parts between slashes"
-            )));
-        }
-        if self.artifacts.is_some()
-            && self.artifacts == self.destination
-            && self.artifacts != Some(Source::Own(None))
-        {
+                 {{name}}, {{owner}}, {{repo}} and {{branch}}, and plain parts between slashes"
+            ))
+        })
+    }
+
+    fn check_buckets(&self) -> Result<(), Refusal> {
+        let same = self.artifacts.is_some() && self.artifacts == self.destination;
+        if same && self.artifacts != Some(Source::Own(None)) {
             return Err(invalid(
                 "artifacts and destination name the same bucket: artifacts would lie among the \
-                     copied files; name two",
+                 copied files; name two",
             ));
         }
-        if self.shared_role
-            && (self.artifacts.is_none()
-                || self.destination.is_none()
-                || self.connections.is_empty())
-        {
-            return Err(invalid(
-                "pipelineRole: a Shared role covers what the class shares; write artifacts, \
-                     destination and connections, or write Own",
-            ));
-        }
-        for (name, (_, source)) in &self.connections {
-            let (ConnectionSource::Existing(arn) | ConnectionSource::Host(arn)) = source else {
-                continue;
-            };
-            self.place.check_arn(
-                &format!("connections.{name}"),
-                arn,
-                "name one of that region and account",
-            )?;
-        }
-        if let Some(key) = &self.kms_key {
-            self.place
-                .check_arn("kmsKeyARN", key, "name a key of that region and account")?;
-        }
-        Ok(self)
+        Ok(())
     }
 
-    /// Whether the class offers this to a fan-out and keeps it from setting it.
+    fn check_role(&self) -> Result<(), Refusal> {
+        let offers =
+            self.artifacts.is_some() && self.destination.is_some() && !self.connections.is_empty();
+        if self.shared_role && !offers {
+            return Err(invalid(
+                "pipelineRole: a Shared role covers what the class shares; write artifacts, \
+                 destination and connections, or write Own",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses ARNs that cannot work in the class's account and region.
+    fn check_place(&self) -> Result<(), Refusal> {
+        for (name, connection) in &self.connections {
+            if let ConnectionSource::Existing(arn) | ConnectionSource::Host(arn) =
+                &connection.source
+            {
+                self.place.check_arn(
+                    &format!("connections.{name}"),
+                    arn,
+                    "name one of that region and account",
+                )?;
+            }
+        }
+        match &self.kms_key {
+            Some(key) => {
+                self.place
+                    .check_arn("kmsKeyARN", key, "name a key of that region and account")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a fan-out may set this itself although the class offers it.
     pub fn may_override(&self, what: Overridable) -> bool {
         self.overridable.contains(&what)
     }
@@ -276,12 +280,12 @@ impl Class {
     /// The connection that serves the repository: its owner's, or else that of all.
     pub fn connection_for(&self, repository: &str) -> Option<&str> {
         let owner = prefix::owner(repository);
-        let of = |wanted: &str| {
-            self.connections
-                .iter()
-                .find(|(_, (o, _))| o.eq_ignore_ascii_case(wanted))
+        let serving = |wanted: &str| {
+            let mut all = self.connections.iter();
+            all.find(|(_, connection)| connection.owner.eq_ignore_ascii_case(wanted))
         };
-        of(owner).or_else(|| of("*")).map(|(name, _)| name.as_str())
+        let (name, _) = serving(owner).or_else(|| serving("*"))?;
+        Some(name)
     }
 
     /// Names and ARNs of what it shares.
@@ -291,22 +295,14 @@ impl Class {
 
     /// Name of the shared artifacts bucket.
     pub fn artifacts_bucket(&self) -> Option<String> {
-        Some(
-            self.artifacts
-                .as_ref()?
-                .name(&self.computed().artifacts)
-                .to_owned(),
-        )
+        let source = self.artifacts.as_ref()?;
+        Some(source.name(&self.computed().artifacts).to_owned())
     }
 
     /// Name of the shared destination bucket.
     pub fn destination_bucket(&self) -> Option<String> {
-        Some(
-            self.destination
-                .as_ref()?
-                .name(&self.computed().destination)
-                .to_owned(),
-        )
+        let source = self.destination.as_ref()?;
+        Some(source.name(&self.computed().destination).to_owned())
     }
 
     /// Name of one of its own connections in AWS.
@@ -333,41 +329,48 @@ fn source(own: Option<String>, existing: Option<String>) -> Source {
     }
 }
 
+fn shared(field: &str, word: Option<&str>) -> Result<bool, Refusal> {
+    Ok(known_or(field, word, Sharing::Own)? == Sharing::Shared)
+}
+
 fn connections(
     specs: Option<&BTreeMap<String, ClassConnectionSpec>>,
-) -> Result<BTreeMap<String, (String, ConnectionSource)>, Refusal> {
-    let mut connections = BTreeMap::new();
-    for (name, spec) in specs.into_iter().flatten() {
-        let provider = spec.provider.clone().unwrap_or_else(|| "GitHub".to_owned());
-        let source = match (&spec.host_arn, &spec.existing_arn) {
-            (None, None) => {
-                ConnectionSource::provider(&format!("connections.{name}.provider"), provider)?
-            }
-            (Some(host), None) => ConnectionSource::Host(host.clone()),
-            (None, Some(arn)) => ConnectionSource::Existing(arn.clone()),
-            _ => {
-                return Err(invalid(format!(
-                    "connections.{name}: write only one of hostARN and existingARN"
-                )));
-            }
-        };
-        connections.insert(name.clone(), (spec.owner.clone(), source));
-    }
-    Ok(connections)
+) -> Result<BTreeMap<String, ClassConnection>, Refusal> {
+    let specs = specs.into_iter().flatten();
+    specs
+        .map(|(name, spec)| Ok((name.clone(), connection(name, spec)?)))
+        .collect()
+}
+
+fn connection(name: &str, spec: &ClassConnectionSpec) -> Result<ClassConnection, Refusal> {
+    let source = match (&spec.host_arn, &spec.existing_arn) {
+        (None, None) => {
+            let field = format!("connections.{name}.provider");
+            ConnectionSource::provider(&field, spec.provider.as_deref())?
+        }
+        (Some(host), None) => ConnectionSource::Host(host.clone()),
+        (None, Some(arn)) => ConnectionSource::Existing(arn.clone()),
+        (Some(_), Some(_)) => {
+            return Err(invalid(format!(
+                "connections.{name}: write only one of hostARN and existingARN"
+            )));
+        }
+    };
+    Ok(ClassConnection {
+        owner: spec.owner.clone(),
+        source,
+    })
 }
 
 fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
-    let of = |word: &String| {
-        Overridable::ALL
-            .into_iter()
-            .find(|o| o.as_str() == word)
-            .ok_or_else(|| {
-                invalid(format!(
-                    "overridable: this version of the operator does not know '{word}'; leave it out"
-                ))
-            })
+    let known = |word: &String| {
+        Overridable::parse(word).ok_or_else(|| {
+            invalid(format!(
+                "overridable: this version of the operator does not know '{word}'; leave it out"
+            ))
+        })
     };
-    words.iter().map(of).collect()
+    words.iter().map(known).collect()
 }
 
 /// Kubernetes's rules for label selectors; an operator that is not known selects nothing.
@@ -379,24 +382,12 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-
-    pub fn class(spec: Value) -> Result<Class, Refusal> {
-        let object = serde_json::from_value(json!({
-            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanoutClass", "metadata": {"name": "acme"}, "spec": spec,
-        }));
-        let settings = Settings {
-            region: "eu-west-1".into(),
-            ..Settings::example()
-        };
-        let identity = Identity {
-            account: "111122223333".into(),
-            partition: "aws".into(),
-        };
-        Class::parse(&object.unwrap(), &settings, &identity)
-    }
+    use crate::api::condition::Reason;
+    use crate::spec::example::class;
+    use crate::spec::source::Provider;
 
     #[test]
     fn a_role_says_account_and_partition_and_buckets_take_the_accounts_own_namespace() {
@@ -441,21 +432,160 @@ mod tests {
     }
 
     #[test]
-    fn nobody_may_use_a_class_that_names_nobody() {
-        let labels = BTreeMap::from([("team".to_owned(), "docs".to_owned())]);
-        let closed = class(json!({})).unwrap();
-        assert!(!closed.allows_namespace("docs", &labels));
-        let named = class(json!({"allowedNamespaces": {"names": ["docs-*"]}})).unwrap();
+    fn a_class_allows_the_namespaces_that_it_names_or_selects() {
+        let expression = |operator: &str, values: &[&str]| {
+            json!({"selector": {"matchExpressions": [
+                {"key": "team", "operator": operator, "values": values},
+            ]}})
+        };
+        // Which of the namespaces docs (team=docs), docs-a (team=site) and plain (no labels).
+        let table = [
+            (json!({}), [false; 3]),
+            (json!({"names": []}), [false; 3]),
+            (json!({"names": ["docs"]}), [true, false, false]),
+            (json!({"names": ["docs-*"]}), [false, true, false]),
+            (json!({"names": ["*"]}), [true; 3]),
+            (json!({"selector": {}}), [true; 3]),
+            (
+                json!({"selector": {"matchLabels": {"team": "docs"}}}),
+                [true, false, false],
+            ),
+            (
+                json!({"names": ["plain"], "selector": {"matchLabels": {"team": "docs"}}}),
+                [true, false, true],
+            ),
+            (expression("In", &["docs", "site"]), [true, true, false]),
+            (expression("NotIn", &["docs"]), [false, true, true]),
+            (expression("Exists", &[]), [true, true, false]),
+            (expression("DoesNotExist", &[]), [false, false, true]),
+            (expression("Like", &["docs"]), [false; 3]),
+        ];
+        let labels = |team: &str| BTreeMap::from([("team".to_owned(), team.to_owned())]);
+        let namespaces = [
+            ("docs", labels("docs")),
+            ("docs-a", labels("site")),
+            ("plain", BTreeMap::new()),
+        ];
         assert!(
-            named.allows_namespace("docs-a", &labels) && !named.allows_namespace("docs", &labels)
+            !class(json!({}))
+                .unwrap()
+                .allows_namespace("docs", &labels("docs"))
         );
-        let selected =
-            class(json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": "docs"}}}}))
-                .unwrap();
-        assert!(
-            selected.allows_namespace("any", &labels)
-                && !selected.allows_namespace("any", &BTreeMap::new())
+        for (allowed, expected) in table {
+            let class = class(json!({"allowedNamespaces": allowed})).unwrap();
+            let allows = namespaces
+                .each_ref()
+                .map(|(name, labels)| class.allows_namespace(name, labels));
+            assert_eq!(allows, expected, "{allowed}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_class_resolves_to_the_documented_defaults() {
+        let class = class(json!({})).unwrap();
+        assert!(class.queue && !class.shared_role && !class.shared_topic);
+        assert!(class.artifacts.is_none() && class.destination.is_none());
+        assert!(class.connections.is_empty() && class.overridable.is_empty());
+        assert_eq!((class.retention_days, class.interval.as_secs()), (30, 600));
+        assert_eq!(class.prefix_template, prefix::TEMPLATE);
+        assert_eq!(
+            (&*class.name_prefix, &*class.place.region),
+            ("rf-", "eu-west-1")
         );
+    }
+
+    #[test]
+    fn each_field_that_is_written_is_taken() {
+        let arn = "arn:aws:codeconnections:eu-west-1:111122223333:connection/a";
+        let class = class(json!({
+            "namePrefix": "x-", "executionEvents": "Poll", "topic": "Shared", "pipelineRole": "Shared",
+            "artifacts": {"bucketName": "abc", "retentionDays": 7}, "destination": {"existingBucket": "def"},
+            "connections": {"a": {"owner": "acme", "existingARN": arn}, "b": {"owner": "*", "provider": "GitLab"}},
+            "overridable": ["Topic", "Name"], "interval": "1h",
+        }))
+        .unwrap();
+        assert!(!class.queue && class.shared_role && class.shared_topic);
+        assert_eq!(class.artifacts_bucket().as_deref(), Some("abc"));
+        assert_eq!(class.destination_bucket().as_deref(), Some("def"));
+        assert_eq!((class.retention_days, class.interval.as_secs()), (7, 3600));
+        assert_eq!(
+            class.connections["a"].source,
+            ConnectionSource::Existing(arn.into())
+        );
+        let gitlab = ConnectionSource::Provider(Provider::GitLab);
+        assert_eq!(
+            class.connections["b"],
+            ClassConnection {
+                owner: "*".into(),
+                source: gitlab
+            }
+        );
+        assert!(class.may_override(Overridable::Topic) && !class.may_override(Overridable::Prefix));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_field() {
+        let elsewhere = "arn:aws:codeconnections:us-east-1:111122223333:connection/a";
+        let host = "arn:aws:codeconnections:eu-west-1:111122223333:host/h/a";
+        let key = "arn:aws:kms:eu-west-1:444455556666:key/a";
+        let unknown = "this version of the operator does not know";
+        let table = [
+            (
+                json!({"destination": {"prefixTemplate": "{team}/{repo}"}}),
+                "destination.prefixTemplate: '{team}' is no placeholder".to_owned(),
+            ),
+            (
+                json!({"artifacts": {"bucketName": "abc"}, "destination": {"bucketName": "abc"}}),
+                "artifacts and destination name the same bucket".to_owned(),
+            ),
+            (
+                json!({"pipelineRole": "Shared", "artifacts": {}, "destination": {}}),
+                "pipelineRole: a Shared role covers what the class shares".to_owned(),
+            ),
+            (
+                json!({"pipelineRole": "Mine"}),
+                format!("pipelineRole: {unknown} 'Mine'; write one of Shared, Own"),
+            ),
+            (
+                json!({"topic": "Mine"}),
+                format!("topic: {unknown} 'Mine'; write one of Shared, Own"),
+            ),
+            (
+                json!({"executionEvents": "Push"}),
+                format!("executionEvents: {unknown} 'Push'; write one of Queue, Poll"),
+            ),
+            (
+                json!({"overridable": ["Role"]}),
+                format!("overridable: {unknown} 'Role'; leave it out"),
+            ),
+            (
+                json!({"connections": {"a": {"owner": "*", "provider": "Gitea"}}}),
+                format!(
+                    "connections.a.provider: {unknown} 'Gitea'; write one of GitHub, GitLab, Bitbucket"
+                ),
+            ),
+            (
+                json!({"connections": {"a": {"owner": "*", "hostARN": host, "existingARN": elsewhere}}}),
+                "connections.a: write only one of".to_owned(),
+            ),
+            (
+                json!({"connections": {"a": {"owner": "*", "existingARN": elsewhere}}}),
+                format!("connections.a: {elsewhere} lies in region us-east-1"),
+            ),
+            (
+                json!({"kmsKeyARN": key}),
+                format!("kmsKeyARN: {key} lies in account 444455556666"),
+            ),
+            (
+                json!({"interval": "1s"}),
+                "interval: '1s' is no duration".to_owned(),
+            ),
+        ];
+        for (spec, words) in table {
+            let refusal = class(spec.clone()).expect_err(&spec.to_string());
+            assert_eq!(refusal.reason, Reason::InvalidSpec, "{spec}");
+            assert!(refusal.message.starts_with(&words), "{spec}: {refusal}");
+        }
     }
 
     #[test]
@@ -465,12 +595,5 @@ mod tests {
                 .unwrap();
         assert_eq!(class.connection_for("acme/docs"), Some("acme"));
         assert_eq!(class.connection_for("other/docs"), Some("all"));
-    }
-
-    #[test]
-    fn templates_with_unknown_placeholders_are_refused_by_name() {
-        let refusal =
-            class(json!({"destination": {"prefixTemplate": "{team}/{repo}"}})).unwrap_err();
-        assert!(refusal.message.contains("{team}"), "{refusal}");
     }
 }

@@ -1,26 +1,26 @@
 //! The validated spec: what an object asks for, with everything left out resolved.
 
-use crate::spec::interval::interval;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::api::RepoFanout;
+use crate::api::{RepoFanout, RepoFanoutSpec};
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::owner::{Owner, Tags};
-use crate::domain::pattern::Allowed;
 use crate::domain::placement::Placement;
 use crate::domain::prefix::Parts;
-use crate::domain::refusal::{Refusal, invalid, known};
+use crate::domain::refusal::{Refusal, invalid, known_or};
 use crate::domain::settings::{AssumeRole, Identity, Settings};
+use crate::domain::word::{Word, words};
 use crate::spec::class::Overridable;
-use crate::spec::policy::Terms;
+use crate::spec::interval::interval;
+use crate::spec::notifications::Notifications;
+use crate::spec::pipeline::Pipeline;
+use crate::spec::policy::Policy;
 use crate::spec::prune::Prune;
 use crate::spec::reader::Reader;
-use crate::spec::source::{ConnectionSource, Source};
-use crate::spec::subscriber::Subscriber;
-use crate::spec::trigger::Triggers;
+use crate::spec::source::{ConnectionSource, Provider, Source};
 
 /// A `RepoFanout` that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub struct Fanout {
     pub access: Option<AssumeRole>,
     /// Its region.
     pub region: String,
-    /// What its generated names begin with.
+    /// The prefix of its generated names.
     pub name_prefix: String,
     /// ARN of the policy that bounds its role.
     pub permissions_boundary: Option<String>,
@@ -57,7 +57,7 @@ pub struct Fanout {
     pub prefix: String,
     /// Whether and how files go that are no longer in the repository.
     pub prune: Option<Prune>,
-    /// Who else may read what is copied.
+    /// The others who may read what is copied.
     pub readers: Vec<Reader>,
     /// Whether the destination's policy is the operator's to write.
     pub writes_policy: bool,
@@ -65,39 +65,30 @@ pub struct Fanout {
     pub artifacts: Source,
     /// Days that own artifacts are kept.
     pub retention_days: i32,
-    /// Name of the pipeline that exists and is taken over, and what of that kind is allowed.
-    pub taken: Option<(String, Allowed)>,
-    /// `V1` or `V2`.
-    pub pipeline_type: String,
-    /// `QUEUED` or `SUPERSEDED`.
-    pub execution_mode: String,
-    /// Whether a push starts an execution.
-    pub detect_changes: bool,
-    /// What starts an execution in the place of every push.
-    pub triggers: Option<Triggers>,
-    /// CodePipeline's event type ids.
-    pub events: BTreeSet<String>,
-    /// `BASIC` or `FULL`.
-    pub detail: String,
-    /// Who subscribes to its own topic.
-    pub subscribers: Vec<Subscriber>,
-    /// Whether deliveries are announced in our own words.
-    pub announce: bool,
-    /// Its topic.
-    pub topic: Source,
+    /// How its pipeline runs.
+    pub pipeline: Pipeline,
+    /// What is announced, where, and to whom.
+    pub notifications: Notifications,
     /// How often it is looked at in full.
     pub interval: Duration,
     /// Tags of the user.
     pub tags: Tags,
-    /// What may be taken over.
+    /// The resources that may be taken over.
     pub adopt: BTreeSet<Resource>,
     /// Whether drift is only shown.
     pub detect_drift: bool,
 }
 
-/// Every generated event type id begins so.
-/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/concepts.html>
-const EVENT_PREFIX: &str = "codepipeline-pipeline-";
+words! {
+    /// What becomes of changes that somebody made behind the operator's back: `spec.drift`.
+    Drift {
+        /// They are undone.
+        Correct = "Correct",
+        /// They are only shown.
+        Detect = "Detect",
+    }
+}
+
 /// The owner of an object's resources; known also where its spec makes no sense.
 pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
     Owner {
@@ -110,226 +101,146 @@ pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
 
 impl Fanout {
     /// What the object asks for, or why it cannot have it.
-    pub fn parse(object: &RepoFanout, terms: &Terms<'_>) -> Result<Self, Refusal> {
+    pub fn parse(object: &RepoFanout, policy: &Policy<'_>) -> Result<Self, Refusal> {
         let spec = &object.spec;
-        let Terms {
-            settings, class, ..
-        } = *terms;
-        let destination = *spec.destination.clone().unwrap_or_default();
-        let artifacts = *spec.artifacts.clone().unwrap_or_default();
-        let pipeline = *spec.pipeline.clone().unwrap_or_default();
-        let notifications = *spec.notifications.clone().unwrap_or_default();
-        let owner = owner(object, settings);
-        terms.admit(&owner.namespace, spec)?;
-        let parts = Parts {
-            namespace: &owner.namespace,
-            name: &owner.name,
-            repository: &spec.repository,
-            branch: &spec.branch,
-        };
-        if let (Some(class), Some(_), None) = (
-            class.filter(|c| c.artifacts.is_some()),
-            artifacts.retention_days,
-            &artifacts.bucket_name,
-        ) {
-            return Err(invalid(format!(
-                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says \
-                     how long it keeps; leave it out",
-                class.name
-            )));
-        }
-        let source = terms.bucket(
+        let asked = *spec.destination.clone().unwrap_or_default();
+        let owner = owner(object, policy.settings);
+        policy.admit(&owner.namespace, spec)?;
+        let destination = policy.bucket(
             "destination",
             Overridable::Destination,
-            destination.bucket_name,
-            destination.existing_bucket,
+            asked.bucket_name,
+            asked.existing_bucket,
         )?;
-
-        let mut fanout = Self {
+        let name = policy.chosen_name("name", spec.name.clone())?;
+        let connection = policy.connection(spec)?;
+        let prune = Prune::parse(
+            policy.settings,
+            asked.prune.as_deref(),
+            asked.prune_limit.unwrap_or_default(),
+        )?;
+        let readers = asked.readers.unwrap_or_default().into_iter();
+        let readers = readers
+            .map(|reader| policy.reader(reader))
+            .collect::<Result<_, _>>()?;
+        let prefix = policy.prefix(&parts(&owner, spec), asked.prefix, &destination)?;
+        let asked = *spec.artifacts.clone().unwrap_or_default();
+        let artifacts = policy.bucket(
+            "artifacts",
+            Overridable::Artifacts,
+            asked.bucket_name.clone(),
+            asked.existing_bucket.clone(),
+        )?;
+        let retention_days = policy.retention_days(&asked, &artifacts)?;
+        let pipeline = Pipeline::parse(*spec.pipeline.clone().unwrap_or_default(), policy)?;
+        let notifications = *spec.notifications.clone().unwrap_or_default();
+        let notifications = Notifications::parse(notifications, policy)?;
+        // A pipeline that is taken over keeps its role.
+        let shared_role = match &pipeline.adopted {
+            Some(_) => None,
+            None => policy.shared_role(&connection, [&artifacts, &destination]),
+        };
+        let drift = known_or("drift", spec.drift.as_deref(), Drift::Correct)?;
+        let fanout = Self {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             repository: spec.repository.clone(),
             branch: spec.branch.clone(),
-            name: terms.chosen("name", spec.name.clone())?,
-            class: class.map(|c| c.name.clone()),
-            access: class.and_then(|c| c.access.clone()),
-            region: class.map_or_else(
-                || {
-                    spec.region
-                        .clone()
-                        .unwrap_or_else(|| settings.region.clone())
-                },
-                |c| c.place.region.clone(),
-            ),
-            name_prefix: class
-                .map_or_else(|| settings.name_prefix.clone(), |c| c.name_prefix.clone()),
-            permissions_boundary: match class {
-                Some(class) => class.permissions_boundary.clone(),
-                None => settings.permissions_boundary.clone(),
-            },
-            kms_key: class.and_then(|c| c.kms_key.clone()),
-            shared_role: None,
-            connection: terms.connection(spec)?,
-            prune: Prune::parse(
-                settings,
-                destination.prune.as_deref(),
-                destination.prune_limit.unwrap_or_default(),
-            )?,
-            readers: destination
-                .readers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|r| terms.reader(r))
-                .collect::<Result<_, _>>()?,
-            writes_policy: terms.writes_policy(&source),
-            prefix: terms.prefix(&parts, destination.prefix, &source)?,
-            destination: source,
-            artifacts: terms.bucket(
-                "artifacts",
-                Overridable::Artifacts,
-                artifacts.bucket_name,
-                artifacts.existing_bucket,
-            )?,
-            retention_days: artifacts.retention_days.unwrap_or(30),
-            taken: pipeline.name.map(|name| (name, terms.allowed())),
-            pipeline_type: known(
-                "pipeline.type",
-                pipeline.type_.unwrap_or_else(|| "V2".into()),
-                &["V1", "V2"],
-            )?,
-            execution_mode: String::new(),
-            // A trigger and the detection of changes would each start an execution.
-            detect_changes: pipeline
-                .detect_changes
-                .unwrap_or(pipeline.triggers.is_none()),
-            triggers: pipeline.triggers.map(Triggers::from),
-            events: notifications
-                .events
-                .unwrap_or_else(|| vec!["pipeline-execution-succeeded".to_owned()])
-                .into_iter()
-                .map(|event| format!("{EVENT_PREFIX}{event}"))
-                .collect(),
-            detail: known(
-                "notifications.detail",
-                notifications.detail.unwrap_or_else(|| "BASIC".into()),
-                &["BASIC", "FULL"],
-            )?,
-            subscribers: notifications
-                .subscribers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|s| terms.subscriber(s))
-                .collect::<Result<_, _>>()?,
-            announce: notifications.announce.unwrap_or(false),
-            topic: terms.topic(notifications.topic_name, notifications.existing_topic_arn)?,
+            name,
+            class: policy.class.map(|class| class.name.clone()),
+            access: policy.access(),
+            region: policy.region(spec),
+            name_prefix: policy.name_prefix(),
+            permissions_boundary: policy.permissions_boundary(),
+            kms_key: policy.kms_key(),
+            shared_role,
+            connection,
+            writes_policy: policy.writes_bucket_policy(&destination),
+            destination,
+            prefix,
+            prune,
+            readers,
+            artifacts,
+            retention_days,
+            pipeline,
+            notifications,
             interval: interval(spec.interval.as_deref())?,
-            tags: terms.tags(spec),
+            tags: policy.tags(spec),
             adopt: adopt(spec.adopt.as_deref().unwrap_or_default())?,
-            detect_drift: known(
-                "drift",
-                spec.drift.clone().unwrap_or_else(|| "Correct".into()),
-                &["Correct", "Detect"],
-            )? == "Detect",
+            detect_drift: drift == Drift::Detect,
             owner,
         };
-        let shares = |source: &Source| matches!(source, Source::Shared(_));
-        if let Some(class) = class.filter(|_| shares(&fanout.artifacts)) {
-            fanout.retention_days = class.retention_days;
-        }
-        if fanout.taken.is_none()
-            && shares(&fanout.artifacts)
-            && shares(&fanout.destination)
-            && matches!(fanout.connection, ConnectionSource::Shared(_))
-        {
-            // The class's role covers what the class shares, and nothing else.
-            fanout.shared_role = class.and_then(|c| c.role_arn());
-        }
-        // A V1 pipeline supersedes; queueing is V2's.
-        let mode = match (&*fanout.pipeline_type, pipeline.execution_mode) {
-            ("V1", None) => "SUPERSEDED".to_owned(),
-            ("V1", Some(mode)) if mode != "SUPERSEDED" => {
-                return Err(invalid(
-                    "pipeline: a V1 pipeline knows executionMode SUPERSEDED only; write type V2 \
-                         or leave executionMode out",
-                ));
-            }
-            (_, mode) => known(
-                "pipeline.executionMode",
-                mode.unwrap_or_else(|| "QUEUED".into()),
-                &["QUEUED", "SUPERSEDED"],
-            )?,
-        };
-        fanout.check(mode)
+        fanout.check_repository()?;
+        fanout.check_adopted()?;
+        fanout.check_buckets()?;
+        fanout.check_prefix()?;
+        Ok(fanout)
     }
 
-    fn check(mut self, execution_mode: String) -> Result<Self, Refusal> {
-        self.execution_mode = execution_mode;
+    fn check_repository(&self) -> Result<(), Refusal> {
         let parts = self.repository.split('/').count();
-        if let ConnectionSource::Provider(provider) = &self.connection
-            && provider != "GitLab"
-            && parts != 2
-        {
-            return Err(invalid(format!(
-                "repository: '{}' has {parts} parts, {provider} repositories have two; write owner/name",
-                self.repository
-            )));
+        match &self.connection {
+            ConnectionSource::Provider(provider @ (Provider::GitHub | Provider::Bitbucket))
+                if parts != 2 =>
+            {
+                let provider = provider.as_str();
+                Err(invalid(format!(
+                    "repository: '{}' has {parts} parts, {provider} repositories have two; write owner/name",
+                    self.repository
+                )))
+            }
+            _ => Ok(()),
         }
-        let generated = |source: &Source| *source == Source::Own(None);
-        let own_connection = matches!(
-            self.connection,
-            ConnectionSource::Provider(_) | ConnectionSource::Host(_)
-        );
-        if self.taken.is_some()
-            && (own_connection
-                || [&self.artifacts, &self.destination, &self.topic]
-                    .into_iter()
-                    .any(generated))
-        {
+    }
+
+    /// A pipeline that is taken over names everything that it uses already.
+    fn check_adopted(&self) -> Result<(), Refusal> {
+        let sources = [
+            &self.artifacts,
+            &self.destination,
+            &self.notifications.topic,
+        ];
+        let generated = sources.contains(&&Source::Own(None))
+            || matches!(
+                self.connection,
+                ConnectionSource::Provider(_) | ConnectionSource::Host(_)
+            );
+        if self.pipeline.adopted.is_some() && generated {
             return Err(invalid(
                 "pipeline.name: beside a pipeline that is taken over, what it uses is to be \
-                     named; write connection.existingARN, a bucket each under destination and \
-                     artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
+                 named; write connection.existingARN, a bucket each under destination and \
+                 artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
             ));
         }
-        if self.triggers.is_some() && (self.pipeline_type == "V1" || self.detect_changes) {
-            return Err(invalid(
-                "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside \
-                     them; write type V2 and leave detectChanges out, or leave triggers out",
-            ));
-        }
-        if self.destination == self.artifacts
-            && matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_))
-        {
+        Ok(())
+    }
+
+    fn check_buckets(&self) -> Result<(), Refusal> {
+        let named = matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_));
+        if named && self.destination == self.artifacts {
             return Err(invalid(
                 "destination and artifacts name the same bucket: artifacts would lie among the \
-                     copied files; name two",
+                 copied files; name two",
             ));
         }
-        if !self.subscribers.is_empty() && !matches!(self.topic, Source::Own(_)) {
-            return Err(invalid(
-                "notifications.subscribers: the topic is not the object's own, and its \
-                     subscriptions are not the object's to make; subscribe to it where it \
-                     belongs, or have a topic of one's own",
-            ));
-        }
-        if self
-            .prefix
-            .split('/')
-            .any(|part| part == "." || part == "..")
-        {
+        Ok(())
+    }
+
+    fn check_prefix(&self) -> Result<(), Refusal> {
+        let mut parts = self.prefix.split('/');
+        if parts.any(|part| part == "." || part == "..") {
             return Err(invalid(
                 "destination.prefix: no part of it may be '.' or '..'",
             ));
         }
-        Ok(self)
+        Ok(())
     }
 
-    /// What its names begin with: those of a pipeline that is taken over are named after it.
+    /// The base of its names: the name of a pipeline that is taken over, or a generated one.
     pub fn base_name(&self) -> String {
-        let chosen = self.name.as_deref();
-        let generated = || names::base_name(&self.name_prefix, chosen, &self.owner);
-        self.taken
-            .as_ref()
-            .map_or_else(generated, |(name, _)| name.clone())
+        match &self.pipeline.adopted {
+            Some(adopted) => adopted.name.clone(),
+            None => names::base_name(&self.name_prefix, self.name.as_deref(), &self.owner),
+        }
     }
 
     /// Where its resources are to be.
@@ -345,8 +256,9 @@ impl Fanout {
 
     /// Refuses ARNs that cannot work in this account and region.
     pub fn check_place(&self, place: &Placement) -> Result<(), Refusal> {
-        if let Some((_, allowed)) = &self.taken {
-            allowed.check("pipeline.name", &Computed::new(place).pipeline_arn)?;
+        if let Some(adopted) = &self.pipeline.adopted {
+            let arn = Computed::new(place).pipeline_arn;
+            adopted.allowed.check("pipeline.name", &arn)?;
         }
         match &self.connection {
             ConnectionSource::Existing(arn) => {
@@ -365,7 +277,7 @@ impl Fanout {
             }
             ConnectionSource::Provider(_) | ConnectionSource::Shared(_) => {}
         }
-        match &self.topic {
+        match &self.notifications.topic {
             Source::Existing(arn) => place.check_arn(
                 "notifications.existingTopicARN",
                 arn,
@@ -376,8 +288,18 @@ impl Fanout {
     }
 }
 
+/// What placeholders of the class's prefix template stand for.
+fn parts<'a>(owner: &'a Owner, spec: &'a RepoFanoutSpec) -> Parts<'a> {
+    Parts {
+        namespace: &owner.namespace,
+        name: &owner.name,
+        repository: &spec.repository,
+        branch: &spec.branch,
+    }
+}
+
 fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
-    let of = |name: &String| match name.as_str() {
+    let resource = |name: &String| match name.as_str() {
         "Connection" => Ok(Resource::Connection),
         "Destination" => Ok(Resource::Destination),
         "Artifacts" => Ok(Resource::Artifacts),
@@ -389,182 +311,532 @@ fn adopt(names: &[String]) -> Result<BTreeSet<Resource>, Refusal> {
             "adopt: this version of the operator does not know '{other}'; leave it out"
         ))),
     };
-    names.iter().map(of).collect()
+    names.iter().map(resource).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::api::condition::Reason;
+    use crate::spec::example::{self, open, open_class};
+    use crate::spec::notifications::Detail;
+    use crate::spec::pipeline::{ExecutionMode, PipelineType};
 
-    fn settings() -> Settings {
-        Settings::example()
+    const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:t";
+    const CONNECTION: &str = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
+    const HOST: &str = "arn:aws:codeconnections:eu-west-1:111122223333:host/h/a";
+    const ROLE: &str = "arn:aws:iam::111122223333:role/r";
+
+    /// The spec with repository a/b, where it names none.
+    fn spec(fields: Value) -> Value {
+        let mut spec = json!({"repository": "a/b"});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        spec
     }
 
-    fn object(spec: Value) -> RepoFanout {
-        serde_json::from_value(json!({
-            "apiVersion": "repofanout.dev/v1alpha1", "kind": "RepoFanout",
-            "metadata": {"name": "docs", "namespace": "team", "uid": "u"}, "spec": spec,
-        }))
-        .unwrap()
-    }
-
-    fn parse(spec: Value, settings: &Settings) -> Result<Fanout, Refusal> {
-        Fanout::parse(
-            &object(spec),
-            &Terms {
-                settings,
-                class: None,
-                labels: &BTreeMap::new(),
-            },
-        )
+    fn parse(fields: Value, settings: &Settings) -> Result<Fanout, Refusal> {
+        example::parse(spec(fields), settings, None)
     }
 
     #[test]
     fn the_smallest_object_resolves_to_the_documented_defaults() {
-        let f = parse(json!({"repository": "acme/Docs"}), &settings()).unwrap();
-        assert_eq!(f.branch, "main");
-        assert_eq!(f.prefix, "acme/Docs");
-        assert_eq!(f.connection, ConnectionSource::Provider("GitHub".into()));
+        let f = parse(json!({"repository": "acme/Docs"}), &Settings::example()).unwrap();
+        assert_eq!((&*f.branch, &*f.prefix), ("main", "acme/Docs"));
+        assert_eq!((&*f.region, &*f.name_prefix), ("eu-west-1", "rf-"));
+        assert_eq!(f.connection, ConnectionSource::Provider(Provider::GitHub));
         assert_eq!(
-            (
-                f.pipeline_type.as_str(),
-                f.execution_mode.as_str(),
-                f.detect_changes
-            ),
-            ("V2", "QUEUED", true)
+            [&f.destination, &f.artifacts, &f.notifications.topic],
+            [&Source::Own(None); 3]
         );
-        assert_eq!(f.retention_days, 30);
-        assert_eq!(f.interval, Duration::from_secs(600));
+        assert_eq!(f.pipeline.kind, PipelineType::V2);
+        assert_eq!(f.pipeline.execution_mode, ExecutionMode::Queued);
+        assert!(f.pipeline.detect_changes && f.pipeline.triggers.is_none());
+        assert_eq!(f.notifications.detail, Detail::Basic);
         assert_eq!(
-            f.events,
+            f.notifications.events,
             BTreeSet::from(["codepipeline-pipeline-pipeline-execution-succeeded".to_owned()])
         );
+        assert_eq!(
+            (f.retention_days, f.interval),
+            (30, Duration::from_secs(600))
+        );
+        assert!(f.prune.is_none() && f.readers.is_empty() && f.adopt.is_empty());
+        assert!(f.shared_role.is_none() && f.writes_policy && !f.detect_drift);
+    }
+
+    #[test]
+    fn each_field_that_is_written_is_taken() {
+        type Check = fn(&Fanout) -> bool;
+        let table: &[(Value, Check)] = &[
+            (json!({"branch": "next"}), |f| f.branch == "next"),
+            (json!({"name": "x"}), |f| f.base_name().starts_with("rf-x-")),
+            (json!({"region": "us-east-1"}), |f| f.region == "us-east-1"),
+            (json!({"connection": {"provider": "GitLab"}}), |f| {
+                f.connection == ConnectionSource::Provider(Provider::GitLab)
+            }),
+            (json!({"connection": {"hostARN": HOST}}), |f| {
+                f.connection == ConnectionSource::Host(HOST.into())
+            }),
+            (json!({"connection": {"existingARN": CONNECTION}}), |f| {
+                f.connection == ConnectionSource::Existing(CONNECTION.into())
+            }),
+            (
+                json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}),
+                |f| f.prefix == "a/b/c",
+            ),
+            (json!({"destination": {"bucketName": "abc"}}), |f| {
+                f.destination == Source::Own(Some("abc".into())) && f.writes_policy
+            }),
+            (json!({"destination": {"existingBucket": "abc"}}), |f| {
+                f.destination == Source::Existing("abc".into()) && !f.writes_policy
+            }),
+            (json!({"destination": {"prefix": "x/y"}}), |f| {
+                f.prefix == "x/y"
+            }),
+            (json!({"destination": {"prune": "Enabled"}}), |f| {
+                f.prune.is_some_and(|p| !p.dry_run && p.limit.percent == 50)
+            }),
+            (
+                json!({"destination": {"prune": "DryRun", "pruneLimit": {"objects": 7}}}),
+                |f| f.prune.is_some_and(|p| p.dry_run && p.limit.objects == 7),
+            ),
+            (json!({"destination": {"prune": "Disabled"}}), |f| {
+                f.prune.is_none()
+            }),
+            (
+                json!({"destination": {"readers": [{"roleARN": ROLE}]}}),
+                |f| f.readers == [Reader::Role(ROLE.into())],
+            ),
+            (
+                json!({"artifacts": {"bucketName": "abc", "retentionDays": 7}}),
+                |f| f.artifacts == Source::Own(Some("abc".into())) && f.retention_days == 7,
+            ),
+            (json!({"artifacts": {"existingBucket": "abc"}}), |f| {
+                f.artifacts == Source::Existing("abc".into())
+            }),
+            (json!({"pipeline": {"type": "V1"}}), |f| {
+                f.pipeline.kind == PipelineType::V1
+                    && f.pipeline.execution_mode == ExecutionMode::Superseded
+            }),
+            (
+                json!({"pipeline": {"type": "V1", "executionMode": "SUPERSEDED"}}),
+                |f| f.pipeline.execution_mode == ExecutionMode::Superseded,
+            ),
+            (json!({"pipeline": {"executionMode": "SUPERSEDED"}}), |f| {
+                f.pipeline.kind == PipelineType::V2
+                    && f.pipeline.execution_mode == ExecutionMode::Superseded
+            }),
+            (json!({"pipeline": {"detectChanges": false}}), |f| {
+                !f.pipeline.detect_changes
+            }),
+            (
+                json!({"pipeline": {"triggers": {"push": [{"tags": {"includes": ["v*"]}}]}}}),
+                |f| {
+                    !f.pipeline.detect_changes
+                        && f.pipeline
+                            .triggers
+                            .as_ref()
+                            .is_some_and(|t| t.push.len() == 1)
+                },
+            ),
+            (
+                json!({"notifications": {"detail": "FULL", "announce": true}}),
+                |f| f.notifications.detail == Detail::Full && f.notifications.announce,
+            ),
+            (
+                json!({"notifications": {"events": ["pipeline-execution-failed"]}}),
+                |f| {
+                    f.notifications
+                        .events
+                        .contains("codepipeline-pipeline-pipeline-execution-failed")
+                },
+            ),
+            (json!({"notifications": {"topicName": "t"}}), |f| {
+                f.notifications.topic == Source::Own(Some("t".into()))
+            }),
+            (json!({"notifications": {"existingTopicARN": TOPIC}}), |f| {
+                f.notifications.topic == Source::Existing(TOPIC.into())
+            }),
+            (
+                json!({"notifications": {"subscribers": [{"protocol": "email", "endpoint": "a@b"}]}}),
+                |f| f.notifications.subscribers[0].is_person(),
+            ),
+            (json!({"adopt": ["Topic", "Role"]}), |f| {
+                f.adopt == BTreeSet::from([Resource::Role, Resource::Topic])
+            }),
+            (json!({"drift": "Detect"}), |f| f.detect_drift),
+            (json!({"drift": "Correct"}), |f| !f.detect_drift),
+            (json!({"interval": "1h30m"}), |f| {
+                f.interval.as_secs() == 5400
+            }),
+            (json!({"interval": "1m"}), |f| f.interval.as_secs() == 60),
+            (json!({"tags": {"team": "docs"}}), |f| {
+                f.tags["team"] == "docs"
+            }),
+        ];
+        for (fields, check) in table {
+            let fanout = parse(fields.clone(), &open()).unwrap();
+            assert!(check(&fanout), "{fields}: {fanout:#?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_field() {
+        let same = json!({"existingBucket": "abc"});
+        let mail = json!([{"protocol": "email", "endpoint": "a@b"}]);
+        let table = [
+            (
+                json!({"repository": "a/b/c"}),
+                "repository: 'a/b/c' has 3 parts, GitHub",
+            ),
+            (
+                json!({"repository": "a/b/c", "connection": {"provider": "Bitbucket"}}),
+                "repository: 'a/b/c' has 3 parts, Bitbucket",
+            ),
+            (
+                json!({"connection": {"provider": "SourceForge"}}),
+                "connection.provider: this version of the operator does not know 'SourceForge'; \
+                 write one of GitHub, GitLab, Bitbucket",
+            ),
+            (
+                json!({"connection": {"provider": "GitHub", "hostARN": HOST}}),
+                "connection: write only one of",
+            ),
+            (
+                json!({"destination": {"bucketName": "abc", "existingBucket": "def"}}),
+                "destination: write only one of",
+            ),
+            (
+                json!({"destination": {"prefix": "a/../b"}}),
+                "destination.prefix: no part",
+            ),
+            (
+                json!({"destination": {"prefix": "./b"}}),
+                "destination.prefix: no part",
+            ),
+            (
+                json!({"destination": {"prune": "Sometimes"}}),
+                "destination.prune: this version of the operator does not know 'Sometimes'; write \
+                 one of Disabled, DryRun, Enabled",
+            ),
+            (
+                json!({"destination": {"readers": [{}]}}),
+                "destination.readers: write one of account, roleARN and organization",
+            ),
+            (
+                json!({"artifacts": {"bucketName": "abc", "existingBucket": "def"}}),
+                "artifacts: write only one of",
+            ),
+            (
+                json!({"artifacts": same, "destination": same}),
+                "destination and artifacts name the same bucket",
+            ),
+            (
+                json!({"pipeline": {"type": "V3"}}),
+                "pipeline.type: this version of the operator does not know 'V3'; write one of V1, V2",
+            ),
+            (
+                json!({"pipeline": {"executionMode": "PARALLEL"}}),
+                "pipeline.executionMode: this version of the operator does not know 'PARALLEL'; \
+                 write one of QUEUED, SUPERSEDED",
+            ),
+            (
+                json!({"pipeline": {"type": "V1", "executionMode": "QUEUED"}}),
+                "pipeline: a V1 pipeline knows executionMode SUPERSEDED only",
+            ),
+            (
+                json!({"pipeline": {"type": "V1", "triggers": {"push": []}}}),
+                "pipeline: triggers are for V2",
+            ),
+            (
+                json!({"pipeline": {"detectChanges": true, "triggers": {"push": []}}}),
+                "pipeline: triggers are for V2",
+            ),
+            (
+                json!({"pipeline": {"name": "p"}, "adopt": ["Pipeline"]}),
+                "pipeline.name: beside a pipeline that is taken over",
+            ),
+            (
+                json!({"notifications": {"detail": "basic"}}),
+                "notifications.detail: this version of the operator does not know 'basic'; write \
+                 one of BASIC, FULL",
+            ),
+            (
+                json!({"notifications": {"topicName": "t", "existingTopicARN": TOPIC}}),
+                "notifications: write only one of",
+            ),
+            (
+                json!({"notifications": {"existingTopicARN": TOPIC, "subscribers": mail}}),
+                "notifications.subscribers: the topic is not the object's own",
+            ),
+            (
+                json!({"notifications": {"subscribers": [{"protocol": "sms", "endpoint": "1"}]}}),
+                "notifications.subscribers.protocol: this version of the operator does not know 'sms'",
+            ),
+            (
+                json!({"adopt": ["Queue"]}),
+                "adopt: this version of the operator does not know 'Queue'",
+            ),
+            (
+                json!({"drift": "Ignore"}),
+                "drift: this version of the operator does not know 'Ignore'; write one of Correct, Detect",
+            ),
+            (json!({"interval": "59s"}), "interval: '59s' is no duration"),
+            (
+                json!({"interval": "169h"}),
+                "interval: '169h' is no duration",
+            ),
+            (
+                json!({"interval": "soon"}),
+                "interval: 'soon' is no duration",
+            ),
+        ];
+        for (fields, words) in table {
+            let refusal = parse(fields.clone(), &open()).expect_err(&fields.to_string());
+            assert_eq!(refusal.reason, Reason::InvalidSpec, "{fields}");
+            assert!(refusal.message.starts_with(words), "{fields}: {refusal}");
+        }
     }
 
     #[test]
     fn what_the_settings_do_not_allow_is_refused_with_the_field_and_the_flag() {
-        let arn = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/a";
-        let specs = [
+        let firehose = json!({
+            "protocol": "firehose", "endpoint": "arn:aws:firehose:r:1:s", "subscriptionRoleARN": ROLE,
+        });
+        let table = [
+            (json!({"name": "x"}), "name:", "--allow-names"),
             (
-                json!({"repository": "a/b", "name": "x"}),
-                "name:",
-                "--allow-names",
-            ),
-            (
-                json!({"repository": "a/b", "destination": {"bucketName": "abc"}}),
+                json!({"destination": {"bucketName": "abc"}}),
                 "destination.bucketName:",
                 "--allow-names",
             ),
             (
-                json!({"repository": "a/b", "notifications": {"topicName": "t"}}),
+                json!({"artifacts": {"bucketName": "abc"}}),
+                "artifacts.bucketName:",
+                "--allow-names",
+            ),
+            (
+                json!({"notifications": {"topicName": "t"}}),
                 "notifications.topicName:",
                 "--allow-names",
             ),
             (
-                json!({"repository": "a/b", "connection": {"existingARN": arn}}),
+                json!({"connection": {"existingARN": CONNECTION}}),
                 "connection.existingARN:",
                 "--allow-existing",
             ),
             (
-                json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}),
+                json!({"connection": {"hostARN": HOST}}),
+                "connection.hostARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"destination": {"existingBucket": "abc"}}),
+                "destination.existingBucket:",
+                "--allow-existing",
+            ),
+            (
+                json!({"artifacts": {"existingBucket": "abc"}}),
                 "artifacts.existingBucket:",
                 "--allow-existing",
             ),
+            (
+                json!({"notifications": {"existingTopicARN": TOPIC}}),
+                "notifications.existingTopicARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"notifications": {"subscribers": [firehose]}}),
+                "notifications.subscribers.subscriptionRoleARN:",
+                "--allow-existing",
+            ),
+            (
+                json!({"destination": {"readers": [{"account": "444455556666"}]}}),
+                "destination.readers:",
+                "--allow-readers",
+            ),
+            (
+                json!({"destination": {"prune": "DryRun"}}),
+                "destination.prune: DryRun has",
+                "--allow-prune",
+            ),
         ];
-        for (spec, field, flag) in specs {
-            let refusal = parse(spec, &settings()).unwrap_err();
-            assert_eq!(refusal.reason, Reason::NotAllowed);
+        for (fields, field, flag) in table {
+            let refusal = parse(fields.clone(), &Settings::example()).unwrap_err();
+            assert_eq!(refusal.reason, Reason::NotAllowed, "{fields}");
             assert!(
                 refusal.message.starts_with(field) && refusal.message.contains(flag),
                 "{refusal}"
             );
+            assert!(parse(fields, &open()).is_ok(), "{field}");
         }
-        let open = Settings {
-            allow_names: true,
+        let some = Settings {
             allow_existing: vec!["arn:aws:s3:::abc".into()],
-            ..settings()
+            ..Settings::example()
         };
-        assert!(
-            parse(
-                json!({"repository": "a/b", "artifacts": {"existingBucket": "abc"}}),
-                &open
-            )
-            .is_ok()
-        );
-        assert!(
-            parse(
-                json!({"repository": "a/b", "artifacts": {"existingBucket": "abcd"}}),
-                &open
-            )
-            .is_err()
-        );
-    }
-
-    #[test]
-    fn values_of_a_newer_version_are_refused_and_not_guessed_at() {
-        let refusal = parse(
-            json!({"repository": "a/b", "pipeline": {"type": "V3"}}),
-            &settings(),
-        )
-        .unwrap_err();
-        assert_eq!(refusal.reason, Reason::InvalidSpec);
-        assert!(refusal.message.contains("V3"), "{refusal}");
-    }
-
-    #[test]
-    fn groups_are_gitlabs_only() {
-        assert!(parse(json!({"repository": "a/b/c"}), &settings()).is_err());
-        assert!(
-            parse(
-                json!({"repository": "a/b/c", "connection": {"provider": "GitLab"}}),
-                &settings()
-            )
-            .is_ok()
-        );
-    }
-
-    #[test]
-    fn intervals_have_bounds() {
-        for (text, seconds) in [
-            ("1m", Some(60)),
-            ("1h30m", Some(5400)),
-            ("59s", None),
-            ("169h", None),
-        ] {
-            let parsed = parse(json!({"repository": "a/b", "interval": text}), &settings());
-            assert_eq!(parsed.ok().map(|f| f.interval.as_secs()), seconds, "{text}");
+        for (bucket, allowed) in [("abc", true), ("abcd", false)] {
+            let fields = json!({"artifacts": {"existingBucket": bucket}});
+            assert_eq!(parse(fields, &some).is_ok(), allowed, "{bucket}");
         }
     }
 
     #[test]
-    fn arns_of_another_region_are_refused_by_name() {
-        let topic = "arn:aws:sns:us-east-1:111122223333:t";
-        let open = Settings {
-            allow_existing: vec!["*".into()],
-            ..settings()
-        };
-        let f = parse(
-            json!({"repository": "a/b", "notifications": {"existingTopicARN": topic}}),
-            &open,
-        )
-        .unwrap();
-        let place = |region: &str| Placement {
+    fn a_pipeline_that_is_taken_over_has_its_own_name_and_has_to_be_allowed() {
+        let fields = json!({
+            "pipeline": {"name": "theirs"}, "adopt": ["Pipeline"],
+            "connection": {"existingARN": CONNECTION}, "destination": {"existingBucket": "abc"},
+            "artifacts": {"existingBucket": "def"}, "notifications": {"topicName": "t"},
+        });
+        let fanout = parse(fields.clone(), &open()).unwrap();
+        assert_eq!(fanout.base_name(), "theirs");
+        let identity = Identity {
             account: "111122223333".into(),
             partition: "aws".into(),
-            region: region.into(),
-            class: None,
-            base_name: "b".into(),
         };
-        let refusal = f.check_place(&place("eu-west-1")).unwrap_err();
+        let place = fanout.place(&identity);
+        assert_eq!(fanout.check_place(&place), Ok(()));
+        let others = Settings {
+            allow_existing: vec!["arn:aws:s3:::*".into(), CONNECTION.into()],
+            ..open()
+        };
+        let refusal = parse(fields, &others).unwrap().check_place(&place);
+        let message = refusal.unwrap_err().message;
         assert!(
-            refusal.message.contains("us-east-1") && refusal.message.contains("eu-west-1"),
-            "{refusal}"
+            message.starts_with("pipeline.name: arn:aws:codepipeline:"),
+            "{message}"
         );
-        assert!(f.check_place(&place("us-east-1")).is_ok());
+    }
+
+    #[test]
+    fn arns_of_another_region_or_account_are_refused_by_name() {
+        let table = [
+            (
+                json!({"notifications": {"existingTopicARN": TOPIC}}),
+                "notifications.existingTopicARN",
+            ),
+            (
+                json!({"connection": {"existingARN": CONNECTION}}),
+                "connection.existingARN",
+            ),
+            (
+                json!({"connection": {"hostARN": HOST}}),
+                "connection.hostARN",
+            ),
+        ];
+        for (fields, field) in table {
+            let fanout = parse(fields, &open()).unwrap();
+            let place = |region: &str, account: &str| Placement {
+                account: account.into(),
+                partition: "aws".into(),
+                region: region.into(),
+                class: None,
+                base_name: "b".into(),
+            };
+            assert_eq!(
+                fanout.check_place(&place("eu-west-1", "111122223333")),
+                Ok(())
+            );
+            for (region, account) in [("us-east-1", "111122223333"), ("eu-west-1", "444455556666")]
+            {
+                let refusal = fanout.check_place(&place(region, account)).unwrap_err();
+                let differs = if region == "us-east-1" {
+                    region
+                } else {
+                    account
+                };
+                assert!(
+                    refusal.message.starts_with(field) && refusal.message.contains(differs),
+                    "{refusal}"
+                );
+            }
+        }
+    }
+
+    /// Any word, with those that mean something among them.
+    fn word() -> impl Strategy<Value = Value> {
+        const KNOWN: [&str; 18] = [
+            "",
+            "V1",
+            "V2",
+            "QUEUED",
+            "SUPERSEDED",
+            "GitHub",
+            "GitLab",
+            "Enabled",
+            "FULL",
+            "Detect",
+            "Pipeline",
+            "sqs",
+            "1m",
+            "x",
+            "a/b",
+            "..",
+            TOPIC,
+            CONNECTION,
+        ];
+        prop_oneof![
+            2 => prop::sample::select(&KNOWN[..]).prop_map(Value::from),
+            1 => ".{0,12}".prop_map(Value::from),
+        ]
+    }
+
+    fn object_of(fields: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        prop::collection::btree_map(prop::sample::select(fields), word(), 0..4)
+            .prop_map(|fields| json!(fields))
+    }
+
+    prop_compose! {
+        fn any_spec()(
+            mut spec in object_of(&["branch", "name", "region", "drift", "interval"]),
+            repository in word(),
+            connection in object_of(&["provider", "hostARN", "existingARN"]),
+            destination in object_of(&["bucketName", "existingBucket", "prefix", "prune"]),
+            artifacts in object_of(&["bucketName", "existingBucket"]),
+            pipeline in object_of(&["name", "type", "executionMode"]),
+            notifications in object_of(&["detail", "topicName", "existingTopicARN"]),
+            subscriber in object_of(&["filterPolicyScope", "subscriptionRoleARN"]),
+            protocol in word(),
+            adopt in prop::collection::vec(word(), 0..2),
+            days in prop::option::of(any::<i32>()),
+        ) -> Value {
+            let mut subscriber = subscriber;
+            subscriber["protocol"] = protocol;
+            subscriber["endpoint"] = json!("e");
+            let mut notifications = notifications;
+            notifications["subscribers"] = json!([subscriber]);
+            let mut artifacts = artifacts;
+            artifacts["retentionDays"] = json!(days);
+            for (field, value) in [
+                ("repository", repository),
+                ("connection", connection),
+                ("destination", destination),
+                ("artifacts", artifacts),
+                ("pipeline", pipeline),
+                ("notifications", notifications),
+                ("adopt", json!(adopt)),
+            ] {
+                spec[field] = value;
+            }
+            spec
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_spec_is_parsed_or_refused_with_a_sentence(spec in any_spec(), shares in any::<bool>()) {
+            let class = open_class(json!({
+                "artifacts": {}, "destination": {}, "topic": "Shared", "pipelineRole": "Shared",
+                "connections": {"all": {"owner": "*"}}, "allowExisting": ["*"],
+            }));
+            match example::parse(spec, &open(), shares.then_some(&class)) {
+                Ok(fanout) => prop_assert!(!fanout.prefix.split('/').any(|part| part == "..")),
+                Err(refusal) => prop_assert!(refusal.message.contains(':'), "{}", refusal),
+            }
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! What the objects ask for: strings become meaning here, and nowhere later. Pure.
 
 pub mod class;
+#[cfg(test)]
+mod example;
 pub mod fanout;
 pub mod interval;
+pub mod notifications;
+pub mod pipeline;
 pub mod policy;
 pub mod prune;
 pub mod reader;

@@ -2,8 +2,21 @@
 
 use crate::api::condition::Reason;
 use crate::api::repofanout::PruneLimitSpec;
-use crate::domain::refusal::{Refusal, known};
+use crate::domain::refusal::{Refusal, known_or};
 use crate::domain::settings::Settings;
+use crate::domain::word::{Word, words};
+
+words! {
+    /// `destination.prune`.
+    Mode {
+        /// Nothing is deleted.
+        Disabled = "Disabled",
+        /// It is only told what would be deleted.
+        DryRun = "DryRun",
+        /// It is deleted.
+        Enabled = "Enabled",
+    }
+}
 
 /// What `destination.prune` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +30,9 @@ pub struct Prune {
 /// How many keys may be deleted after one execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Of what earlier deliveries put there, in percent.
+    /// The share of what earlier deliveries put there, in percent.
     pub percent: u32,
-    /// At all.
+    /// The number of keys.
     pub objects: usize,
 }
 
@@ -30,23 +43,19 @@ impl Prune {
         mode: Option<&str>,
         limit: PruneLimitSpec,
     ) -> Result<Option<Self>, Refusal> {
-        let modes = ["Disabled", "DryRun", "Enabled"];
-        let mode = known(
-            "destination.prune",
-            mode.unwrap_or("Disabled").to_owned(),
-            &modes,
-        )?;
-        if mode == "Disabled" {
+        let mode = known_or("destination.prune", mode, Mode::Disabled)?;
+        if mode == Mode::Disabled {
             return Ok(None);
         }
         if !settings.allow_prune {
             return Err(Refusal::new(
                 Reason::NotAllowed,
                 format!(
-                    "destination.prune: {mode} has the operator delete files, and it does not run \
+                    "destination.prune: {} has the operator delete files, and it does not run \
                          with --allow-prune (operator.allowPrune in the chart); have it run so, \
                          with the policy that `repofanout iam-policy --allow-prune` prints, or \
-                         leave prune out"
+                         leave prune out",
+                    mode.as_str()
                 ),
             ));
         }
@@ -56,7 +65,7 @@ impl Prune {
             objects: number(limit.objects, 10_000) as usize,
         };
         Ok(Some(Self {
-            dry_run: mode == "DryRun",
+            dry_run: mode == Mode::DryRun,
             limit,
         }))
     }

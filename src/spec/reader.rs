@@ -45,3 +45,41 @@ impl Reader {
         covers(patterns, self.as_str()) || account.is_some_and(|account| covers(patterns, account))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_covers_its_roles_and_one_of_three_is_named() {
+        let account = || Some("111122223333".to_owned());
+        let role = || Some("arn:aws:iam::111122223333:role/r".to_owned());
+        let organization = || Some("o-abcdefghij".to_owned());
+        let parse = |account, role_arn, organization| {
+            Reader::parse(ReaderSpec {
+                account,
+                role_arn,
+                organization,
+            })
+        };
+        let readers = [
+            parse(account(), None, None),
+            parse(None, role(), None),
+            parse(None, None, organization()),
+        ]
+        .map(Result::unwrap);
+        let table = [
+            ("111122223333", [true, true, false]),
+            ("arn:aws:iam::111122223333:role/*", [false, true, false]),
+            ("o-*", [false, false, true]),
+            ("*", [true; 3]),
+            ("444455556666", [false; 3]),
+        ];
+        for (pattern, expected) in table {
+            let covered = readers.each_ref().map(|r| r.covered(&[pattern.to_owned()]));
+            assert_eq!(covered, expected, "{pattern}");
+        }
+        assert!(parse(None, None, None).is_err());
+        assert!(parse(account(), role(), None).is_err());
+    }
+}

@@ -1,6 +1,7 @@
 //! Where a thing comes from: made for the object, there already, or the class's.
 
-use crate::domain::refusal::{Refusal, known};
+use crate::domain::refusal::{Refusal, known_or};
+use crate::domain::word::words;
 
 /// A thing of its own, perhaps with a chosen name, or one that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +22,30 @@ impl Source {
             Self::Own(Some(name)) | Self::Existing(name) | Self::Shared(name) => name,
         }
     }
+
+    /// Whether it is the class's.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+}
+
+words! {
+    /// The providers that a connection needs no host for.
+    Provider {
+        /// github.com.
+        GitHub = "GitHub",
+        /// gitlab.com.
+        GitLab = "GitLab",
+        /// bitbucket.org.
+        Bitbucket = "Bitbucket",
+    }
 }
 
 /// Where the connection comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionSource {
     /// Its own, to this provider.
-    Provider(String),
+    Provider(Provider),
     /// Its own, on the host with this ARN.
     Host(String),
     /// The one with this ARN.
@@ -37,10 +55,8 @@ pub enum ConnectionSource {
 }
 
 impl ConnectionSource {
-    /// An own connection to a provider.
-    pub fn provider(field: &str, provider: String) -> Result<Self, Refusal> {
-        known(field, provider, &PROVIDERS).map(Self::Provider)
+    /// An own connection to a provider; to GitHub where none is written.
+    pub fn provider(field: &str, word: Option<&str>) -> Result<Self, Refusal> {
+        known_or(field, word, Provider::GitHub).map(Self::Provider)
     }
 }
-
-const PROVIDERS: [&str; 3] = ["GitHub", "GitLab", "Bitbucket"];

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::repofanout::SubscriberSpec;
+use crate::api::notifications::SubscriberSpec;
+use crate::domain::refusal::{Refusal, known, known_or};
+use crate::domain::word::{Word, words};
 
 /// It gets what is published.
 pub const CONFIRMED: &str = "CONFIRMED";
@@ -13,42 +15,73 @@ pub const PENDING: &str = "PENDING";
 /// Its owner has not agreed in time, or does no more.
 pub const EXPIRED: &str = "EXPIRED";
 
+words! {
+    /// How a subscriber is reached, in SNS's words.
+    /// <https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html>
+    Protocol {
+        /// A queue, by its ARN.
+        Sqs = "sqs",
+        /// A function, by its ARN.
+        Lambda = "lambda",
+        /// A URL.
+        Https = "https",
+        /// A mail address that gets text.
+        Email = "email",
+        /// A mail address that gets JSON.
+        EmailJson = "email-json",
+        /// A delivery stream, by its ARN.
+        Firehose = "firehose",
+    }
+}
+
+words! {
+    /// What a filter looks at.
+    /// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering-scope.html>
+    FilterScope {
+        /// The attributes, which only our own announcements have.
+        MessageAttributes = "MessageAttributes",
+        /// The message itself.
+        MessageBody = "MessageBody",
+    }
+}
+
 /// One that the object names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscriber {
-    /// SNS's word: `sqs`, `lambda`, `https`, `email`, `email-json` or `firehose`.
-    pub protocol: String,
+    /// How it is reached.
+    pub protocol: Protocol,
     /// ARN, URL or address.
     pub endpoint: String,
-    /// What it wants of the messages; everything if none.
+    /// Which messages it gets, as SNS has it; all if none.
     pub filter_policy: Option<Value>,
-    /// Whether the filter looks at the `MessageAttributes` or the `MessageBody`.
-    pub filter_scope: String,
+    /// What the filter looks at.
+    pub filter_scope: FilterScope,
     /// Whether it gets the message without SNS's envelope.
     pub raw: bool,
     /// ARN of the role by which SNS reaches it, where it takes one.
     pub role: Option<String>,
 }
 
-impl From<SubscriberSpec> for Subscriber {
-    fn from(spec: SubscriberSpec) -> Self {
-        Self {
-            protocol: spec.protocol,
+impl Subscriber {
+    /// What the object says.
+    pub fn parse(spec: SubscriberSpec) -> Result<Self, Refusal> {
+        Ok(Self {
+            protocol: known("notifications.subscribers.protocol", &spec.protocol)?,
             endpoint: spec.endpoint,
             filter_policy: spec.filter_policy,
-            filter_scope: spec
-                .filter_policy_scope
-                .unwrap_or_else(|| "MessageAttributes".into()),
+            filter_scope: known_or(
+                "notifications.subscribers.filterPolicyScope",
+                spec.filter_policy_scope.as_deref(),
+                FilterScope::MessageAttributes,
+            )?,
             raw: spec.raw_message_delivery.unwrap_or(false),
             role: spec.subscription_role_arn,
-        }
+        })
     }
-}
 
-impl Subscriber {
     /// Whether a person reads it, who may unsubscribe.
     pub fn is_person(&self) -> bool {
-        self.protocol.starts_with("email")
+        matches!(self.protocol, Protocol::Email | Protocol::EmailJson)
     }
 
     /// Its attributes, as SNS has them.
@@ -60,9 +93,12 @@ impl Subscriber {
             .map_or_else(|| "{}".to_owned(), Value::to_string);
         let mut attributes = BTreeMap::from([("FilterPolicy", filter)]);
         if self.filter_policy.is_some() {
-            attributes.insert("FilterPolicyScope", self.filter_scope.clone());
+            attributes.insert("FilterPolicyScope", self.filter_scope.as_str().to_owned());
         }
-        if matches!(&*self.protocol, "sqs" | "https" | "firehose") {
+        if matches!(
+            self.protocol,
+            Protocol::Sqs | Protocol::Https | Protocol::Firehose
+        ) {
             attributes.insert("RawMessageDelivery", self.raw.to_string());
         }
         attributes.extend(self.role.clone().map(|role| ("SubscriptionRoleArn", role)));
@@ -75,7 +111,7 @@ impl Subscriber {
         wanted.retain(|name, value| {
             let default = match *name {
                 "FilterPolicy" => "{}",
-                "FilterPolicyScope" => "MessageAttributes",
+                "FilterPolicyScope" => FilterScope::MessageAttributes.as_str(),
                 "SubscriptionRoleArn" => "",
                 _ => "false",
             };
@@ -94,10 +130,10 @@ mod tests {
     #[test]
     fn attributes_are_compared_by_meaning() {
         let subscriber = Subscriber {
-            protocol: "sqs".into(),
+            protocol: Protocol::Sqs,
             endpoint: "arn:aws:sqs:eu-west-1:111122223333:q".into(),
             filter_policy: Some(serde_json::json!({"branch": ["main"]})),
-            filter_scope: "MessageAttributes".into(),
+            filter_scope: FilterScope::MessageAttributes,
             raw: true,
             role: None,
         };
@@ -125,5 +161,36 @@ mod tests {
             "{}",
             "a filter that is not wanted any more goes"
         );
+    }
+
+    #[test]
+    fn a_filter_has_a_scope_and_only_some_take_raw_messages() {
+        let parse = |protocol: &str, fields: Value| {
+            let mut spec = serde_json::json!({"protocol": protocol, "endpoint": "e"});
+            let fields = fields.as_object().unwrap().clone();
+            spec.as_object_mut().unwrap().extend(fields);
+            Subscriber::parse(serde_json::from_value(spec).unwrap())
+        };
+        for protocol in Protocol::ALL {
+            let subscriber = parse(protocol.as_str(), serde_json::json!({})).unwrap();
+            let raw = ["sqs", "https", "firehose"].contains(&protocol.as_str());
+            let attributes = subscriber.attributes();
+            assert_eq!(
+                attributes.contains_key("RawMessageDelivery"),
+                raw,
+                "{protocol:?}"
+            );
+            assert!(!attributes.contains_key("FilterPolicyScope"));
+            let person = protocol.as_str().starts_with("email");
+            assert_eq!(subscriber.is_person(), person, "{protocol:?}");
+        }
+        let body =
+            serde_json::json!({"filterPolicy": {"a": [1]}, "filterPolicyScope": "MessageBody"});
+        let attributes = parse("sqs", body).unwrap().attributes();
+        assert_eq!(attributes["FilterPolicyScope"], "MessageBody");
+        for (protocol, scope) in [("SQS", "MessageBody"), ("sqs", "Body")] {
+            let fields = serde_json::json!({"filterPolicyScope": scope});
+            assert!(parse(protocol, fields).is_err(), "{protocol} {scope}");
+        }
     }
 }

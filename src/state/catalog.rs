@@ -25,7 +25,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::settings::{AssumeRole, Identity, Settings};
 use crate::spec::class::Class;
 use crate::spec::fanout::Fanout;
-use crate::spec::policy::Terms;
+use crate::spec::policy::Policy;
 use crate::spec::{class, fanout};
 use crate::state::claims::since;
 
@@ -246,7 +246,7 @@ impl Catalog {
         ClassKey::of(class, &labels)
     }
 
-    /// What an object asks for, under the terms of its class.
+    /// What an object asks for, under the policy of its class.
     pub fn fanout(&self, object: &RepoFanout, class: Option<&Class>) -> Result<Fanout, Refusal> {
         let labels = match class {
             Some(_) => self.labels(&object.namespace().unwrap_or_default()),
@@ -254,7 +254,7 @@ impl Catalog {
         };
         Fanout::parse(
             object,
-            &Terms {
+            &Policy {
                 settings: &self.settings,
                 class,
                 labels: &labels,

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use crate::api::RepoFanout;
 use crate::domain::owner::Owner;
-use crate::domain::prefix::{Claim, Claims};
+use crate::domain::prefix::{Claim, Claims, Since};
 
 /// The index. It is made from all objects when it is first asked.
 #[derive(Default)]
@@ -48,25 +48,12 @@ impl ClaimIndex {
     }
 }
 
-/// What makes a claim older than another: creation time; of two of the same second that of who has
-/// delivered; then uid.
-pub fn since(object: &RepoFanout) -> (String, String) {
-    let created = object
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map(|t| t.0.to_string());
-    let delivered = object
-        .status
-        .as_ref()
-        .is_some_and(|s| s.delivered.is_some());
-    let rank = if delivered {
-        "has delivered"
-    } else {
-        "has not delivered"
-    };
-    (
-        created.unwrap_or_default(),
-        format!("{rank}/{}", object.uid().unwrap_or_default()),
-    )
+/// The age of an object's claim.
+pub fn since(object: &RepoFanout) -> Since {
+    let status = object.status.as_ref();
+    Since {
+        created: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
+        undelivered: status.is_none_or(|s| s.delivered.is_none()),
+        uid: object.uid().unwrap_or_default(),
+    }
 }

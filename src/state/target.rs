@@ -9,6 +9,7 @@ use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::owner::Tags;
 use crate::domain::placement::Placement;
+use crate::domain::word::Word;
 use crate::resource::desired::Desired;
 use crate::resource::observed::{ConnectionState, ObservedConnection};
 use crate::spec::class::Class;
@@ -95,7 +96,10 @@ impl Shared {
                 Resource::Destination,
                 matches!(fanout.destination, Source::Shared(_)),
             ),
-            (Resource::Topic, matches!(fanout.topic, Source::Shared(_))),
+            (
+                Resource::Topic,
+                matches!(fanout.notifications.topic, Source::Shared(_)),
+            ),
             (Resource::Role, fanout.shared_role.is_some()),
         ];
         let mut missing = uses
@@ -118,8 +122,8 @@ impl Shared {
                              conditions say why"
                     ));
                 };
-                let provider = match class.connections.get(key) {
-                    Some((_, ConnectionSource::Provider(provider))) => provider.clone(),
+                let provider = match class.connections.get(key).map(|c| &c.source) {
+                    Some(ConnectionSource::Provider(provider)) => provider.as_str().to_owned(),
                     _ => String::new(),
                 };
                 Some(ObservedConnection {

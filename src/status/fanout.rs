@@ -7,6 +7,7 @@ use k8s_controller::conditions;
 use crate::api::condition::{ConditionType, Kind, Reason};
 use crate::api::status::{FailureStatus, RepoFanoutStatus};
 use crate::domain::arn;
+use crate::domain::arn::Audience;
 use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind};
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
@@ -266,7 +267,7 @@ fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> Fa
     FailureStatus {
         stage: failure.stage.clone(),
         code: failure.code.clone(),
-        message: cap(&arn::filter(&failure.message, &own)),
+        message: cap(&arn::filter(&failure.message, Audience::Own(&own))),
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::{ConditionType, Reason};
 use crate::cloud::{Class, Error};
+use crate::domain::arn::Audience;
 use crate::domain::refusal::Refusal;
 use crate::status::verdict::Verdict;
 
@@ -50,8 +51,8 @@ impl Progress {
 }
 
 /// What an error of the cloud means for the object.
-pub fn progress(error: &Error, own: &[&str]) -> Progress {
-    let said = error.said(own);
+pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
+    let said = error.said(audience);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
     match error.class {
         Class::Denied => refused(
@@ -146,7 +147,7 @@ mod tests {
             (Class::Conflict, Reason::AWSUnavailable),
             (Class::Transient, Reason::AWSUnavailable),
         ] {
-            let progress = progress(&error(class), &[]);
+            let progress = progress(&error(class), Audience::Own(&[]));
             let verdict = progress.verdict().unwrap();
             assert_eq!(verdict.reason, reason);
             let said = "iam:GetRole said: no to (another ARN)";

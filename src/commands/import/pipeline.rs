@@ -9,6 +9,7 @@ use crate::domain::owner::{Owner, Tags};
 use crate::domain::placement::Placement;
 use crate::resource::desired::Declaration;
 use crate::resource::observed::ObservedRule;
+use crate::spec::pipeline::PARALLEL;
 
 /// A pipeline that exists, as far as it matters here.
 #[derive(Clone, Debug)]
@@ -73,14 +74,13 @@ impl Found {
         if artifacts.is_empty() {
             return Err("it has artifact stores of several regions".to_owned());
         }
-        if execution_mode == "PARALLEL" {
+        if execution_mode.as_str() == PARALLEL {
             return Err(
                 "it runs executions in parallel, which lets an older one overwrite a newer one"
                     .to_owned(),
             );
         }
-        let mut pipeline =
-            json!({"name": self.name, "type": pipeline_type, "executionMode": execution_mode});
+        let mut pipeline = json!({"name": self.name, "type": pipeline_type.as_str(), "executionMode": execution_mode.as_str()});
         match triggers {
             Some(triggers) => pipeline["triggers"] = json!(triggers),
             None if of(source, "DetectChanges") == "false" => {
@@ -97,8 +97,7 @@ impl Found {
                 .iter()
                 .map(|e| e.strip_prefix("codepipeline-pipeline-").unwrap_or(e))
                 .collect();
-            notifications =
-                json!({"existingTopicARN": topic, "events": events, "detail": rule.detail});
+            notifications = json!({"existingTopicARN": topic, "events": events, "detail": rule.detail.as_str()});
         }
         Ok(json!({
             "repository": of(source, "FullRepositoryId"),

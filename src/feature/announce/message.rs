@@ -145,6 +145,11 @@ impl Announcement {
         }
     }
 
+    /// The message's text, as JSON.
+    pub fn body(&self) -> String {
+        serde_json::to_string(self).expect("an announcement is JSON")
+    }
+
     /// What subscriptions may filter on.
     /// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>
     pub fn attributes(&self) -> BTreeMap<&'static str, &str> {

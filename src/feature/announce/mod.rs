@@ -26,7 +26,7 @@ pub async fn run(
     delivery: &Delivery,
     pruned: &Pruned,
 ) -> Result<Outcome, Stop> {
-    if !target.fanout.announce {
+    if !target.fanout.notifications.announce {
         return Ok(Outcome::default());
     }
     let mut outcome = Outcome::asked();
@@ -71,7 +71,11 @@ pub async fn run(
         let published = target
             .cloud
             .topics
-            .publish(&rule.topic_arn, &announcement)
+            .publish(
+                &rule.topic_arn,
+                &announcement.body(),
+                &announcement.attributes(),
+            )
             .await;
         match published {
             Ok(()) => {}

@@ -9,6 +9,8 @@ use crate::api::RepoFanoutClass;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
+use crate::cloud::Error;
+use crate::domain::arn::Audience;
 use crate::reconcile::class::count::{EVERY, users};
 use crate::reconcile::class::report::{Connections, Report};
 use crate::reconcile::class::retire;
@@ -96,8 +98,14 @@ impl Conclude for Ending {
     }
 
     /// Whoever may read a class may see all of its account.
-    fn own_arns(&self, _: &LiveObject<'_, RepoFanoutClass>) -> Vec<String> {
-        vec!["arn".to_owned()]
+    fn progress(&self, _: &LiveObject<'_, RepoFanoutClass>, error: &Error) -> Progress {
+        let account = self
+            .report
+            .target
+            .as_ref()
+            .map(|target| &*target.class.place.account);
+        let audience = account.map_or(Audience::Own(&[]), Audience::Account);
+        status::progress(error, audience)
     }
 
     fn interval(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Duration {

@@ -82,7 +82,7 @@ async fn connection(
 /// What a class is to have for one of its connections.
 pub fn desired_connection(class: &Class, name: &str) -> Desired {
     match class.connections.get(name) {
-        Some((_, source)) => Desired::of_class_connection(class, name, source),
+        Some(connection) => Desired::of_class_connection(class, name, &connection.source),
         None => Desired::default(),
     }
 }

@@ -11,7 +11,7 @@ use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
 use crate::api::{FINALIZER, RepoFanoutClass};
 use crate::cloud::Cloud;
-use crate::domain::arn::Arn;
+use crate::domain::arn::{Arn, Audience};
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
@@ -92,7 +92,11 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
             Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
             Err(error) => {
                 error.log();
-                let (blocked, message) = held_up(&error, &["arn"], &name);
+                let place = held.status().placement;
+                let audience = place.as_ref().map_or(Audience::Own(&[]), |place| {
+                    Audience::Account(&place.account)
+                });
+                let (blocked, message) = held_up(&error, audience, &name);
                 let reason = if blocked {
                     Reason::DeletionBlocked
                 } else {

@@ -8,6 +8,8 @@ use kube::runtime::controller::Action as Requeue;
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::RepoFanoutStatus;
+use crate::cloud::Error;
+use crate::domain::arn::Audience;
 use crate::domain::computed::Computed;
 use crate::domain::execution::Execution;
 use crate::domain::kind::Resource;
@@ -138,6 +140,31 @@ impl Ending {
         live.status().delivered.is_none() && known
     }
 
+    /// The ARNs that the object's messages may name.
+    fn own_arns(&self, live: &LiveObject<'_, RepoFanout>) -> Vec<String> {
+        let Report {
+            target, converged, ..
+        } = &self.report;
+        let mut own: Vec<String> = live.status().resources.into_values().collect();
+        let made = converged.iter().filter_map(|c| c.resources.as_ref());
+        own.extend(made.flat_map(|resources| resources.values().cloned()));
+        if let Some(target) = target.as_ref().filter(|t| t.placed) {
+            let names = Computed::new(&target.place);
+            own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
+        }
+        let class = self
+            .inputs
+            .class
+            .as_ref()
+            .and_then(|class| class.status.as_ref());
+        own.extend(
+            class
+                .iter()
+                .flat_map(|status| status.resources.values().cloned()),
+        );
+        own
+    }
+
     fn is_refused(progress: &Progress) -> bool {
         matches!(progress, Progress::Refused(_))
     }
@@ -173,28 +200,10 @@ impl Conclude for Ending {
         self.inputs.basis.class
     }
 
-    fn own_arns(&self, live: &LiveObject<'_, RepoFanout>) -> Vec<String> {
-        let Report {
-            target, converged, ..
-        } = &self.report;
-        let mut own: Vec<String> = live.status().resources.into_values().collect();
-        let made = converged.iter().filter_map(|c| c.resources.as_ref());
-        own.extend(made.flat_map(|resources| resources.values().cloned()));
-        if let Some(target) = target.as_ref().filter(|t| t.placed) {
-            let names = Computed::new(&target.place);
-            own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
-        }
-        let class = self
-            .inputs
-            .class
-            .as_ref()
-            .and_then(|class| class.status.as_ref());
-        own.extend(
-            class
-                .iter()
-                .flat_map(|status| status.resources.values().cloned()),
-        );
-        own
+    fn progress(&self, live: &LiveObject<'_, RepoFanout>, error: &Error) -> Progress {
+        let own = self.own_arns(live);
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        status::progress(error, Audience::Own(&own))
     }
 
     fn interval(&self, live: &LiveObject<'_, RepoFanout>) -> Duration {

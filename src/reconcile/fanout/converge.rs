@@ -307,7 +307,7 @@ fn settled_pipeline(
     drifted: bool,
 ) -> Option<SettledPipeline> {
     let pipeline = observed.pipeline.as_ref()?;
-    let mut events = target.fanout.events.iter();
+    let mut events = target.fanout.notifications.events.iter();
     let announces = events.any(|e| e.ends_with("pipeline-execution-succeeded"));
     let rule = observed.notification_rule.as_ref().filter(|_| announces);
     Some(SettledPipeline {

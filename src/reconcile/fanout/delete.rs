@@ -10,6 +10,7 @@ use crate::api::status::{FormerStatus, PlacementStatus};
 use crate::api::{ABANDON, FINALIZER, RepoFanout};
 use crate::cloud::{Class, Error};
 use crate::domain::arn;
+use crate::domain::arn::Audience;
 use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::kind::Resource;
 use crate::domain::pattern::covers;
@@ -68,7 +69,7 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
             error.log();
             let own: Vec<String> = held.status().resources.into_values().collect();
             let own: Vec<&str> = own.iter().map(String::as_str).collect();
-            let (blocked, message) = held_up(&error, &own, &object.name_any());
+            let (blocked, message) = held_up(&error, Audience::Own(&own), &object.name_any());
             (blocked, message, env.memory.backoff(&uid, error.class))
         }
     };
@@ -91,8 +92,8 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
 }
 
 /// What an error of the cloud means for a deletion, and whether a person has to do something.
-pub fn held_up(error: &Error, own: &[&str], name: &str) -> (bool, String) {
-    let said = error.said(own);
+pub fn held_up(error: &Error, audience: Audience<'_>, name: &str) -> (bool, String) {
+    let said = error.said(audience);
     match error.class {
         Class::Denied | Class::Invalid | Class::Quota => (
             true,
