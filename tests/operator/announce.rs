@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::until;
 
-use crate::case::{Case, LIMIT, REGION, condition, world};
+use crate::case::{Case, LIMIT, REGION, condition, has_reason, world};
 
 /// A fan-out that announces, with a queue on its topic; tells repository and queue.
 async fn announcing(case: &Case, spec: Value) -> (String, String) {
@@ -184,17 +184,17 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
         .fault(Fault::of_writes(&case.account, When::Nth(1), denied));
     let commit = case.push(&repository, "main", "a.txt", "b").await;
     case.wait("docs", "not told", |s| {
-        condition(s, "Announced").is_some_and(|c| c.1 == "AnnounceFailed")
+        has_reason(s, "Announced", "AnnounceFailed")
     })
     .await;
     let (message, _) = announced(&case, &queue, 1).await.remove(0);
     assert_eq!(message["commit"]["id"], commit);
     let status = case
         .wait("docs", "not told", |s| {
-            condition(s, "Announced") == Some(("True".into(), "Announced".into()))
+            condition(s, "Announced").is_some_and(|c| c.is("True", "Announced"))
         })
         .await;
-    assert_eq!(condition(&status, "Ready").unwrap().0, "True");
+    assert_eq!(condition(&status, "Ready").unwrap().status, "True");
 }
 
 /// The consumer that the README shows, as it stands there.

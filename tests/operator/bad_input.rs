@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, condition, message};
+use crate::case::{Case, assert_message, condition};
 
 #[tokio::test]
 async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
@@ -228,14 +228,12 @@ async fn an_object_of_a_newer_version_stops_nobody() {
     let status = case
         .wait_condition("newer", "Stalled", "True", "InvalidSpec")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("'V3'"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", "'V3'");
     case.delivered("plain").await;
     assert_eq!(
-        condition(&case.status("newer").await, "Ready").unwrap().0,
+        condition(&case.status("newer").await, "Ready")
+            .unwrap()
+            .status,
         "False"
     );
     case.delete("newer").await;

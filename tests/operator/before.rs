@@ -6,7 +6,7 @@ use std::process::Command;
 use repofanout::resource::iam::policy;
 use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, condition, message, world};
+use crate::case::{Case, REGION, assert_message, condition, world};
 use crate::permissions::scope;
 
 /// Runs a command of the operator as its ServiceAccount; answers whether it was content, and what
@@ -227,9 +227,10 @@ async fn a_read_only_operator_tells_what_it_would_do() {
     let told = case
         .wait_condition("docs", "Ready", "False", "ReadOnly")
         .await;
-    assert!(
-        message(&told, "Ready").contains("create artifacts; create destination; create connection"),
-        "{told:?}"
+    assert_message(
+        &told,
+        "Ready",
+        "create artifacts; create destination; create connection",
     );
     assert_eq!(case.writes(), Vec::<String>::new());
     // Nothing was made, so nothing keeps it from going.
@@ -254,7 +255,7 @@ async fn a_read_only_operator_tells_what_it_would_do() {
             s.last_handled_reconcile_at.as_deref() == Some("1")
         })
         .await;
-    assert_eq!(condition(&well, "Ready").unwrap().0, "True");
+    assert_eq!(condition(&well, "Ready").unwrap().status, "True");
     let writes = case.writes();
     case.apply("docs", json!({"repository": repository, "branch": "next"}))
         .await
@@ -262,18 +263,13 @@ async fn a_read_only_operator_tells_what_it_would_do() {
     let told = case
         .wait_condition("docs", "Ready", "False", "ReadOnly")
         .await;
-    assert!(
-        message(&told, "Ready").contains("update pipeline: ")
-            && message(&told, "Ready").contains("'next'")
-    );
+    assert_message(&told, "Ready", "update pipeline: ");
+    assert_message(&told, "Ready", "'next'");
     case.delete("docs").await;
     let held = case
         .wait_condition("docs", "Stalled", "True", "DeletionBlocked")
         .await;
-    assert!(
-        message(&held, "Stalled").contains("runs with --read-only"),
-        "{held:?}"
-    );
+    assert_message(&held, "Stalled", "runs with --read-only");
     assert_eq!(case.writes(), writes);
     case.drop_flag("--read-only").await;
     case.wait_gone("docs").await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name, condition};
+use crate::case::{Case, REGION, base_name, is_true};
 
 /// The writes since `before`, each once and sorted.
 fn since(case: &Case, before: usize) -> Vec<String> {
@@ -63,10 +63,8 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
     spec["notifications"] =
         json!({"events": ["pipeline-execution-succeeded", "pipeline-execution-failed"]});
     case.apply("docs", spec).await.unwrap();
-    case.wait("docs", "not settled", |s| {
-        condition(s, "Ready").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait("docs", "not settled", |s| is_true(s, "Ready"))
+        .await;
     assert_eq!(
         since(&case, before),
         ["codestar-notifications:UpdateNotificationRule"]
@@ -159,8 +157,7 @@ async fn a_release_starts_one_execution_for_each_new_value() {
         .await
         .unwrap();
     case.wait("docs", "not found again", |s| {
-        s.last_handled_release_at.as_deref() == Some("two")
-            && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        s.last_handled_release_at.as_deref() == Some("two") && is_true(s, "Ready")
     })
     .await;
     assert_eq!(case.aws().executions(&case.account, &base).len(), 4);
@@ -177,9 +174,7 @@ async fn tags_of_the_spec_reach_every_resource() {
     .await
     .unwrap();
     let status = case
-        .wait("docs", "not settled", |s| {
-            condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait("docs", "not settled", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(
         case.aws().connections(&case.account)[0].tags["team"],

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::{API, until};
 
-use crate::case::{Case, LIMIT, REGION, class_condition, condition, message};
+use crate::case::{Case, LIMIT, REGION, assert_condition, assert_message, has_reason, is_true};
 
 /// A class that shares everything, for whoever is in the case's namespaces.
 pub fn shared(case: &Case) -> Value {
@@ -38,10 +38,7 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
             s.connections.contains_key("acme")
         })
         .await;
-    assert_eq!(
-        class_condition(&pending, "Ready"),
-        Some(("False".into(), "ConnectionPending".into()))
-    );
+    assert_condition(&pending, "Ready", "False", "ConnectionPending");
     let ready = case.ready_class(&class, shared(&case)).await;
     assert_eq!(
         ready.resources.keys().collect::<Vec<_>>(),
@@ -99,16 +96,9 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
 
     // In use it waits, and says for whom.
     case.delete_class(&class).await;
-    let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
+    let in_use = |s: &_| has_reason(s, "Stalled", "InUse");
     let waits = case.wait_class(&class, "does not wait", in_use).await;
-    let told = waits
-        .conditions
-        .iter()
-        .find(|c| c.type_ == "Ready")
-        .unwrap()
-        .message
-        .clone();
-    assert!(told.contains(&format!("{namespace}/docs")), "{told}");
+    assert_message(&waits, "Ready", &format!("{namespace}/docs"));
     // It still serves, and takes no new ones.
     case.apply(
         "more",
@@ -135,10 +125,8 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     case.apply_class(&class, shared(&case), false)
         .await
         .unwrap();
-    case.wait_class(&class, "not ready", |s| {
-        class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait_class(&class, "not ready", |s| is_true(s, "Ready"))
+        .await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
 
@@ -252,7 +240,7 @@ async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
             .as_ref()
             .and_then(|d| d.commit.as_ref())
             .is_some_and(|c| c.id == commit);
-        found && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
+        found && is_true(&status, "Ready")
     };
     all(case, namespaces, "has not delivered", delivered).await;
 }
@@ -285,15 +273,9 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
         }
         let name = case.class_name(&format!("wrong-{n}"));
         case.apply_class(&name, spec, false).await.unwrap();
-        let refused = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "AccessDenied");
+        let refused = |s: &_| has_reason(s, "Stalled", "AccessDenied");
         let status = case.wait_class(&name, "not refused", refused).await;
-        let told = &status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Stalled")
-            .unwrap()
-            .message;
-        assert!(told.contains("sts:AssumeRole"), "{told}");
+        assert_message(&status, "Stalled", "sts:AssumeRole");
     }
     for (n, (class, _)) in classes.iter().enumerate() {
         case.apply(
@@ -369,9 +351,7 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
         .unwrap();
     case.start().await;
     let found = case
-        .wait_class(&class, "not found again", |s| {
-            class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait_class(&class, "not found again", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(
         (found.connections, found.resources),
@@ -631,7 +611,7 @@ async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_
     let struck = late.struck();
     case.proxy.as_ref().unwrap().faults.add(late);
     case.start().await;
-    let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
+    let in_use = |s: &_| has_reason(s, "Stalled", "InUse");
     case.wait_class(&class, "does not wait", in_use).await;
     assert!(struck.load(Ordering::SeqCst));
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
@@ -718,7 +698,11 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
     let status = case
         .wait_condition("docs", "Stalled", "True", "ClassNotReady")
         .await;
-    assert!(message(&status, "Stalled").contains(&format!("there is no RepoFanoutClass {class}")));
+    assert_message(
+        &status,
+        "Stalled",
+        &format!("there is no RepoFanoutClass {class}"),
+    );
     case.ready_class(&class, shared(&case)).await;
     case.wait_delivered("docs", &commit).await;
 

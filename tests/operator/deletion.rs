@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name};
+use crate::case::{Case, REGION, assert_message, base_name};
 
 #[tokio::test]
 async fn deleted_and_applied_again_it_needs_no_second_authorization() {
@@ -145,16 +145,11 @@ async fn abandoned_objects_end_where_the_account_is_out_of_reach() {
     case.account = "999999999999".to_owned();
     case.start().await;
     case.delete("docs").await;
-    let held = case.wait("docs", "nothing is said", |s| {
-        s.conditions.iter().any(|c| c.reason == "DeletionBlocked")
-    });
-    let held = held.await;
-    assert!(
-        held.conditions
-            .iter()
-            .any(|c| c.message.contains("repofanout.dev/abandon=docs")
-                && c.message.contains(&theirs))
-    );
+    let blocked = case
+        .wait_condition("docs", "Stalled", "True", "DeletionBlocked")
+        .await;
+    assert_message(&blocked, "Stalled", "repofanout.dev/abandon=docs");
+    assert_message(&blocked, "Stalled", &theirs);
     case.annotate("docs", "repofanout.dev/abandon", "docs")
         .await;
     case.wait_gone("docs").await;

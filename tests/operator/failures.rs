@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name, condition, message};
+use crate::case::{Case, REGION, assert_message, base_name, condition};
 
 #[tokio::test]
 async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_again() {
@@ -63,11 +63,7 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     let failed = case
         .wait_condition("docs", "Ready", "False", "DeliveryFailed")
         .await;
-    assert!(
-        message(&failed, "Ready").contains("No Branch [later]"),
-        "{}",
-        message(&failed, "Ready")
-    );
+    assert_message(&failed, "Ready", "No Branch [later]");
     assert_eq!(condition(&failed, "Reconciling"), None);
     assert_eq!(condition(&failed, "Stalled"), None);
     let commit = case
@@ -109,11 +105,8 @@ async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
     let failed = case
         .wait_condition("docs", "Ready", "False", "RepositoryNotAccessible")
         .await;
-    let told = message(&failed, "Ready");
-    assert!(
-        told.contains("grant the AWS Connector app access") && told.contains(&repository),
-        "{told}"
-    );
+    assert_message(&failed, "Ready", "grant the AWS Connector app access");
+    assert_message(&failed, "Ready", &repository);
     case.aws().grant(&case.account, &repository, true);
     case.annotate("docs", "repofanout.dev/release-requested-at", "granted")
         .await;
@@ -134,7 +127,7 @@ async fn a_connection_goes_to_error_and_back() {
         Some("ERROR")
     );
     assert_eq!(
-        condition(&status, "ConnectionAvailable").unwrap().0,
+        condition(&status, "ConnectionAvailable").unwrap().status,
         "False"
     );
     case.aws().set_connection(&arn, "AVAILABLE").unwrap();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::{API, until};
 
-use crate::case::{Case, LIMIT, class_condition, condition, world};
+use crate::case::{Case, LIMIT, is_true, world};
 
 /// What an object goes through while the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -265,8 +265,8 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
             .and_then(|d| d.commit.as_ref())
             .is_some_and(|c| c.id == commit);
         let settled = status.observed_generation == object.metadata.generation
-            && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
-            && condition(&status, "Provisioned").is_some_and(|c| c.0 == "True");
+            && is_true(&status, "Ready")
+            && is_true(&status, "Provisioned");
         let names = case.aws().pipelines(&case.account);
         let runs = names
             .keys()
@@ -357,7 +357,7 @@ pub async fn whole(case: &mut Case, life: Life) {
     }
     if shares {
         let class = case.class_name("org");
-        let whole = |s: &_| class_condition(s, "Ready").is_some_and(|c| c.0 == "True");
+        let whole = |s: &_| is_true(s, "Ready");
         let status = case.wait_class(&class, "not ready", whole).await;
         assert_eq!((status.resources.len(), status.connections.len()), (7, 1));
         let list = [

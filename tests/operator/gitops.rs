@@ -4,7 +4,7 @@ use mlua::{Lua, LuaSerdeExt};
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 
-use crate::case::{Case, message};
+use crate::case::{Case, condition};
 
 /// Health and message, as Argo CD would show them.
 fn health(object: &Value) -> (String, String) {
@@ -52,7 +52,10 @@ async fn argo_shows_what_the_table_says() {
     let ready = case.wait_delivered("docs", &commit).await;
     assert_eq!(
         of(&case, "docs").await,
-        ("Healthy".to_owned(), message(&ready, "Ready"))
+        (
+            "Healthy".to_owned(),
+            condition(&ready, "Ready").unwrap().message
+        )
     );
 
     case.apply("docs", json!({"repository": repository, "branch": "none"}))
@@ -63,15 +66,16 @@ async fn argo_shows_what_the_table_says() {
         .await;
     assert_eq!(
         of(&case, "docs").await,
-        ("Degraded".to_owned(), message(&failed, "Ready"))
+        (
+            "Degraded".to_owned(),
+            condition(&failed, "Ready").unwrap().message
+        )
     );
     case.apply("docs", json!({"repository": repository, "suspend": true}))
         .await
         .unwrap();
-    case.wait("docs", "not suspended", |s| {
-        s.conditions.iter().any(|c| c.reason == "Suspended")
-    })
-    .await;
+    case.wait_condition("docs", "Provisioned", "Unknown", "Suspended")
+        .await;
     assert_eq!(of(&case, "docs").await.0, "Suspended");
 
     case.apply(
@@ -85,7 +89,10 @@ async fn argo_shows_what_the_table_says() {
         .await;
     assert_eq!(
         of(&case, "stalled").await,
-        ("Degraded".to_owned(), message(&stalled, "Stalled"))
+        (
+            "Degraded".to_owned(),
+            condition(&stalled, "Stalled").unwrap().message
+        )
     );
 
     let denied = Effect::Fail {

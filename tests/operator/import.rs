@@ -5,7 +5,7 @@ use support::aws::{Effect, Fault, When};
 use support::until;
 
 use crate::before::run;
-use crate::case::{Case, LIMIT, REGION, message};
+use crate::case::{Case, LIMIT, REGION, assert_message};
 
 /// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its
 /// connection.
@@ -280,22 +280,14 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("pipeline.name, its role"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", "pipeline.name, its role");
     let mut missing = spec.clone();
     missing["pipeline"]["name"] = json!("nobody");
     case.apply("missing", missing).await.unwrap();
     let status = case
         .wait_condition("missing", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled").contains(":nobody is not covered"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", ":nobody is not covered");
     assert!(case.writes().is_empty(), "{:?}", case.writes());
     let mut others = spec.clone();
     others.as_object_mut().unwrap().remove("connection");

@@ -7,7 +7,7 @@ use serde_json::json;
 use support::API;
 use support::aws::{Effect, Fault, When};
 
-use crate::case::{Case, LIMIT};
+use crate::case::{Case, LIMIT, assert_message, condition};
 use crate::faults::{Life, live, whole};
 
 /// The API server refuses, cuts off or forgets for a while; then it goes on.
@@ -126,10 +126,10 @@ async fn a_missing_permission_is_named() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    let told = crate::case::message(&status, "Stalled");
+    let stalled = condition(&status, "Stalled").unwrap();
     assert!(
-        told.contains("may not call sns:CreateTopic") && !told.contains("assumed-role"),
-        "{told}"
+        stalled.says("may not call sns:CreateTopic") && !stalled.says("assumed-role"),
+        "{stalled:?}"
     );
     case.aws().clear_faults(&case.account);
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "allowed")
@@ -203,13 +203,13 @@ async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
     let connection = case.status("docs").await.connection.unwrap().arn.unwrap();
     case.aws().set_connection(&connection, "ERROR").unwrap();
     case.delete("docs").await;
-    let held = case.wait("docs", "nothing is said", |s| {
-        s.conditions
-            .iter()
-            .any(|c| c.reason == "DeletionBlocked" && c.message.contains("s3:DeleteBucket"))
-    });
-    let held = held.await;
-    assert!(crate::case::message(&held, "Stalled").contains("repofanout.dev/abandon=docs"));
+    let blocked = case
+        .wait("docs", "the bucket does not hold the deletion", |s| {
+            condition(s, "Stalled")
+                .is_some_and(|c| c.is("True", "DeletionBlocked") && c.says("s3:DeleteBucket"))
+        })
+        .await;
+    assert_message(&blocked, "Stalled", "repofanout.dev/abandon=docs");
     case.aws().clear_faults(&case.account);
     case.wait_gone("docs").await;
     let connections = case.aws().connections(&case.account);

@@ -3,7 +3,7 @@
 use kube::api::Patch;
 use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, base_name, condition, message};
+use crate::case::{Case, REGION, assert_message, base_name, is_true};
 
 #[tokio::test]
 async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
@@ -22,9 +22,7 @@ async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
         .unwrap();
     case.start().await;
     let after = case
-        .wait("docs", "not found again", |s| {
-            condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait("docs", "not found again", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.resources);
@@ -72,11 +70,8 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotOwned")
         .await;
-    let told = message(&status, "Stalled");
-    assert!(
-        told.contains("topic") && told.contains("no ownership tags"),
-        "{told}"
-    );
+    assert_message(&status, "Stalled", "topic");
+    assert_message(&status, "Stalled", "no ownership tags");
     assert_eq!(
         case.writes(),
         Vec::<String>::new(),
@@ -115,7 +110,7 @@ async fn a_bucket_of_another_account_is_refused_and_harms_nobody_else() {
     let status = case
         .wait_condition("bad", "Stalled", "True", "NotOwned")
         .await;
-    assert!(message(&status, "Stalled").contains(&taken));
+    assert_message(&status, "Stalled", &taken);
     case.delivered("good").await;
 }
 
@@ -158,11 +153,7 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
         spec["repository"] = json!("acme/none");
         case.apply(name, spec).await.unwrap();
         let status = case.wait_condition(name, "Stalled", "True", reason).await;
-        assert!(
-            message(&status, "Stalled").contains(told),
-            "{}",
-            message(&status, "Stalled")
-        );
+        assert_message(&status, "Stalled", told);
     }
     assert_eq!(case.writes(), Vec::<String>::new());
 }
@@ -181,7 +172,7 @@ async fn another_region_never_makes_a_second_set() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
-    assert!(message(&status, "Stalled").contains("us-west-2"));
+    assert_message(&status, "Stalled", "us-west-2");
     // Also where the record is lost: the role remembers.
     case.api()
         .patch_status(

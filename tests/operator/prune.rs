@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, condition, message, world};
+use crate::case::{Case, LIMIT, REGION, assert_message, base_name, condition, has_reason, world};
 
 /// Writes and removes files in one commit.
 async fn commit(repository: &str, files: &[(&str, Option<&str>)]) -> String {
@@ -46,15 +46,10 @@ async fn wait_pruned(case: &Case, pushed: &str, reason: &str) -> RepoFanoutStatu
             .delivered
             .as_ref()
             .filter(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
-        let told = s
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Pruned")
-            .is_some_and(|c| c.reason == reason);
-        told && s
-            .pruned
-            .as_ref()
-            .is_some_and(|p| execution.is_some_and(|d| d.execution == p.execution))
+        has_reason(s, "Pruned", reason)
+            && s.pruned
+                .as_ref()
+                .is_some_and(|p| execution.is_some_and(|d| d.execution == p.execution))
     })
     .await
 }
@@ -98,10 +93,7 @@ async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
         case.file(&status, "README.md").await.as_deref(),
         Some("hello\n")
     );
-    assert!(
-        message(&status, "Pruned").contains("2 keys that no delivery put there stay"),
-        "{status:?}"
-    );
+    assert_message(&status, "Pruned", "2 keys that no delivery put there stay");
     case.wait_event("docs", "Pruned", "secret.txt").await;
 
     // Nothing is left behind; then everything is.
@@ -137,10 +129,7 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let refused = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&refused, "Stalled").contains("--allow-prune"),
-        "{refused:?}"
-    );
+    assert_message(&refused, "Stalled", "--allow-prune");
 
     case.restart_with(&["--allow-prune"]).await;
     case.apply("docs", spec(json!({"prune": "DryRun"})))
@@ -153,10 +142,7 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let pushed = commit(&repository, &removed).await;
     let status = wait_pruned(&case, &pushed, "PruneDryRun").await;
     assert_eq!(status.pruned.as_ref().unwrap().left, 30);
-    assert!(
-        message(&status, "Pruned").contains("30 of 31 keys"),
-        "{status:?}"
-    );
+    assert_message(&status, "Pruned", "30 of 31 keys");
     // It is meant now, and more than half of all.
     case.apply("docs", spec(json!({"prune": "Enabled"})))
         .await
@@ -297,7 +283,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
     }
     let status = case
         .wait("docs", "not pruned", |s| {
-            condition(s, "Pruned") == Some(("True".into(), "Pruned".into()))
+            condition(s, "Pruned").is_some_and(|c| c.is("True", "Pruned"))
         })
         .await;
     let d = status.delivered.as_ref().unwrap();
@@ -367,7 +353,7 @@ async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_sta
     let pushed = commit(&repository, &[("old.txt", None)]).await;
     let status = wait_pruned(&case, &pushed, "PruneUnproven").await;
     assert!(case.file(&status, "old.txt").await.is_some());
-    assert!(message(&status, "Pruned").contains("old.txt"), "{status:?}");
+    assert_message(&status, "Pruned", "old.txt");
 }
 
 #[tokio::test]
@@ -388,11 +374,11 @@ async fn what_may_not_be_deleted_is_told_and_the_delivery_stands() {
         .fault(Fault::of_writes(&case.account, When::Nth(1), denied));
     let pushed = commit(&repository, &[("secret.txt", None)]).await;
     case.wait("docs", "not told", |s| {
-        condition(s, "Pruned").is_some_and(|(_, reason)| reason == "PruneFailed")
+        has_reason(s, "Pruned", "PruneFailed")
     })
     .await;
     let status = case.wait_delivered("docs", &pushed).await;
-    assert_eq!(condition(&status, "Ready").unwrap().0, "True");
+    assert_eq!(condition(&status, "Ready").unwrap().status, "True");
     // It is tried again.
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "secret.txt").await, None);

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
-use crate::case::{Case, LIMIT, REGION};
+use crate::case::{Case, LIMIT, REGION, condition};
 use crate::classes::shared;
 
 /// One verb on one resource, and where in the chart's manifests it stands.
@@ -104,22 +103,15 @@ async fn each_permission_of_the_chart_is_needed() {
 }
 
 /// Whether the statuses of both objects are of their last generations.
-async fn told(case: &Case) -> bool {
+async fn both_are_observed(case: &Case) -> bool {
     let (object, class) = (
         case.get("docs").await,
         case.classes().get(&case.class_name("org")).await.unwrap(),
     );
-    let observed = |conditions: &[Condition], generation: Option<i64>| {
-        conditions
-            .iter()
-            .any(|c| c.type_ == "Ready" && c.observed_generation == generation)
-    };
-    object
-        .status
-        .is_some_and(|s| observed(&s.conditions, object.metadata.generation))
-        && class
-            .status
-            .is_some_and(|s| observed(&s.conditions, class.metadata.generation))
+    let fan_out = object.status.and_then(|s| condition(&s, "Ready"));
+    let shared = class.status.and_then(|s| condition(&s, "Ready"));
+    fan_out.is_some_and(|c| c.observed_generation == object.metadata.generation)
+        && shared.is_some_and(|c| c.observed_generation == class.metadata.generation)
 }
 
 /// Runs the operator without one permission; answers that permission if it is not missed.
@@ -167,8 +159,8 @@ async fn one_less(index: usize) -> Option<String> {
         case.apply_class(&case.class_name("org"), class, false)
             .await
             .unwrap();
-        // The next change waits for what this one has told; what is not granted may keep it from
-        // being told at all.
+        // The next change waits until this one is observed; a permission that is not granted may
+        // keep the operator from ever observing it.
         for _ in 0..10 {
             let refused = case.proxy.as_ref().unwrap().refused();
             if refused.contains(&taken.permission) {
@@ -182,7 +174,7 @@ async fn one_less(index: usize) -> Option<String> {
                 ));
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            if told(&case).await {
+            if both_are_observed(&case).await {
                 break;
             }
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 use support::until;
 
-use crate::case::{Case, LIMIT, REGION, condition, message};
+use crate::case::{Case, LIMIT, REGION, assert_message, condition, is_true};
 use crate::classes::shared;
 
 const ACCOUNT: &str = "777788889999";
@@ -231,18 +231,12 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("s3:PutBucketPolicy"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", "s3:PutBucketPolicy");
     case.aws().clear_faults(&case.account);
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
-    case.wait("docs", "not mended", |s| {
-        condition(s, "Ready").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait("docs", "not mended", |s| is_true(s, "Ready"))
+        .await;
     assert_eq!(ours(&statements(&case, &found).await).len(), 4);
 
     // More than a policy can hold is refused, and what is there stays.
@@ -253,11 +247,7 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "QuotaExceeded")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("20480"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", "20480");
     assert_eq!(ours(&statements(&case, &found).await).len(), 4);
 }
 
@@ -284,9 +274,10 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     let status = case
         .wait_condition("other", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled")
-            .contains("123456789012 is not covered by the operator's --allow-readers")
+    assert_message(
+        &status,
+        "Stalled",
+        "123456789012 is not covered by the operator's --allow-readers",
     );
 
     let theirs = format!("theirs-{}", case.namespace);
@@ -297,11 +288,12 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     let status = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    let told = message(&status, "Stalled");
-    let printed = told
+    let stalled = condition(&status, "Stalled").unwrap();
+    let printed = stalled
+        .message
         .split("leave readers out: ")
         .nth(1)
-        .unwrap_or_else(|| panic!("{told}"));
+        .unwrap_or_else(|| panic!("no statements: {stalled:?}"));
     let missing: Vec<Value> = serde_json::from_str(&format!("[{printed}]")).unwrap();
     assert!(
         statements(&case, &theirs).await.is_empty(),

@@ -5,7 +5,9 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name, condition, message};
+use crate::case::{
+    Case, REGION, assert_condition, assert_message, base_name, condition, has_reason, is_true,
+};
 
 const RECONCILE: &str = "repofanout.dev/reconcile-requested-at";
 
@@ -165,10 +167,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
         .unwrap();
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
-    assert_eq!(
-        condition(&status, "Drifted").unwrap(),
-        ("False".to_owned(), "NoDrift".to_owned())
-    );
+    assert_condition(&status, "Drifted", "False", "NoDrift");
     let base = base_name(&status);
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][1]["actions"][0]["configuration"]["ObjectKey"] = json!("x")
@@ -178,20 +177,11 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let writes = case.writes();
     look(&case, "1").await;
     let shown = case.status("docs").await;
-    assert_eq!(
-        condition(&shown, "Drifted").unwrap(),
-        ("True".to_owned(), "DriftDetected".to_owned())
-    );
-    let told = message(&shown, "Drifted");
-    assert!(
-        told.contains(&format!("ObjectKey from 'x' to '{repository}'")),
-        "{told}"
-    );
-    assert!(
-        told.contains("notification rule: somebody deleted it"),
-        "{told}"
-    );
-    assert_eq!(condition(&shown, "Ready").unwrap().0, "True");
+    assert_condition(&shown, "Drifted", "True", "DriftDetected");
+    let difference = format!("ObjectKey from 'x' to '{repository}'");
+    assert_message(&shown, "Drifted", &difference);
+    assert_message(&shown, "Drifted", "notification rule: somebody deleted it");
+    assert_eq!(condition(&shown, "Ready").unwrap().status, "True");
     assert_eq!(case.writes(), writes);
     // A change of the spec is no drift; and the word changed, the rest is corrected.
     case.apply(
@@ -201,7 +191,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     .await
     .unwrap();
     case.wait("docs", "not corrected", |s| {
-        condition(s, "Drifted").is_some_and(|c| c.1 == "NoDrift")
+        has_reason(s, "Drifted", "NoDrift")
     })
     .await;
     assert_eq!(case.aws().rules(&case.account).len(), 1);
@@ -298,10 +288,8 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
     // Found again by its name; then everything goes.
     let spec = json!({"repository": repository, "deletion": {"default": "Delete"}});
     case.apply("docs", spec).await.unwrap();
-    case.wait("docs", "not found again", |s| {
-        condition(s, "Provisioned").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait("docs", "not found again", |s| is_true(s, "Provisioned"))
+        .await;
     assert_eq!(
         case.aws().executions(&case.account, &base).len(),
         1,
@@ -371,7 +359,11 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     let refused = case
         .wait_condition("younger", "Stalled", "True", "Overlaps")
         .await;
-    assert!(message(&refused, "Stalled").contains(&format!("RepoFanout {}/docs", case.namespace)));
+    assert_message(
+        &refused,
+        "Stalled",
+        &format!("RepoFanout {}/docs", case.namespace),
+    );
     assert_eq!(
         case.aws().connections(&case.account).len(),
         1,
@@ -516,9 +508,7 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
         .unwrap();
     case.start().await;
     let after = case
-        .wait("docs", "not found again", |s| {
-            condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait("docs", "not found again", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.status.unwrap().resources);
@@ -595,10 +585,8 @@ async fn a_correction_waits_for_a_running_execution() {
     );
     case.aws().hold_executions(&case.account, false);
     case.wait_delivered("docs", &commit).await;
-    case.wait("docs", "not corrected", |s| {
-        condition(s, "Provisioned").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait("docs", "not corrected", |s| is_true(s, "Provisioned"))
+        .await;
     assert_eq!(
         case.aws().pipelines(&case.account)[&base]["executionMode"],
         "QUEUED"

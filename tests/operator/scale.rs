@@ -10,7 +10,7 @@ use repofanout::api::class::RepoFanoutClassStatus;
 use serde_json::{Value, json};
 use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, condition, version};
+use crate::case::{Case, LIMIT, REGION, base_name, is_true, version};
 
 /// So rarely is looked at what nobody tells of, that whatever happens was heard of.
 const RARELY: &str = "--poll-interval=1h";
@@ -367,7 +367,7 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     }
     for n in 0..MANY {
         case.wait_delivered(&format!("more-{n}"), &commit).await;
-        let ready = |s: &_| condition(s, "Ready").is_some_and(|c| c.0 == "True");
+        let ready = |s: &_| is_true(s, "Ready");
         case.wait(&format!("more-{n}"), "not ready", ready).await;
     }
     let made = since(&case, &before);

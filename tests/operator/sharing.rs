@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, condition, message};
+use crate::case::{Case, REGION, assert_condition, assert_message, condition};
 
 #[tokio::test]
 async fn two_fan_outs_share_a_connection_that_exists() {
@@ -51,15 +51,8 @@ async fn what_the_settings_do_not_allow_is_not_touched() {
         let status = case
             .wait_condition(name, "Ready", "False", "NotAllowed")
             .await;
-        assert_eq!(
-            condition(&status, "Stalled").unwrap(),
-            ("True".to_owned(), "NotAllowed".to_owned())
-        );
-        assert!(
-            message(&status, "Ready").contains("--allow-"),
-            "{}",
-            message(&status, "Ready")
-        );
+        assert_condition(&status, "Stalled", "True", "NotAllowed");
+        assert_message(&status, "Ready", "--allow-");
         case.delete(name).await;
         case.wait_gone(name).await;
     }
@@ -98,8 +91,8 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     let refused = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    let told = message(&refused, "Stalled");
-    let statement = &told[told.find('{').expect("a statement")..];
+    let message = condition(&refused, "Stalled").unwrap().message;
+    let statement = &message[message.find('{').expect("a statement")..];
     let policy = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
     let set = [
         ("Action", "SetTopicAttributes"),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use support::aws::Claims;
 use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, condition, message};
+use crate::case::{Case, LIMIT, REGION, assert_condition, assert_message, base_name, condition};
 
 #[tokio::test]
 async fn a_manifest_becomes_a_running_fan_out() {
@@ -31,7 +31,7 @@ async fn story(name: &str, claims: Claims) {
         .await;
     let connection = pending.connection.clone().unwrap();
     let url = connection.authorize_url.clone().unwrap();
-    assert!(message(&pending, "Ready").contains(&url));
+    assert_message(&pending, "Ready", &url);
     let id = connection
         .arn
         .as_deref()
@@ -45,7 +45,7 @@ async fn story(name: &str, claims: Claims) {
         case.account
     );
     assert_eq!(url, console);
-    assert_eq!(condition(&pending, "Reconciling").unwrap().0, "True");
+    assert_eq!(condition(&pending, "Reconciling").unwrap().status, "True");
     assert_eq!(condition(&pending, "Stalled"), None);
     let made: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
     assert_eq!(
@@ -61,10 +61,7 @@ async fn story(name: &str, claims: Claims) {
         connection.arn.clone().unwrap()
     );
     let ready = case.wait_delivered("docs", &first).await;
-    assert_eq!(
-        condition(&ready, "Provisioned").unwrap(),
-        ("True".to_owned(), "Provisioned".to_owned())
-    );
+    assert_condition(&ready, "Provisioned", "True", "Provisioned");
     assert_eq!(condition(&ready, "Reconciling"), None);
     assert_eq!(ready.last_execution.as_ref().unwrap().status, "Succeeded");
     assert_eq!(

@@ -5,7 +5,7 @@ use repofanout::resource::iam::{Scope, policy};
 use serde_json::{Value, json};
 use support::until;
 
-use crate::case::{Case, LIMIT, REGION, condition, message};
+use crate::case::{Case, LIMIT, REGION, assert_message, condition, has_reason};
 use crate::classes::shared;
 use crate::permissions::{create_boundary, scope};
 
@@ -41,7 +41,7 @@ pub async fn queue(case: &Case, name: &str) -> (String, String) {
 
 async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
     case.wait("docs", "not subscribed", |s| {
-        let ready = condition(s, "Subscribed") == Some(("True".into(), "Subscribed".into()));
+        let ready = condition(s, "Subscribed").is_some_and(|c| c.is("True", "Subscribed"));
         ready && s.subscriptions.len() == count && s.observed_generation == s.applied_generation
     })
     .await
@@ -162,12 +162,13 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     .unwrap();
     let status = case
         .wait("docs", "not told", |s| {
-            condition(s, "Subscribed").is_some_and(|c| c.1 == "SubscriptionPending")
+            has_reason(s, "Subscribed", "SubscriptionPending")
         })
         .await;
-    assert!(
-        message(&status, "Subscribed")
-            .contains("https https://127.0.0.1:9/hook: call the SubscribeURL")
+    assert_message(
+        &status,
+        "Subscribed",
+        "https https://127.0.0.1:9/hook: call the SubscribeURL",
     );
     let states: Vec<&str> = status.subscriptions.iter().map(|s| &*s.status).collect();
     assert_eq!(states, ["CONFIRMED", "PENDING"]);
@@ -251,10 +252,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("subscriptionRoleARN"),
-        "{status:?}"
-    );
+    assert_message(&status, "Stalled", "subscriptionRoleARN");
     assert_eq!(case.writes(), writes);
 }
 
@@ -309,8 +307,5 @@ async fn what_makes_no_sense_is_refused() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "InvalidSpec")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("not the object's own"),
-        "{status:?}"
-    );
+    assert_message(&status, "Stalled", "not the object's own");
 }

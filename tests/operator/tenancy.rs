@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, condition, message};
+use crate::case::{Case, REGION, assert_message, condition, is_true};
 use crate::classes::shared;
 
 fn merged(base: &Value, more: &Value) -> Value {
@@ -111,15 +111,13 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
         let name = format!("attack-{n}");
         case.apply(&name, merged(&base, attack)).await.unwrap();
         let status = case
-            .wait(&name, "not refused", |s| {
-                condition(s, "Stalled").is_some_and(|c| c.0 == "True")
-            })
+            .wait(&name, "not refused", |s| is_true(s, "Stalled"))
             .await;
-        let said = message(&status, "Stalled");
-        assert!(said.contains(told), "{attack}: {said}");
+        let stalled = condition(&status, "Stalled").unwrap();
+        assert!(stalled.says(told), "{attack}: {stalled:?}");
         assert!(
-            ["NotAllowed", "InvalidSpec"].contains(&&*condition(&status, "Stalled").unwrap().1),
-            "{attack}"
+            ["NotAllowed", "InvalidSpec"].contains(&&*stalled.reason),
+            "{attack}: {stalled:?}"
         );
         assert!(
             status.placement.is_none() && status.resources.is_empty(),
@@ -317,11 +315,7 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let refused = case
         .wait_condition("late", "Stalled", "True", "ClassNotReady")
         .await;
-    assert!(
-        message(&refused, "Stalled").contains(&format!("{first}, {second}")),
-        "{}",
-        message(&refused, "Stalled")
-    );
+    assert_message(&refused, "Stalled", &format!("{first}, {second}"));
     case.delete("late").await;
     case.wait_gone("late").await;
 
@@ -342,11 +336,7 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
-    assert!(
-        message(&status, "Stalled").contains(&first),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", &first);
     assert_eq!(case.writes(), writes);
     assert!(case.aws().pipelines(&elsewhere).is_empty());
     // The class by its name finds everything again.
@@ -369,7 +359,7 @@ async fn where_a_class_is_required_an_object_without_one_is_refused() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(message(&status, "Stalled").contains("--require-class"));
+    assert_message(&status, "Stalled", "--require-class");
     assert!(case.writes().is_empty());
 }
 
@@ -417,7 +407,7 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
     assert_eq!(case.aws().pipelines(&case.account).len(), 1);
     case.aws().hold_executions(&elsewhere, false);
     let moved = case.wait("docs", "the old place stays", |s| {
-        s.former.is_empty() && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        s.former.is_empty() && is_true(s, "Ready")
     });
     let moved = moved.await;
     assert_eq!(
@@ -465,7 +455,7 @@ async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_ow
         let bucket = s.delivered.as_ref().map(|d| &d.bucket);
         s.former.is_empty()
             && bucket != own.delivered.as_ref().map(|d| &d.bucket)
-            && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+            && is_true(s, "Ready")
     });
     let joined = joined.await;
     assert_eq!(

@@ -1,5 +1,7 @@
 //! What a test starts from: a namespace, an AWS account, and an operator.
 
+mod condition;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +22,8 @@ use repofanout::api::{RepoFanout, RepoFanoutClass};
 use serde_json::{Value, json};
 use support::aws::Aws;
 use support::{ApiProxy, Operator, OperatorConfig, World, until};
+
+pub use condition::{assert_condition, assert_message, condition, has_reason, is_true};
 
 pub const REGION: &str = "eu-west-1";
 /// Long enough for a slow machine; nothing here waits for time to pass.
@@ -381,10 +385,8 @@ impl Case {
     pub async fn ready_class(&self, name: &str, spec: Value) -> RepoFanoutClassStatus {
         self.apply_class(name, spec, false).await.expect("accepted");
         self.authorize_class(name, "acme").await;
-        self.wait_class(name, "not ready", |s| {
-            class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
-        .await
+        self.wait_class(name, "not ready", |s| is_true(s, "Ready"))
+            .await
     }
 
     /// A role of another account that lets this case's account in, with an external id; tells its
@@ -528,7 +530,7 @@ impl Case {
         reason: &str,
     ) -> RepoFanoutStatus {
         self.wait(name, &format!("{type_} is not {state}/{reason}"), |s| {
-            condition(s, type_).is_some_and(|c| c == (state.to_owned(), reason.to_owned()))
+            condition(s, type_).is_some_and(|c| c.is(state, reason))
         })
         .await
     }
@@ -537,8 +539,7 @@ impl Case {
     pub async fn wait_delivered(&self, name: &str, commit: &str) -> RepoFanoutStatus {
         self.wait(name, &format!("{commit} is not delivered"), |s| {
             let delivered = s.delivered.as_ref().and_then(|d| d.commit.as_ref());
-            delivered.is_some_and(|c| c.id == commit)
-                && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+            delivered.is_some_and(|c| c.id == commit) && is_true(s, "Ready")
         })
         .await
     }
@@ -712,28 +713,6 @@ impl Drop for Case {
             );
         }
     }
-}
-
-/// Status and reason of a class's condition.
-pub fn class_condition(status: &RepoFanoutClassStatus, type_: &str) -> Option<(String, String)> {
-    let condition = status.conditions.iter().find(|c| c.type_ == type_)?;
-    Some((condition.status.clone(), condition.reason.clone()))
-}
-
-/// Status and reason of a condition.
-pub fn condition(status: &RepoFanoutStatus, type_: &str) -> Option<(String, String)> {
-    let condition = status.conditions.iter().find(|c| c.type_ == type_)?;
-    Some((condition.status.clone(), condition.reason.clone()))
-}
-
-/// Message of a condition.
-pub fn message(status: &RepoFanoutStatus, type_: &str) -> String {
-    status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == type_)
-        .map(|c| c.message.clone())
-        .unwrap_or_default()
 }
 
 /// Name of the pipeline, as recorded.
