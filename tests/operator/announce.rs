@@ -3,13 +3,12 @@
 use repofanout::feature::announce::message::Announcement;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
 use crate::case::{Case, LIMIT, REGION, condition, has_reason, world};
 
 /// A fan-out that announces, with a queue on its topic; tells repository and queue.
 async fn announcing(case: &Case, spec: Value) -> (String, String) {
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let mut all = json!({"repository": repository, "notifications": {"announce": true}});
     all.as_object_mut()
         .unwrap()
@@ -39,12 +38,7 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
             ours.len(),
             case.log()
         );
-        for body in case
-            .aws()
-            .receive(&case.account, REGION, queue)
-            .await
-            .unwrap()
-        {
+        for body in case.receive(queue).await.unwrap() {
             let envelope: Value = serde_json::from_str(&body).unwrap();
             let message: Value =
                 serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
@@ -119,23 +113,21 @@ async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
     let base = crate::case::base_name(&case.status("docs").await);
     let mut commits = Vec::new();
     for n in 0..2 {
-        let before = case.aws().executions(&case.account, &base).len();
+        let before = case.executions(&base).len();
         commits.push(json!(
             case.push(&repository, "main", "n.txt", &n.to_string())
                 .await
         ));
-        until(LIMIT, || async {
-            let runs = case.aws().executions(&case.account, &base);
-            let ended =
-                runs.len() == before + 1 && runs.iter().all(|(status, _)| status == "Succeeded");
+        case.until(|| async {
+            let runs = case.executions(&base);
+            let ended = runs.len() == before + 1 && runs.iter().all(|e| e.status == "Succeeded");
             if ended {
                 Ok(())
             } else {
                 Err(format!("{runs:?}"))
             }
         })
-        .await
-        .unwrap();
+        .await;
     }
     case.start().await;
     let told: Vec<Value> = announced(&case, &queue, 2)
@@ -156,7 +148,7 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
     let struck = fault.struck();
     case.aws().fault(fault);
     let commit = case.push(&repository, "main", "a.txt", "a").await;
-    until(LIMIT, || async {
+    case.until(|| async {
         if struck.load(std::sync::atomic::Ordering::SeqCst) {
             Ok(())
         } else {
@@ -164,8 +156,7 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
         }
         .map_err(str::to_owned)
     })
-    .await
-    .unwrap();
+    .await;
     case.start().await;
     let (message, _) = announced(&case, &queue, 1).await.remove(0);
     assert_eq!(message["commit"]["id"], commit);
@@ -202,18 +193,10 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
 async fn the_sample_consumer_follows_the_copy() {
     let case = Case::new("consumer", &["--allow-prune"]).await;
     let name = format!("consumer-{}", case.namespace);
-    let create = [
-        ("Action", "CreateQueue"),
-        ("Version", "2012-11-05"),
-        ("QueueName", &*name),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sqs", &create)
-        .await
-        .unwrap();
-    let (repository, _) = case.repository().await;
+    let (_, queue) = case.create_queue(&name).await;
+    let (repository, _) = case.create_repository().await;
     let subscriber = json!({
-        "protocol": "sqs", "endpoint": format!("arn:aws:sqs:{REGION}:{}:{name}", case.account), "rawMessageDelivery": true,
+        "protocol": "sqs", "endpoint": queue, "rawMessageDelivery": true,
         "filterPolicy": {"repository": [repository]},
     });
     let notifications = json!({"announce": true, "subscribers": [subscriber]});
@@ -244,17 +227,15 @@ async fn the_sample_consumer_follows_the_copy() {
         .unwrap();
     let has = async |file: &str, content: Option<&str>| {
         let path = folder.join(file);
-        let asked = until(LIMIT, || async {
+        case.until(|| async {
             let there = std::fs::read_to_string(&path).ok();
             if there.as_deref() == content {
                 Ok(())
             } else {
                 Err(format!("{file} is {there:?}, not {content:?}"))
             }
-        });
-        asked
-            .await
-            .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+        })
+        .await;
     };
     has("README.md", Some("hello\n")).await;
     case.push(&repository, "main", "guide.md", "read on\n")

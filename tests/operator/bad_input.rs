@@ -229,7 +229,7 @@ async fn an_object_of_a_newer_version_stops_nobody() {
         .wait_condition("newer", "Stalled", "True", "InvalidSpec")
         .await;
     assert_message(&status, "Stalled", "'V3'");
-    case.delivered("plain").await;
+    case.create_delivered("plain").await;
     assert_eq!(
         condition(&case.status("newer").await, "Ready")
             .unwrap()

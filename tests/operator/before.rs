@@ -147,10 +147,10 @@ fn manifest(case: &Case, name: &str, spec: &Value) -> String {
 #[tokio::test]
 async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
     let case = Case::new("plan", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let admin = async |manifest: String| {
         // A person who may write RepoFanouts asks, not the operator.
-        let mut asked = case.at(&case.namespace);
+        let mut asked = case.in_namespace(&case.namespace);
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": format!("{}-editor", case.namespace)},
@@ -219,7 +219,7 @@ async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
 #[tokio::test]
 async fn a_read_only_operator_tells_what_it_would_do() {
     let mut case = Case::without_operator("readonly", &["--read-only"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -244,7 +244,7 @@ async fn a_read_only_operator_tells_what_it_would_do() {
 
     // One that may write, and then again one that may not: what differs is shown, and nothing is
     // deleted.
-    case.drop_flag("--read-only").await;
+    case.restart_without("--read-only").await;
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     case.restart_with(&["--read-only"]).await;
@@ -271,7 +271,7 @@ async fn a_read_only_operator_tells_what_it_would_do() {
         .await;
     assert_message(&held, "Stalled", "runs with --read-only");
     assert_eq!(case.writes(), writes);
-    case.drop_flag("--read-only").await;
+    case.restart_without("--read-only").await;
     case.wait_gone("docs").await;
 }
 

@@ -10,8 +10,8 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use repofanout::api::RepoFanout;
 use serde_json::{Value, json};
+use support::API;
 use support::aws::{Effect, Fault, When};
-use support::{API, until};
 
 use crate::case::{Case, LIMIT, REGION, assert_condition, assert_message, has_reason, is_true};
 
@@ -29,7 +29,7 @@ pub fn shared(case: &Case) -> Value {
 async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     let case = Case::with_classes("shares", &[]).await;
     let class = case.class_name("all");
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply_class(&class, shared(&case), false)
         .await
         .unwrap();
@@ -39,7 +39,7 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
         })
         .await;
     assert_condition(&pending, "Ready", "False", "ConnectionPending");
-    let ready = case.ready_class(&class, shared(&case)).await;
+    let ready = case.create_ready_class(&class, shared(&case)).await;
     assert_eq!(
         ready.resources.keys().collect::<Vec<_>>(),
         [
@@ -139,14 +139,14 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     let mut namespaces = Vec::new();
     for n in 0..5 {
-        namespaces.push(case.namespace(&n.to_string(), json!({})).await);
+        namespaces.push(case.add_namespace(&n.to_string()).await);
     }
     // All wait for the one click.
     case.apply_class(&class, spec.clone(), false).await.unwrap();
-    let each = || (0..100).map(|n| (case.at(&namespaces[n % 5]), format!("docs-{n}")));
+    let each = || (0..100).map(|n| (case.in_namespace(&namespaces[n % 5]), format!("docs-{n}")));
     futures::stream::iter(each())
         .for_each_concurrent(8, |(at, name)| {
             let manifest = json!({"repository": repository, "className": class});
@@ -197,25 +197,21 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         .map(|p| p["roleArn"].as_str().unwrap_or_default().to_owned())
         .collect();
     assert_eq!(roles.len(), 100, "each has its own");
-    for (status, trigger) in case
-        .aws()
-        .pipelines(&case.account)
-        .keys()
-        .flat_map(|p| case.aws().executions(&case.account, p))
-    {
+    let pipelines = case.aws().pipelines(&case.account);
+    for execution in pipelines.keys().flat_map(|name| case.executions(name)) {
         assert!(
-            status == "Succeeded" || status == "Cancelled" || status == "Superseded",
-            "{status} by {trigger}"
+            ["Succeeded", "Cancelled", "Superseded"].contains(&&*execution.status),
+            "{execution:?}"
         );
     }
 }
 
 /// Waits until it holds for every object of the namespaces.
 async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&RepoFanout) -> bool) {
-    let asked = until(LIMIT * 4, || async {
+    case.until_within(LIMIT * 4, || async {
         for namespace in namespaces {
             let objects = case
-                .at(namespace)
+                .in_namespace(namespace)
                 .api()
                 .list(&ListParams::default())
                 .await
@@ -226,10 +222,8 @@ async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&Rep
             }
         }
         Ok(())
-    });
-    asked
-        .await
-        .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+    })
+    .await;
 }
 
 async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
@@ -248,11 +242,11 @@ async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
 #[tokio::test]
 async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     let case = Case::with_classes("accounts", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let (here, there) = (case.other_account(5), case.other_account(6));
     let mut classes = Vec::new();
     for (account, id) in [(&here, "id-here"), (&there, "id-there")] {
-        let role = case.trusting_role(account, id).await;
+        let role = case.create_trusting_role(account, id).await;
         // Sessions that end soon: what is chained is refreshed.
         case.aws()
             .shorten_sessions(account, Duration::from_secs(15));
@@ -260,7 +254,7 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
         spec["account"] =
             json!({"roleARN": role, "externalID": id, "sessionTags": {"by": "repofanout"}});
         let name = case.class_name(id);
-        let ready = case.ready_class(&name, spec.clone()).await;
+        let ready = case.create_ready_class(&name, spec.clone()).await;
         assert_eq!(&ready.placement.unwrap().account, account);
         classes.push((name, spec));
     }
@@ -304,15 +298,14 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
             .count()
     };
     let before = assumed();
-    until(LIMIT, || async {
+    case.until(|| async {
         if assumed() > before + 1 {
             Ok(())
         } else {
             Err("not refreshed".to_owned())
         }
     })
-    .await
-    .unwrap();
+    .await;
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     for n in 0..2 {
         case.wait_delivered(&format!("docs-{n}"), &next).await;
@@ -328,8 +321,8 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
 async fn a_class_whose_status_is_wiped_finds_everything_again() {
     let mut case = Case::with_classes("wiped", &[]).await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, shared(&case)).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -345,10 +338,7 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
         .patch_status(&class, &PatchParams::default(), &wipe)
         .await
         .unwrap();
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &wipe)
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     case.start().await;
     let found = case
         .wait_class(&class, "not found again", |s| is_true(s, "Ready"))
@@ -374,13 +364,13 @@ async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
 async fn mended(conflict_at: u32) {
     let mut case =
         Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
-    case.own_classes();
+    case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["interval"] = json!("1m");
-    let ready = case.ready_class(&class, spec.clone()).await;
-    let (repository, commit) = case.repository().await;
+    let ready = case.create_ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -392,24 +382,11 @@ async fn mended(conflict_at: u32) {
     // Somebody empties and deletes the shared bucket, and the topic's policy.
     let bucket = &before.bucket;
     let key = format!("/{bucket}/{}/README.md", before.prefix);
-    case.aws()
-        .s3(&case.account, REGION, "DELETE", &key, "")
-        .await
-        .unwrap();
-    case.aws()
-        .s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "")
-        .await
-        .unwrap();
+    case.s3("DELETE", &key, "").await.unwrap();
+    case.s3("DELETE", &format!("/{bucket}"), "").await.unwrap();
     let topic = &ready.resources["topic"];
-    let delete = [
-        ("Action", "DeleteTopic"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &**topic),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &delete)
-        .await
-        .unwrap();
+    let delete = [("Action", "DeleteTopic"), ("TopicArn", &**topic)];
+    case.sns(&delete).await.unwrap();
     let refused = Effect::Fail {
         status: 409,
         code: "Conflict".to_owned(),
@@ -436,18 +413,8 @@ async fn mended(conflict_at: u32) {
         Some("hello\n"),
         "conflict at {conflict_at}"
     );
-    let get = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &**topic),
-    ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "sns", &get)
-            .await
-            .unwrap()
-            .contains("RepoFanoutPublish")
-    );
+    let get = [("Action", "GetTopicAttributes"), ("TopicArn", &**topic)];
+    assert!(case.sns(&get).await.unwrap().contains("RepoFanoutPublish"));
 }
 
 #[tokio::test]
@@ -461,20 +428,16 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
     let create = [
         ("Action", "CreatePolicy"),
-        ("Version", "2010-05-08"),
         ("PolicyName", "pipelines"),
         ("PolicyDocument", document),
     ];
-    case.aws()
-        .form(account, REGION, "iam", &create)
-        .await
-        .unwrap();
+    case.iam(&create).await.unwrap();
     let mut spec = shared(&case);
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
     spec["allowedReaders"] = json!(["777788889999"]);
-    case.ready_class(&class, spec.clone()).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.create_repository().await;
     let readers = json!([{"account": "777788889999"}]);
     let manifest =
         json!({"repository": repository, "className": class, "destination": {"readers": readers}});
@@ -490,12 +453,8 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         })
         .await;
     let base = status.placement.clone().unwrap().base_name;
-    let get = [
-        ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
-        ("RoleName", &*base),
-    ];
-    let role = case.aws().form(account, REGION, "iam", &get).await.unwrap();
+    let get = [("Action", "GetRole"), ("RoleName", &*base)];
+    let role = case.iam(&get).await.unwrap();
     assert!(
         role.contains(&boundary) && role.contains("cost-center"),
         "{role}"
@@ -514,15 +473,10 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
     assert_eq!(pipeline["artifactStore"]["encryptionKey"]["id"], json!(key));
     let policy = [
         ("Action", "GetRolePolicy"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyName", "repofanout"),
     ];
-    let policy = case
-        .aws()
-        .form(account, REGION, "iam", &policy)
-        .await
-        .unwrap();
+    let policy = case.iam(&policy).await.unwrap();
     assert!(policy.contains("kms"), "{policy}");
     // Who reads the bucket needs the key, too; that is its owner's to say.
     case.wait_event("docs", "ReadersNeedKey", "kms:Decrypt")
@@ -534,10 +488,10 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
     for order in ["class", "namespace", "fan-outs"] {
         let mut case = Case::with_classes(&format!("order-{order}"), &[]).await;
         let class = case.class_name("org");
-        let other = case.namespace("away", json!({})).await;
-        case.ready_class(&class, shared(&case)).await;
-        let (repository, commit) = case.repository().await;
-        let away = case.at(&other);
+        let other = case.add_namespace("away").await;
+        case.create_ready_class(&class, shared(&case)).await;
+        let (repository, commit) = case.create_repository().await;
+        let away = case.in_namespace(&other);
         away.apply(
             "docs",
             json!({"repository": repository, "className": class}),
@@ -568,16 +522,8 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
             case.aws().pipelines(&case.account).is_empty()
                 && case.aws().rules(&case.account).is_empty()
         );
-        let get = [
-            ("Action", "ListRoles"),
-            ("Version", "2010-05-08"),
-            ("PathPrefix", "/repofanout/"),
-        ];
-        let roles = case
-            .aws()
-            .form(&case.account, REGION, "iam", &get)
-            .await
-            .unwrap();
+        let get = [("Action", "ListRoles"), ("PathPrefix", "/repofanout/")];
+        let roles = case.iam(&get).await.unwrap();
         assert!(!roles.contains("<RoleName>rf-"), "{order}: {roles}");
     }
 }
@@ -586,11 +532,11 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
 #[tokio::test]
 async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_use_it() {
     let mut case = Case::without_operator("away", &["--leader-elect=false"]).await;
-    case.own_classes();
+    case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, shared(&case)).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -688,7 +634,7 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
 async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_to_it() {
     let case = Case::with_classes("waits", &[]).await;
     let class = case.class_name("late");
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -703,7 +649,7 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
         "Stalled",
         &format!("there is no RepoFanoutClass {class}"),
     );
-    case.ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared(&case)).await;
     case.wait_delivered("docs", &commit).await;
 
     let theirs = case.class_name("theirs");

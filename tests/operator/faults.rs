@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use serde_json::{Value, json};
+use support::API;
 use support::aws::{Effect, Fault, When};
-use support::{API, until};
 
 use crate::case::{Case, LIMIT, is_true, world};
 
@@ -102,27 +102,19 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         &["--leader-elect=false", "--allow-names", "--allow-readers=*"],
     )
     .await;
-    case.flags(&["--allow-prune"]);
-    case.own_classes();
+    case.add_flags(&["--allow-prune"]);
+    case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let readers = json!([{"account": "777788889999"}]);
     let mut spec = json!({"repository": repository, "destination": {"readers": readers}});
     let mut class_spec = crate::classes::shared(&case);
     class_spec["allowedReaders"] = json!(["7777*"]);
     if life == Life::Adopt {
         let theirs = format!("theirs-{}", case.namespace);
-        case.bucket(&theirs).await;
-        let topic = [
-            ("Action", "CreateTopic"),
-            ("Version", "2010-03-31"),
-            ("Name", &*theirs),
-        ];
-        case.aws()
-            .form(&case.account, crate::case::REGION, "sns", &topic)
-            .await
-            .unwrap();
+        case.create_bucket(&theirs).await;
+        case.create_topic(&theirs).await;
         spec["artifacts"] = json!({"bucketName": theirs});
         spec["notifications"] = json!({"topicName": theirs});
         spec["adopt"] = json!(["Artifacts", "Topic"]);
@@ -143,7 +135,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
         case.authorize("docs").await;
         case.wait_delivered("docs", &commit).await;
         if life == Life::Move {
-            case.ready_class(&class, class_spec).await;
+            case.create_ready_class(&class, class_spec).await;
         }
         if life == Life::Serve {
             let commit = case.push(&repository, "main", "gone.txt", "gone\n").await;
@@ -168,8 +160,7 @@ async fn survive(side: Side, life: Life, name: &str, strike: Strike, n: u32) -> 
             live(&mut case, "delivered", &next).await;
         }
         Life::Serve => {
-            let (url, arn) =
-                crate::subscribers::queue(&case, &format!("mine-{}", case.namespace)).await;
+            let (url, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
             let subscribers =
                 json!([{"protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true}]);
             spec["destination"]["prune"] = json!("Enabled");
@@ -205,22 +196,17 @@ async fn served(case: &Case, queue: &str, commit: &str) {
         ("Action", "ListSubscriptionsByTopic"),
         ("TopicArn", &*topic),
     ];
-    let listed = crate::subscribers::sns(case, &list).await;
+    let listed = case.sns(&list).await.unwrap();
     assert_eq!(listed.matches("<Endpoint>").count(), 1, "{listed}");
-    let heard = until(LIMIT, || async {
-        let told = case
-            .aws()
-            .receive(&case.account, crate::case::REGION, queue)
-            .await?;
+    case.until(|| async {
+        let told = case.receive(queue).await?;
         let ours = told.iter().any(|text| {
             serde_json::from_str::<Value>(text).is_ok_and(|told| told["commit"]["id"] == commit)
         });
         ours.then_some(())
             .ok_or_else(|| format!("not announced: {told:?}"))
-    });
-    heard
-        .await
-        .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+    })
+    .await;
 }
 
 fn arm(side: Side, case: &Case, strike: Strike, n: u32) -> Arc<AtomicBool> {
@@ -268,10 +254,8 @@ pub async fn live(case: &mut Case, until: &str, commit: &str) {
             && is_true(&status, "Ready")
             && is_true(&status, "Provisioned");
         let names = case.aws().pipelines(&case.account);
-        let runs = names
-            .keys()
-            .flat_map(|name| case.aws().executions(&case.account, name));
-        let ended = runs.into_iter().all(|(state, _)| state != "InProgress");
+        let runs = names.keys().flat_map(|name| case.executions(name));
+        let ended = runs.into_iter().all(|e| e.status != "InProgress");
         let bucket = status
             .delivered
             .as_ref()
@@ -326,10 +310,10 @@ pub async fn whole(case: &mut Case, life: Life) {
     }
     assert_eq!((pipelines.len(), rules.len()), (1, 1));
     let name = pipelines.keys().next().unwrap();
-    let runs = aws.executions(&case.account, name);
+    let runs = case.executions(name);
     assert!(
         runs.iter()
-            .all(|(status, _)| status == "Succeeded" || status == "Cancelled"),
+            .all(|e| e.status == "Succeeded" || e.status == "Cancelled"),
         "{runs:?}"
     );
     let status = case.status("docs").await;
@@ -360,16 +344,8 @@ pub async fn whole(case: &mut Case, life: Life) {
         let whole = |s: &_| is_true(s, "Ready");
         let status = case.wait_class(&class, "not ready", whole).await;
         assert_eq!((status.resources.len(), status.connections.len()), (7, 1));
-        let list = [
-            ("Action", "ListRoles"),
-            ("Version", "2010-05-08"),
-            ("PathPrefix", "/repofanout/"),
-        ];
-        let roles = case
-            .aws()
-            .form(&case.account, crate::case::REGION, "iam", &list)
-            .await
-            .unwrap();
+        let list = [("Action", "ListRoles"), ("PathPrefix", "/repofanout/")];
+        let roles = case.iam(&list).await.unwrap();
         assert_eq!(roles.matches("<RoleName>rf-").count(), 1, "{roles}");
     }
     let writes = case.writes();
@@ -568,7 +544,7 @@ async fn every_operation_of_a_creation_fails_for_a_while() {
                 .take(20)
                 .collect();
             let mut case = Case::new(&format!("fails-{slug}"), &["--leader-elect=false"]).await;
-            let (repository, commit) = case.repository().await;
+            let (repository, commit) = case.create_repository().await;
             let effect = Effect::Fail {
                 status,
                 code: code.to_owned(),
@@ -583,15 +559,13 @@ async fn every_operation_of_a_creation_fails_for_a_while() {
             live(&mut case, "delivered", &commit).await;
             // Authorized quickly, a creation may come to its end without having asked; the next
             // looks do.
-            let asked = until(LIMIT, || async {
+            case.until(|| async {
                 struck
                     .load(Ordering::SeqCst)
                     .then_some(())
                     .ok_or_else(|| format!("{operation} was never called"))
-            });
-            asked
-                .await
-                .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+            })
+            .await;
             live(&mut case, "delivered", &commit).await;
             whole(&mut case, Life::Create).await;
         })

@@ -26,7 +26,7 @@ async fn of(case: &Case, name: &str) -> (String, String) {
 #[tokio::test]
 async fn argo_shows_what_the_table_says() {
     let case = Case::new("argo", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     // Not looked at yet.
     let fresh = json!({"metadata": {"generation": 1}, "spec": {"repository": repository}});
     assert_eq!(health(&fresh).0, "Progressing");

@@ -53,7 +53,7 @@ async fn what_happens_is_counted_without_labels_that_grow() {
         &[&format!("--listen=127.0.0.1:{port}"), "--name-prefix=m-"],
     )
     .await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -185,7 +185,7 @@ async fn one_of_several_works_and_the_next_is_ready_to() {
     // The follower is ready: an upgrade waits for that, and not for the Lease.
     wait_answer(second, "/readyz", 200, "ok").await;
     assert_eq!(metric(second, "repofanout_leader").await, Some(0.0));
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -243,12 +243,7 @@ async fn a_leader_that_is_cut_off_ends_before_another_one_begins() {
     // The next one need not ask it.
     case.proxy = None;
     case.start().await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("docs", "not taken over", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
+    case.reconcile("docs", "1").await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
 

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
 use crate::before::run;
-use crate::case::{Case, LIMIT, REGION, assert_message};
+use crate::case::{Case, REGION, assert_message};
 
 /// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its
 /// connection.
@@ -17,7 +16,8 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
             .unwrap_or_else(|e| panic!("{operation}: {e}"))
     };
     for bucket in ["artifacts", "site"] {
-        case.bucket(&format!("{name}-{bucket}-{account}")).await;
+        case.create_bucket(&format!("{name}-{bucket}-{account}"))
+            .await;
     }
     let form = async |service: &str, fields: &[(&str, &str)]| {
         aws.form(account, REGION, service, fields).await.unwrap()
@@ -121,7 +121,7 @@ fn flags(printed: &str) -> Vec<String> {
 async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     let mut case = Case::without_operator("import", &[]).await;
     case.grant(case.chart_rbac()).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     by_hand(&case, "team-site", &repository, 2).await;
     by_hand(&case, "three-stages", &repository, 3).await;
     let arn = |name: &str| format!("arn:aws:codepipeline:{REGION}:{}:{name}", case.account);
@@ -196,18 +196,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         Effect::KillAfter(pid),
     ));
     case.apply(&name, manifest["spec"].clone()).await.unwrap();
-    until(LIMIT, || {
-        let ended = case.operator.as_mut().is_some_and(|o| o.has_ended());
-        async move {
-            if ended {
-                Ok(())
-            } else {
-                Err("it was not killed".to_owned())
-            }
-        }
-    })
-    .await
-    .unwrap();
+    case.operator.as_mut().unwrap().ended().await.unwrap();
     case.start().await;
     case.apply(&name, manifest["spec"].clone()).await.unwrap();
     let status = case.wait_delivered(&name, &commit).await;
@@ -222,7 +211,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         ],
         "nothing but tags"
     );
-    let runs = case.aws().executions(&case.account, "team-site");
+    let runs = case.executions("team-site");
     assert_eq!(runs.len(), 1, "nothing was started: {runs:?}");
 
     // From now on it is kept as the object says, and what that says nothing of stays.
@@ -258,7 +247,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
 async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     let mut case = Case::without_operator("import-not", &[]).await;
     case.grant(case.chart_rbac()).await;
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     by_hand(&case, "site", &repository, 2).await;
     let (_, printed) = run(&case, &["import"], None).await;
     let flags = flags(&printed);

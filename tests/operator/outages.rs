@@ -25,7 +25,7 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
     ] {
         let mut case = Case::without_operator(name, &["--leader-elect=false"]).await;
         case.start_behind_proxy().await;
-        let (repository, commit) = case.repository().await;
+        let (repository, commit) = case.create_repository().await;
         case.apply("docs", json!({"repository": repository}))
             .await
             .unwrap();
@@ -56,7 +56,7 @@ async fn two_operators_at_once_make_nothing_twice() {
     second.namespace.clone_from(&case.namespace);
     second.account.clone_from(&case.account);
     second.start().await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -104,7 +104,7 @@ async fn two_operators_at_once_make_nothing_twice() {
 #[tokio::test]
 async fn a_missing_permission_is_named() {
     let case = Case::new("denied", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let message = format!(
         "User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic",
         case.account
@@ -145,7 +145,7 @@ async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
         ("down", 503, "ServiceUnavailable"),
     ] {
         let mut case = Case::new(name, &["--leader-elect=false"]).await;
-        let (repository, commit) = case.repository().await;
+        let (repository, commit) = case.create_repository().await;
         let effect = Effect::Fail {
             status,
             code: code.to_owned(),
@@ -176,7 +176,7 @@ async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
 #[tokio::test]
 async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
     let case = Case::new("held", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let subscribed = "The target is subscribed to one or more notification rules".to_owned();
     let refused = Effect::Fail {
         status: 400,
@@ -227,7 +227,7 @@ async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
 #[tokio::test]
 async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
     let mut case = Case::without_operator("past", &["--leader-elect=false"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -259,18 +259,8 @@ async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
     // that is gone.
     case.proxy.as_ref().unwrap().answer_from_the_past();
     case.start().await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
-    case.annotate("gone", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("gone", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
+    case.reconcile("docs", "1").await;
+    case.reconcile("gone", "1").await;
     assert_eq!(case.writes(), writes, "it acted on the past");
     assert_eq!(case.aws().connections(&case.account).len(), 2);
 }
@@ -280,7 +270,7 @@ async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
 #[tokio::test]
 async fn a_throttled_account_serves_all_in_time() {
     let case = Case::new("throttled", &["--allow-existing=arn:aws:*:connection/*"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -312,7 +302,7 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
     let strikes: [fn(u32) -> Effect; 2] = [Effect::KillBefore, Effect::KillAfter];
     for (n, strike) in strikes.into_iter().enumerate() {
         let mut case = Case::new(&format!("release-dies-{n}"), &["--leader-elect=false"]).await;
-        let (repository, commit) = case.repository().await;
+        let (repository, commit) = case.create_repository().await;
         case.apply("docs", json!({"repository": repository}))
             .await
             .unwrap();
@@ -334,6 +324,6 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
         })
         .await;
         live(&mut case, "delivered", &commit).await;
-        assert_eq!(case.aws().executions(&case.account, &base).len(), 2);
+        assert_eq!(case.executions(&base).len(), 2);
     }
 }

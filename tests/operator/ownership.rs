@@ -1,6 +1,5 @@
 //! What is not ours stays as it is; what is ours is found again.
 
-use kube::api::Patch;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, base_name, is_true};
@@ -8,18 +7,11 @@ use crate::case::{Case, REGION, assert_message, base_name, is_true};
 #[tokio::test]
 async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
     let mut case = Case::new("wiped", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let before = case.status("docs").await;
     case.operator = None;
     let writes = case.writes();
-    case.api()
-        .patch_status(
-            "docs",
-            &Default::default(),
-            &Patch::Merge(json!({"status": null})),
-        )
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     case.start().await;
     let after = case
         .wait("docs", "not found again", |s| is_true(s, "Ready"))
@@ -46,23 +38,11 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
     let create = [
         ("Action", "CreateRole"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("AssumeRolePolicyDocument", trust),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &create)
-        .await
-        .unwrap();
-    let create = [
-        ("Action", "CreateTopic"),
-        ("Version", "2010-03-31"),
-        ("Name", &*base),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &create)
-        .await
-        .unwrap();
+    case.iam(&create).await.unwrap();
+    case.create_topic(&base).await;
     case.start().await;
     case.apply("docs", json!({"repository": "acme/none"}))
         .await
@@ -79,18 +59,8 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     );
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let get = [
-        ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
-        ("RoleName", &*base),
-    ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "iam", &get)
-            .await
-            .unwrap()
-            .contains("ec2.amazonaws.com")
-    );
+    let get = [("Action", "GetRole"), ("RoleName", &*base)];
+    assert!(case.iam(&get).await.unwrap().contains("ec2.amazonaws.com"));
 }
 
 #[tokio::test]
@@ -111,7 +81,7 @@ async fn a_bucket_of_another_account_is_refused_and_harms_nobody_else() {
         .wait_condition("bad", "Stalled", "True", "NotOwned")
         .await;
     assert_message(&status, "Stalled", &taken);
-    case.delivered("good").await;
+    case.create_delivered("good").await;
 }
 
 #[tokio::test]
@@ -174,14 +144,7 @@ async fn another_region_never_makes_a_second_set() {
         .await;
     assert_message(&status, "Stalled", "us-west-2");
     // Also where the record is lost: the role remembers.
-    case.api()
-        .patch_status(
-            "docs",
-            &Default::default(),
-            &Patch::Merge(json!({"status": null})),
-        )
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     case.wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
     assert_eq!(case.writes(), writes);

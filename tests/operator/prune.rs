@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
 use repofanout::api::status::RepoFanoutStatus;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, assert_message, base_name, condition, has_reason, world};
+use crate::case::{Case, LIMIT, assert_message, base_name, condition, has_reason, world};
 
 /// Writes and removes files in one commit.
 async fn commit(repository: &str, files: &[(&str, Option<&str>)]) -> String {
@@ -25,7 +23,7 @@ async fn delivered(
     destination: Value,
     files: &[(&str, Option<&str>)],
 ) -> (String, RepoFanoutStatus) {
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     let pushed = commit(&repository, files).await;
     case.apply(
         "docs",
@@ -57,10 +55,7 @@ async fn wait_pruned(case: &Case, pushed: &str, reason: &str) -> RepoFanoutStatu
 async fn put(case: &Case, status: &RepoFanoutStatus, path: &str, content: &str) {
     let d = status.delivered.as_ref().unwrap();
     let path = format!("/{}/{}/{path}", d.bucket, d.prefix);
-    case.aws()
-        .s3(&case.account, REGION, "PUT", &path, content)
-        .await
-        .unwrap();
+    case.s3("PUT", &path, content).await.unwrap();
 }
 
 #[tokio::test]
@@ -121,7 +116,7 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let mut case = Case::new("prune-limit", &[]).await;
     let names: Vec<String> = (0..30).map(|n| format!("{n:02}.txt")).collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     let spec = |destination: Value| json!({"repository": repository, "destination": destination});
     case.apply("docs", spec(json!({"prune": "Enabled"})))
         .await
@@ -180,7 +175,7 @@ async fn a_push_during_pruning_loses_nothing() {
     case.aws()
         .fault(Fault::of_writes(&case.account, When::Nth(1), delay));
     let removed = commit(&repository, &[("back.txt", None)]).await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let deletes = case
             .aws()
             .calls(&case.account)
@@ -192,17 +187,15 @@ async fn a_push_during_pruning_loses_nothing() {
             Err(format!("nothing is deleted after {removed}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     let again = commit(&repository, &[("back.txt", Some("the same"))]).await;
     let status = wait_pruned(&case, &again, "NothingToPrune").await;
-    until(LIMIT, || async {
+    case.until(|| async {
         case.file(&status, "back.txt")
             .await
             .ok_or_else(|| "it is lost".to_owned())
     })
-    .await
-    .unwrap();
+    .await;
     case.wait_event("docs", "ExecutionStarted", "pruned").await;
 }
 
@@ -218,7 +211,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
         .collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let limit = json!({"percent": 100, "objects": 20_000});
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     let destination = json!({"prune": "Enabled", "pruneLimit": limit});
     let pushed = commit(&repository, &files).await;
     case.apply(
@@ -230,17 +223,15 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
     case.authorize("docs").await;
     // So many files take their time.
     let long = async |what: &str, holds: &dyn Fn(&RepoFanoutStatus) -> bool| {
-        let asked = until(LIMIT * 5, || async {
+        case.until_within(LIMIT * 5, || async {
             let status = case.status("docs").await;
             if holds(&status) {
                 Ok(status)
             } else {
                 Err(format!("{what}: {:?}", status.conditions))
             }
-        });
-        asked
-            .await
-            .unwrap_or_else(|e| panic!("{e}\n{}", case.log()))
+        })
+        .await
     };
     let status = long("not looked at", &|s| {
         let delivered = s
@@ -270,15 +261,14 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
             let removed: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, None)).collect();
             commit(&repository, &removed).await;
         }
-        until(LIMIT * 5, || async {
+        case.until_within(LIMIT * 5, || async {
             if struck.load(std::sync::atomic::Ordering::SeqCst) {
                 Ok(())
             } else {
                 Err("it was not killed".to_owned())
             }
         })
-        .await
-        .unwrap();
+        .await;
         case.start().await;
     }
     let status = case
@@ -288,11 +278,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
         .await;
     let d = status.delivered.as_ref().unwrap();
     let list = format!("/{}?list-type=2&prefix={}/", d.bucket, d.prefix);
-    let left = case
-        .aws()
-        .s3(&case.account, REGION, "GET", &list, "")
-        .await
-        .unwrap();
+    let left = case.s3("GET", &list, "").await.unwrap();
     assert_eq!(left.matches("<Key>").count(), 2, "{left}");
     assert!(
         left.contains("README.md</Key>") && left.contains("theirs.txt</Key>"),
@@ -312,11 +298,8 @@ async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_sta
     case.wait("docs", "not looked at", |s| s.pruned.is_some())
         .await;
     // Half of its time is over: its age counts anew.
-    let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago))
-        .await
-        .unwrap();
+    let long_ago = json!({"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}});
+    case.patch_status("docs", long_ago).await;
     case.wait("docs", "not kept", |s| {
         s.pruned
             .as_ref()
@@ -334,21 +317,14 @@ async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_sta
 
     // Its artifact is gone all the same: nothing proves any more who wrote the file.
     let list = format!("/{}-artifacts?list-type=2", base_name(&status));
-    let listed = case
-        .aws()
-        .s3(&case.account, REGION, "GET", &list, "")
-        .await
-        .unwrap();
+    let listed = case.s3("GET", &list, "").await.unwrap();
     for key in listed
         .split("<Key>")
         .skip(1)
         .filter_map(|rest| rest.split("</Key>").next())
     {
         let path = format!("/{}-artifacts/{key}", base_name(&status));
-        case.aws()
-            .s3(&case.account, REGION, "DELETE", &path, "")
-            .await
-            .unwrap();
+        case.s3("DELETE", &path, "").await.unwrap();
     }
     let pushed = commit(&repository, &[("old.txt", None)]).await;
     let status = wait_pruned(&case, &pushed, "PruneUnproven").await;

@@ -117,9 +117,9 @@ async fn both_are_observed(case: &Case) -> bool {
 /// Runs the operator without one permission; answers that permission if it is not missed.
 async fn one_less(index: usize) -> Option<String> {
     let mut case = Case::without_operator(&format!("rbac-{index}"), &[]).await;
-    case.own_classes();
+    case.serve_own_classes();
     // Its uid is the cluster's id, where none is given.
-    case.take_flag("--cluster-id=tests");
+    case.remove_flag("--cluster-id=tests");
     let mut objects = case.chart_rbac();
     let taken = granted(&objects).swap_remove(index);
     objects[taken.object]["rules"][taken.rule]["verbs"]

@@ -3,9 +3,8 @@
 use repofanout::api::status::RepoFanoutStatus;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, assert_message, condition, is_true};
+use crate::case::{Case, assert_message, condition, is_true};
 use crate::classes::shared;
 
 const ACCOUNT: &str = "777788889999";
@@ -13,16 +12,7 @@ const ORGANIZATION: &str = "o-abcdefghij";
 
 /// The statements of a bucket's policy.
 pub async fn statements(case: &Case, bucket: &str) -> Vec<Value> {
-    let asked = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?policy"),
-            "",
-        )
-        .await;
+    let asked = case.s3("GET", &format!("/{bucket}?policy"), "").await;
     let Ok(text) = asked else { return Vec::new() };
     let policy: Value = serde_json::from_str(&text).unwrap();
     policy["Statement"].as_array().unwrap().clone()
@@ -30,14 +20,7 @@ pub async fn statements(case: &Case, bucket: &str) -> Vec<Value> {
 
 async fn put_policy(case: &Case, bucket: &str, statements: &[Value]) {
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    case.aws()
-        .s3(
-            &case.account,
-            REGION,
-            "PUT",
-            &format!("/{bucket}?policy"),
-            &policy,
-        )
+    case.s3("PUT", &format!("/{bucket}?policy"), &policy)
         .await
         .unwrap();
 }
@@ -73,17 +56,15 @@ async fn wait_readable(case: &Case, bucket: &str, prefixes: &[&str]) -> Vec<Valu
         .iter()
         .map(|p| format!("arn:aws:s3:::{bucket}/{p}/*"))
         .collect();
-    let asked = until(LIMIT, || async {
+    case.until(|| async {
         let all = statements(case, bucket).await;
         if readable(&all) == wanted {
             Ok(all)
         } else {
             Err(format!("{:?}", readable(&all)))
         }
-    });
-    asked
-        .await
-        .unwrap_or_else(|error| panic!("not {wanted:?}: {error}\n{}", case.log()))
+    })
+    .await
 }
 
 #[tokio::test]
@@ -93,8 +74,8 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     let mut spec = shared(&case);
     spec["allowedReaders"] = json!([ACCOUNT, "o-*"]);
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
     let manifest = |readers: Value| json!({"repository": repository, "className": class, "destination": {"readers": readers}});
     // Many at once write the one policy, and none loses what another wrote.
     let names: Vec<String> = (0..6).map(|n| format!("docs-{n}")).collect();
@@ -154,7 +135,7 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     case.apply(&names[0], manifest(json!([{"organization": ORGANIZATION}])))
         .await
         .unwrap();
-    until(LIMIT, || async {
+    case.until(|| async {
         let all = statements(&case, &found).await;
         let of = |s: &&Value| {
             s["Condition"]["StringEquals"]["aws:PrincipalOrgID"] == json!([ORGANIZATION])
@@ -166,8 +147,7 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
             Err(format!("{all:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     case.apply(
         &names[1],
         json!({"repository": repository, "className": class}),
@@ -198,7 +178,7 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
     )
     .await;
     let role = format!("arn:aws:iam::{ACCOUNT}:role/site");
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let manifest =
         |readers: Value| json!({"repository": repository, "destination": {"readers": readers}});
     case.apply("docs", manifest(json!([{"roleARN": role}])))
@@ -255,7 +235,7 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
 async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_written_to() {
     let allow = format!("--allow-readers={ACCOUNT}");
     let case = Case::new("readers-not", &["--allow-existing=arn:aws:s3:::*", &allow]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     for (reader, told) in [
         (json!({}), "write one of account"),
         (
@@ -281,7 +261,7 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     );
 
     let theirs = format!("theirs-{}", case.namespace);
-    case.bucket(&theirs).await;
+    case.create_bucket(&theirs).await;
     let spec = json!({"repository": repository, "destination": {"existingBucket": theirs, "readers": [{"account": ACCOUNT}]}});
     case.apply("docs", spec).await.unwrap();
     case.authorize("docs").await;

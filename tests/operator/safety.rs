@@ -6,23 +6,15 @@ use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::case::{
-    Case, REGION, assert_condition, assert_message, base_name, condition, has_reason, is_true,
+    Case, assert_condition, assert_message, base_name, condition, has_reason, is_true,
 };
 
 const RECONCILE: &str = "repofanout.dev/reconcile-requested-at";
 
-async fn look(case: &Case, value: &str) {
-    case.annotate("docs", RECONCILE, value).await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some(value)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn drift_is_corrected_and_told_and_others_additions_survive() {
     let case = Case::new("drift", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let status = case.status("docs").await;
     let (base, topic) = (base_name(&status), status.topic_arn.clone().unwrap());
     let bucket = status.delivered.as_ref().unwrap().bucket.clone();
@@ -32,55 +24,37 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
         {{"Resource":["{topic}"],"Action":["SNS:Publish"],"Condition":{{"StringEquals":{{"AWS:SourceAccount":["{}"]}}}},"Principal":{{"Service":["codestar-notifications.amazonaws.com"]}},"Effect":"Allow","Sid":"RepoFanoutPublish"}}]}}"#,
         case.account
     );
-    let set = |policy: &str| {
-        [
-            ("Action", "SetTopicAttributes".to_owned()),
-            ("Version", "2010-03-31".to_owned()),
-            ("TopicArn", topic.clone()),
-            ("AttributeName", "Policy".to_owned()),
-            ("AttributeValue", policy.to_owned()),
-        ]
+    let set_policy = async |policy: &str| {
+        let set = [
+            ("Action", "SetTopicAttributes"),
+            ("TopicArn", &*topic),
+            ("AttributeName", "Policy"),
+            ("AttributeValue", policy),
+        ];
+        case.sns(&set).await.unwrap();
     };
-    let send = |fields: [(&'static str, String); 5]| {
-        let (aws, account) = (case.aws(), case.account.clone());
-        async move {
-            let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, &**v)).collect();
-            aws.form(&account, REGION, "sns", &fields).await.unwrap()
-        }
-    };
-    send(set(&theirs)).await;
+    set_policy(&theirs).await;
     let tag = [
         ("Action", "TagRole"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("Tags.member.1.Key", "cost"),
         ("Tags.member.1.Value", "7"),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &tag)
-        .await
-        .unwrap();
+    case.iam(&tag).await.unwrap();
     let writes = case.writes();
-    look(&case, "1").await;
+    case.reconcile("docs", "1").await;
     assert_eq!(case.writes(), writes, "no drift, and yet it writes");
 
     // Drift: our statement gone, the pipeline's branch changed, the bucket's policy deleted.
     let only_theirs = theirs.split(",\n").next().unwrap().to_owned() + "]}";
-    send(set(&only_theirs)).await;
+    set_policy(&only_theirs).await;
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other");
     });
-    case.aws()
-        .s3(
-            &case.account,
-            REGION,
-            "DELETE",
-            &format!("/{bucket}?policy"),
-            "",
-        )
+    case.s3("DELETE", &format!("/{bucket}?policy"), "")
         .await
         .unwrap();
-    look(&case, "2").await;
+    case.reconcile("docs", "2").await;
     let mut corrected = case.writes().split_off(writes.len());
     corrected.sort();
     assert_eq!(
@@ -91,16 +65,8 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
             "sns:SetTopicAttributes"
         ]
     );
-    let get = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &*topic),
-    ];
-    let attributes = case
-        .aws()
-        .form(&case.account, REGION, "sns", &get)
-        .await
-        .unwrap();
+    let get = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    let attributes = case.sns(&get).await.unwrap();
     assert!(
         attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"),
         "{attributes}"
@@ -114,14 +80,7 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
 
     // The copy itself is gone: it is delivered anew.
     let objects = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?list-type=2"),
-            "",
-        )
+        .s3("GET", &format!("/{bucket}?list-type=2"), "")
         .await
         .unwrap();
     for key in objects
@@ -129,21 +88,11 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
         .skip(1)
         .filter_map(|k| k.split("</Key>").next())
     {
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "DELETE",
-                &format!("/{bucket}/{key}"),
-                "",
-            )
+        case.s3("DELETE", &format!("/{bucket}/{key}"), "")
             .await
             .unwrap();
     }
-    case.aws()
-        .s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "")
-        .await
-        .unwrap();
+    case.s3("DELETE", &format!("/{bucket}"), "").await.unwrap();
     case.annotate("docs", RECONCILE, "3").await;
     case.wait("docs", "nothing was delivered anew", |s| {
         s.delivered.as_ref().map(|d| &d.execution)
@@ -161,7 +110,7 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
 #[tokio::test]
 async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let case = Case::new("detect", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository, "drift": "Detect"}))
         .await
         .unwrap();
@@ -175,7 +124,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let rule = case.aws().rules(&case.account)[0].arn.clone();
     case.aws().delete_rule(&case.account, &rule);
     let writes = case.writes();
-    look(&case, "1").await;
+    case.reconcile("docs", "1").await;
     let shown = case.status("docs").await;
     assert_condition(&shown, "Drifted", "True", "DriftDetected");
     let difference = format!("ObjectKey from 'x' to '{repository}'");
@@ -200,7 +149,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
 #[tokio::test]
 async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
     let case = Case::new("suspend", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     case.apply(
         "docs",
         json!({"repository": repository, "suspend": true, "branch": "next"}),
@@ -217,16 +166,15 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
     let commit = case
         .push(&repository, "main", "README.md", "second\n")
         .await;
-    support::until(crate::case::LIMIT, || async {
-        let done = case.aws().executions(&case.account, &base_name(&status));
-        if done.len() == 2 && done[1].0 == "Succeeded" {
+    case.until(|| async {
+        let done = case.executions(&base_name(&status));
+        if done.len() == 2 && done[1].status == "Succeeded" {
             Ok(())
         } else {
             Err(format!("{done:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(
         case.aws().calls(&case.account).len(),
         calls,
@@ -253,7 +201,7 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
 #[tokio::test]
 async fn deletion_keeps_and_deletes_what_it_is_told() {
     let case = Case::new("words", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "deletion": {"default": "Retain"}}),
@@ -273,14 +221,7 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
         (1, 1)
     );
     assert!(
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "GET",
-                &format!("/{base}-artifacts?list-type=2"),
-                ""
-            )
+        case.s3("GET", &format!("/{base}-artifacts?list-type=2"), "")
             .await
             .is_ok()
     );
@@ -290,21 +231,10 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
     case.apply("docs", spec).await.unwrap();
     case.wait("docs", "not found again", |s| is_true(s, "Provisioned"))
         .await;
-    assert_eq!(
-        case.aws().executions(&case.account, &base).len(),
-        1,
-        "nothing had to run again"
-    );
+    assert_eq!(case.executions(&base).len(), 1, "nothing had to run again");
     // More versions than one call deletes.
     for n in 0..1_050 {
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "PUT",
-                &format!("/{base}-destination/extra/{n}"),
-                "x",
-            )
+        case.s3("PUT", &format!("/{base}-destination/extra/{n}"), "x")
             .await
             .unwrap();
     }
@@ -313,14 +243,7 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
     assert!(case.aws().connections(&case.account).is_empty());
     for bucket in ["artifacts", "destination"] {
         assert!(
-            case.aws()
-                .s3(
-                    &case.account,
-                    REGION,
-                    "GET",
-                    &format!("/{base}-{bucket}?list-type=2"),
-                    ""
-                )
+            case.s3("GET", &format!("/{base}-{bucket}?list-type=2"), "")
                 .await
                 .is_err()
         );
@@ -331,20 +254,13 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
 async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     let case = Case::new("prefix", &["--allow-existing=arn:aws:s3:::*"]).await;
     let bucket = format!("files-{}", case.namespace);
-    case.bucket(&bucket).await;
+    case.create_bucket(&bucket).await;
     for key in ["docs-old/a", "other"] {
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "PUT",
-                &format!("/{bucket}/{key}"),
-                "theirs",
-            )
+        case.s3("PUT", &format!("/{bucket}/{key}"), "theirs")
             .await
             .unwrap();
     }
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let spec = |prefix: &str| {
         json!({
             "repository": repository, "destination": {"existingBucket": bucket, "prefix": prefix}, "deletion": {"destination": "Delete"},
@@ -372,29 +288,13 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     case.delete("younger").await;
     case.wait_gone("younger").await;
     let get = |key: &str| format!("/{bucket}/{key}");
-    assert!(
-        case.aws()
-            .s3(&case.account, REGION, "GET", &get("docs/README.md"), "")
-            .await
-            .is_ok()
-    );
+    assert!(case.s3("GET", &get("docs/README.md"), "").await.is_ok());
 
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    assert!(
-        case.aws()
-            .s3(&case.account, REGION, "GET", &get("docs/README.md"), "")
-            .await
-            .is_err()
-    );
+    assert!(case.s3("GET", &get("docs/README.md"), "").await.is_err());
     for key in ["docs-old/a", "other"] {
-        assert!(
-            case.aws()
-                .s3(&case.account, REGION, "GET", &get(key), "")
-                .await
-                .is_ok(),
-            "{key}"
-        );
+        assert!(case.s3("GET", &get(key), "").await.is_ok(), "{key}");
     }
 }
 
@@ -402,8 +302,8 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
 async fn what_is_adopted_is_taken_over_by_word_and_kept() {
     let case = Case::new("adopt", &["--allow-names"]).await;
     let bucket = format!("theirs-{}", case.namespace);
-    case.bucket(&bucket).await;
-    let (repository, commit) = case.repository().await;
+    case.create_bucket(&bucket).await;
+    let (repository, commit) = case.create_repository().await;
     let mut spec = json!({"repository": repository, "artifacts": {"bucketName": bucket}});
     case.apply("docs", spec.clone()).await.unwrap();
     case.wait_condition("docs", "Stalled", "True", "NotOwned")
@@ -419,14 +319,7 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
     case.wait_gone("docs").await;
     // Artifacts are deleted by default; what was adopted is not.
     let tags = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?tagging"),
-            "",
-        )
+        .s3("GET", &format!("/{bucket}?tagging"), "")
         .await
         .unwrap();
     assert!(
@@ -438,13 +331,13 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
 #[tokio::test]
 async fn a_namespace_that_goes_away_takes_its_objects_along() {
     let case = Case::new("terminating", &["--leader-elect=false"]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let namespaces: Api<Namespace> = Api::all(case.client.clone());
     namespaces
         .delete(&case.namespace, &DeleteParams::default())
         .await
         .unwrap();
-    support::until(crate::case::LIMIT, || async {
+    case.until(|| async {
         match namespaces
             .get_opt(&case.namespace)
             .await
@@ -454,15 +347,14 @@ async fn a_namespace_that_goes_away_takes_its_objects_along() {
             Some(_) => Err("the namespace is still there".to_owned()),
         }
     })
-    .await
-    .unwrap();
+    .await;
     assert!(case.aws().pipelines(&case.account).is_empty());
 }
 
 #[tokio::test]
 async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     let mut case = Case::new("missed", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let before = case.status("docs").await;
     case.operator = None;
     // The finalizer keeps the object until the operator has seen its end.
@@ -491,7 +383,7 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
 #[tokio::test]
 async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
     let mut case = Case::new("rebuilt", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let before = case.get("docs").await;
     // The cluster is lost: no operator sees the object go, and it comes back with another uid.
     case.operator = None;
@@ -517,7 +409,7 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
 #[tokio::test]
 async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
     let case = Case::new("spare", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -547,7 +439,7 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
     case.aws()
         .duplicate_connection(&case.account, &second, "AVAILABLE")
         .unwrap();
-    look(&case, "2").await;
+    case.reconcile("docs", "2").await;
     assert_eq!(case.aws().connections(&case.account).len(), 2);
     assert_eq!(
         case.status("docs")
@@ -562,7 +454,7 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
 #[tokio::test]
 async fn a_correction_waits_for_a_running_execution() {
     let case = Case::new("waits", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let base = base_name(&case.status("docs").await);
     case.aws().hold_executions(&case.account, true);
     let commit = case
@@ -577,7 +469,7 @@ async fn a_correction_waits_for_a_running_execution() {
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["executionMode"] = json!("SUPERSEDED")
     });
-    look(&case, "1").await;
+    case.reconcile("docs", "1").await;
     assert!(
         !case
             .writes()
@@ -592,10 +484,9 @@ async fn a_correction_waits_for_a_running_execution() {
         "QUEUED"
     );
     let runs: Vec<String> = case
-        .aws()
-        .executions(&case.account, &base)
+        .executions(&base)
         .into_iter()
-        .map(|(state, _)| state)
+        .map(|e| e.status)
         .collect();
     assert_eq!(runs, ["Succeeded", "Succeeded"], "nothing was cancelled");
 }

@@ -8,9 +8,8 @@ use kube::api::{Api, Patch, PatchParams};
 use repofanout::api::RepoFanoutClass;
 use repofanout::api::class::RepoFanoutClassStatus;
 use serde_json::{Value, json};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, is_true, version};
+use crate::case::{Case, REGION, base_name, is_true, version};
 
 /// So rarely is looked at what nobody tells of, that whatever happens was heard of.
 const RARELY: &str = "--poll-interval=1h";
@@ -27,8 +26,8 @@ fn shared(case: &Case) -> Value {
 /// commit.
 async fn delivered(case: &Case, spec: Value) -> (String, String) {
     let class = case.class_name("org");
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -63,18 +62,9 @@ fn since(case: &Case, before: &BTreeMap<String, usize>) -> BTreeMap<String, usiz
     calls
 }
 
-/// Asks SQS as a person.
-pub async fn sqs(case: &Case, fields: &[(&str, &str)]) -> String {
-    let all = [&[("Version", "2012-11-05")], fields].concat();
-    case.aws()
-        .form(&case.account, REGION, "sqs", &all)
-        .await
-        .expect("SQS answers")
-}
-
 /// URL of the class's queue.
 pub async fn queue(case: &Case) -> String {
-    let answer = sqs(case, &[("Action", "ListQueues")]).await;
+    let answer = case.sqs(&[("Action", "ListQueues")]).await.unwrap();
     let urls = answer
         .split("<QueueUrl>")
         .skip(1)
@@ -100,12 +90,11 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
         .await;
     let fifth = case.push(&repository, "main", "README.md", "fifth\n").await;
     let pipeline = base_name(&case.status("docs").await);
-    until(LIMIT, || async {
+    case.until(|| async {
         let ended = case
-            .aws()
-            .executions(&case.account, &pipeline)
+            .executions(&pipeline)
             .iter()
-            .filter(|(s, _)| s == "Succeeded")
+            .filter(|e| e.status == "Succeeded")
             .count();
         let told = case.aws().held_events(&case.account);
         if ended == 5 && told.len() == 6 {
@@ -114,8 +103,7 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
             Err(format!("{ended} of 5 ended, {} of 6 told", told.len()))
         }
     })
-    .await
-    .unwrap();
+    .await;
     let before = version(&case.get("docs").await);
     assert_eq!(
         case.status("docs")
@@ -137,7 +125,7 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
     assert_ne!(version(&case.get("docs").await), before);
     // All of them are taken off the queue, and none moves the status back.
     let url = queue(&case).await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let names = [
             ("AttributeName.1", "ApproximateNumberOfMessages"),
             ("AttributeName.2", "ApproximateNumberOfMessagesNotVisible"),
@@ -147,15 +135,14 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
             &names[..],
         ]
         .concat();
-        let answer = sqs(&case, &fields).await;
+        let answer = case.sqs(&fields).await.unwrap();
         if answer.matches("<Value>0</Value>").count() == 2 {
             Ok(())
         } else {
             Err(answer)
         }
     })
-    .await
-    .unwrap();
+    .await;
     let after = case.get("docs").await;
     assert_ne!(
         after
@@ -185,15 +172,13 @@ async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stop
     let (_, repository) = delivered(&case, shared(&case)).await;
     let url = queue(&case).await;
     for body in ["rubbish", "{}", "[1]"] {
-        sqs(
-            &case,
-            &[
-                ("Action", "SendMessage"),
-                ("QueueUrl", &url),
-                ("MessageBody", body),
-            ],
-        )
-        .await;
+        case.sqs(&[
+            ("Action", "SendMessage"),
+            ("QueueUrl", &url),
+            ("MessageBody", body),
+        ])
+        .await
+        .unwrap();
     }
     case.aws().hold_executions(&case.account, true);
     let commit = case
@@ -217,21 +202,22 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
     let case = Case::with_classes("cut", &["--poll-interval=1s"]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
     let url = queue(&case).await;
-    sqs(&case, &[("Action", "DeleteQueue"), ("QueueUrl", &url)]).await;
+    case.sqs(&[("Action", "DeleteQueue"), ("QueueUrl", &url)])
+        .await
+        .unwrap();
     let commit = case
         .push(&repository, "main", "README.md", "unheard\n")
         .await;
     case.wait_delivered("docs", &commit).await;
-    until(LIMIT, || async {
-        let answer = sqs(&case, &[("Action", "ListQueues")]).await;
+    case.until(|| async {
+        let answer = case.sqs(&[("Action", "ListQueues")]).await.unwrap();
         if answer.contains(&url) {
             Ok(())
         } else {
             Err(answer)
         }
     })
-    .await
-    .unwrap();
+    .await;
 
     let rule = format!(
         "{}-executions",
@@ -260,7 +246,7 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
         .await
         .unwrap();
     case.wait_delivered("docs", &commit).await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let asked = json!({"Name": rule});
         let found = case
             .aws()
@@ -278,8 +264,7 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
             Err(found.to_string())
         }
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
@@ -287,8 +272,9 @@ async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
     let case = Case::with_classes("polls", &[]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
     let listed = async || {
-        sqs(&case, &[("Action", "ListQueues")])
+        case.sqs(&[("Action", "ListQueues")])
             .await
+            .unwrap()
             .matches("<QueueUrl>")
             .count()
     };
@@ -307,14 +293,13 @@ async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
     };
     assert_eq!((listed().await, rules().await), (2, 1));
     let gone = async || {
-        until(LIMIT, || async {
+        case.until(|| async {
             match (listed().await, rules().await) {
                 (0, 0) => Ok(()),
                 left => Err(format!("{left:?} queues and rules are left")),
             }
         })
-        .await
-        .unwrap();
+        .await;
     };
     let patch = Patch::Merge(json!({"spec": {"executionEvents": "Poll"}}));
     case.classes()
@@ -407,7 +392,7 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     case.operator.take().unwrap().stop().await.unwrap();
     let (before, writes) = (calls(&case), case.writes());
     case.start().await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let looked = since(&case, &before);
         if looked.contains_key("iam:GetAccountSummary") {
             Ok(())
@@ -415,8 +400,7 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
             Err(format!("the class: {looked:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     for (n, version) in versions.into_iter().enumerate() {
         assert_eq!(
             self::version(&case.get(&format!("more-{n}")).await),
@@ -461,8 +445,8 @@ async fn a_lone_new_fan_out_is_counted_with_what_it_makes() {
 async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() {
     let case = Case::with_classes("listed", &["--poll-interval=1h"]).await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, shared(&case)).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class, "interval": "1m"}),
@@ -474,7 +458,7 @@ async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() 
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("wrong")
     };
     case.aws().edit_pipeline(&case.account, &pipeline, wrong);
-    until(Duration::from_secs(180), || async {
+    case.until_within(Duration::from_secs(180), || async {
         let found = &case.aws().pipelines(&case.account)[&pipeline];
         let branch = &found["stages"][0]["actions"][0]["configuration"]["BranchName"];
         if branch == "main" {
@@ -483,8 +467,7 @@ async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() 
             Err(format!("the branch is {branch}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     case.wait_event("docs", "DriftCorrected", "BranchName")
         .await;
 }
@@ -496,7 +479,7 @@ async fn a_namespace_that_floods_an_account_starves_no_other() {
     const MANY: usize = 40;
     let mut case = Case::with_classes("flood", &["--concurrency=2"]).await;
     let (class, repository) = delivered(&case, shared(&case)).await;
-    let other = case.namespace("calm", json!({})).await;
+    let other = case.add_namespace("calm").await;
     case.aws()
         .throttle(&case.account, &[("codepipeline:CreatePipeline", 2)]);
     for n in 0..MANY {
@@ -507,7 +490,7 @@ async fn a_namespace_that_floods_an_account_starves_no_other() {
         .await
         .unwrap();
     }
-    let calm = case.at(&other);
+    let calm = case.in_namespace(&other);
     calm.apply(
         "calm",
         json!({"repository": repository, "className": class}),

@@ -7,7 +7,7 @@ use crate::case::{Case, REGION, assert_condition, assert_message, condition};
 #[tokio::test]
 async fn two_fan_outs_share_a_connection_that_exists() {
     let case = Case::new("shared", &["--allow-existing=arn:aws:*:connection/*"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("first", json!({"repository": repository}))
         .await
         .unwrap();
@@ -68,18 +68,9 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     .await;
     let mut case = case;
     let bucket = format!("files-{}", case.namespace);
-    case.bucket(&bucket).await;
-    let create = [
-        ("Action", "CreateTopic"),
-        ("Version", "2010-03-31"),
-        ("Name", "theirs"),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &create)
-        .await
-        .unwrap();
-    let topic = format!("arn:aws:sns:{REGION}:{}:theirs", case.account);
-    let (repository, commit) = case.repository().await;
+    case.create_bucket(&bucket).await;
+    let topic = case.create_topic("theirs").await;
+    let (repository, commit) = case.create_repository().await;
     case.start().await;
     let spec = json!({
         "repository": repository, "destination": {"existingBucket": bucket, "prefix": "docs"},
@@ -96,15 +87,11 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     let policy = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
     let set = [
         ("Action", "SetTopicAttributes"),
-        ("Version", "2010-03-31"),
         ("TopicArn", &*topic),
         ("AttributeName", "Policy"),
         ("AttributeValue", &*policy),
     ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &set)
-        .await
-        .unwrap();
+    case.sns(&set).await.unwrap();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
     case.authorize("docs").await;
@@ -122,26 +109,10 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     // Only the own artifacts bucket was written to.
     assert!(touched.iter().all(|w| w.starts_with("s3:")), "{touched:?}");
     assert!(
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "GET",
-                &format!("/{bucket}/docs/README.md"),
-                ""
-            )
+        case.s3("GET", &format!("/{bucket}/docs/README.md"), "")
             .await
             .is_ok()
     );
-    let tags = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?tagging"),
-            "",
-        )
-        .await;
+    let tags = case.s3("GET", &format!("/{bucket}?tagging"), "").await;
     assert!(tags.is_err(), "an existing bucket was tagged: {tags:?}");
 }

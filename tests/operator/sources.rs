@@ -1,18 +1,16 @@
 //! Where repositories are, and which events of them are copied.
 
 use serde_json::{Value, json};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, world};
+use crate::case::{Case, REGION, base_name, world};
 
 /// What started the executions of the one pipeline, the oldest first.
 fn triggers(case: &Case) -> Vec<String> {
     let pipelines = case.aws().pipelines(&case.account);
     let name = pipelines.keys().next().expect("a pipeline");
-    case.aws()
-        .executions(&case.account, name)
+    case.executions(name)
         .into_iter()
-        .map(|(_, trigger)| trigger)
+        .map(|e| e.trigger)
         .collect()
 }
 
@@ -27,7 +25,7 @@ fn structure(case: &Case) -> Value {
 #[tokio::test]
 async fn triggers_choose_branches_paths_tags_and_pull_requests() {
     let case = Case::new("triggers", &[]).await;
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     let triggers_spec = json!({
         "push": [
             {"branches": {"includes": ["main", "release/*"]}, "filePaths": {"includes": ["docs/**"], "excludes": ["**/*.draft"]}},
@@ -119,7 +117,7 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
         .await;
     case.wait_event("docs", "DriftCorrected", "triggers").await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let found =
             structure(&case)["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"]
                 .clone();
@@ -129,19 +127,13 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
             Err(format!("{found}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     let writes = case.writes();
     case.aws().edit_pipeline(&case.account, &name, |p| {
         p["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"] =
             json!(["release/*", "main"]);
     });
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "2")
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("2")
-    })
-    .await;
+    case.reconcile("docs", "2").await;
     assert_eq!(case.writes(), writes);
 
     // Taken away, each push to the branch is copied again.

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 use support::aws::Claims;
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, assert_condition, assert_message, base_name, condition};
+use crate::case::{Case, REGION, assert_condition, assert_message, base_name, condition};
 
 #[tokio::test]
 async fn a_manifest_becomes_a_running_fan_out() {
@@ -20,7 +19,7 @@ async fn the_story_holds_with_every_unverified_claim_turned() {
 async fn story(name: &str, claims: Claims) {
     let case = Case::new(name, &[]).await;
     case.aws().claim(&case.account, claims);
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -144,8 +143,8 @@ async fn story(name: &str, claims: Claims) {
         Some("Webhook")
     );
     let execution = after.last_execution.unwrap().id;
-    until(LIMIT, || async {
-        let bodies = case.aws().receive(&case.account, REGION, &queue).await?;
+    case.until(|| async {
+        let bodies = case.receive(&queue).await?;
         let messages = bodies
             .iter()
             .filter_map(|b| serde_json::from_str::<Value>(b).ok());
@@ -155,14 +154,11 @@ async fn story(name: &str, claims: Claims) {
         ours.map(|m| assert_eq!(m["detail"]["state"], "SUCCEEDED"))
             .ok_or_else(|| format!("no announcement of {execution}"))
     })
-    .await
-    .unwrap();
+    .await;
     // First run and push: nothing was started beside them.
-    let runs = case.aws().executions(&case.account, &base);
+    let runs = case.executions(&base);
     assert_eq!(
-        runs.iter()
-            .map(|(_, trigger)| &**trigger)
-            .collect::<Vec<_>>(),
+        runs.iter().map(|e| &*e.trigger).collect::<Vec<_>>(),
         ["CreatePipeline", "Webhook"]
     );
     // Events tell transitions, and each once.
@@ -170,13 +166,13 @@ async fn story(name: &str, claims: Claims) {
     let events = case.events("docs").await;
     for reason in ["ConnectionPending", "ConnectionAvailable"] {
         assert_eq!(
-            events.iter().filter(|(r, _)| r == reason).count(),
+            events.iter().filter(|e| e.reason == reason).count(),
             1,
             "{reason}: {events:?}"
         );
     }
     assert_eq!(
-        events.iter().filter(|(r, _)| r == "Delivered").count(),
+        events.iter().filter(|e| e.reason == "Delivered").count(),
         2,
         "{events:?}"
     );

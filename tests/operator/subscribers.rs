@@ -3,41 +3,10 @@
 use repofanout::api::status::RepoFanoutStatus;
 use repofanout::resource::iam::{Scope, policy};
 use serde_json::{Value, json};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, assert_message, condition, has_reason};
+use crate::case::{Case, REGION, assert_message, condition, has_reason};
 use crate::classes::shared;
 use crate::permissions::{create_boundary, scope};
-
-/// Asks SNS as a person.
-pub async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
-    let all = [&[("Version", "2010-03-31")], fields].concat();
-    case.aws()
-        .form(&case.account, REGION, "sns", &all)
-        .await
-        .unwrap()
-}
-
-/// A queue; tells its URL and its ARN.
-pub async fn queue(case: &Case, name: &str) -> (String, String) {
-    let create = [
-        ("Action", "CreateQueue"),
-        ("Version", "2012-11-05"),
-        ("QueueName", name),
-    ];
-    let made = case
-        .aws()
-        .form(&case.account, REGION, "sqs", &create)
-        .await
-        .unwrap();
-    let url = made
-        .split("<QueueUrl>")
-        .nth(1)
-        .and_then(|rest| rest.split("</QueueUrl>").next())
-        .unwrap()
-        .to_owned();
-    (url, format!("arn:aws:sqs:{REGION}:{}:{name}", case.account))
-}
 
 async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
     case.wait("docs", "not subscribed", |s| {
@@ -50,8 +19,8 @@ async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
 #[tokio::test]
 async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     let case = Case::new("subscribers", &[]).await;
-    let (mine, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
-    let (repository, commit) = case.repository().await;
+    let (mine, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
+    let (repository, commit) = case.create_repository().await;
     let spec = |subscribers: Value| json!({"repository": repository, "notifications": {"announce": true, "subscribers": subscribers}});
     let ours = json!([{
         "protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true, "filterPolicy": {"repository": [repository]},
@@ -62,30 +31,30 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
     // AWS's own notification has no attributes: the filter lets ours through alone, and raw.
-    let first = until(LIMIT, || async {
-        let all = case.aws().receive(&case.account, REGION, &mine).await?;
-        all.into_iter()
-            .next()
-            .ok_or_else(|| "nothing in the queue".to_owned())
-    })
-    .await
-    .unwrap();
+    let first = case
+        .until(|| async {
+            let all = case.receive(&mine).await?;
+            all.into_iter()
+                .next()
+                .ok_or_else(|| "nothing in the queue".to_owned())
+        })
+        .await;
     let told: Value = serde_json::from_str(&first).unwrap();
     assert_eq!(told["commit"]["id"], commit, "{told}");
 
     // Somebody subscribes by hand; what the object says of its own changes.
     let topic = status.topic_arn.unwrap();
-    let (_, theirs) = queue(&case, &format!("theirs-{}", case.namespace)).await;
-    sns(
-        &case,
-        &[
-            ("Action", "Subscribe"),
-            ("TopicArn", &topic),
-            ("Protocol", "sqs"),
-            ("Endpoint", &theirs),
-        ],
-    )
-    .await;
+    let (_, theirs) = case
+        .create_queue(&format!("theirs-{}", case.namespace))
+        .await;
+    case.sns(&[
+        ("Action", "Subscribe"),
+        ("TopicArn", &topic),
+        ("Protocol", "sqs"),
+        ("Endpoint", &theirs),
+    ])
+    .await
+    .unwrap();
     let mut changed = ours.clone();
     changed[0]["filterPolicy"] = json!({"branch": ["release"]});
     case.apply("docs", spec(changed)).await.unwrap();
@@ -93,24 +62,21 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
         .arn
         .clone()
         .unwrap();
-    let attributes = sns(
-        &case,
-        &[
+    let attributes = case
+        .sns(&[
             ("Action", "GetSubscriptionAttributes"),
             ("SubscriptionArn", &subscription),
-        ],
-    )
-    .await;
+        ])
+        .await
+        .unwrap();
     assert!(attributes.contains("release"), "{attributes}");
     // Ended behind our back, it is made again.
-    sns(
-        &case,
-        &[
-            ("Action", "Unsubscribe"),
-            ("SubscriptionArn", &subscription),
-        ],
-    )
-    .await;
+    case.sns(&[
+        ("Action", "Unsubscribe"),
+        ("SubscriptionArn", &subscription),
+    ])
+    .await
+    .unwrap();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
     case.wait("docs", "not made again", |s| {
@@ -132,14 +98,14 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
         ("Action", "ListSubscriptionsByTopic"),
         ("TopicArn", &*topic),
     ];
-    let left = sns(&case, &list).await;
+    let left = case.sns(&list).await.unwrap();
     assert!(left.contains(&theirs) && !left.contains(&arn), "{left}");
     // It comes back, and does not keep the topic from being deleted; the other's does.
     case.apply("docs", spec(ours)).await.unwrap();
     subscribed(&case, 1).await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let left = sns(&case, &list).await;
+    let left = case.sns(&list).await.unwrap();
     assert!(
         left.contains(&theirs) && !left.contains(&arn),
         "the topic stays for the other's sake: {left}"
@@ -149,11 +115,11 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
 #[tokio::test]
 async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() {
     let case = Case::new("subscribers-end", &[]).await;
-    let (_, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
+    let (_, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
     let subscribers = json!([
         {"protocol": "sqs", "endpoint": arn}, {"protocol": "https", "endpoint": "https://127.0.0.1:9/hook"},
     ]);
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "notifications": {"subscribers": subscribers}}),
@@ -179,12 +145,7 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
             .count()
     };
     assert_eq!(subscribes(), 2);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("now")
-    })
-    .await;
+    case.reconcile("docs", "now").await;
     assert_eq!(subscribes(), 2, "nobody is asked again");
     let topic = status
         .topic_arn
@@ -192,12 +153,8 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
         .unwrap_or_else(|| status.resources["topic"].clone());
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let gone = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &*topic),
-    ];
-    let asked = case.aws().form(&case.account, REGION, "sns", &gone).await;
+    let gone = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    let asked = case.sns(&gone).await;
     assert!(
         asked.is_err(),
         "our own subscribers keep no topic: {asked:?}"
@@ -212,7 +169,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     let account = case.account.clone();
     let role = |name: &str| format!("arn:aws:iam::{account}:role/{name}");
     let allowed = role("streams-*");
-    case.flags(&[
+    case.add_flags(&[
         &format!("--allow-existing={allowed}"),
         "--permissions-boundary=bound",
     ]);
@@ -240,7 +197,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
             ("Action", "GetSubscriptionAttributes"),
             ("SubscriptionArn", &*subscription),
         ];
-        let attributes = sns(&case, &get).await;
+        let attributes = case.sns(&get).await.unwrap();
         let raw = "<key>RawMessageDelivery</key><value>true</value>";
         assert!(
             attributes.contains(&role(name)) && attributes.contains(raw),
@@ -297,9 +254,9 @@ async fn what_makes_no_sense_is_refused() {
     }
     // Of a topic that is the class's, subscriptions are not the object's to make.
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (_, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
-    let (repository, _) = case.repository().await;
+    case.create_ready_class(&class, shared(&case)).await;
+    let (_, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
+    let (repository, _) = case.create_repository().await;
     let spec = json!({
         "repository": repository, "className": class, "notifications": {"subscribers": [{"protocol": "sqs", "endpoint": arn}]},
     });

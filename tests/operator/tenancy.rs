@@ -25,7 +25,7 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["allowedTagKeys"] = json!(["team-*"]);
-    case.ready_class(&class, spec).await;
+    case.create_ready_class(&class, spec).await;
     let closed = case.class_name("closed");
     let mut nobody = shared(&case);
     nobody.as_object_mut().unwrap().remove("allowedNamespaces");
@@ -144,8 +144,8 @@ async fn what_the_class_opens_a_fan_out_may_set() {
     spec["overridable"] = json!(["Prefix", "Connection", "Destination", "Artifacts", "Topic"]);
     spec["allowedTagKeys"] = json!(["*"]);
     spec["tags"] = json!({"cost-center": "42"});
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
     let prefix = json!({"repository": repository, "className": class, "destination": {"prefix": "any/where"}, "tags": {"cost-center": "1", "team": "docs"}});
     case.apply("prefix", prefix).await.unwrap();
     let status = case.wait_delivered("prefix", &commit).await;
@@ -180,10 +180,10 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["destination"] = json!({"prefixTemplate": "{owner}/{repo}"});
-    let other = case.namespace("secret", json!({})).await;
-    case.ready_class(&class, spec.clone()).await;
-    let (repository, commit) = case.repository().await;
-    let older = case.at(&other);
+    let other = case.add_namespace("secret").await;
+    case.create_ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.create_repository().await;
+    let older = case.in_namespace(&other);
     older
         .apply(
             "hidden",
@@ -247,10 +247,10 @@ async fn a_namespace_is_allowed_by_its_labels_and_what_it_owns_ends_also_when_it
     let class = case.class_name("org");
     let mut spec = shared(&case);
     spec["allowedNamespaces"] = json!({"selector": {"matchLabels": {"fan-out": "yes"}}});
-    let other = case.namespace("team", json!({})).await;
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
-    let team = case.at(&other);
+    let other = case.add_namespace("team").await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
+    let team = case.in_namespace(&other);
     team.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -285,7 +285,7 @@ async fn a_namespace_is_allowed_by_its_labels_and_what_it_owns_ends_also_when_it
 #[tokio::test]
 async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let mut case = Case::with_classes("default", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let first = case.class_name("first");
     case.apply_class(&first, shared(&case), true).await.unwrap();
     case.authorize_class(&first, "acme").await;
@@ -302,7 +302,7 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     // Two defaults: new objects are told, old ones go on.
     let second = case.class_name("second");
     let elsewhere = case.other_account(7);
-    let role = case.trusting_role(&elsewhere, "id").await;
+    let role = case.create_trusting_role(&elsewhere, "id").await;
     let spec = merged(
         &shared(&case),
         &json!({"account": {"roleARN": role, "externalID": "id"}}),
@@ -326,11 +326,7 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     case.wait_delivered("docs", &next).await;
     case.operator = None;
-    let wipe = Patch::Merge(json!({"status": null}));
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &wipe)
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     let writes = case.writes();
     case.start().await;
     let status = case
@@ -366,16 +362,16 @@ async fn where_a_class_is_required_an_object_without_one_is_refused() {
 #[tokio::test]
 async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_place_goes() {
     let case = Case::with_classes("moves", &[]).await;
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     let (from, to) = (case.class_name("from"), case.class_name("to"));
     let elsewhere = case.other_account(8);
-    let role = case.trusting_role(&elsewhere, "id").await;
-    case.ready_class(&from, shared(&case)).await;
+    let role = case.create_trusting_role(&elsewhere, "id").await;
+    case.create_ready_class(&from, shared(&case)).await;
     let spec = merged(
         &shared(&case),
         &json!({"account": {"roleARN": role, "externalID": "id"}, "pipelineRole": "Own", "topic": "Own"}),
     );
-    case.ready_class(&to, spec).await;
+    case.create_ready_class(&to, spec).await;
     case.apply("docs", json!({"repository": repository, "className": from}))
         .await
         .unwrap();
@@ -396,14 +392,10 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     let there = old.delivered.as_ref().unwrap();
     let path = format!("/{}/{}/NEXT.md", there.bucket, there.prefix);
-    support::until(Duration::from_secs(60), || async {
-        case.aws()
-            .s3(&case.account, REGION, "GET", &path, "")
-            .await
-            .map(|_| ())
+    case.until_within(Duration::from_secs(60), || async {
+        case.s3("GET", &path, "").await.map(|_| ())
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(case.aws().pipelines(&case.account).len(), 1);
     case.aws().hold_executions(&elsewhere, false);
     let moved = case.wait("docs", "the old place stays", |s| {
@@ -437,14 +429,14 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
 #[tokio::test]
 async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_own_things_go() {
     let case = Case::with_classes("joins", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
     case.authorize("docs").await;
     let own = case.wait_delivered("docs", &commit).await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared(&case)).await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -469,25 +461,14 @@ async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_ow
     // Its own role, topic and artifacts are gone; its copy and its authorization are kept.
     let get = [
         ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
         (
             "RoleName",
             own.resources["role"].rsplit('/').next().unwrap(),
         ),
     ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "iam", &get)
-            .await
-            .is_err()
-    );
+    assert!(case.iam(&get).await.is_err());
     let bucket = |arn: &str| format!("/{}", arn.rsplit(':').next().unwrap());
-    let head = async |arn: &str| {
-        case.aws()
-            .s3(&case.account, REGION, "HEAD", &bucket(arn), "")
-            .await
-            .is_ok()
-    };
+    let head = async |arn: &str| case.s3("HEAD", &bucket(arn), "").await.is_ok();
     assert!(!head(&own.resources["artifacts"]).await && head(&own.resources["destination"]).await);
     assert_eq!(case.aws().connections(&case.account).len(), 2);
     case.wait_event("docs", "Retained", "destination").await;

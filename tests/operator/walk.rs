@@ -41,7 +41,7 @@ async fn any_walk_of_specs_ends_where_a_fresh_creation_would() {
     let mut dice = Dice(seed);
     let mut case = Case::new("walk", &["--leader-elect=false"]).await;
     let repositories = [
-        case.repository().await.0,
+        case.create_repository().await.0,
         format!("acme/{}-two", case.namespace),
     ];
     world().repositories.create(&repositories[1]).await.unwrap();
@@ -113,12 +113,7 @@ async fn step(
 
     let writes = case.writes();
     let value = number.to_string();
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", &value)
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some(&value)
-    })
-    .await;
+    case.reconcile("docs", &value).await;
     assert_eq!(case.writes(), writes, "{told}: a further look writes");
 }
 
@@ -152,7 +147,6 @@ async fn state(case: &Case) -> String {
         .collect();
     let get = [
         ("Action", "GetRolePolicy"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyName", "repofanout"),
     ];

@@ -34,17 +34,27 @@ impl Condition {
 /// A status that has conditions: of a `RepoFanout`, or of a `RepoFanoutClass`.
 pub trait Conditions {
     fn conditions(&self) -> &[v1::Condition];
+    /// The generation of the object that the status describes.
+    fn observed_generation(&self) -> Option<i64>;
 }
 
 impl Conditions for RepoFanoutStatus {
     fn conditions(&self) -> &[v1::Condition] {
         &self.conditions
     }
+
+    fn observed_generation(&self) -> Option<i64> {
+        self.observed_generation
+    }
 }
 
 impl Conditions for RepoFanoutClassStatus {
     fn conditions(&self) -> &[v1::Condition] {
         &self.conditions
+    }
+
+    fn observed_generation(&self) -> Option<i64> {
+        self.observed_generation
     }
 }
 
