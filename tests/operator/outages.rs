@@ -8,7 +8,7 @@ use support::API;
 use support::aws::{Effect, Fault, When};
 
 use crate::case::{Case, LIMIT, assert_message, condition};
-use crate::faults::{Life, live, whole};
+use crate::faults::{assert_whole, settle_delivered};
 
 /// The API server refuses, cuts off or forgets for a while; then it goes on.
 #[tokio::test]
@@ -41,9 +41,9 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         case.apply("docs", json!({"repository": repository, "branch": "next"}))
             .await
             .unwrap();
-        live(&mut case, "delivered", &next).await;
+        settle_delivered(&mut case, &next).await;
         assert!(struck.load(Ordering::SeqCst));
-        whole(&mut case, Life::Update).await;
+        assert_whole(&mut case).await;
     }
 }
 
@@ -165,9 +165,9 @@ async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
         case.apply("docs", json!({"repository": repository}))
             .await
             .unwrap();
-        live(&mut case, "delivered", &commit).await;
+        settle_delivered(&mut case, &commit).await;
         assert!(struck.load(Ordering::SeqCst));
-        whole(&mut case, Life::Create).await;
+        assert_whole(&mut case).await;
     }
 }
 
@@ -323,7 +323,7 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
             s.last_handled_release_at.as_deref() == Some("now")
         })
         .await;
-        live(&mut case, "delivered", &commit).await;
+        settle_delivered(&mut case, &commit).await;
         assert_eq!(case.executions(&base).len(), 2);
     }
 }

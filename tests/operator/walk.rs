@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 
 use crate::case::{Case, REGION, base_name, world};
-use crate::faults::live;
+use crate::faults::{restart_if_killed, settle_delivered};
 
 /// Numbers that follow from the seed alone (SplitMix64).
 struct Dice(u64);
@@ -98,11 +98,9 @@ async fn step(
     let commit = case
         .push(&repository, &branch, "step.md", &format!("{number}\n"))
         .await;
-    live(case, "delivered", &commit).await;
+    settle_delivered(case, &commit).await;
     case.aws().clear_faults(&case.account);
-    if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
-        case.start().await;
-    }
+    restart_if_killed(case).await;
 
     let fresh = Case::new("fresh", &["--leader-elect=false"]).await;
     fresh.apply("docs", spec).await.unwrap();
