@@ -1,4 +1,4 @@
-//! What the API server refuses, and with which sentence.
+//! The API server refuses what makes no sense, with a sentence that says what to write.
 
 use serde_json::{Value, json};
 
@@ -168,12 +168,12 @@ async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
             "reposiitory",
         ),
     ];
-    for (spec, told) in cases {
+    for (spec, expected) in cases {
         let refused = case
             .apply("bad", spec.clone())
             .await
             .expect_err(&format!("accepted: {spec}"));
-        assert!(refused.contains(told), "{spec}: {refused}");
+        assert!(refused.contains(expected), "{spec}: {refused}");
     }
     let long = case
         .apply(&"n".repeat(64), json!({"repository": "a/b"}))
@@ -210,7 +210,7 @@ async fn immutable_fields_stay_also_from_unset_to_set() {
             "{field}: {refused}"
         );
     }
-    // What may change does.
+    // Fields that may change are accepted.
     case.apply(
         "set-0",
         json!({"repository": "c/d", "branch": "x", "name": "a"}),

@@ -1,11 +1,11 @@
-//! A change of the spec writes what it should, and delivers.
+//! A change of the spec writes what it should and nothing else, and is delivered.
 
 use serde_json::{Value, json};
 
 use crate::case::{Case, base_name, is_true};
 
-/// The writes since `before`, each once and sorted.
-fn since(case: &Case, before: usize) -> Vec<String> {
+/// The operations that wrote since `before`, sorted, each once.
+fn writes_since(case: &Case, before: usize) -> Vec<String> {
     let mut writes = case.writes().split_off(before);
     writes.sort();
     writes.dedup();
@@ -24,7 +24,7 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
         .unwrap();
     let status = case.wait_delivered("docs", &next).await;
     assert_eq!(
-        since(&case, before),
+        writes_since(&case, before),
         [
             "codepipeline:StartPipelineExecution",
             "codepipeline:UpdatePipeline"
@@ -52,7 +52,7 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
         "codepipeline:UpdatePipeline",
         "iam:PutRolePolicy",
     ];
-    assert_eq!(since(&case, before), expected);
+    assert_eq!(writes_since(&case, before), expected);
     assert_eq!(
         case.file(&status, "NEXT.md").await.as_deref(),
         Some("next\n")
@@ -66,7 +66,7 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
     case.wait("docs", "not settled", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(
-        since(&case, before),
+        writes_since(&case, before),
         ["codestar-notifications:UpdateNotificationRule"]
     );
     assert_eq!(case.aws().rules(&case.account)[0].events.len(), 2);
@@ -116,7 +116,7 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     let mut case = Case::without_operator("release", &[]).await;
     let (repository, commit) = case.create_repository().await;
     const KEY: &str = "repofanout.dev/release-requested-at";
-    // A value that stands at creation counts as done.
+    // A value that stands at creation counts as acknowledged.
     case.apply_annotated(
         "docs",
         json!({"repository": repository}),
@@ -133,19 +133,19 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     let long = "a very long value ".repeat(20);
     let echo: String = long.chars().take(256).collect();
     case.annotate("docs", KEY, &long).await;
-    case.wait("docs", "the value is not echoed", |s| {
+    case.wait("docs", "the release is not acknowledged", |s| {
         s.last_handled_release_at.as_deref() == Some(&echo)
     })
     .await;
     for (value, runs) in [("one", 3), ("two", 4)] {
         case.annotate("docs", KEY, value).await;
-        case.wait("docs", "the value is not echoed", |s| {
+        case.wait("docs", "the release is not acknowledged", |s| {
             s.last_handled_release_at.as_deref() == Some(value)
         })
         .await;
         assert_eq!(case.executions(&base).len(), runs);
     }
-    // Neither a restart nor a wiped status starts another.
+    // Neither a restart nor a wiped status starts another execution.
     case.start().await;
     case.patch_status("docs", Value::Null).await;
     case.wait("docs", "not found again", |s| {

@@ -1,4 +1,4 @@
-//! Classes: one authorization, one pair of buckets and one role for many fan-outs, in whichever
+//! Classes: many fan-outs share one authorization, one pair of buckets and one role, in whichever
 //! account.
 
 use std::collections::BTreeSet;
@@ -15,8 +15,8 @@ use support::aws::{Effect, Fault, When};
 
 use crate::case::{Case, LIMIT, REGION, assert_condition, assert_message, has_reason, is_true};
 
-/// A class that shares everything, for whoever is in the case's namespaces.
-pub fn shared(case: &Case) -> Value {
+/// The spec of a class that shares everything with the namespaces of the case.
+pub fn shared_spec(case: &Case) -> Value {
     json!({
         "artifacts": {}, "destination": {}, "pipelineRole": "Shared", "topic": "Shared",
         "connections": {"acme": {"owner": "acme"}},
@@ -30,7 +30,7 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     let case = Case::with_classes("shares", &[]).await;
     let class = case.class_name("all");
     let (repository, commit) = case.create_repository().await;
-    case.apply_class(&class, shared(&case), false)
+    case.apply_class(&class, shared_spec(&case), false)
         .await
         .unwrap();
     let pending = case
@@ -39,7 +39,7 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
         })
         .await;
     assert_condition(&pending, "Ready", "False", "ConnectionPending");
-    let ready = case.create_ready_class(&class, shared(&case)).await;
+    let ready = case.create_ready_class(&class, shared_spec(&case)).await;
     assert_eq!(
         ready.resources.keys().collect::<Vec<_>>(),
         [
@@ -94,12 +94,12 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     );
     assert_eq!(status.placement.unwrap().class.as_deref(), Some(&*class));
 
-    // In use it waits, and says for whom.
+    // A class in use waits with its deletion, and names who uses it.
     case.delete_class(&class).await;
     let in_use = |s: &_| has_reason(s, "Stalled", "InUse");
     let waits = case.wait_class(&class, "does not wait", in_use).await;
     assert_message(&waits, "Ready", &format!("{namespace}/docs"));
-    // It still serves, and takes no new ones.
+    // It still serves its fan-outs, and accepts no new ones.
     case.apply(
         "more",
         json!({"repository": repository, "branch": "next", "className": class}),
@@ -121,8 +121,8 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     );
     assert!(case.aws().pipelines(&case.account).is_empty());
 
-    // A class of the same name finds it again, without a click.
-    case.apply_class(&class, shared(&case), false)
+    // A class of the same name finds the connection again, and nobody has to click.
+    case.apply_class(&class, shared_spec(&case), false)
         .await
         .unwrap();
     case.wait_class(&class, "not ready", |s| is_true(s, "Ready"))
@@ -132,19 +132,19 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
 
 #[tokio::test]
 async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow_their_class() {
-    // A hundred objects looked at three times a second each would take all of the budget, and
+    // A hundred objects, each reconciled three times a second, would use up the whole rate limit;
     // beside all other tests a Lease of two seconds would be lost.
     let mut case =
         Case::with_classes("hundred", &["--poll-interval=10s", "--leader-elect=false"]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
     let (repository, first) = case.create_repository().await;
     let mut namespaces = Vec::new();
     for n in 0..5 {
         namespaces.push(case.add_namespace(&n.to_string()).await);
     }
-    // All wait for the one click.
+    // All of them wait for the one authorization.
     case.apply_class(&class, spec.clone(), false).await.unwrap();
     let each = || (0..100).map(|n| (case.in_namespace(&namespaces[n % 5]), format!("docs-{n}")));
     futures::stream::iter(each())
@@ -154,7 +154,7 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         })
         .await;
     case.authorize_class(&class, "acme").await;
-    all_delivered(&case, &namespaces, &first).await;
+    wait_for_all_delivered(&case, &namespaces, &first).await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
     assert_eq!(case.aws().pipelines(&case.account).len(), 100);
     let roles = case
@@ -173,7 +173,7 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         "one role, one document, one writer"
     );
 
-    // The class gives each its own role and a tag; pushes arrive all the while.
+    // The class gives each fan-out a role of its own and a tag, while pushes arrive.
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
     case.apply_class(&class, spec, false).await.unwrap();
@@ -184,8 +184,8 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         let status = o.status.clone().unwrap_or_default();
         status.applied_class_generation == Some(2) && status.resources.contains_key("role")
     };
-    all(&case, &namespaces, "does not follow", follows).await;
-    all_delivered(&case, &namespaces, &during).await;
+    wait_for_all(&case, &namespaces, "does not follow", follows).await;
+    wait_for_all_delivered(&case, &namespaces, &during).await;
     let settled = case.wait_class(&class, "the shared role stays", |s| {
         !s.resources.contains_key("role") && s.former.is_empty()
     });
@@ -206,8 +206,13 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
     }
 }
 
-/// Waits until it holds for every object of the namespaces.
-async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&RepoFanout) -> bool) {
+/// Waits until every object of the namespaces holds what the test wants.
+async fn wait_for_all(
+    case: &Case,
+    namespaces: &[String],
+    what: &str,
+    holds: impl Fn(&RepoFanout) -> bool,
+) {
     case.until_within(LIMIT * 4, || async {
         for namespace in namespaces {
             let objects = case
@@ -226,7 +231,7 @@ async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&Rep
     .await;
 }
 
-async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
+async fn wait_for_all_delivered(case: &Case, namespaces: &[String], commit: &str) {
     let delivered = |o: &RepoFanout| {
         let status = o.status.clone().unwrap_or_default();
         let found = status
@@ -236,7 +241,7 @@ async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
             .is_some_and(|c| c.id == commit);
         found && is_true(&status, "Ready")
     };
-    all(case, namespaces, "has not delivered", delivered).await;
+    wait_for_all(case, namespaces, "has not delivered", delivered).await;
 }
 
 #[tokio::test]
@@ -247,10 +252,10 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     let mut classes = Vec::new();
     for (account, id) in [(&here, "id-here"), (&there, "id-there")] {
         let role = case.create_trusting_role(account, id).await;
-        // Sessions that end soon: what is chained is refreshed.
+        // The sessions are short, so that the operator has to refresh them.
         case.aws()
             .shorten_sessions(account, Duration::from_secs(15));
-        let mut spec = shared(&case);
+        let mut spec = shared_spec(&case);
         spec["account"] =
             json!({"roleARN": role, "externalID": id, "sessionTags": {"by": "repofanout"}});
         let name = case.class_name(id);
@@ -258,7 +263,7 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
         assert_eq!(&ready.placement.unwrap().account, account);
         classes.push((name, spec));
     }
-    // Not with the id of the other, nor without one.
+    // The role lets nobody in with the other's external id, or without one.
     for (n, id) in [Some("id-there"), None].into_iter().enumerate() {
         let mut spec = classes[0].1.clone();
         spec["account"] = json!({"roleARN": format!("arn:aws:iam::{here}:role/fanout")});
@@ -287,9 +292,9 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     }
     assert!(
         case.aws().connections(&case.account).is_empty(),
-        "nothing is made in the operator's own account"
+        "nothing is created in the operator's own account"
     );
-    // Until after the first sessions ended.
+    // The test waits until the first sessions have ended.
     let assumed = || {
         let calls = case.aws().calls(&case.account);
         calls
@@ -321,7 +326,7 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
 async fn a_class_whose_status_is_wiped_finds_everything_again() {
     let mut case = Case::with_classes("wiped", &[]).await;
     let class = case.class_name("org");
-    case.create_ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
     let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
@@ -351,23 +356,23 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
     assert_eq!(case.writes(), writes);
 }
 
-/// Also where the API server refuses a write of the fan-out's status on the way: a pass that it cut
-/// off has not seen to its end.
+/// A conflict at the API server may cut a reconcile off at any write of the fan-out's status: what
+/// that reconcile had begun is still finished.
 #[tokio::test]
 async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
     futures::stream::iter(0..=6)
-        .for_each_concurrent(3, mended)
+        .for_each_concurrent(3, mend_with_conflict_at)
         .await;
 }
 
-/// With a conflict at the n-th write of a fan-out's status; with none if that is 0.
-async fn mended(conflict_at: u32) {
+/// Runs it with a conflict at the n-th write of a fan-out's status; 0 means no conflict.
+async fn mend_with_conflict_at(conflict_at: u32) {
     let mut case =
         Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
     case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["interval"] = json!("1m");
     let ready = case.create_ready_class(&class, spec.clone()).await;
     let (repository, commit) = case.create_repository().await;
@@ -379,7 +384,7 @@ async fn mended(conflict_at: u32) {
     .unwrap();
     let status = case.wait_delivered("docs", &commit).await;
     let before = status.delivered.clone().unwrap();
-    // Somebody empties and deletes the shared bucket, and the topic's policy.
+    // Somebody empties and deletes the shared bucket, and deletes the topic.
     let bucket = &before.bucket;
     let key = format!("/{bucket}/{}/README.md", before.prefix);
     case.s3("DELETE", &key, "").await.unwrap();
@@ -399,7 +404,7 @@ async fn mended(conflict_at: u32) {
         refused,
     );
     case.proxy.as_ref().unwrap().faults.add(fault);
-    // A change of the class has it look now.
+    // A change of the class makes the operator reconcile now.
     spec["tags"] = json!({"looked": "again"});
     case.apply_class(&class, spec, false).await.unwrap();
     let again = case.wait("docs", "not delivered again", |s| {
@@ -432,7 +437,7 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         ("PolicyDocument", document),
     ];
     case.iam(&create).await.unwrap();
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
     spec["allowedReaders"] = json!(["777788889999"]);
@@ -443,7 +448,7 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         json!({"repository": repository, "className": class, "destination": {"readers": readers}});
     case.apply("docs", manifest.clone()).await.unwrap();
     case.wait_delivered("docs", &commit).await;
-    // All of it, as a change of what is there.
+    // Keys, boundaries and tags also reach what already exists.
     spec["permissionsBoundaryARN"] = json!(boundary);
     spec["kmsKeyARN"] = json!(key);
     case.apply_class(&class, spec, false).await.unwrap();
@@ -478,7 +483,7 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
     ];
     let policy = case.iam(&policy).await.unwrap();
     assert!(policy.contains("kms"), "{policy}");
-    // Who reads the bucket needs the key, too; that is its owner's to say.
+    // Readers of the bucket need the key, too, and its owner has to grant that.
     case.wait_event("docs", "ReadersNeedKey", "kms:Decrypt")
         .await;
 }
@@ -489,7 +494,7 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
         let mut case = Case::with_classes(&format!("order-{order}"), &[]).await;
         let class = case.class_name("org");
         let other = case.add_namespace("away").await;
-        case.create_ready_class(&class, shared(&case)).await;
+        case.create_ready_class(&class, shared_spec(&case)).await;
         let (repository, commit) = case.create_repository().await;
         let away = case.in_namespace(&other);
         away.apply(
@@ -528,14 +533,14 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
     }
 }
 
-/// While its fan-outs are not known yet, nothing is ended of a class that is deleted.
+/// A class that is deleted keeps its resources while its fan-outs are not known yet.
 #[tokio::test]
 async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_use_it() {
     let mut case = Case::without_operator("away", &["--leader-elect=false"]).await;
     case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
-    case.create_ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
     let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
@@ -547,7 +552,7 @@ async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_
     case.operator.take().unwrap().stop().await.unwrap();
     case.delete_class(&class).await;
     let writes = case.writes();
-    // The list of fan-outs comes long after everything else.
+    // The list of fan-outs arrives long after everything else.
     let late = Fault::new(
         API,
         "GET repofanouts",
@@ -562,14 +567,14 @@ async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_
     assert!(struck.load(Ordering::SeqCst));
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     case.wait_delivered("docs", &next).await;
-    assert_eq!(case.writes(), writes, "something of the class was ended");
+    assert_eq!(case.writes(), writes, "something of the class was deleted");
 }
 
 #[tokio::test]
 async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
     let case = Case::without_operator("wrong-class", &["--controller-name=nobody"]).await;
     let name = case.class_name("x");
-    for (spec, told) in [
+    for (spec, expected) in [
         (
             json!({"pipelineRole": "Shared"}),
             "pipelineRole: a Shared role covers shared buckets",
@@ -605,12 +610,12 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
             .apply_class(&name, spec.clone(), false)
             .await
             .expect_err(&spec.to_string());
-        assert!(refused.contains(told), "{spec}: {refused}");
+        assert!(refused.contains(expected), "{spec}: {refused}");
     }
     let base =
         json!({"region": "eu-west-1", "namePrefix": "x-", "connections": {"a": {"owner": "acme"}}});
     case.apply_class(&name, base.clone(), false).await.unwrap();
-    for (change, told) in [
+    for (change, expected) in [
         (json!({"region": "eu-west-3"}), "region is immutable"),
         (json!({"namePrefix": null}), "namePrefix is immutable"),
         (
@@ -625,8 +630,11 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
         spec.as_object_mut()
             .unwrap()
             .retain(|_, value| !value.is_null());
-        let refused = case.apply_class(&name, spec, false).await.expect_err(told);
-        assert!(refused.contains(told), "{refused}");
+        let refused = case
+            .apply_class(&name, spec, false)
+            .await
+            .expect_err(expected);
+        assert!(refused.contains(expected), "{refused}");
     }
 }
 
@@ -649,7 +657,7 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
         "Stalled",
         &format!("there is no RepoFanoutClass {class}"),
     );
-    case.create_ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
     case.wait_delivered("docs", &commit).await;
 
     let theirs = case.class_name("theirs");
@@ -668,7 +676,8 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
     )
     .await
     .unwrap();
-    // A further object of ours goes the whole way meanwhile: the other one was seen and left.
+    // Meanwhile another object of ours goes all the way, so the operator has seen the first one and
+    // left it alone.
     case.apply("more", json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/more", case.namespace)}}))
         .await
         .unwrap();

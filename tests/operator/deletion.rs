@@ -1,4 +1,4 @@
-//! The end of an object.
+//! What the deletion of an object deletes and what it keeps.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
     case.delete("docs").await;
     case.wait_gone("docs").await;
 
-    // What is the object's own is gone, but for the files and the authorization.
+    // The object's own resources are deleted, except for the files and the authorization.
     assert!(case.aws().pipelines(&case.account).is_empty());
     assert!(case.aws().rules(&case.account).is_empty());
     let role = [("Action", "GetRole"), ("RoleName", &*base)];
@@ -52,7 +52,8 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
         now.iter().map(|c| &c.arn).collect::<Vec<_>>(),
         [&connections[0].arn]
     );
-    // Kept with the time of that, and in use again.
+    // The connection was kept with the time of the deletion on its tags, and the tag is empty once
+    // it is in use again.
     assert_ne!(connections[0].tags["repofanout.dev/retained-at"], "");
     assert_eq!(now[0].tags["repofanout.dev/retained-at"], "");
     assert_eq!(base_name(&case.status("docs").await), base);

@@ -1,4 +1,5 @@
-//! Failing executions and connections: shown in AWS's words, healed once mended.
+//! Executions and connections that fail: the status quotes AWS, and is Ready again once the cause
+//! is mended.
 
 use serde_json::json;
 
@@ -69,7 +70,7 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     case.wait_delivered("docs", &commit).await;
 }
 
-/// Back at the branch that was delivered before, a failure of another branch says nothing any more.
+/// Once the spec names the delivered branch again, a failure of another branch no longer counts.
 #[tokio::test]
 async fn a_branch_that_is_taken_back_is_delivered_anew() {
     let case = Case::new("taken-back", &[]).await;

@@ -1,4 +1,4 @@
-//! What is not ours stays as it is; what is ours is found again.
+//! The operator leaves alone what it does not own, and finds again what it owns.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
 #[tokio::test]
 async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let mut case = Case::without_operator("not-owned", &[]).await;
-    // Where the names come from, so that somebody can have taken them before.
+    // The names are computed as the operator does, so that somebody can take them before it.
     let owner = repofanout::domain::owner::Owner {
         cluster: "tests".into(),
         kind: "RepoFanout".into(),
@@ -55,7 +55,7 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     assert_eq!(
         case.writes(),
         Vec::<String>::new(),
-        "nothing is made beside what is refused"
+        "nothing is created beside what is refused"
     );
     case.delete("docs").await;
     case.wait_gone("docs").await;
@@ -119,11 +119,11 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
             ":none",
         ),
     ];
-    for (name, mut spec, reason, told) in specs {
+    for (name, mut spec, reason, expected) in specs {
         spec["repository"] = json!("acme/none");
         case.apply(name, spec).await.unwrap();
         let status = case.wait_condition(name, "Stalled", "True", reason).await;
-        assert_message(&status, "Stalled", told);
+        assert_message(&status, "Stalled", expected);
     }
     assert_eq!(case.writes(), Vec::<String>::new());
 }
@@ -143,7 +143,7 @@ async fn another_region_never_makes_a_second_set() {
         .wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
     assert_message(&status, "Stalled", "us-west-2");
-    // Also where the record is lost: the role remembers.
+    // The same holds where the status is lost, because the role's tags record the placement.
     case.patch_status("docs", Value::Null).await;
     case.wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;

@@ -1,4 +1,4 @@
-//! The process itself: how it starts, and how it ends.
+//! The process itself: how it starts, and how it exits.
 
 use std::process::Command;
 
@@ -36,37 +36,38 @@ fn last_line(text: &str) -> &str {
 #[test]
 fn without_credentials_it_says_so_in_one_line() {
     let endpoint = format!("http://{}", world().aws.address);
-    let (ok, told) = run(|c| {
+    let (ok, printed) = run(|c| {
         c.env("AWS_REGION", "eu-west-1")
             .env("AWS_ENDPOINT_URL", endpoint);
     });
     assert!(!ok);
     assert!(
-        last_line(&told).starts_with("repofanout: AWS does not accept the operator's credentials"),
-        "{told}"
+        last_line(&printed)
+            .starts_with("repofanout: AWS does not accept the operator's credentials"),
+        "{printed}"
     );
 }
 
 #[test]
 fn without_a_region_it_says_so_in_one_line() {
-    let (ok, told) = run(|c| {
+    let (ok, printed) = run(|c| {
         c.env("AWS_ACCESS_KEY_ID", "111122223333")
             .env("AWS_SECRET_ACCESS_KEY", "x");
     });
     assert!(!ok);
     assert!(
-        last_line(&told).contains("give --region, or set AWS_REGION"),
-        "{told}"
+        last_line(&printed).contains("give --region, or set AWS_REGION"),
+        "{printed}"
     );
 }
 
 #[test]
 fn without_a_cluster_it_says_so_in_one_line() {
-    let (ok, told) = run(|c| {
+    let (ok, printed) = run(|c| {
         c.env("KUBECONFIG", "/nonexistent/kubeconfig");
     });
     assert!(!ok);
-    assert!(last_line(&told).contains("set KUBECONFIG"), "{told}");
+    assert!(last_line(&printed).contains("set KUBECONFIG"), "{printed}");
 }
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn asked_to_end_it_gives_the_lease_back_and_exits_well() {
     let ended = case.operator.take().unwrap().stop().await.unwrap();
     assert!(ended.success(), "{ended}");
     assert_eq!(holder(leases.get("repofanout").await.unwrap()), None);
-    // The next one need not wait for the Lease to expire.
+    // The next leader does not have to wait until the Lease expires.
     case.start().await;
     case.reconcile("docs", "1").await;
 }
@@ -144,8 +145,8 @@ async fn without_the_crd_it_waits_and_then_serves() {
     };
     reason("docs", "ConnectionPending").await;
 
-    // A schema that is older than the program stops it, as after a rollback; a newer one, as during
-    // an upgrade, does not.
+    // A schema that is older than the program stops it, as after a rollback; a newer one does not,
+    // as during an upgrade.
     let schema = async |number: &str| {
         let annotation = format!("repofanout.dev/schema={number}");
         let crd = "crd/repofanouts.repofanout.dev";
@@ -176,14 +177,14 @@ async fn without_the_crd_it_waits_and_then_serves() {
         .apply(&manifest.replace("docs", "later"))
         .await
         .unwrap();
-    let looked = [
+    let get = [
         "get",
         "rf",
         "later",
         "-o",
         "jsonpath={.status}{.metadata.finalizers}",
     ];
-    assert_eq!(world.cluster.kubectl(&looked).await.unwrap(), "");
+    assert_eq!(world.cluster.kubectl(&get).await.unwrap(), "");
     schema("9").await;
     readyz(200, "ok").await;
     reason("later", "ConnectionPending").await;
@@ -245,7 +246,7 @@ async fn without_the_crd_it_waits_and_then_serves() {
             let wanted = usize::from((name == "plain") == (account == "111122223333"));
             assert_eq!(found, wanted, "{name} in {account}");
         }
-        // Each ends by its own installation.
+        // Each installation finishes the deletion of its own objects.
         world
             .cluster
             .kubectl(&["delete", "rf", name, "--timeout=60s"])

@@ -1,4 +1,4 @@
-//! A quiet object costs nothing.
+//! A quiet object costs no write.
 
 use crate::case::{Case, version};
 
@@ -6,7 +6,7 @@ use crate::case::{Case, version};
 async fn a_quiet_object_costs_no_write() {
     let case = Case::new("quiet", &[]).await;
     case.create_delivered("docs").await;
-    // Settled: the pass after the last write has been, and saw nothing to do.
+    // The object has settled: a reconcile after the last write found nothing to do.
     let (writes, version_before) = (case.writes(), version(&case.get("docs").await));
     let looks = |case: &Case| {
         case.aws()
@@ -25,7 +25,7 @@ async fn a_quiet_object_costs_no_write() {
         }
     })
     .await;
-    // A full look, too, finds nothing to write but its echo.
+    // A requested reconcile, too, writes nothing but its acknowledgement.
     assert_eq!(case.writes(), writes);
     assert_eq!(version(&case.get("docs").await), version_before);
     case.reconcile("docs", "1").await;

@@ -1,4 +1,4 @@
-//! Drift, suspension, adoption, deletion words, overlapping prefixes.
+//! Drift, suspension, adoption, deletion, overlapping prefixes.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
@@ -18,7 +18,7 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
     let status = case.status("docs").await;
     let (base, topic) = (base_name(&status), status.topic_arn.clone().unwrap());
     let bucket = status.delivered.as_ref().unwrap().bucket.clone();
-    // No drift: another's statement, a reformatted policy, another's tag.
+    // These are no drift: somebody else's statement, a reformatted policy, somebody else's tag.
     let theirs = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Theirs","Effect":"Allow","Principal":{{"AWS":"*"}},"Action":["sns:Subscribe"],"Resource":"{topic}"}},
         {{"Resource":["{topic}"],"Action":["SNS:Publish"],"Condition":{{"StringEquals":{{"AWS:SourceAccount":["{}"]}}}},"Principal":{{"Service":["codestar-notifications.amazonaws.com"]}},"Effect":"Allow","Sid":"RepoFanoutPublish"}}]}}"#,
@@ -43,9 +43,10 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
     case.iam(&tag).await.unwrap();
     let writes = case.writes();
     case.reconcile("docs", "1").await;
-    assert_eq!(case.writes(), writes, "no drift, and yet it writes");
+    assert_eq!(case.writes(), writes, "without drift the operator writes");
 
-    // Drift: our statement gone, the pipeline's branch changed, the bucket's policy deleted.
+    // These are drift: our statement is gone, the pipeline's branch differs, the bucket's policy is
+    // deleted.
     let only_theirs = theirs.split(",\n").next().unwrap().to_owned() + "]}";
     set_policy(&only_theirs).await;
     case.aws().edit_pipeline(&case.account, &base, |p| {
@@ -78,7 +79,7 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
     )
     .await;
 
-    // The copy itself is gone: it is delivered anew.
+    // The copy itself is deleted, so it is delivered anew.
     let objects = case
         .s3("GET", &format!("/{bucket}?list-type=2"), "")
         .await
@@ -132,7 +133,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     assert_message(&shown, "Drifted", "notification rule: somebody deleted it");
     assert_eq!(condition(&shown, "Ready").unwrap().status, "True");
     assert_eq!(case.writes(), writes);
-    // A change of the spec is no drift; and the word changed, the rest is corrected.
+    // A change of the spec is no drift; with `drift: Correct` the operator corrects the rest.
     case.apply(
         "docs",
         json!({"repository": repository, "drift": "Correct"}),
@@ -160,7 +161,7 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
         .wait_condition("docs", "Provisioned", "Unknown", "Suspended")
         .await;
     let calls = case.aws().calls(&case.account).len();
-    // The pipeline goes on, and a release waits.
+    // The pipeline goes on running, and a requested release waits.
     case.annotate("docs", "repofanout.dev/release-requested-at", "later")
         .await;
     let commit = case
@@ -178,7 +179,7 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
     assert_eq!(
         case.aws().calls(&case.account).len(),
         calls,
-        "AWS was looked at"
+        "AWS was called"
     );
     case.apply("docs", json!({"repository": repository}))
         .await
@@ -226,13 +227,13 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
             .is_ok()
     );
 
-    // Found again by its name; then everything goes.
+    // The object finds its resources again by name; then all of them are deleted.
     let spec = json!({"repository": repository, "deletion": {"default": "Delete"}});
     case.apply("docs", spec).await.unwrap();
     case.wait("docs", "not found again", |s| is_true(s, "Provisioned"))
         .await;
     assert_eq!(case.executions(&base).len(), 1, "nothing had to run again");
-    // More versions than one call deletes.
+    // The bucket holds more versions than one call deletes.
     for n in 0..1_050 {
         case.s3("PUT", &format!("/{base}-destination/extra/{n}"), "x")
             .await
@@ -270,7 +271,7 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
 
-    // A younger object under the same prefix, or within it, is refused; beside it, it is not.
+    // A younger object is refused under the same prefix and within it, but not beside it.
     case.apply("younger", spec("docs/api")).await.unwrap();
     let refused = case
         .wait_condition("younger", "Stalled", "True", "Overlaps")
@@ -283,7 +284,7 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     assert_eq!(
         case.aws().connections(&case.account).len(),
         1,
-        "nothing is made for it"
+        "nothing is created for it"
     );
     case.delete("younger").await;
     case.wait_gone("younger").await;
@@ -317,7 +318,7 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
         .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    // Artifacts are deleted by default; what was adopted is not.
+    // Artifacts are deleted by default, but what was adopted is kept.
     let tags = case
         .s3("GET", &format!("/{bucket}?tagging"), "")
         .await
@@ -357,7 +358,7 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     let repository = case.create_delivered("docs").await;
     let before = case.status("docs").await;
     case.operator = None;
-    // The finalizer keeps the object until the operator has seen its end.
+    // The finalizer keeps the object until the operator has cleaned up.
     case.delete("docs").await;
     case.start().await;
     case.wait_gone("docs").await;
@@ -385,7 +386,8 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
     let mut case = Case::new("rebuilt", &[]).await;
     let repository = case.create_delivered("docs").await;
     let before = case.get("docs").await;
-    // The cluster is lost: no operator sees the object go, and it comes back with another uid.
+    // The cluster is lost: no operator observes the deletion, and the object comes back with
+    // another uid.
     case.operator = None;
     let writes = case.writes();
     let patch = json!({"metadata": {"finalizers": null}});
@@ -417,7 +419,7 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
         .wait_condition("docs", "Ready", "False", "ConnectionPending")
         .await;
     let first = pending.connection.and_then(|c| c.arn).unwrap();
-    // A person clicked the other one.
+    // A person authorizes the other connection.
     let second = case
         .aws()
         .duplicate_connection(&case.account, &first, "AVAILABLE")
@@ -435,7 +437,7 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
         .map(|c| c.arn)
         .collect();
     assert_eq!(left, [&*second]);
-    // An authorized spare is nobody's to delete.
+    // The operator does not delete a spare connection that is authorized.
     case.aws()
         .duplicate_connection(&case.account, &second, "AVAILABLE")
         .unwrap();

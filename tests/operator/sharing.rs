@@ -1,4 +1,4 @@
-//! Existing things: used where the settings allow it, never configured.
+//! Existing resources are used where the settings allow it, and never configured.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ async fn two_fan_outs_share_a_connection_that_exists() {
     case.apply("second", spec).await.unwrap();
     let second = case.wait_delivered("second", &commit).await;
     assert_eq!(second.connection.unwrap().arn.as_deref(), Some(&*arn));
-    // Its tags say whose it is, still.
+    // Its tags still name its owner.
     let connections = case.aws().connections(&case.account);
     assert_eq!(connections.len(), 1);
     assert_eq!(connections[0].tags["repofanout.dev/name"], "first");
@@ -78,7 +78,8 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     });
     case.apply("docs", spec).await.unwrap();
 
-    // The topic does not let notifications in: the statement to add is printed, and works.
+    // The topic does not let notifications in: the status prints the statement to add, and the
+    // statement works.
     let refused = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
@@ -106,7 +107,7 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
         .into_iter()
         .filter(|w| w.starts_with("sns:") || w.contains("Bucket"))
         .collect();
-    // Only the own artifacts bucket was written to.
+    // Only the object's own artifacts bucket was written to.
     assert!(touched.iter().all(|w| w.starts_with("s3:")), "{touched:?}");
     assert!(
         case.s3("GET", &format!("/{bucket}/docs/README.md"), "")

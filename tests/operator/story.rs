@@ -1,4 +1,4 @@
-//! The main job, whole: apply, authorize, push, read, hear.
+//! The main job from beginning to end: apply, authorize, push, read, receive.
 
 use serde_json::{Value, json};
 use support::aws::Claims;
@@ -10,7 +10,7 @@ async fn a_manifest_becomes_a_running_fan_out() {
     story("story", Claims::default()).await;
 }
 
-/// What no source verifies of AWS may be otherwise: the story is the same.
+/// AWS may differ in what no source verifies, and the story is the same.
 #[tokio::test]
 async fn the_story_holds_with_every_unverified_claim_turned() {
     story("story-turned", Claims::turned()).await;
@@ -24,7 +24,8 @@ async fn story(name: &str, claims: Claims) {
         .await
         .unwrap();
 
-    // PENDING: everything that needs no authorization stands, and no pipeline does.
+    // While the connection is PENDING, every resource stands that needs no authorization, and no
+    // pipeline does.
     let pending = case
         .wait_condition("docs", "Ready", "False", "ConnectionPending")
         .await;
@@ -46,15 +47,16 @@ async fn story(name: &str, claims: Claims) {
     assert_eq!(url, console);
     assert_eq!(condition(&pending, "Reconciling").unwrap().status, "True");
     assert_eq!(condition(&pending, "Stalled"), None);
-    let made: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
+    let resources: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
     assert_eq!(
-        made,
+        resources,
         ["artifacts", "connection", "destination", "role", "topic"]
     );
     assert!(case.aws().pipelines(&case.account).is_empty());
     case.wait_event("docs", "ConnectionPending", &url).await;
 
-    // AVAILABLE: the pipeline runs once by itself, and what is in the repository is delivered.
+    // Once it is AVAILABLE, the pipeline runs once by itself, and the repository's content is
+    // delivered.
     assert_eq!(
         case.authorize("docs").await,
         connection.arn.clone().unwrap()
@@ -87,7 +89,7 @@ async fn story(name: &str, claims: Claims) {
         Some(format!("https://github.com/{repository}/commit/{first}"))
     );
 
-    // What was made is as narrow as it is to be.
+    // The resources are as narrow as they should be.
     let base = base_name(&ready);
     let pipeline = &case.aws().pipelines(&case.account)[&base];
     let source = &pipeline["stages"][0]["actions"][0];
@@ -155,13 +157,13 @@ async fn story(name: &str, claims: Claims) {
             .ok_or_else(|| format!("no announcement of {execution}"))
     })
     .await;
-    // First run and push: nothing was started beside them.
+    // The creation and the push started one execution each, and nothing else started any.
     let runs = case.executions(&base);
     assert_eq!(
         runs.iter().map(|e| &*e.trigger).collect::<Vec<_>>(),
         ["CreatePipeline", "Webhook"]
     );
-    // Events tell transitions, and each once.
+    // Each transition has one event.
     case.wait_event("docs", "Delivered", &second[..7]).await;
     let events = case.events("docs").await;
     for reason in ["ConnectionPending", "ConnectionAvailable"] {

@@ -1,14 +1,15 @@
-//! Subscribers that the object names: made, changed, ended; others' are left alone.
+//! The subscribers that the object names are subscribed, changed and unsubscribed; others'
+//! subscriptions are left alone.
 
 use repofanout::api::status::RepoFanoutStatus;
 use repofanout::resource::iam::{Scope, policy};
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, condition, has_reason};
-use crate::classes::shared;
+use crate::classes::shared_spec;
 use crate::permissions::{create_boundary, scope};
 
-async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
+async fn wait_subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
     case.wait("docs", "not subscribed", |s| {
         let ready = condition(s, "Subscribed").is_some_and(|c| c.is("True", "Subscribed"));
         ready && s.subscriptions.len() == count && s.observed_generation == s.applied_generation
@@ -26,11 +27,12 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
         "protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true, "filterPolicy": {"repository": [repository]},
     }]);
     case.apply("docs", spec(ours.clone())).await.unwrap();
-    // It is there before the connection is authorized.
-    subscribed(&case, 1).await;
+    // The subscription exists before the connection is authorized.
+    wait_subscribed(&case, 1).await;
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
-    // AWS's own notification has no attributes: the filter lets ours through alone, and raw.
+    // AWS's own notification has no attributes, so the filter lets only our message through, and it
+    // is raw.
     let first = case
         .until(|| async {
             let all = case.receive(&mine).await?;
@@ -39,10 +41,10 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
                 .ok_or_else(|| "nothing in the queue".to_owned())
         })
         .await;
-    let told: Value = serde_json::from_str(&first).unwrap();
-    assert_eq!(told["commit"]["id"], commit, "{told}");
+    let message: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(message["commit"]["id"], commit, "{message}");
 
-    // Somebody subscribes by hand; what the object says of its own changes.
+    // Somebody subscribes by hand; then the object changes its own subscription.
     let topic = status.topic_arn.unwrap();
     let (_, theirs) = case
         .create_queue(&format!("theirs-{}", case.namespace))
@@ -58,7 +60,7 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     let mut changed = ours.clone();
     changed[0]["filterPolicy"] = json!({"branch": ["release"]});
     case.apply("docs", spec(changed)).await.unwrap();
-    let subscription = subscribed(&case, 1).await.subscriptions[0]
+    let subscription = wait_subscribed(&case, 1).await.subscriptions[0]
         .arn
         .clone()
         .unwrap();
@@ -70,7 +72,7 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
         .await
         .unwrap();
     assert!(attributes.contains("release"), "{attributes}");
-    // Ended behind our back, it is made again.
+    // Somebody unsubscribes it, and the operator subscribes it again.
     case.sns(&[
         ("Action", "Unsubscribe"),
         ("SubscriptionArn", &subscription),
@@ -79,7 +81,7 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     .unwrap();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
-    case.wait("docs", "not made again", |s| {
+    case.wait("docs", "not subscribed again", |s| {
         s.subscriptions
             .first()
             .and_then(|s| s.arn.as_ref())
@@ -90,7 +92,7 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
-    case.wait("docs", "still told", |s| {
+    case.wait("docs", "the status still reports subscriptions", |s| {
         s.subscriptions.is_empty() && condition(s, "Subscribed").is_none()
     })
     .await;
@@ -100,9 +102,10 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     ];
     let left = case.sns(&list).await.unwrap();
     assert!(left.contains(&theirs) && !left.contains(&arn), "{left}");
-    // It comes back, and does not keep the topic from being deleted; the other's does.
+    // Our subscription comes back. It does not keep the topic from being deleted, but the other's
+    // does.
     case.apply("docs", spec(ours)).await.unwrap();
-    subscribed(&case, 1).await;
+    wait_subscribed(&case, 1).await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
     let left = case.sns(&list).await.unwrap();
@@ -127,7 +130,7 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     .await
     .unwrap();
     let status = case
-        .wait("docs", "not told", |s| {
+        .wait("docs", "no subscription is pending", |s| {
             has_reason(s, "Subscribed", "SubscriptionPending")
         })
         .await;
@@ -146,7 +149,7 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     };
     assert_eq!(subscribes(), 2);
     case.reconcile("docs", "now").await;
-    assert_eq!(subscribes(), 2, "nobody is asked again");
+    assert_eq!(subscribes(), 2, "nobody has to confirm again");
     let topic = status
         .topic_arn
         .clone()
@@ -154,15 +157,15 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     case.delete("docs").await;
     case.wait_gone("docs").await;
     let gone = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
-    let asked = case.sns(&gone).await;
+    let answer = case.sns(&gone).await;
     assert!(
-        asked.is_err(),
-        "our own subscribers keep no topic: {asked:?}"
+        answer.is_err(),
+        "our own subscribers keep no topic: {answer:?}"
     );
 }
 
-/// Firehose is reached by a role, which is passed on: only one that may be referred to, with what
-/// is printed for that and nothing else.
+/// Firehose needs a role that is passed on: only a role that the settings allow, with no more
+/// permissions than the policy prints for it.
 #[tokio::test]
 async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     let mut case = Case::without_operator("firehose", &[]).await;
@@ -189,7 +192,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     };
     for name in ["streams-a", "streams-b"] {
         case.apply("docs", spec(&role(name))).await.unwrap();
-        let subscription = subscribed(&case, 1).await.subscriptions[0]
+        let subscription = wait_subscribed(&case, 1).await.subscriptions[0]
             .arn
             .clone()
             .unwrap();
@@ -246,15 +249,15 @@ async fn what_makes_no_sense_is_refused() {
             "takes a subscriptionRoleARN",
         ),
     ];
-    for (subscriber, told) in bad {
+    for (subscriber, expected) in bad {
         let spec =
             json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}});
         let refused = case.apply("docs", spec).await.unwrap_err();
-        assert!(refused.contains(told), "{subscriber}: {refused}");
+        assert!(refused.contains(expected), "{subscriber}: {refused}");
     }
-    // Of a topic that is the class's, subscriptions are not the object's to make.
+    // A fan-out makes no subscriptions on a topic that belongs to its class.
     let class = case.class_name("org");
-    case.create_ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
     let (_, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
     let (repository, _) = case.create_repository().await;
     let spec = json!({

@@ -2,6 +2,7 @@
 //! server: everything stands once, and nothing is left over.
 
 mod outcome;
+mod stage;
 mod story;
 mod strike;
 mod sweep;

@@ -6,7 +6,7 @@ use repofanout::api::status::RepoFanoutStatus;
 use repofanout::api::{RECONCILE_REQUESTED_AT, RepoFanout};
 
 use crate::case::{Case, LIMIT, is_true};
-use crate::readers::{readable, statements};
+use crate::readers::{readable_arns, statements};
 
 /// Restarts the operator whenever it was killed, and authorizes what is PENDING, until the fan-out
 /// has delivered this commit and settled.
@@ -142,7 +142,7 @@ pub async fn assert_stands(case: &Case, standing: &Standing) {
         let delivered = status.delivered.clone().unwrap();
         let policy = statements(case, &delivered.bucket).await;
         let prefix = format!("arn:aws:s3:::{}/{}/*", delivered.bucket, delivered.prefix);
-        assert_eq!(readable(&policy), [prefix], "{policy:?}");
+        assert_eq!(readable_arns(&policy), [prefix], "{policy:?}");
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use futures::{Stream, StreamExt};
 
-use super::story::{Stage, Story};
+use super::stage::Stage;
+use super::story::Story;
 use super::strike::{Side, Strike, disarm};
 
 /// So many runs of a story at the same time.
