@@ -1,15 +1,15 @@
-//! Each delivery is announced in our own words, for whoever asks for that.
+//! The operator announces each delivery in a message of its own, where the object asks for that.
 
 use repofanout::feature::announce::message::Announcement;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, condition, world};
+use crate::case::{Case, LIMIT, REGION, condition, has_reason, world};
 
-/// A fan-out that announces, with a queue on its topic; tells repository and queue.
-async fn announcing(case: &Case, spec: Value) -> (String, String) {
-    let (repository, commit) = case.repository().await;
+/// Creates a fan-out that announces, with a queue on its topic; answers the repository and the
+/// queue's URL.
+async fn create_announcing(case: &Case, spec: Value) -> (String, String) {
+    let (repository, commit) = case.create_repository().await;
     let mut all = json!({"repository": repository, "notifications": {"announce": true}});
     all.as_object_mut()
         .unwrap()
@@ -28,8 +28,9 @@ async fn announcing(case: &Case, spec: Value) -> (String, String) {
     (repository, queue)
 }
 
-/// Our announcements in the queue until there are so many, with their attributes.
-async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)> {
+/// Receives our announcements from the queue until there are so many; answers each with its
+/// attributes.
+async fn receive_announcements(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)> {
     let mut ours = Vec::new();
     let end = std::time::Instant::now() + LIMIT;
     while ours.len() < count {
@@ -39,12 +40,7 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
             ours.len(),
             case.log()
         );
-        for body in case
-            .aws()
-            .receive(&case.account, REGION, queue)
-            .await
-            .unwrap()
-        {
+        for body in case.receive(queue).await.unwrap() {
             let envelope: Value = serde_json::from_str(&body).unwrap();
             let message: Value =
                 serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
@@ -60,11 +56,12 @@ async fn announced(case: &Case, queue: &str, count: usize) -> Vec<(Value, Value)
 #[tokio::test]
 async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
     let mut case = Case::new("announce", &["--allow-prune"]).await;
-    let (repository, queue) = announcing(&case, json!({"destination": {"prune": "Enabled"}})).await;
+    let (repository, queue) =
+        create_announcing(&case, json!({"destination": {"prune": "Enabled"}})).await;
     let commit = case
         .push(&repository, "main", "guide.md", "read on\n")
         .await;
-    let (message, attributes) = announced(&case, &queue, 1).await.remove(0);
+    let (message, attributes) = receive_announcements(&case, &queue, 1).await.remove(0);
     let status = case.wait_delivered("docs", &commit).await;
     let delivered = status.delivered.unwrap();
     let key = |file: &str| format!("{}/{file}", delivered.prefix);
@@ -86,7 +83,7 @@ async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
         attributes["repository"]["Value"], repository,
         "{attributes}"
     );
-    // It is of the form that is in the repository.
+    // The message matches the schema that is in the repository.
     let schema = Announcement::schema();
     let known = schema["properties"].as_object().unwrap();
     assert!(
@@ -110,53 +107,51 @@ async fn a_delivery_is_announced_with_its_commit_its_place_and_what_changed() {
         .push(&repository, "main", &[("guide.md", None)], "Remove")
         .await
         .unwrap();
-    let (message, _) = announced(&case, &queue, 1).await.remove(0);
+    let (message, _) = receive_announcements(&case, &queue, 1).await.remove(0);
     assert_eq!(message["changes"]["deleted"], json!([key("guide.md")]));
     assert_eq!(message["changes"]["pruned"], true, "{message}");
 
-    // What was delivered while nobody looked is announced later, and in order.
+    // What was delivered while no operator ran is announced later, and in order.
     case.operator.take().unwrap().stop().await.unwrap();
     let base = crate::case::base_name(&case.status("docs").await);
     let mut commits = Vec::new();
     for n in 0..2 {
-        let before = case.aws().executions(&case.account, &base).len();
+        let before = case.executions(&base).len();
         commits.push(json!(
             case.push(&repository, "main", "n.txt", &n.to_string())
                 .await
         ));
-        until(LIMIT, || async {
-            let runs = case.aws().executions(&case.account, &base);
-            let ended =
-                runs.len() == before + 1 && runs.iter().all(|(status, _)| status == "Succeeded");
+        case.until(|| async {
+            let runs = case.executions(&base);
+            let ended = runs.len() == before + 1 && runs.iter().all(|e| e.status == "Succeeded");
             if ended {
                 Ok(())
             } else {
                 Err(format!("{runs:?}"))
             }
         })
-        .await
-        .unwrap();
+        .await;
     }
     case.start().await;
-    let told: Vec<Value> = announced(&case, &queue, 2)
+    let order: Vec<Value> = receive_announcements(&case, &queue, 2)
         .await
         .into_iter()
         .map(|(message, _)| message["commit"]["id"].clone())
         .collect();
-    assert_eq!(told, commits);
+    assert_eq!(order, commits);
 }
 
 #[tokio::test]
 async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
     let mut case = Case::without_operator("announce-kill", &["--leader-elect=false"]).await;
     case.start().await;
-    let (repository, queue) = announcing(&case, json!({})).await;
+    let (repository, queue) = create_announcing(&case, json!({})).await;
     let pid = case.operator.as_ref().unwrap().id();
     let fault = Fault::of_writes(&case.account, When::Nth(1), Effect::KillBefore(pid));
     let struck = fault.struck();
     case.aws().fault(fault);
     let commit = case.push(&repository, "main", "a.txt", "a").await;
-    until(LIMIT, || async {
+    case.until(|| async {
         if struck.load(std::sync::atomic::Ordering::SeqCst) {
             Ok(())
         } else {
@@ -164,10 +159,9 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
         }
         .map_err(str::to_owned)
     })
-    .await
-    .unwrap();
+    .await;
     case.start().await;
-    let (message, _) = announced(&case, &queue, 1).await.remove(0);
+    let (message, _) = receive_announcements(&case, &queue, 1).await.remove(0);
     assert_eq!(message["commit"]["id"], commit);
     assert_eq!(
         message.get("changes"),
@@ -183,37 +177,29 @@ async fn killed_over_it_or_refused_it_is_announced_all_the_same() {
     case.aws()
         .fault(Fault::of_writes(&case.account, When::Nth(1), denied));
     let commit = case.push(&repository, "main", "a.txt", "b").await;
-    case.wait("docs", "not told", |s| {
-        condition(s, "Announced").is_some_and(|c| c.1 == "AnnounceFailed")
+    case.wait("docs", "the status does not report the announcement", |s| {
+        has_reason(s, "Announced", "AnnounceFailed")
     })
     .await;
-    let (message, _) = announced(&case, &queue, 1).await.remove(0);
+    let (message, _) = receive_announcements(&case, &queue, 1).await.remove(0);
     assert_eq!(message["commit"]["id"], commit);
     let status = case
-        .wait("docs", "not told", |s| {
-            condition(s, "Announced") == Some(("True".into(), "Announced".into()))
+        .wait("docs", "the status does not report the announcement", |s| {
+            condition(s, "Announced").is_some_and(|c| c.is("True", "Announced"))
         })
         .await;
-    assert_eq!(condition(&status, "Ready").unwrap().0, "True");
+    assert_eq!(condition(&status, "Ready").unwrap().status, "True");
 }
 
-/// The consumer that the README shows, as it stands there.
+/// The consumer's code is taken from the README, and run as it stands there.
 #[tokio::test]
 async fn the_sample_consumer_follows_the_copy() {
     let case = Case::new("consumer", &["--allow-prune"]).await;
     let name = format!("consumer-{}", case.namespace);
-    let create = [
-        ("Action", "CreateQueue"),
-        ("Version", "2012-11-05"),
-        ("QueueName", &*name),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sqs", &create)
-        .await
-        .unwrap();
-    let (repository, _) = case.repository().await;
+    let (_, queue) = case.create_queue(&name).await;
+    let (repository, _) = case.create_repository().await;
     let subscriber = json!({
-        "protocol": "sqs", "endpoint": format!("arn:aws:sqs:{REGION}:{}:{name}", case.account), "rawMessageDelivery": true,
+        "protocol": "sqs", "endpoint": queue, "rawMessageDelivery": true,
         "filterPolicy": {"repository": [repository]},
     });
     let notifications = json!({"announce": true, "subscribers": [subscriber]});
@@ -244,17 +230,15 @@ async fn the_sample_consumer_follows_the_copy() {
         .unwrap();
     let has = async |file: &str, content: Option<&str>| {
         let path = folder.join(file);
-        let asked = until(LIMIT, || async {
+        case.until(|| async {
             let there = std::fs::read_to_string(&path).ok();
             if there.as_deref() == content {
                 Ok(())
             } else {
                 Err(format!("{file} is {there:?}, not {content:?}"))
             }
-        });
-        asked
-            .await
-            .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+        })
+        .await;
     };
     has("README.md", Some("hello\n")).await;
     case.push(&repository, "main", "guide.md", "read on\n")

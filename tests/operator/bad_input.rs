@@ -1,8 +1,8 @@
-//! What the API server refuses, and with which sentence.
+//! The API server refuses what makes no sense, with a sentence that says what to write.
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, condition, message};
+use crate::case::{Case, assert_message, condition};
 
 #[tokio::test]
 async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
@@ -168,12 +168,12 @@ async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
             "reposiitory",
         ),
     ];
-    for (spec, told) in cases {
+    for (spec, expected) in cases {
         let refused = case
             .apply("bad", spec.clone())
             .await
             .expect_err(&format!("accepted: {spec}"));
-        assert!(refused.contains(told), "{spec}: {refused}");
+        assert!(refused.contains(expected), "{spec}: {refused}");
     }
     let long = case
         .apply(&"n".repeat(64), json!({"repository": "a/b"}))
@@ -210,7 +210,7 @@ async fn immutable_fields_stay_also_from_unset_to_set() {
             "{field}: {refused}"
         );
     }
-    // What may change does.
+    // Fields that may change are accepted.
     case.apply(
         "set-0",
         json!({"repository": "c/d", "branch": "x", "name": "a"}),
@@ -228,14 +228,12 @@ async fn an_object_of_a_newer_version_stops_nobody() {
     let status = case
         .wait_condition("newer", "Stalled", "True", "InvalidSpec")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("'V3'"),
-        "{}",
-        message(&status, "Stalled")
-    );
-    case.delivered("plain").await;
+    assert_message(&status, "Stalled", "'V3'");
+    case.create_delivered("plain").await;
     assert_eq!(
-        condition(&case.status("newer").await, "Ready").unwrap().0,
+        condition(&case.status("newer").await, "Ready")
+            .unwrap()
+            .status,
         "False"
     );
     case.delete("newer").await;

@@ -1,17 +1,21 @@
-//! Before the keys are given: what is missing, what would be written, and an operator that only
-//! tells.
+//! Before the operator may write: `check` says what is missing, `plan` what would be written, and
+//! an operator with `--read-only` only reports.
 
 use std::process::Command;
 
 use repofanout::resource::iam::policy;
 use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, condition, message, world};
+use crate::case::{Case, REGION, assert_message, condition, world};
 use crate::permissions::scope;
 
-/// Runs a command of the operator as its ServiceAccount; answers whether it was content, and what
-/// it printed.
-pub async fn run(case: &Case, arguments: &[&str], manifest: Option<&str>) -> (bool, String) {
+/// Runs a command of the operator as its ServiceAccount; answers whether it succeeded, and what it
+/// printed.
+pub async fn run_command(
+    case: &Case,
+    arguments: &[&str],
+    manifest: Option<&str>,
+) -> (bool, String) {
     let user = format!("system:serviceaccount:{}:repofanout", case.namespace);
     let kubeconfig = world()
         .cluster
@@ -60,32 +64,35 @@ async fn check_names_each_permission_that_is_missing_in_the_cluster() {
     let whole = case.chart_rbac();
     case.grant(whole.clone()).await;
     let arguments = ["check", "--cluster-id=tests"];
-    let (ok, told) = run(&case, &arguments, None).await;
-    assert!(ok && !told.contains("MISSING"), "{told}");
-    // Without the status of its objects, it says so, and nothing else.
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    assert!(ok && !printed.contains("MISSING"), "{printed}");
+    // Without the permission for the objects' status, it reports that one thing and nothing else.
     let mut less = whole.clone();
     for role in less.iter_mut().filter(|o| o["kind"] == "ClusterRole") {
         let rules = role["rules"].as_array_mut().unwrap();
         rules.retain(|rule| rule["resources"] != json!(["repofanouts/status"]));
     }
     case.grant(less).await;
-    let (ok, told) = run(&case, &arguments, None).await;
-    let missing: Vec<&str> = told.lines().filter(|l| l.starts_with("MISSING")).collect();
-    assert_eq!(missing.len(), 1, "{told}");
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    let missing: Vec<&str> = printed
+        .lines()
+        .filter(|l| l.starts_with("MISSING"))
+        .collect();
+    assert_eq!(missing.len(), 1, "{printed}");
     assert!(
         !ok && missing[0]
             .contains("permission to update repofanouts/status.repofanout.dev: not granted"),
-        "{told}"
+        "{printed}"
     );
-    assert!(told.contains("one thing is missing"), "{told}");
+    assert!(printed.contains("one thing is missing"), "{printed}");
 }
 
 #[tokio::test]
 async fn check_names_each_permission_that_is_missing_in_aws() {
     let mut case = Case::without_operator("check-aws", &[]).await;
     case.grant(case.chart_rbac()).await;
-    let mut printed = policy(&scope(&case.account));
-    case.aws().enforce(&case.account, Some(printed.clone()));
+    let mut allowed = policy(&scope(&case.account));
+    case.aws().enforce(&case.account, Some(allowed.clone()));
     let user = format!("--principal=arn:aws:iam::{}:user/operator", case.account);
     let arguments = [
         "check",
@@ -93,23 +100,23 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
         "--permissions-boundary=bound",
         &user,
     ];
-    let (ok, told) = run(&case, &arguments, None).await;
-    // IAM's own simulator has to be allowed to whoever asks.
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    // The caller has to be allowed to use IAM's own simulator.
     assert!(
-        ok && told.contains("unknown  AWS permissions: iam:SimulatePrincipalPolicy was refused"),
-        "{told}"
+        ok && printed.contains("unknown  AWS permissions: iam:SimulatePrincipalPolicy was refused"),
+        "{printed}"
     );
     let simulate =
         json!({"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"});
-    printed["Statement"].as_array_mut().unwrap().push(simulate);
-    case.aws().enforce(&case.account, Some(printed.clone()));
-    let (ok, told) = run(&case, &arguments, None).await;
+    allowed["Statement"].as_array_mut().unwrap().push(simulate);
+    case.aws().enforce(&case.account, Some(allowed.clone()));
+    let (ok, printed) = run_command(&case, &arguments, None).await;
     assert!(
-        ok && !told.contains("MISSING") && told.contains("AWS permissions Roles: allowed"),
-        "{told}"
+        ok && !printed.contains("MISSING") && printed.contains("AWS permissions Roles: allowed"),
+        "{printed}"
     );
 
-    let statements = printed["Statement"].as_array_mut().unwrap();
+    let statements = allowed["Statement"].as_array_mut().unwrap();
     let topics = statements
         .iter_mut()
         .find(|s| s["Sid"] == "Topics")
@@ -118,14 +125,17 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
         .as_array_mut()
         .unwrap()
         .retain(|a| a != "sns:DeleteTopic");
-    case.aws().enforce(&case.account, Some(printed));
-    let (ok, told) = run(&case, &arguments, None).await;
-    let missing: Vec<&str> = told.lines().filter(|l| l.starts_with("MISSING")).collect();
-    assert!(!ok && missing.len() == 1, "{told}");
+    case.aws().enforce(&case.account, Some(allowed));
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    let missing: Vec<&str> = printed
+        .lines()
+        .filter(|l| l.starts_with("MISSING"))
+        .collect();
+    assert!(!ok && missing.len() == 1, "{printed}");
     assert!(
         missing[0].contains("may not sns:DeleteTopic on")
             && missing[0].contains("statement Topics"),
-        "{told}"
+        "{printed}"
     );
     let writes = case.writes();
     assert!(
@@ -147,23 +157,23 @@ fn manifest(case: &Case, name: &str, spec: &Value) -> String {
 #[tokio::test]
 async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
     let case = Case::new("plan", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let admin = async |manifest: String| {
-        // A person who may write RepoFanouts asks, not the operator.
-        let mut asked = case.at(&case.namespace);
+        // The caller is a person who may write RepoFanouts, not the operator.
+        let mut caller = case.in_namespace(&case.namespace);
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": format!("{}-editor", case.namespace)},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
             "subjects": [{"kind": "ServiceAccount", "name": "repofanout", "namespace": case.namespace}],
         });
-        asked.grant(vec![binding]).await;
-        run(&case, &["plan", "--cluster-id=tests"], Some(&manifest)).await
+        caller.grant(vec![binding]).await;
+        run_command(&case, &["plan", "--cluster-id=tests"], Some(&manifest)).await
     };
     let spec = json!({"repository": repository});
-    let (ok, told) = admin(manifest(&case, "docs", &spec)).await;
-    let lines: Vec<&str> = told.lines().map(str::trim).collect();
-    let made = |what: &str| lines.iter().any(|l| l.starts_with(&format!("+ {what} ")));
+    let (ok, printed) = admin(manifest(&case, "docs", &spec)).await;
+    let lines: Vec<&str> = printed.lines().map(str::trim).collect();
+    let is_created = |name: &str| lines.iter().any(|l| l.starts_with(&format!("+ {name} ")));
     for what in [
         "artifacts",
         "destination",
@@ -173,66 +183,71 @@ async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
         "pipeline",
         "notification rule",
     ] {
-        assert!(ok && made(what), "{what}: {told}");
+        assert!(ok && is_created(what), "{what}: {printed}");
     }
     assert!(
         lines.contains(&"once a person has authorized the connection:"),
-        "{told}"
+        "{printed}"
     );
     assert!(case.writes().is_empty() && case.api().get_opt("docs").await.unwrap().is_none());
 
-    // Applied and delivered, it would write nothing; changed, what differs, and what comes of it.
+    // Once the manifest is applied and delivered, the plan is empty; a changed manifest shows what
+    // differs, and what follows.
     case.apply("docs", spec).await.unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     let writes = case.writes();
-    let (ok, told) = admin(manifest(&case, "docs", &json!({"repository": repository}))).await;
-    assert!(ok && told.contains("nothing to write"), "{told}");
+    let (ok, printed) = admin(manifest(&case, "docs", &json!({"repository": repository}))).await;
+    assert!(ok && printed.contains("nothing to write"), "{printed}");
     let changed =
         json!({"repository": repository, "branch": "next", "notifications": {"detail": "FULL"}});
-    let (ok, told) = admin(manifest(&case, "docs", &changed)).await;
+    let (ok, printed) = admin(manifest(&case, "docs", &changed)).await;
     assert!(
-        ok && told.contains("BranchName: main -> next") && told.contains("BASIC -> FULL"),
-        "{told}"
+        ok && printed.contains("BranchName: main -> next") && printed.contains("BASIC -> FULL"),
+        "{printed}"
     );
-    assert!(told.contains("> an execution of the pipeline"), "{told}");
-    // What would be refused is, by the schema and by the operator's settings.
-    let (ok, told) = admin(manifest(&case, "docs", &json!({"repository": "no slash"}))).await;
-    assert!(!ok && told.contains("spec.repository"), "{told}");
-    let (ok, told) = admin(manifest(
+    assert!(
+        printed.contains("> an execution of the pipeline"),
+        "{printed}"
+    );
+    // What the schema or the operator's settings would refuse is refused here, too.
+    let (ok, printed) = admin(manifest(&case, "docs", &json!({"repository": "no slash"}))).await;
+    assert!(!ok && printed.contains("spec.repository"), "{printed}");
+    let (ok, printed) = admin(manifest(
         &case,
         "docs",
         &json!({"repository": repository, "name": "chosen"}),
     ))
     .await;
-    assert!(!ok && told.contains("immutable"), "{told}");
-    let (ok, told) = admin(manifest(
+    assert!(!ok && printed.contains("immutable"), "{printed}");
+    let (ok, printed) = admin(manifest(
         &case,
         "other",
         &json!({"repository": repository, "name": "chosen"}),
     ))
     .await;
-    assert!(!ok && told.contains("! NotAllowed: name"), "{told}");
+    assert!(!ok && printed.contains("! NotAllowed: name"), "{printed}");
     assert_eq!(case.writes(), writes);
 }
 
 #[tokio::test]
 async fn a_read_only_operator_tells_what_it_would_do() {
     let mut case = Case::without_operator("readonly", &["--read-only"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
     case.start().await;
-    let told = case
+    let status = case
         .wait_condition("docs", "Ready", "False", "ReadOnly")
         .await;
-    assert!(
-        message(&told, "Ready").contains("create artifacts; create destination; create connection"),
-        "{told:?}"
+    assert_message(
+        &status,
+        "Ready",
+        "create artifacts; create destination; create connection",
     );
     assert_eq!(case.writes(), Vec::<String>::new());
-    // Nothing was made, so nothing keeps it from going.
+    // No resource was created, so nothing holds the deletion.
     case.apply("gone", json!({"repository": repository}))
         .await
         .unwrap();
@@ -241,41 +256,36 @@ async fn a_read_only_operator_tells_what_it_would_do() {
     case.delete("gone").await;
     case.wait_gone("gone").await;
 
-    // One that may write, and then again one that may not: what differs is shown, and nothing is
-    // deleted.
-    case.drop_flag("--read-only").await;
+    // An operator that may write is followed by one that may not: it shows what differs, and
+    // deletes nothing.
+    case.restart_without("--read-only").await;
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
     case.restart_with(&["--read-only"]).await;
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
         .await;
     let well = case
-        .wait("docs", "not looked at", |s| {
+        .wait("docs", "the reconcile is not acknowledged", |s| {
             s.last_handled_reconcile_at.as_deref() == Some("1")
         })
         .await;
-    assert_eq!(condition(&well, "Ready").unwrap().0, "True");
+    assert_eq!(condition(&well, "Ready").unwrap().status, "True");
     let writes = case.writes();
     case.apply("docs", json!({"repository": repository, "branch": "next"}))
         .await
         .unwrap();
-    let told = case
+    let status = case
         .wait_condition("docs", "Ready", "False", "ReadOnly")
         .await;
-    assert!(
-        message(&told, "Ready").contains("update pipeline: ")
-            && message(&told, "Ready").contains("'next'")
-    );
+    assert_message(&status, "Ready", "update pipeline: ");
+    assert_message(&status, "Ready", "'next'");
     case.delete("docs").await;
     let held = case
         .wait_condition("docs", "Stalled", "True", "DeletionBlocked")
         .await;
-    assert!(
-        message(&held, "Stalled").contains("runs with --read-only"),
-        "{held:?}"
-    );
+    assert_message(&held, "Stalled", "runs with --read-only");
     assert_eq!(case.writes(), writes);
-    case.drop_flag("--read-only").await;
+    case.restart_without("--read-only").await;
     case.wait_gone("docs").await;
 }
 
@@ -309,7 +319,7 @@ fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
         "--only=operator",
     ]);
     assert_eq!(operator, both["operator"]);
-    // AWS takes 6,144 characters of a managed policy, white space aside.
+    // A managed policy has at most 6,144 characters, white space aside.
     // <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
     for document in [&both["operator"], &both["boundary"]] {
         let length = document.to_string().len();
@@ -321,6 +331,6 @@ fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
         "--only=guard",
     ]);
     assert!(guard.to_string().contains("aws:TagKeys"), "{guard}");
-    let (ok, _, told) = print(&[account, "--only=guard"]);
-    assert!(!ok && told.contains("give --guard"), "{told}");
+    let (ok, _, printed) = print(&[account, "--only=guard"]);
+    assert!(!ok && printed.contains("give --guard"), "{printed}");
 }

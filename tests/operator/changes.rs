@@ -1,11 +1,11 @@
-//! A change of the spec writes what it should, and delivers.
+//! A change of the spec writes what it should and nothing else, and is delivered.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, base_name, condition};
+use crate::case::{Case, base_name, is_true};
 
-/// The writes since `before`, each once and sorted.
-fn since(case: &Case, before: usize) -> Vec<String> {
+/// The operations that wrote since `before`, sorted, each once.
+fn writes_since(case: &Case, before: usize) -> Vec<String> {
     let mut writes = case.writes().split_off(before);
     writes.sort();
     writes.dedup();
@@ -15,7 +15,7 @@ fn since(case: &Case, before: usize) -> Vec<String> {
 #[tokio::test]
 async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
     let case = Case::new("changes", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
 
     let before = case.writes().len();
@@ -24,7 +24,7 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
         .unwrap();
     let status = case.wait_delivered("docs", &next).await;
     assert_eq!(
-        since(&case, before),
+        writes_since(&case, before),
         [
             "codepipeline:StartPipelineExecution",
             "codepipeline:UpdatePipeline"
@@ -52,7 +52,7 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
         "codepipeline:UpdatePipeline",
         "iam:PutRolePolicy",
     ];
-    assert_eq!(since(&case, before), expected);
+    assert_eq!(writes_since(&case, before), expected);
     assert_eq!(
         case.file(&status, "NEXT.md").await.as_deref(),
         Some("next\n")
@@ -63,26 +63,21 @@ async fn branch_prefix_and_events_update_what_they_should_and_deliver_anew() {
     spec["notifications"] =
         json!({"events": ["pipeline-execution-succeeded", "pipeline-execution-failed"]});
     case.apply("docs", spec).await.unwrap();
-    case.wait("docs", "not settled", |s| {
-        condition(s, "Ready").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait("docs", "not settled", |s| is_true(s, "Ready"))
+        .await;
     assert_eq!(
-        since(&case, before),
+        writes_since(&case, before),
         ["codestar-notifications:UpdateNotificationRule"]
     );
     assert_eq!(case.aws().rules(&case.account)[0].events.len(), 2);
-    let runs = case
-        .aws()
-        .executions(&case.account, &base_name(&status))
-        .len();
+    let runs = case.executions(&base_name(&status)).len();
     assert_eq!(runs, 3, "the first, one for the branch, one for the prefix");
 }
 
 #[tokio::test]
 async fn a_change_during_an_execution_cancels_it_and_runs_it_again() {
     let case = Case::new("cancels", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     case.aws().hold_executions(&case.account, true);
     let commit = case
         .push(&repository, "main", "README.md", "second\n")
@@ -109,10 +104,9 @@ async fn a_change_during_an_execution_cancels_it_and_runs_it_again() {
     case.aws().hold_executions(&case.account, false);
     case.wait_delivered("docs", &commit).await;
     let runs: Vec<String> = case
-        .aws()
-        .executions(&case.account, &base_name(&status))
+        .executions(&base_name(&status))
         .into_iter()
-        .map(|(s, _)| s)
+        .map(|e| e.status)
         .collect();
     assert_eq!(runs, ["Succeeded", "Cancelled", "Succeeded"]);
 }
@@ -120,9 +114,9 @@ async fn a_change_during_an_execution_cancels_it_and_runs_it_again() {
 #[tokio::test]
 async fn a_release_starts_one_execution_for_each_new_value() {
     let mut case = Case::without_operator("release", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     const KEY: &str = "repofanout.dev/release-requested-at";
-    // A value that stands at creation counts as done.
+    // A value that stands at creation counts as acknowledged.
     case.apply_annotated(
         "docs",
         json!({"repository": repository}),
@@ -134,42 +128,37 @@ async fn a_release_starts_one_execution_for_each_new_value() {
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
     let base = base_name(&status);
-    assert_eq!(case.aws().executions(&case.account, &base).len(), 1);
+    assert_eq!(case.executions(&base).len(), 1);
 
     let long = "a very long value ".repeat(20);
     let echo: String = long.chars().take(256).collect();
     case.annotate("docs", KEY, &long).await;
-    case.wait("docs", "the value is not echoed", |s| {
+    case.wait("docs", "the release is not acknowledged", |s| {
         s.last_handled_release_at.as_deref() == Some(&echo)
     })
     .await;
     for (value, runs) in [("one", 3), ("two", 4)] {
         case.annotate("docs", KEY, value).await;
-        case.wait("docs", "the value is not echoed", |s| {
+        case.wait("docs", "the release is not acknowledged", |s| {
             s.last_handled_release_at.as_deref() == Some(value)
         })
         .await;
-        assert_eq!(case.aws().executions(&case.account, &base).len(), runs);
+        assert_eq!(case.executions(&base).len(), runs);
     }
-    // Neither a restart nor a wiped status starts another.
+    // Neither a restart nor a wiped status starts another execution.
     case.start().await;
-    let patch = json!({"status": null});
-    let api = case.api();
-    api.patch_status("docs", &Default::default(), &kube::api::Patch::Merge(patch))
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     case.wait("docs", "not found again", |s| {
-        s.last_handled_release_at.as_deref() == Some("two")
-            && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        s.last_handled_release_at.as_deref() == Some("two") && is_true(s, "Ready")
     })
     .await;
-    assert_eq!(case.aws().executions(&case.account, &base).len(), 4);
+    assert_eq!(case.executions(&base).len(), 4);
 }
 
 #[tokio::test]
 async fn tags_of_the_spec_reach_every_resource() {
     let case = Case::new("tags", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     case.apply(
         "docs",
         json!({"repository": repository, "tags": {"team": "docs"}}),
@@ -177,9 +166,7 @@ async fn tags_of_the_spec_reach_every_resource() {
     .await
     .unwrap();
     let status = case
-        .wait("docs", "not settled", |s| {
-            condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait("docs", "not settled", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(
         case.aws().connections(&case.account)[0].tags["team"],
@@ -187,14 +174,7 @@ async fn tags_of_the_spec_reach_every_resource() {
     );
     let bucket = &status.delivered.as_ref().unwrap().bucket;
     let tags = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?tagging"),
-            "",
-        )
+        .s3("GET", &format!("/{bucket}?tagging"), "")
         .await
         .unwrap();
     assert!(

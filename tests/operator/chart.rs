@@ -1,4 +1,4 @@
-//! The chart: what it renders, what it refuses, and that the API server takes it.
+//! The chart: what it renders, what it refuses, and whether the API server accepts it.
 
 use repofanout::api::{SCHEMA, SCHEMA_ANNOTATION};
 use serde_json::{Value, json};
@@ -12,14 +12,14 @@ fn render(flags: &[&str]) -> Result<Vec<Value>, String> {
 }
 
 /// The only object of this kind.
-fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+fn only_of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let mut found = objects.iter().filter(|o| o["kind"] == kind);
     let object = found.next().unwrap_or_else(|| panic!("no {kind}"));
     assert!(found.next().is_none(), "several of {kind}");
     object
 }
 
-fn has(objects: &[Value], kind: &str) -> bool {
+fn has_kind(objects: &[Value], kind: &str) -> bool {
     objects.iter().any(|o| o["kind"] == kind)
 }
 
@@ -53,10 +53,10 @@ fn lint_finds_nothing_and_a_typo_fails() {
 #[test]
 fn by_default_two_restricted_replicas_with_least_rights() {
     let objects = render(&[]).unwrap();
-    let deployment = one(&objects, "Deployment");
+    let deployment = only_of_kind(&objects, "Deployment");
     assert_eq!(deployment["spec"]["replicas"], 2);
     assert_eq!(
-        one(&objects, "PodDisruptionBudget")["spec"]["maxUnavailable"],
+        only_of_kind(&objects, "PodDisruptionBudget")["spec"]["maxUnavailable"],
         1
     );
     let pod = &deployment["spec"]["template"]["spec"];
@@ -91,8 +91,7 @@ fn by_default_two_restricted_replicas_with_least_rights() {
             SCHEMA.to_string()
         );
     }
-    // Nothing but the CRDs' own words may be read everywhere, and nobody may write secrets or
-    // roles.
+    // Only the CRDs may be read in all namespaces, and nobody may write secrets or roles.
     let text = serde_json::to_string(
         &objects
             .iter()
@@ -128,15 +127,15 @@ fn by_default_two_restricted_replicas_with_least_rights() {
         "ConfigMap",
         "RepoFanoutClass",
     ] {
-        assert!(!has(&objects, kind), "{kind}");
+        assert!(!has_kind(&objects, kind), "{kind}");
     }
 }
 
-/// Each option changes what it says, and the rest stays.
+/// Each option changes what it describes, and nothing else.
 #[test]
 fn each_option_reaches_its_place() {
     let pod = |flags: &[&str]| {
-        one(&render(flags).unwrap(), "Deployment")["spec"]["template"]["spec"].clone()
+        only_of_kind(&render(flags).unwrap(), "Deployment")["spec"]["template"]["spec"].clone()
     };
     let container = |flags: &[&str]| pod(flags)["containers"][0].clone();
     let env = |flags: &[&str], name: &str| {
@@ -273,7 +272,7 @@ fn each_option_reaches_its_place() {
             arguments.as_array().unwrap().contains(&json!(argument)),
             "{flag}: {arguments}"
         );
-        // Every argument is one that the program knows.
+        // The program knows every argument.
         assert!(
             !container(&[])["args"]
                 .as_array()
@@ -333,7 +332,7 @@ fn each_option_reaches_its_place() {
         render(&["--set-json=serviceAccount.annotations={\"eks.amazonaws.com/role-arn\":\"arn\"}"])
             .unwrap();
     assert_eq!(
-        one(&account, "ServiceAccount")["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
+        only_of_kind(&account, "ServiceAccount")["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
         "arn"
     );
     let named = render(&[
@@ -341,9 +340,9 @@ fn each_option_reaches_its_place() {
         "--set=serviceAccount.name=mine",
     ])
     .unwrap();
-    assert!(!has(&named, "ServiceAccount"));
+    assert!(!has_kind(&named, "ServiceAccount"));
     assert_eq!(
-        one(&named, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"],
+        only_of_kind(&named, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"],
         "mine"
     );
     let labelled = render(&[
@@ -361,16 +360,16 @@ fn each_option_reaches_its_place() {
         "--set-json=extraObjects=[{\"kind\":\"Extra\",\"metadata\":{\"name\":\"{{ .Release.Name }}\"}}]",
     ])
     .unwrap();
-    assert_eq!(one(&extra, "Extra")["metadata"]["name"], "fan");
-    assert!(!has(
+    assert_eq!(only_of_kind(&extra, "Extra")["metadata"]["name"], "fan");
+    assert!(!has_kind(
         &render(&["--set=rbac.create=false"]).unwrap(),
         "ClusterRole"
     ));
-    assert!(!has(
+    assert!(!has_kind(
         &render(&["--set=crds.enabled=false"]).unwrap(),
         "CustomResourceDefinition"
     ));
-    assert!(!has(
+    assert!(!has_kind(
         &render(&["--set=replicas=1"]).unwrap(),
         "PodDisruptionBudget"
     ));
@@ -379,7 +378,7 @@ fn each_option_reaches_its_place() {
 #[test]
 fn in_some_namespaces_roles_grant_what_does_not_have_to_outlive_them() {
     let objects = render(&["--set=watchNamespaces={a,b}"]).unwrap();
-    let binding = one(
+    let binding = only_of_kind(
         &objects
             .iter()
             .filter(|o| o["kind"] == "ClusterRoleBinding")
@@ -398,8 +397,8 @@ fn in_some_namespaces_roles_grant_what_does_not_have_to_outlive_them() {
         .iter()
         .map(|r| &r["resources"][0])
         .collect();
-    // Without its objects' own rights a namespace that goes away would never be gone: its Roles go
-    // first.
+    // Without rights of its own, the operator could not finish the objects of a namespace that is
+    // deleted: the namespace's Roles are deleted first.
     assert!(
         resources.contains(&&json!("repofanouts")) && !resources.contains(&&json!("events")),
         "{resources:?}"
@@ -422,14 +421,14 @@ fn monitors_follow_what_the_cluster_knows() {
     ];
     let with = |more: &[&str]| render(&[&enabled[..], more].concat());
     for kind in ["ServiceMonitor", "PodMonitor", "PrometheusRule"] {
-        assert!(!has(&with(&[]).unwrap(), kind));
-        assert!(has(
+        assert!(!has_kind(&with(&[]).unwrap(), kind));
+        assert!(has_kind(
             &with(&["--set=metrics.renderMode=alwaysRender"]).unwrap(),
             kind
         ));
         let known = ["ServiceMonitor", "PodMonitor", "PrometheusRule"]
             .map(|k| format!("--api-versions=monitoring.coreos.com/v1/{k}"));
-        assert!(has(
+        assert!(has_kind(
             &with(&known.each_ref().map(String::as_str)).unwrap(),
             kind
         ));
@@ -439,9 +438,12 @@ fn monitors_follow_what_the_cluster_knows() {
         refused.contains("install the Prometheus operator"),
         "{refused}"
     );
-    // The monitor's selector finds the Service, and the Service the pods.
+    // The selector of the monitor finds the Service, and the Service finds the pods.
     let objects = with(&["--set=metrics.renderMode=alwaysRender"]).unwrap();
-    let (monitor, service) = (one(&objects, "ServiceMonitor"), one(&objects, "Service"));
+    let (monitor, service) = (
+        only_of_kind(&objects, "ServiceMonitor"),
+        only_of_kind(&objects, "Service"),
+    );
     let labels = service["metadata"]["labels"].as_object().unwrap();
     for (key, value) in monitor["spec"]["selector"]["matchLabels"]
         .as_object()
@@ -449,19 +451,19 @@ fn monitors_follow_what_the_cluster_knows() {
     {
         assert_eq!(labels.get(key), Some(value));
     }
-    let pod = &one(&objects, "Deployment")["spec"]["template"]["metadata"]["labels"];
+    let pod = &only_of_kind(&objects, "Deployment")["spec"]["template"]["metadata"]["labels"];
     for (key, value) in service["spec"]["selector"].as_object().unwrap() {
         assert_eq!(&pod[key], value);
     }
     let dashboard = render(&["--set=metrics.dashboard.enabled=true"]).unwrap();
-    let text = one(&dashboard, "ConfigMap")["data"]["repofanout.json"]
+    let text = only_of_kind(&dashboard, "ConfigMap")["data"]["repofanout.json"]
         .as_str()
         .unwrap();
     let parsed: Value = serde_json::from_str(text).unwrap();
     assert_eq!(parsed["title"], "RepoFanout");
-    // Every metric that rules and dashboard name is one that the operator has.
+    // The operator has every metric that the rules and the dashboard name.
     let source = std::fs::read_to_string(support::root().join("src/metrics.rs")).unwrap();
-    let rules = serde_json::to_string(one(&objects, "PrometheusRule")).unwrap();
+    let rules = serde_json::to_string(only_of_kind(&objects, "PrometheusRule")).unwrap();
     for text in [&rules, text] {
         for name in text.split("repofanout_").skip(1) {
             let name: String = name
@@ -483,14 +485,14 @@ fn a_default_class_is_made_where_the_cluster_knows_classes() {
         "--set=defaultClass.enabled=true",
         "--set-json=defaultClass.spec={\"artifacts\":{}}",
     ];
-    assert!(!has(&render(&flags).unwrap(), "RepoFanoutClass"));
+    assert!(!has_kind(&render(&flags).unwrap(), "RepoFanoutClass"));
     let known = [
         &flags[..],
         &["--api-versions=repofanout.dev/v1alpha1/RepoFanoutClass"],
     ]
     .concat();
     let objects = render(&known).unwrap();
-    let class = one(&objects, "RepoFanoutClass");
+    let class = only_of_kind(&objects, "RepoFanoutClass");
     assert_eq!(
         class["metadata"]["annotations"]["repofanout.dev/is-default-class"],
         "true"
@@ -498,7 +500,7 @@ fn a_default_class_is_made_where_the_cluster_knows_classes() {
     assert_eq!(class["spec"], json!({"artifacts": {}}));
 }
 
-/// A namespace that enforces restricted Pod Security, and the API server as the judge.
+/// A namespace that enforces restricted Pod Security; the API server is the judge.
 #[tokio::test]
 async fn the_api_server_takes_it_under_restricted_pod_security() {
     let case = Case::without_operator("chart", &[]).await;
@@ -533,8 +535,8 @@ async fn the_api_server_takes_it_under_restricted_pod_security() {
     world().cluster.dry_run(&lasting).await.unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
     let pod = |spec: &Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": case.namespace}, "spec": spec});
-    let mut spec = one(&objects, "Deployment")["spec"]["template"]["spec"].clone();
-    // There is no scheduler that knows the class, and no account yet.
+    let mut spec = only_of_kind(&objects, "Deployment")["spec"]["template"]["spec"].clone();
+    // No scheduler knows the priority class, and no ServiceAccount exists yet.
     for key in ["priorityClassName", "serviceAccountName"] {
         spec.as_object_mut().unwrap().remove(key);
     }
@@ -551,7 +553,7 @@ async fn the_api_server_takes_it_under_restricted_pod_security() {
         .dry_run(&pod(&test).to_string())
         .await
         .unwrap();
-    // The judge can say no.
+    // The judge does refuse a pod that breaks the rules.
     spec["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
     let refused = world()
         .cluster
@@ -578,8 +580,8 @@ async fn samples_and_the_kustomize_base_are_taken() {
         .unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&built).unwrap();
     assert!(
-        has(&objects, "CustomResourceDefinition")
-            && has(&objects, "Namespace")
-            && has(&objects, "Deployment")
+        has_kind(&objects, "CustomResourceDefinition")
+            && has_kind(&objects, "Namespace")
+            && has_kind(&objects, "Deployment")
     );
 }

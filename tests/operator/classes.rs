@@ -1,4 +1,4 @@
-//! Classes: one authorization, one pair of buckets and one role for many fan-outs, in whichever
+//! Classes: many fan-outs share one authorization, one pair of buckets and one role, in whichever
 //! account.
 
 use std::collections::BTreeSet;
@@ -10,13 +10,13 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use repofanout::api::RepoFanout;
 use serde_json::{Value, json};
+use support::API;
 use support::aws::{Effect, Fault, When};
-use support::{API, until};
 
-use crate::case::{Case, LIMIT, REGION, class_condition, condition, message};
+use crate::case::{Case, LIMIT, REGION, assert_condition, assert_message, has_reason, is_true};
 
-/// A class that shares everything, for whoever is in the case's namespaces.
-pub fn shared(case: &Case) -> Value {
+/// The spec of a class that shares everything with the namespaces of the case.
+pub fn shared_spec(case: &Case) -> Value {
     json!({
         "artifacts": {}, "destination": {}, "pipelineRole": "Shared", "topic": "Shared",
         "connections": {"acme": {"owner": "acme"}},
@@ -29,8 +29,8 @@ pub fn shared(case: &Case) -> Value {
 async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     let case = Case::with_classes("shares", &[]).await;
     let class = case.class_name("all");
-    let (repository, commit) = case.repository().await;
-    case.apply_class(&class, shared(&case), false)
+    let (repository, commit) = case.create_repository().await;
+    case.apply_class(&class, shared_spec(&case), false)
         .await
         .unwrap();
     let pending = case
@@ -38,11 +38,8 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
             s.connections.contains_key("acme")
         })
         .await;
-    assert_eq!(
-        class_condition(&pending, "Ready"),
-        Some(("False".into(), "ConnectionPending".into()))
-    );
-    let ready = case.ready_class(&class, shared(&case)).await;
+    assert_condition(&pending, "Ready", "False", "ConnectionPending");
+    let ready = case.create_ready_class(&class, shared_spec(&case)).await;
     assert_eq!(
         ready.resources.keys().collect::<Vec<_>>(),
         [
@@ -97,19 +94,12 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     );
     assert_eq!(status.placement.unwrap().class.as_deref(), Some(&*class));
 
-    // In use it waits, and says for whom.
+    // A class in use waits with its deletion, and names who uses it.
     case.delete_class(&class).await;
-    let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
+    let in_use = |s: &_| has_reason(s, "Stalled", "InUse");
     let waits = case.wait_class(&class, "does not wait", in_use).await;
-    let told = waits
-        .conditions
-        .iter()
-        .find(|c| c.type_ == "Ready")
-        .unwrap()
-        .message
-        .clone();
-    assert!(told.contains(&format!("{namespace}/docs")), "{told}");
-    // It still serves, and takes no new ones.
+    assert_message(&waits, "Ready", &format!("{namespace}/docs"));
+    // It still serves its fan-outs, and accepts no new ones.
     case.apply(
         "more",
         json!({"repository": repository, "branch": "next", "className": class}),
@@ -131,34 +121,32 @@ async fn a_fan_out_takes_what_its_class_shares_and_makes_only_the_rest() {
     );
     assert!(case.aws().pipelines(&case.account).is_empty());
 
-    // A class of the same name finds it again, without a click.
-    case.apply_class(&class, shared(&case), false)
+    // A class of the same name finds the connection again, and nobody has to click.
+    case.apply_class(&class, shared_spec(&case), false)
         .await
         .unwrap();
-    case.wait_class(&class, "not ready", |s| {
-        class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait_class(&class, "not ready", |s| is_true(s, "Ready"))
+        .await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
 
 #[tokio::test]
 async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow_their_class() {
-    // A hundred objects looked at three times a second each would take all of the budget, and
+    // A hundred objects, each reconciled three times a second, would use up the whole rate limit;
     // beside all other tests a Lease of two seconds would be lost.
     let mut case =
         Case::with_classes("hundred", &["--poll-interval=10s", "--leader-elect=false"]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     let mut namespaces = Vec::new();
     for n in 0..5 {
-        namespaces.push(case.namespace(&n.to_string(), json!({})).await);
+        namespaces.push(case.add_namespace(&n.to_string()).await);
     }
-    // All wait for the one click.
+    // All of them wait for the one authorization.
     case.apply_class(&class, spec.clone(), false).await.unwrap();
-    let each = || (0..100).map(|n| (case.at(&namespaces[n % 5]), format!("docs-{n}")));
+    let each = || (0..100).map(|n| (case.in_namespace(&namespaces[n % 5]), format!("docs-{n}")));
     futures::stream::iter(each())
         .for_each_concurrent(8, |(at, name)| {
             let manifest = json!({"repository": repository, "className": class});
@@ -166,7 +154,7 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         })
         .await;
     case.authorize_class(&class, "acme").await;
-    all_delivered(&case, &namespaces, &first).await;
+    wait_for_all_delivered(&case, &namespaces, &first).await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
     assert_eq!(case.aws().pipelines(&case.account).len(), 100);
     let roles = case
@@ -185,7 +173,7 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         "one role, one document, one writer"
     );
 
-    // The class gives each its own role and a tag; pushes arrive all the while.
+    // The class gives each fan-out a role of its own and a tag, while pushes arrive.
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
     case.apply_class(&class, spec, false).await.unwrap();
@@ -196,8 +184,8 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         let status = o.status.clone().unwrap_or_default();
         status.applied_class_generation == Some(2) && status.resources.contains_key("role")
     };
-    all(&case, &namespaces, "does not follow", follows).await;
-    all_delivered(&case, &namespaces, &during).await;
+    wait_for_all(&case, &namespaces, "does not follow", follows).await;
+    wait_for_all_delivered(&case, &namespaces, &during).await;
     let settled = case.wait_class(&class, "the shared role stays", |s| {
         !s.resources.contains_key("role") && s.former.is_empty()
     });
@@ -209,25 +197,26 @@ async fn a_hundred_fan_outs_of_five_namespaces_take_one_authorization_and_follow
         .map(|p| p["roleArn"].as_str().unwrap_or_default().to_owned())
         .collect();
     assert_eq!(roles.len(), 100, "each has its own");
-    for (status, trigger) in case
-        .aws()
-        .pipelines(&case.account)
-        .keys()
-        .flat_map(|p| case.aws().executions(&case.account, p))
-    {
+    let pipelines = case.aws().pipelines(&case.account);
+    for execution in pipelines.keys().flat_map(|name| case.executions(name)) {
         assert!(
-            status == "Succeeded" || status == "Cancelled" || status == "Superseded",
-            "{status} by {trigger}"
+            ["Succeeded", "Cancelled", "Superseded"].contains(&&*execution.status),
+            "{execution:?}"
         );
     }
 }
 
-/// Waits until it holds for every object of the namespaces.
-async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&RepoFanout) -> bool) {
-    let asked = until(LIMIT * 4, || async {
+/// Waits until every object of the namespaces holds what the test wants.
+async fn wait_for_all(
+    case: &Case,
+    namespaces: &[String],
+    what: &str,
+    holds: impl Fn(&RepoFanout) -> bool,
+) {
+    case.until_within(LIMIT * 4, || async {
         for namespace in namespaces {
             let objects = case
-                .at(namespace)
+                .in_namespace(namespace)
                 .api()
                 .list(&ListParams::default())
                 .await
@@ -238,13 +227,11 @@ async fn all(case: &Case, namespaces: &[String], what: &str, holds: impl Fn(&Rep
             }
         }
         Ok(())
-    });
-    asked
-        .await
-        .unwrap_or_else(|e| panic!("{e}\n{}", case.log()));
+    })
+    .await;
 }
 
-async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
+async fn wait_for_all_delivered(case: &Case, namespaces: &[String], commit: &str) {
     let delivered = |o: &RepoFanout| {
         let status = o.status.clone().unwrap_or_default();
         let found = status
@@ -252,31 +239,31 @@ async fn all_delivered(case: &Case, namespaces: &[String], commit: &str) {
             .as_ref()
             .and_then(|d| d.commit.as_ref())
             .is_some_and(|c| c.id == commit);
-        found && condition(&status, "Ready").is_some_and(|c| c.0 == "True")
+        found && is_true(&status, "Ready")
     };
-    all(case, namespaces, "has not delivered", delivered).await;
+    wait_for_all(case, namespaces, "has not delivered", delivered).await;
 }
 
 #[tokio::test]
 async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     let case = Case::with_classes("accounts", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let (here, there) = (case.other_account(5), case.other_account(6));
     let mut classes = Vec::new();
     for (account, id) in [(&here, "id-here"), (&there, "id-there")] {
-        let role = case.trusting_role(account, id).await;
-        // Sessions that end soon: what is chained is refreshed.
+        let role = case.create_trusting_role(account, id).await;
+        // The sessions are short, so that the operator has to refresh them.
         case.aws()
             .shorten_sessions(account, Duration::from_secs(15));
-        let mut spec = shared(&case);
+        let mut spec = shared_spec(&case);
         spec["account"] =
             json!({"roleARN": role, "externalID": id, "sessionTags": {"by": "repofanout"}});
         let name = case.class_name(id);
-        let ready = case.ready_class(&name, spec.clone()).await;
+        let ready = case.create_ready_class(&name, spec.clone()).await;
         assert_eq!(&ready.placement.unwrap().account, account);
         classes.push((name, spec));
     }
-    // Not with the id of the other, nor without one.
+    // The role lets nobody in with the other's external id, or without one.
     for (n, id) in [Some("id-there"), None].into_iter().enumerate() {
         let mut spec = classes[0].1.clone();
         spec["account"] = json!({"roleARN": format!("arn:aws:iam::{here}:role/fanout")});
@@ -285,15 +272,9 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
         }
         let name = case.class_name(&format!("wrong-{n}"));
         case.apply_class(&name, spec, false).await.unwrap();
-        let refused = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "AccessDenied");
+        let refused = |s: &_| has_reason(s, "Stalled", "AccessDenied");
         let status = case.wait_class(&name, "not refused", refused).await;
-        let told = &status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Stalled")
-            .unwrap()
-            .message;
-        assert!(told.contains("sts:AssumeRole"), "{told}");
+        assert_message(&status, "Stalled", "sts:AssumeRole");
     }
     for (n, (class, _)) in classes.iter().enumerate() {
         case.apply(
@@ -311,9 +292,9 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
     }
     assert!(
         case.aws().connections(&case.account).is_empty(),
-        "nothing is made in the operator's own account"
+        "nothing is created in the operator's own account"
     );
-    // Until after the first sessions ended.
+    // The test waits until the first sessions have ended.
     let assumed = || {
         let calls = case.aws().calls(&case.account);
         calls
@@ -322,15 +303,14 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
             .count()
     };
     let before = assumed();
-    until(LIMIT, || async {
+    case.until(|| async {
         if assumed() > before + 1 {
             Ok(())
         } else {
             Err("not refreshed".to_owned())
         }
     })
-    .await
-    .unwrap();
+    .await;
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     for n in 0..2 {
         case.wait_delivered(&format!("docs-{n}"), &next).await;
@@ -346,8 +326,8 @@ async fn two_accounts_are_reached_by_their_roles_and_the_right_external_ids() {
 async fn a_class_whose_status_is_wiped_finds_everything_again() {
     let mut case = Case::with_classes("wiped", &[]).await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -363,15 +343,10 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
         .patch_status(&class, &PatchParams::default(), &wipe)
         .await
         .unwrap();
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &wipe)
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     case.start().await;
     let found = case
-        .wait_class(&class, "not found again", |s| {
-            class_condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait_class(&class, "not found again", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(
         (found.connections, found.resources),
@@ -381,26 +356,26 @@ async fn a_class_whose_status_is_wiped_finds_everything_again() {
     assert_eq!(case.writes(), writes);
 }
 
-/// Also where the API server refuses a write of the fan-out's status on the way: a pass that it cut
-/// off has not seen to its end.
+/// A conflict at the API server may cut a reconcile off at any write of the fan-out's status: what
+/// that reconcile had begun is still finished.
 #[tokio::test]
 async fn what_is_shared_is_mended_and_an_empty_bucket_is_filled_again() {
     futures::stream::iter(0..=6)
-        .for_each_concurrent(3, mended)
+        .for_each_concurrent(3, mend_with_conflict_at)
         .await;
 }
 
-/// With a conflict at the n-th write of a fan-out's status; with none if that is 0.
-async fn mended(conflict_at: u32) {
+/// Runs it with a conflict at the n-th write of a fan-out's status; 0 means no conflict.
+async fn mend_with_conflict_at(conflict_at: u32) {
     let mut case =
         Case::without_operator(&format!("mended-{conflict_at}"), &["--leader-elect=false"]).await;
-    case.own_classes();
+    case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["interval"] = json!("1m");
-    let ready = case.ready_class(&class, spec.clone()).await;
-    let (repository, commit) = case.repository().await;
+    let ready = case.create_ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -409,27 +384,14 @@ async fn mended(conflict_at: u32) {
     .unwrap();
     let status = case.wait_delivered("docs", &commit).await;
     let before = status.delivered.clone().unwrap();
-    // Somebody empties and deletes the shared bucket, and the topic's policy.
+    // Somebody empties and deletes the shared bucket, and deletes the topic.
     let bucket = &before.bucket;
     let key = format!("/{bucket}/{}/README.md", before.prefix);
-    case.aws()
-        .s3(&case.account, REGION, "DELETE", &key, "")
-        .await
-        .unwrap();
-    case.aws()
-        .s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "")
-        .await
-        .unwrap();
+    case.s3("DELETE", &key, "").await.unwrap();
+    case.s3("DELETE", &format!("/{bucket}"), "").await.unwrap();
     let topic = &ready.resources["topic"];
-    let delete = [
-        ("Action", "DeleteTopic"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &**topic),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &delete)
-        .await
-        .unwrap();
+    let delete = [("Action", "DeleteTopic"), ("TopicArn", &**topic)];
+    case.sns(&delete).await.unwrap();
     let refused = Effect::Fail {
         status: 409,
         code: "Conflict".to_owned(),
@@ -442,7 +404,7 @@ async fn mended(conflict_at: u32) {
         refused,
     );
     case.proxy.as_ref().unwrap().faults.add(fault);
-    // A change of the class has it look now.
+    // A change of the class makes the operator reconcile now.
     spec["tags"] = json!({"looked": "again"});
     case.apply_class(&class, spec, false).await.unwrap();
     let again = case.wait("docs", "not delivered again", |s| {
@@ -456,18 +418,8 @@ async fn mended(conflict_at: u32) {
         Some("hello\n"),
         "conflict at {conflict_at}"
     );
-    let get = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &**topic),
-    ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "sns", &get)
-            .await
-            .unwrap()
-            .contains("RepoFanoutPublish")
-    );
+    let get = [("Action", "GetTopicAttributes"), ("TopicArn", &**topic)];
+    assert!(case.sns(&get).await.unwrap().contains("RepoFanoutPublish"));
 }
 
 #[tokio::test]
@@ -481,26 +433,22 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
     let create = [
         ("Action", "CreatePolicy"),
-        ("Version", "2010-05-08"),
         ("PolicyName", "pipelines"),
         ("PolicyDocument", document),
     ];
-    case.aws()
-        .form(account, REGION, "iam", &create)
-        .await
-        .unwrap();
-    let mut spec = shared(&case);
+    case.iam(&create).await.unwrap();
+    let mut spec = shared_spec(&case);
     spec["pipelineRole"] = json!("Own");
     spec["tags"] = json!({"cost-center": "42"});
     spec["allowedReaders"] = json!(["777788889999"]);
-    case.ready_class(&class, spec.clone()).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.create_repository().await;
     let readers = json!([{"account": "777788889999"}]);
     let manifest =
         json!({"repository": repository, "className": class, "destination": {"readers": readers}});
     case.apply("docs", manifest.clone()).await.unwrap();
     case.wait_delivered("docs", &commit).await;
-    // All of it, as a change of what is there.
+    // Keys, boundaries and tags also reach what already exists.
     spec["permissionsBoundaryARN"] = json!(boundary);
     spec["kmsKeyARN"] = json!(key);
     case.apply_class(&class, spec, false).await.unwrap();
@@ -510,12 +458,8 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
         })
         .await;
     let base = status.placement.clone().unwrap().base_name;
-    let get = [
-        ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
-        ("RoleName", &*base),
-    ];
-    let role = case.aws().form(account, REGION, "iam", &get).await.unwrap();
+    let get = [("Action", "GetRole"), ("RoleName", &*base)];
+    let role = case.iam(&get).await.unwrap();
     assert!(
         role.contains(&boundary) && role.contains("cost-center"),
         "{role}"
@@ -534,17 +478,12 @@ async fn keys_boundaries_and_tags_of_a_class_are_on_everything_that_is_made_for_
     assert_eq!(pipeline["artifactStore"]["encryptionKey"]["id"], json!(key));
     let policy = [
         ("Action", "GetRolePolicy"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyName", "repofanout"),
     ];
-    let policy = case
-        .aws()
-        .form(account, REGION, "iam", &policy)
-        .await
-        .unwrap();
+    let policy = case.iam(&policy).await.unwrap();
     assert!(policy.contains("kms"), "{policy}");
-    // Who reads the bucket needs the key, too; that is its owner's to say.
+    // Readers of the bucket need the key, too, and its owner has to grant that.
     case.wait_event("docs", "ReadersNeedKey", "kms:Decrypt")
         .await;
 }
@@ -554,10 +493,10 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
     for order in ["class", "namespace", "fan-outs"] {
         let mut case = Case::with_classes(&format!("order-{order}"), &[]).await;
         let class = case.class_name("org");
-        let other = case.namespace("away", json!({})).await;
-        case.ready_class(&class, shared(&case)).await;
-        let (repository, commit) = case.repository().await;
-        let away = case.at(&other);
+        let other = case.add_namespace("away").await;
+        case.create_ready_class(&class, shared_spec(&case)).await;
+        let (repository, commit) = case.create_repository().await;
+        let away = case.in_namespace(&other);
         away.apply(
             "docs",
             json!({"repository": repository, "className": class}),
@@ -588,29 +527,21 @@ async fn classes_namespaces_and_fan_outs_end_in_any_order() {
             case.aws().pipelines(&case.account).is_empty()
                 && case.aws().rules(&case.account).is_empty()
         );
-        let get = [
-            ("Action", "ListRoles"),
-            ("Version", "2010-05-08"),
-            ("PathPrefix", "/repofanout/"),
-        ];
-        let roles = case
-            .aws()
-            .form(&case.account, REGION, "iam", &get)
-            .await
-            .unwrap();
+        let get = [("Action", "ListRoles"), ("PathPrefix", "/repofanout/")];
+        let roles = case.iam(&get).await.unwrap();
         assert!(!roles.contains("<RoleName>rf-"), "{order}: {roles}");
     }
 }
 
-/// While its fan-outs are not known yet, nothing is ended of a class that is deleted.
+/// A class that is deleted keeps its resources while its fan-outs are not known yet.
 #[tokio::test]
 async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_use_it() {
     let mut case = Case::without_operator("away", &["--leader-elect=false"]).await;
-    case.own_classes();
+    case.serve_own_classes();
     case.start_behind_proxy().await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -621,7 +552,7 @@ async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_
     case.operator.take().unwrap().stop().await.unwrap();
     case.delete_class(&class).await;
     let writes = case.writes();
-    // The list of fan-outs comes long after everything else.
+    // The list of fan-outs arrives long after everything else.
     let late = Fault::new(
         API,
         "GET repofanouts",
@@ -631,19 +562,19 @@ async fn a_class_deleted_while_the_operator_is_away_waits_for_the_fan_outs_that_
     let struck = late.struck();
     case.proxy.as_ref().unwrap().faults.add(late);
     case.start().await;
-    let in_use = |s: &_| class_condition(s, "Stalled").is_some_and(|c| c.1 == "InUse");
+    let in_use = |s: &_| has_reason(s, "Stalled", "InUse");
     case.wait_class(&class, "does not wait", in_use).await;
     assert!(struck.load(Ordering::SeqCst));
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     case.wait_delivered("docs", &next).await;
-    assert_eq!(case.writes(), writes, "something of the class was ended");
+    assert_eq!(case.writes(), writes, "something of the class was deleted");
 }
 
 #[tokio::test]
 async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
     let case = Case::without_operator("wrong-class", &["--controller-name=nobody"]).await;
     let name = case.class_name("x");
-    for (spec, told) in [
+    for (spec, expected) in [
         (
             json!({"pipelineRole": "Shared"}),
             "pipelineRole: a Shared role covers shared buckets",
@@ -679,12 +610,12 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
             .apply_class(&name, spec.clone(), false)
             .await
             .expect_err(&spec.to_string());
-        assert!(refused.contains(told), "{spec}: {refused}");
+        assert!(refused.contains(expected), "{spec}: {refused}");
     }
     let base =
         json!({"region": "eu-west-1", "namePrefix": "x-", "connections": {"a": {"owner": "acme"}}});
     case.apply_class(&name, base.clone(), false).await.unwrap();
-    for (change, told) in [
+    for (change, expected) in [
         (json!({"region": "eu-west-3"}), "region is immutable"),
         (json!({"namePrefix": null}), "namePrefix is immutable"),
         (
@@ -699,8 +630,11 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
         spec.as_object_mut()
             .unwrap()
             .retain(|_, value| !value.is_null());
-        let refused = case.apply_class(&name, spec, false).await.expect_err(told);
-        assert!(refused.contains(told), "{refused}");
+        let refused = case
+            .apply_class(&name, spec, false)
+            .await
+            .expect_err(expected);
+        assert!(refused.contains(expected), "{refused}");
     }
 }
 
@@ -708,7 +642,7 @@ async fn a_class_that_is_wrong_is_refused_by_the_api_server_with_a_sentence() {
 async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_to_it() {
     let case = Case::with_classes("waits", &[]).await;
     let class = case.class_name("late");
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -718,8 +652,12 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
     let status = case
         .wait_condition("docs", "Stalled", "True", "ClassNotReady")
         .await;
-    assert!(message(&status, "Stalled").contains(&format!("there is no RepoFanoutClass {class}")));
-    case.ready_class(&class, shared(&case)).await;
+    assert_message(
+        &status,
+        "Stalled",
+        &format!("there is no RepoFanoutClass {class}"),
+    );
+    case.create_ready_class(&class, shared_spec(&case)).await;
     case.wait_delivered("docs", &commit).await;
 
     let theirs = case.class_name("theirs");
@@ -738,7 +676,8 @@ async fn a_missing_class_is_waited_for_and_one_of_another_installation_is_left_t
     )
     .await
     .unwrap();
-    // A further object of ours goes the whole way meanwhile: the other one was seen and left.
+    // Meanwhile another object of ours goes all the way, so the operator has seen the first one and
+    // left it alone.
     case.apply("more", json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/more", case.namespace)}}))
         .await
         .unwrap();

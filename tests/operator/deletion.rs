@@ -1,41 +1,25 @@
-//! The end of an object.
+//! What the deletion of an object deletes and what it keeps.
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name};
+use crate::case::{Case, REGION, assert_message, base_name};
 
 #[tokio::test]
 async fn deleted_and_applied_again_it_needs_no_second_authorization() {
     let case = Case::new("again", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let before = case.status("docs").await;
     let base = base_name(&before);
     case.delete("docs").await;
     case.wait_gone("docs").await;
 
-    // What is the object's own is gone, but for the files and the authorization.
+    // The object's own resources are deleted, except for the files and the authorization.
     assert!(case.aws().pipelines(&case.account).is_empty());
     assert!(case.aws().rules(&case.account).is_empty());
-    let role = [
-        ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
-        ("RoleName", &*base),
-    ];
+    let role = [("Action", "GetRole"), ("RoleName", &*base)];
+    assert!(case.iam(&role).await.is_err());
     assert!(
-        case.aws()
-            .form(&case.account, REGION, "iam", &role)
-            .await
-            .is_err()
-    );
-    assert!(
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "GET",
-                &format!("/{base}-artifacts"),
-                ""
-            )
+        case.s3("GET", &format!("/{base}-artifacts"), "")
             .await
             .is_err()
     );
@@ -50,15 +34,9 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
     );
     let topic = [
         ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
         ("TopicArn", before.topic_arn.as_deref().unwrap()),
     ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "sns", &topic)
-            .await
-            .is_err()
-    );
+    assert!(case.sns(&topic).await.is_err());
 
     let commit = case.push(&repository, "main", "README.md", "again\n").await;
     case.apply("docs", json!({"repository": repository}))
@@ -74,7 +52,8 @@ async fn deleted_and_applied_again_it_needs_no_second_authorization() {
         now.iter().map(|c| &c.arn).collect::<Vec<_>>(),
         [&connections[0].arn]
     );
-    // Kept with the time of that, and in use again.
+    // The connection was kept with the time of the deletion on its tags, and the tag is empty once
+    // it is in use again.
     assert_ne!(connections[0].tags["repofanout.dev/retained-at"], "");
     assert_eq!(now[0].tags["repofanout.dev/retained-at"], "");
     assert_eq!(base_name(&case.status("docs").await), base);
@@ -96,7 +75,7 @@ async fn a_connection_that_nobody_authorized_goes_with_the_object() {
 #[tokio::test]
 async fn a_topic_that_others_subscribe_to_is_kept() {
     let case = Case::new("subscribed", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let topic = case.status("docs").await.topic_arn.unwrap();
     case.aws()
         .subscribe_queue(&case.account, REGION, &topic, "kept")
@@ -104,17 +83,8 @@ async fn a_topic_that_others_subscribe_to_is_kept() {
         .unwrap();
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let get = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &*topic),
-    ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "sns", &get)
-            .await
-            .is_ok()
-    );
+    let get = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    assert!(case.sns(&get).await.is_ok());
 }
 
 #[tokio::test]
@@ -125,7 +95,7 @@ async fn a_spec_that_became_invalid_still_ends() {
         .unwrap();
     case.wait_condition("docs", "Ready", "False", "ConnectionPending")
         .await;
-    case.drop_flag("--allow-names").await;
+    case.restart_without("--allow-names").await;
     case.wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
     case.delete("docs").await;
@@ -145,16 +115,11 @@ async fn abandoned_objects_end_where_the_account_is_out_of_reach() {
     case.account = "999999999999".to_owned();
     case.start().await;
     case.delete("docs").await;
-    let held = case.wait("docs", "nothing is said", |s| {
-        s.conditions.iter().any(|c| c.reason == "DeletionBlocked")
-    });
-    let held = held.await;
-    assert!(
-        held.conditions
-            .iter()
-            .any(|c| c.message.contains("repofanout.dev/abandon=docs")
-                && c.message.contains(&theirs))
-    );
+    let blocked = case
+        .wait_condition("docs", "Stalled", "True", "DeletionBlocked")
+        .await;
+    assert_message(&blocked, "Stalled", "repofanout.dev/abandon=docs");
+    assert_message(&blocked, "Stalled", &theirs);
     case.annotate("docs", "repofanout.dev/abandon", "docs")
         .await;
     case.wait_gone("docs").await;

@@ -1,17 +1,17 @@
-//! Failing executions and connections: shown in AWS's words, healed once mended.
+//! Executions and connections that fail: the status quotes AWS, and is Ready again once the cause
+//! is mended.
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name, condition, message};
+use crate::case::{Case, assert_message, base_name, condition};
 
 #[tokio::test]
 async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_again() {
     let case = Case::new("denied-role", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let base = base_name(&case.status("docs").await);
     let put = [
         ("Action", "PutRolePolicy"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyName", "repofanout"),
         (
@@ -19,10 +19,7 @@ async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_a
             r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#,
         ),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &put)
-        .await
-        .unwrap();
+    case.iam(&put).await.unwrap();
     let commit = case
         .push(&repository, "main", "README.md", "second\n")
         .await;
@@ -44,10 +41,11 @@ async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_a
         "{failure:?}"
     );
     case.wait_delivered("docs", &commit).await;
-    let runs: Vec<(String, String)> = case.aws().executions(&case.account, &base);
+    let executions = case.executions(&base);
+    let last = executions.last().unwrap();
     assert_eq!(
-        runs.last().unwrap(),
-        &("Succeeded".to_owned(), "StartPipelineExecution".to_owned())
+        (&*last.status, &*last.trigger),
+        ("Succeeded", "StartPipelineExecution")
     );
     case.wait_event("docs", "DeliveryFailed", "").await;
 }
@@ -55,7 +53,7 @@ async fn permissions_taken_from_the_role_are_given_back_and_the_execution_runs_a
 #[tokio::test]
 async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     let case = Case::new("no-branch", &[]).await;
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository, "branch": "later"}))
         .await
         .unwrap();
@@ -63,11 +61,7 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     let failed = case
         .wait_condition("docs", "Ready", "False", "DeliveryFailed")
         .await;
-    assert!(
-        message(&failed, "Ready").contains("No Branch [later]"),
-        "{}",
-        message(&failed, "Ready")
-    );
+    assert_message(&failed, "Ready", "No Branch [later]");
     assert_eq!(condition(&failed, "Reconciling"), None);
     assert_eq!(condition(&failed, "Stalled"), None);
     let commit = case
@@ -76,11 +70,11 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
     case.wait_delivered("docs", &commit).await;
 }
 
-/// Back at the branch that was delivered before, a failure of another branch says nothing any more.
+/// Once the spec names the delivered branch again, a failure of another branch no longer counts.
 #[tokio::test]
 async fn a_branch_that_is_taken_back_is_delivered_anew() {
     let case = Case::new("taken-back", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -100,7 +94,7 @@ async fn a_branch_that_is_taken_back_is_delivered_anew() {
 #[tokio::test]
 async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
     let case = Case::new("not-granted", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.aws().grant(&case.account, &repository, false);
     case.apply("docs", json!({"repository": repository}))
         .await
@@ -109,11 +103,8 @@ async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
     let failed = case
         .wait_condition("docs", "Ready", "False", "RepositoryNotAccessible")
         .await;
-    let told = message(&failed, "Ready");
-    assert!(
-        told.contains("grant the AWS Connector app access") && told.contains(&repository),
-        "{told}"
-    );
+    assert_message(&failed, "Ready", "grant the AWS Connector app access");
+    assert_message(&failed, "Ready", &repository);
     case.aws().grant(&case.account, &repository, true);
     case.annotate("docs", "repofanout.dev/release-requested-at", "granted")
         .await;
@@ -123,7 +114,7 @@ async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
 #[tokio::test]
 async fn a_connection_goes_to_error_and_back() {
     let case = Case::new("error", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let arn = case.status("docs").await.connection.unwrap().arn.unwrap();
     case.aws().set_connection(&arn, "ERROR").unwrap();
     let status = case
@@ -134,7 +125,7 @@ async fn a_connection_goes_to_error_and_back() {
         Some("ERROR")
     );
     assert_eq!(
-        condition(&status, "ConnectionAvailable").unwrap().0,
+        condition(&status, "ConnectionAvailable").unwrap().status,
         "False"
     );
     case.aws().set_connection(&arn, "AVAILABLE").unwrap();
@@ -146,7 +137,7 @@ async fn a_connection_goes_to_error_and_back() {
 #[tokio::test]
 async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
     let mut case = Case::without_operator("slow-iam", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.aws().delay_iam(&case.account, 3);
     case.aws().delay_service_linked_role(&case.account, 1);
     case.start().await;

@@ -1,4 +1,4 @@
-//! Generated files are in step with the program.
+//! Generated files match the program.
 
 use crate::case::world;
 
@@ -41,7 +41,7 @@ fn every_field_of_the_crd_has_a_description_and_every_string_a_limit() {
 }
 
 fn check(schema: &serde_json::Value, path: &str, gaps: &mut Vec<String>) {
-    // Kubernetes' own Condition type comes with its own limits.
+    // Kubernetes' own Condition type brings limits of its own.
     if path.starts_with("status.conditions[]") {
         return;
     }

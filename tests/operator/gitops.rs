@@ -4,30 +4,30 @@ use mlua::{Lua, LuaSerdeExt};
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 
-use crate::case::{Case, message};
+use crate::case::{Case, condition};
 
 /// Health and message, as Argo CD would show them.
 fn health(object: &Value) -> (String, String) {
     let script = std::fs::read_to_string(support::root().join("deploy/argocd/health.lua")).unwrap();
     let lua = Lua::new();
-    // A null is no field for Argo CD, as the API server leaves them out.
+    // The API server leaves null fields out, so Argo CD never sees one.
     lua.globals()
         .set("obj", lua.to_value(object).unwrap())
         .unwrap();
-    let told: Value = lua.from_value(lua.load(script).eval().unwrap()).unwrap();
-    let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+    let shown: Value = lua.from_value(lua.load(script).eval().unwrap()).unwrap();
+    let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
     (text("status"), text("message"))
 }
 
-async fn of(case: &Case, name: &str) -> (String, String) {
+async fn health_of(case: &Case, name: &str) -> (String, String) {
     health(&serde_json::to_value(case.get(name).await).unwrap())
 }
 
 #[tokio::test]
 async fn argo_shows_what_the_table_says() {
     let case = Case::new("argo", &[]).await;
-    let (repository, commit) = case.repository().await;
-    // Not looked at yet.
+    let (repository, commit) = case.create_repository().await;
+    // The operator has not reconciled the object yet.
     let fresh = json!({"metadata": {"generation": 1}, "spec": {"repository": repository}});
     assert_eq!(health(&fresh).0, "Progressing");
     case.apply("docs", json!({"repository": repository}))
@@ -36,23 +36,26 @@ async fn argo_shows_what_the_table_says() {
     let pending = case
         .wait_condition("docs", "Ready", "False", "ConnectionPending")
         .await;
-    let (state, told) = of(&case, "docs").await;
-    assert_eq!(state, "Suspended");
+    let (status, message) = health_of(&case, "docs").await;
+    assert_eq!(status, "Suspended");
     assert!(
-        told.contains(&pending.connection.unwrap().authorize_url.unwrap()),
-        "{told}"
+        message.contains(&pending.connection.unwrap().authorize_url.unwrap()),
+        "{message}"
     );
 
     case.aws().hold_executions(&case.account, true);
     case.authorize("docs").await;
     case.wait_condition("docs", "Ready", "Unknown", "NotYetDelivered")
         .await;
-    assert_eq!(of(&case, "docs").await.0, "Progressing");
+    assert_eq!(health_of(&case, "docs").await.0, "Progressing");
     case.aws().hold_executions(&case.account, false);
     let ready = case.wait_delivered("docs", &commit).await;
     assert_eq!(
-        of(&case, "docs").await,
-        ("Healthy".to_owned(), message(&ready, "Ready"))
+        health_of(&case, "docs").await,
+        (
+            "Healthy".to_owned(),
+            condition(&ready, "Ready").unwrap().message
+        )
     );
 
     case.apply("docs", json!({"repository": repository, "branch": "none"}))
@@ -62,17 +65,18 @@ async fn argo_shows_what_the_table_says() {
         .wait_condition("docs", "Ready", "False", "DeliveryFailed")
         .await;
     assert_eq!(
-        of(&case, "docs").await,
-        ("Degraded".to_owned(), message(&failed, "Ready"))
+        health_of(&case, "docs").await,
+        (
+            "Degraded".to_owned(),
+            condition(&failed, "Ready").unwrap().message
+        )
     );
     case.apply("docs", json!({"repository": repository, "suspend": true}))
         .await
         .unwrap();
-    case.wait("docs", "not suspended", |s| {
-        s.conditions.iter().any(|c| c.reason == "Suspended")
-    })
-    .await;
-    assert_eq!(of(&case, "docs").await.0, "Suspended");
+    case.wait_condition("docs", "Provisioned", "Unknown", "Suspended")
+        .await;
+    assert_eq!(health_of(&case, "docs").await.0, "Suspended");
 
     case.apply(
         "stalled",
@@ -84,8 +88,11 @@ async fn argo_shows_what_the_table_says() {
         .wait_condition("stalled", "Stalled", "True", "NotAllowed")
         .await;
     assert_eq!(
-        of(&case, "stalled").await,
-        ("Degraded".to_owned(), message(&stalled, "Stalled"))
+        health_of(&case, "stalled").await,
+        (
+            "Degraded".to_owned(),
+            condition(&stalled, "Stalled").unwrap().message
+        )
     );
 
     let denied = Effect::Fail {
@@ -102,7 +109,7 @@ async fn argo_shows_what_the_table_says() {
     case.delete("docs").await;
     case.wait_condition("docs", "Stalled", "True", "DeletionBlocked")
         .await;
-    assert_eq!(of(&case, "docs").await.0, "Degraded");
+    assert_eq!(health_of(&case, "docs").await.0, "Degraded");
     case.aws().clear_faults(&case.account);
     case.wait_gone("docs").await;
 }

@@ -1,4 +1,4 @@
-//! What the operator tells of itself, and who works of several.
+//! What the operator reports about itself, and which of several replicas leads.
 
 use serde_json::json;
 use support::aws::{Effect, Fault, When};
@@ -6,7 +6,7 @@ use support::{API, free_port, get, until};
 
 use crate::case::{Case, LIMIT};
 
-/// The value of a metric, by its name and labels as they are written.
+/// The value of a metric; name and labels are given as they are written.
 async fn metric(port: u16, name: &str) -> Option<f64> {
     let (status, text) = get(port, "/metrics").await.ok()?;
     assert_eq!(status, 200);
@@ -53,7 +53,7 @@ async fn what_happens_is_counted_without_labels_that_grow() {
         &[&format!("--listen=127.0.0.1:{port}"), "--name-prefix=m-"],
     )
     .await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -98,7 +98,7 @@ async fn what_happens_is_counted_without_labels_that_grow() {
     )
     .await;
     assert_eq!(metric(port, "repofanout_leader").await, Some(1.0));
-    // As many calls as AWS saw.
+    // AWS counted as many calls.
     let calls = case.aws().calls(&case.account);
     let creations = calls
         .iter()
@@ -106,7 +106,7 @@ async fn what_happens_is_counted_without_labels_that_grow() {
         .count();
     let created = r#"repofanout_aws_calls_total{service="codepipeline",operation="CreatePipeline",code="OK"}"#;
     assert_eq!((creations, metric(port, created).await), (1, Some(1.0)));
-    // What stumbles and what waits for a person is seen, too.
+    // Failing objects and objects that wait for a person are counted, too.
     case.apply(
         "stalled",
         json!({"repository": repository, "name": "chosen"}),
@@ -182,10 +182,11 @@ async fn one_of_several_works_and_the_next_is_ready_to() {
     other.namespace.clone_from(&case.namespace);
     other.account.clone_from(&case.account);
     other.start().await;
-    // The follower is ready: an upgrade waits for that, and not for the Lease.
+    // The follower is ready: an upgrade waits for readiness, and readiness does not wait for the
+    // Lease.
     wait_answer(second, "/readyz", 200, "ok").await;
     assert_eq!(metric(second, "repofanout_leader").await, Some(0.0));
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -193,7 +194,8 @@ async fn one_of_several_works_and_the_next_is_ready_to() {
     case.wait_delivered("docs", &commit).await;
     assert_eq!(metric(second, "repofanout_aws_calls_total").await, None);
 
-    // Paused, the first one loses its Lease; when it wakes it ends, and nothing is there twice.
+    // The first one is paused and loses its Lease; once it wakes it exits, and nothing is made
+    // twice.
     let paused = case.operator.take().unwrap();
     signal(paused.id(), "STOP");
     wait_metric(second, "repofanout_leader", |n| n == 1.0).await;
@@ -204,8 +206,8 @@ async fn one_of_several_works_and_the_next_is_ready_to() {
     let ended = paused.ended().await.unwrap();
     assert!(!ended.success(), "it has lost its Lease: {ended}");
 
-    // Killed, the second one is followed by the first, started anew; told to end, it hands over at
-    // once.
+    // The second one is killed and the first, started anew, takes over; asked to exit, it hands the
+    // Lease over at once.
     case.start().await;
     wait_answer(first, "/readyz", 200, "ok").await;
     drop(other.operator.take());
@@ -222,8 +224,8 @@ async fn one_of_several_works_and_the_next_is_ready_to() {
     );
 }
 
-/// Cut off from the API server it cannot know whether another one leads: it ends before the Lease
-/// does.
+/// An operator that is cut off from the API server cannot know whether another one leads, so it
+/// exits before the Lease expires.
 #[tokio::test]
 async fn a_leader_that_is_cut_off_ends_before_another_one_begins() {
     let mut case = Case::without_operator("partition", &["--identity=first"]).await;
@@ -240,15 +242,10 @@ async fn a_leader_that_is_cut_off_ends_before_another_one_begins() {
     proxy.cut();
     let ended = case.operator.as_mut().unwrap().ended().await.unwrap();
     assert!(!ended.success(), "{ended}");
-    // The next one need not ask it.
+    // The next one reaches the API server directly, and depends on nothing that the first one does.
     case.proxy = None;
     case.start().await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("docs", "not taken over", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
+    case.reconcile("docs", "1").await;
     assert_eq!(case.aws().connections(&case.account).len(), 1);
 }
 
@@ -292,11 +289,11 @@ async fn a_pass_that_hangs_is_told_and_one_that_goes_on_is_well() {
     wait_answer(port, "/livez", 200, "ok").await;
 }
 
-/// What a collector hears, until it has heard all of these words.
-async fn hears(listener: &tokio::net::TcpListener, words: &[&str]) -> String {
+/// Reads what a collector receives, until it contains all of these words.
+async fn receive_until(listener: &tokio::net::TcpListener, words: &[&str]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut heard = String::new();
-    while !words.iter().all(|word| heard.contains(word)) {
+    let mut received = String::new();
+    while !words.iter().all(|word| received.contains(word)) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();
         loop {
@@ -316,13 +313,13 @@ async fn hears(listener: &tokio::net::TcpListener, words: &[&str]) -> String {
                 break;
             }
         }
-        heard += &String::from_utf8_lossy(&request);
+        received += &String::from_utf8_lossy(&request);
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .await
             .unwrap();
     }
-    heard
+    received
 }
 
 #[tokio::test]
@@ -341,6 +338,6 @@ async fn traces_have_a_span_a_pass_with_the_calls_of_aws_in_it() {
         "codestar-connections:CreateConnection",
         "request_id",
     ];
-    let heard = tokio::time::timeout(LIMIT, hears(&collector, &words)).await;
-    assert!(heard.is_ok(), "the collector has not heard of {words:?}");
+    let received = tokio::time::timeout(LIMIT, receive_until(&collector, &words)).await;
+    assert!(received.is_ok(), "the collector has not received {words:?}");
 }

@@ -1,23 +1,23 @@
-//! Pipelines that somebody else made are brought in, and stay as they are.
+//! Pipelines that somebody else made are imported, and stay as they are.
 
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
-use crate::before::run;
-use crate::case::{Case, LIMIT, REGION, message};
+use crate::before::run_command;
+use crate::case::{Case, REGION, assert_message};
 
-/// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its
-/// connection.
-async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
+/// Creates a pipeline as a person would by hand or with Terraform: with other names, and with more
+/// settings than ours. Answers the ARN of its connection.
+async fn create_by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
     let (account, aws) = (&case.account, case.aws());
-    let asked = async |service: &str, operation: &str, input: Value| {
+    let call = async |service: &str, operation: &str, input: Value| {
         aws.ask(account, REGION, service, operation, &input)
             .await
             .unwrap_or_else(|e| panic!("{operation}: {e}"))
     };
     for bucket in ["artifacts", "site"] {
-        case.bucket(&format!("{name}-{bucket}-{account}")).await;
+        case.create_bucket(&format!("{name}-{bucket}-{account}"))
+            .await;
     }
     let form = async |service: &str, fields: &[(&str, &str)]| {
         aws.form(account, REGION, service, fields).await.unwrap()
@@ -59,9 +59,9 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
         ("AttributeValue", &*publish.to_string()),
     ];
     form("sns", &attribute).await;
-    let made = json!({"ConnectionName": name, "ProviderType": "GitHub"});
-    let made = asked("codestar-connections", "CreateConnection", made).await;
-    let connection = made["ConnectionArn"].as_str().unwrap().to_owned();
+    let input = json!({"ConnectionName": name, "ProviderType": "GitHub"});
+    let created = call("codestar-connections", "CreateConnection", input).await;
+    let connection = created["ConnectionArn"].as_str().unwrap().to_owned();
     aws.authorize(&connection).unwrap();
     let role = format!("arn:aws:iam::{account}:role/{name}");
     let deploy = |stage: &str| {
@@ -84,7 +84,7 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
         "name": name, "roleArn": role, "pipelineType": "V2", "executionMode": "SUPERSEDED", "stages": all,
         "artifactStore": {"type": "S3", "location": format!("{name}-artifacts-{account}")},
     });
-    asked(
+    call(
         "codepipeline",
         "CreatePipeline",
         json!({"pipeline": pipeline}),
@@ -95,11 +95,11 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
         "EventTypeIds": ["codepipeline-pipeline-pipeline-execution-succeeded", "codepipeline-pipeline-pipeline-execution-failed"],
         "Targets": [{"TargetType": "SNS", "TargetAddress": topic}],
     });
-    asked("codestar-notifications", "CreateNotificationRule", rule).await;
+    call("codestar-notifications", "CreateNotificationRule", rule).await;
     connection
 }
 
-/// The manifests of what is printed.
+/// The manifests in the printed text.
 fn manifests(printed: &str) -> Vec<Value> {
     let all: Vec<Value> =
         serde_saphyr::from_multiple(printed).unwrap_or_else(|e| panic!("{e}: {printed}"));
@@ -108,7 +108,7 @@ fn manifests(printed: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The flags that it asks for.
+/// The flags that the printed text asks for.
 fn flags(printed: &str) -> Vec<String> {
     printed
         .lines()
@@ -121,9 +121,9 @@ fn flags(printed: &str) -> Vec<String> {
 async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     let mut case = Case::without_operator("import", &[]).await;
     case.grant(case.chart_rbac()).await;
-    let (repository, commit) = case.repository().await;
-    by_hand(&case, "team-site", &repository, 2).await;
-    by_hand(&case, "three-stages", &repository, 3).await;
+    let (repository, commit) = case.create_repository().await;
+    create_by_hand(&case, "team-site", &repository, 2).await;
+    create_by_hand(&case, "three-stages", &repository, 3).await;
     let arn = |name: &str| format!("arn:aws:codepipeline:{REGION}:{}:{name}", case.account);
     let rule = case
         .aws()
@@ -141,7 +141,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         .logs
         .join(format!("{}.tfstate", case.namespace));
     std::fs::write(&file, state.to_string()).unwrap();
-    let asked = [
+    let arguments = [
         "import",
         "--cluster-id=tests",
         "--namespace",
@@ -149,7 +149,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         "--state",
         &file.display().to_string(),
     ];
-    let (ok, printed) = run(&case, &asked, None).await;
+    let (ok, printed) = run_command(&case, &arguments, None).await;
     assert!(
         ok && printed.contains("Left out: pipeline three-stages: it is not of two stages"),
         "{printed}"
@@ -168,7 +168,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         "it only looks: {:?}",
         case.writes()
     );
-    let (ok, none) = run(
+    let (ok, none) = run_command(
         &case,
         &["import", "--cluster-id=tests", "--pipeline", "three-*"],
         None,
@@ -183,12 +183,12 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     };
     let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
 
-    // Applied as it is, with the flags as printed.
+    // The manifest is applied as printed, with the flags as printed.
     let flags = flags(&printed);
     case.restart_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
         .await;
     let before = case.aws().pipelines(&case.account)["team-site"].clone();
-    // Killed after the first of its writes, it goes on with the second.
+    // Killed after its first write, the operator goes on with the second.
     let pid = case.operator.as_ref().unwrap().id();
     case.aws().fault(Fault::of_writes(
         &case.account,
@@ -196,18 +196,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         Effect::KillAfter(pid),
     ));
     case.apply(&name, manifest["spec"].clone()).await.unwrap();
-    until(LIMIT, || {
-        let ended = case.operator.as_mut().is_some_and(|o| o.has_ended());
-        async move {
-            if ended {
-                Ok(())
-            } else {
-                Err("it was not killed".to_owned())
-            }
-        }
-    })
-    .await
-    .unwrap();
+    case.operator.as_mut().unwrap().ended().await.unwrap();
     case.start().await;
     case.apply(&name, manifest["spec"].clone()).await.unwrap();
     let status = case.wait_delivered(&name, &commit).await;
@@ -222,10 +211,10 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
         ],
         "nothing but tags"
     );
-    let runs = case.aws().executions(&case.account, "team-site");
+    let runs = case.executions("team-site");
     assert_eq!(runs.len(), 1, "nothing was started: {runs:?}");
 
-    // From now on it is kept as the object says, and what that says nothing of stays.
+    // From now on the pipeline follows the object; settings that the object does not name stay.
     let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
     let mut spec = manifest["spec"].clone();
     spec["branch"] = json!("next");
@@ -237,7 +226,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
     let pushed = case.push(&repository, "next", "MORE.md", "more\n").await;
     case.wait_delivered(&name, &pushed).await;
 
-    // It was there before, and is there after.
+    // The pipeline existed before the object, and it exists after.
     case.delete(&name).await;
     case.wait_gone(&name).await;
     assert!(
@@ -246,8 +235,8 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
             .contains_key("team-site")
     );
     assert_eq!(case.aws().rules(&case.account).len(), 2);
-    // A pipeline with an owner is not offered again.
-    let (ok, printed) = run(&case, &["import"], None).await;
+    // A pipeline that has an owner is not offered again.
+    let (ok, printed) = run_command(&case, &["import"], None).await;
     assert!(
         !ok && printed.contains("Left out: pipeline team-site: it has an owner already"),
         "{printed}"
@@ -258,9 +247,9 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
 async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     let mut case = Case::without_operator("import-not", &[]).await;
     case.grant(case.chart_rbac()).await;
-    let (repository, _) = case.repository().await;
-    by_hand(&case, "site", &repository, 2).await;
-    let (_, printed) = run(&case, &["import"], None).await;
+    let (repository, _) = case.create_repository().await;
+    create_by_hand(&case, "site", &repository, 2).await;
+    let (_, printed) = run_command(&case, &["import"], None).await;
     let flags = flags(&printed);
     let [manifest] = &manifests(&printed)[..] else {
         panic!("{printed}")
@@ -280,22 +269,14 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("pipeline.name, its role"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", "pipeline.name, its role");
     let mut missing = spec.clone();
     missing["pipeline"]["name"] = json!("nobody");
     case.apply("missing", missing).await.unwrap();
     let status = case
         .wait_condition("missing", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled").contains(":nobody is not covered"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", ":nobody is not covered");
     assert!(case.writes().is_empty(), "{:?}", case.writes());
     let mut others = spec.clone();
     others.as_object_mut().unwrap().remove("connection");
@@ -306,14 +287,14 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     bad["adopt"] = json!(["NotificationRule"]);
     let refused = case.apply("bad", bad).await.unwrap_err();
     assert!(refused.contains("write Pipeline in adopt"), "{refused}");
-    // What may not be looked at is named.
+    // A call that is denied is named.
     case.aws().enforce(
         &case.account,
         Some(json!({"Version": "2012-10-17", "Statement": []})),
     );
-    let (ok, told) = run(&case, &["import"], None).await;
+    let (ok, printed) = run_command(&case, &["import"], None).await;
     assert!(
-        !ok && told.contains("codepipeline:ListPipelines was refused"),
-        "{told}"
+        !ok && printed.contains("codepipeline:ListPipelines was refused"),
+        "{printed}"
     );
 }

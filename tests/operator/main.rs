@@ -1,6 +1,11 @@
-//! The operator's own binary against a real API server and AWS endpoints over HTTP.
-//! One control plane and one set of endpoints for all tests; each test has a
-//! namespace, an AWS account and an operator of its own.
+//! The operator's own binary against a real API server and AWS endpoints over HTTP. All tests share
+//! one control plane and one set of endpoints; each test has a namespace, an AWS account and an
+//! operator of its own.
+//!
+//! `case` is what a test works with: `fixture` (what it starts from), `operator` (how the operator is
+//! started), `client` (what it asks of the API server), `aws` (what it asks of AWS), `wait` (what it
+//! waits for) and `condition` (what it asserts of a status). `faults` runs stories again and again, each
+//! time with a fault at another call. Every other file holds the tests of one subject.
 
 mod announce;
 mod architecture;

@@ -1,4 +1,4 @@
-//! AWS, the API server or the permissions are away for a while; two operators run at once.
+//! AWS, the API server or permissions are away for a while, or two operators run at once.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use serde_json::json;
 use support::API;
 use support::aws::{Effect, Fault, When};
 
-use crate::case::{Case, LIMIT};
-use crate::faults::{Life, live, whole};
+use crate::case::{Case, LIMIT, assert_message, condition};
+use crate::faults::{assert_whole, settle_delivered};
 
-/// The API server refuses, cuts off or forgets for a while; then it goes on.
+/// The API server refuses, cuts off or loses replies for a while; then the operator goes on.
 #[tokio::test]
 async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
     let away = Effect::Fail {
@@ -25,7 +25,7 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
     ] {
         let mut case = Case::without_operator(name, &["--leader-elect=false"]).await;
         case.start_behind_proxy().await;
-        let (repository, commit) = case.repository().await;
+        let (repository, commit) = case.create_repository().await;
         case.apply("docs", json!({"repository": repository}))
             .await
             .unwrap();
@@ -35,15 +35,15 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         let struck = fault.struck();
         let proxy = case.proxy.as_ref().unwrap();
         proxy.faults.add(fault);
-        // The watch ends, too, and is taken up again under the fault.
+        // The watch ends, too, and starts again under the fault.
         proxy.cut();
         let next = case.push(&repository, "next", "NEXT.md", "next\n").await;
         case.apply("docs", json!({"repository": repository, "branch": "next"}))
             .await
             .unwrap();
-        live(&mut case, "delivered", &next).await;
+        settle_delivered(&mut case, &next).await;
         assert!(struck.load(Ordering::SeqCst));
-        whole(&mut case, Life::Update).await;
+        assert_whole(&mut case).await;
     }
 }
 
@@ -51,12 +51,12 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
 async fn two_operators_at_once_make_nothing_twice() {
     let case = Case::new("two-first", &["--leader-elect=false"]).await;
     let mut second = Case::without_operator("two-second", &["--leader-elect=false"]).await;
-    // A second process on the namespace and account of the first, as after a Lease that was lost
-    // late.
+    // A second process serves the namespace and the account of the first, as after a Lease that was
+    // lost late.
     second.namespace.clone_from(&case.namespace);
     second.account.clone_from(&case.account);
     second.start().await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -76,7 +76,8 @@ async fn two_operators_at_once_make_nothing_twice() {
         ),
         (1, 1)
     );
-    // And they do not fight: they come to rest, and while both look again and again neither writes.
+    // They do not fight each other: both come to rest, and neither writes while both reconcile
+    // again and again.
     let state = async || (case.writes(), crate::case::version(&case.get("docs").await));
     let looks = || {
         aws.calls(&case.account)
@@ -100,11 +101,11 @@ async fn two_operators_at_once_make_nothing_twice() {
     }
 }
 
-/// What AWS does not allow is told with the call, and heals once it is allowed.
+/// The status names the call that AWS denies, and the object heals once the call is allowed.
 #[tokio::test]
 async fn a_missing_permission_is_named() {
     let case = Case::new("denied", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let message = format!(
         "User: arn:aws:sts::{}:assumed-role/x/y is not authorized to perform: sns:CreateTopic",
         case.account
@@ -126,10 +127,10 @@ async fn a_missing_permission_is_named() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    let told = crate::case::message(&status, "Stalled");
+    let stalled = condition(&status, "Stalled").unwrap();
     assert!(
-        told.contains("may not call sns:CreateTopic") && !told.contains("assumed-role"),
-        "{told}"
+        stalled.says("may not call sns:CreateTopic") && !stalled.says("assumed-role"),
+        "{stalled:?}"
     );
     case.aws().clear_faults(&case.account);
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "allowed")
@@ -145,7 +146,7 @@ async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
         ("down", 503, "ServiceUnavailable"),
     ] {
         let mut case = Case::new(name, &["--leader-elect=false"]).await;
-        let (repository, commit) = case.repository().await;
+        let (repository, commit) = case.create_repository().await;
         let effect = Effect::Fail {
             status,
             code: code.to_owned(),
@@ -153,7 +154,7 @@ async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
         };
         let fault = Fault::new(&case.account, "*", When::First(12), effect);
         let struck = fault.struck();
-        // The operator asks STS first: it is up before AWS goes down.
+        // The operator calls STS first, so it has to be up before AWS goes down.
         case.apply("other", json!({"repository": repository}))
             .await
             .unwrap();
@@ -165,18 +166,18 @@ async fn expired_credentials_and_an_aws_that_is_down_are_survived() {
         case.apply("docs", json!({"repository": repository}))
             .await
             .unwrap();
-        live(&mut case, "delivered", &commit).await;
+        settle_delivered(&mut case, &commit).await;
         assert!(struck.load(Ordering::SeqCst));
-        whole(&mut case, Life::Create).await;
+        assert_whole(&mut case).await;
     }
 }
 
-/// DeleteTarget is refused for a while after the rule is gone; a missing permission holds the end,
-/// and says so.
+/// DeleteTarget is refused for a while after the rule is gone; a missing permission holds the
+/// deletion, and the status says so.
 #[tokio::test]
 async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
     let case = Case::new("held", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let subscribed = "The target is subscribed to one or more notification rules".to_owned();
     let refused = Effect::Fail {
         status: 400,
@@ -203,13 +204,13 @@ async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
     let connection = case.status("docs").await.connection.unwrap().arn.unwrap();
     case.aws().set_connection(&connection, "ERROR").unwrap();
     case.delete("docs").await;
-    let held = case.wait("docs", "nothing is said", |s| {
-        s.conditions
-            .iter()
-            .any(|c| c.reason == "DeletionBlocked" && c.message.contains("s3:DeleteBucket"))
-    });
-    let held = held.await;
-    assert!(crate::case::message(&held, "Stalled").contains("repofanout.dev/abandon=docs"));
+    let blocked = case
+        .wait("docs", "the bucket does not hold the deletion", |s| {
+            condition(s, "Stalled")
+                .is_some_and(|c| c.is("True", "DeletionBlocked") && c.says("s3:DeleteBucket"))
+        })
+        .await;
+    assert_message(&blocked, "Stalled", "repofanout.dev/abandon=docs");
     case.aws().clear_faults(&case.account);
     case.wait_gone("docs").await;
     let connections = case.aws().connections(&case.account);
@@ -222,19 +223,18 @@ async fn a_deletion_that_is_held_up_says_by_what_and_ends() {
         .await;
 }
 
-/// An operator that starts against an API server that lags: what it reads is old, and it harms
-/// nothing.
+/// An operator that starts against an API server that lags reads old objects, and harms nothing.
 #[tokio::test]
 async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
     let mut case = Case::without_operator("past", &["--leader-elect=false"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
     case.apply("gone", json!({"repository": repository}))
         .await
         .unwrap();
-    // Its first list has both objects without a status.
+    // Its first list holds both objects without a status.
     case.start_behind_proxy().await;
     case.wait_condition("gone", "Ready", "False", "ConnectionPending")
         .await;
@@ -247,40 +247,30 @@ async fn an_api_server_that_answers_from_the_past_misleads_nobody() {
         .await
         .unwrap();
     case.wait_delivered("docs", &next).await;
-    // Of the same name, and another object: what the past says of the old one must not end what is
-    // the new one's.
+    // The new object has the name of the old one: what the past says of the old one must not delete
+    // what is the new one's.
     case.apply("gone", json!({"repository": repository}))
         .await
         .unwrap();
     case.wait_condition("gone", "Ready", "False", "ConnectionPending")
         .await;
     let writes = case.writes();
-    // Restarted, it is told of the first list again: an old spec without a status, and an object
-    // that is gone.
+    // The operator restarts and receives the first list again: an old spec without a status, and an
+    // object that is gone.
     case.proxy.as_ref().unwrap().answer_from_the_past();
     case.start().await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
-    case.annotate("gone", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("gone", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
+    case.reconcile("docs", "1").await;
+    case.reconcile("gone", "1").await;
     assert_eq!(case.writes(), writes, "it acted on the past");
     assert_eq!(case.aws().connections(&case.account).len(), 2);
 }
 
-/// Each operation takes three calls a second: five objects get there all the same, and nothing
-/// twice.
+/// Each operation takes three calls a second: all five objects are delivered nevertheless, and
+/// nothing is made twice.
 #[tokio::test]
 async fn a_throttled_account_serves_all_in_time() {
     let case = Case::new("throttled", &["--allow-existing=arn:aws:*:connection/*"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -306,13 +296,14 @@ async fn a_throttled_account_serves_all_in_time() {
     );
 }
 
-/// Killed between the start of an execution and its echo, it starts no second one.
+/// An operator that is killed between the start of an execution and its acknowledgement starts no
+/// second one.
 #[tokio::test]
 async fn a_release_is_started_once_also_by_an_operator_that_dies() {
     let strikes: [fn(u32) -> Effect; 2] = [Effect::KillBefore, Effect::KillAfter];
     for (n, strike) in strikes.into_iter().enumerate() {
         let mut case = Case::new(&format!("release-dies-{n}"), &["--leader-elect=false"]).await;
-        let (repository, commit) = case.repository().await;
+        let (repository, commit) = case.create_repository().await;
         case.apply("docs", json!({"repository": repository}))
             .await
             .unwrap();
@@ -329,11 +320,11 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
             .await;
         case.operator.as_mut().unwrap().ended().await.unwrap();
         case.start().await;
-        case.wait("docs", "not echoed", |s| {
+        case.wait("docs", "the release is not acknowledged", |s| {
             s.last_handled_release_at.as_deref() == Some("now")
         })
         .await;
-        live(&mut case, "delivered", &commit).await;
-        assert_eq!(case.aws().executions(&case.account, &base).len(), 2);
+        settle_delivered(&mut case, &commit).await;
+        assert_eq!(case.executions(&base).len(), 2);
     }
 }

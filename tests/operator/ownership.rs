@@ -1,30 +1,20 @@
-//! What is not ours stays as it is; what is ours is found again.
+//! The operator leaves alone what it does not own, and finds again what it owns.
 
-use kube::api::Patch;
 use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, base_name, condition, message};
+use crate::case::{Case, REGION, assert_message, base_name, is_true};
 
 #[tokio::test]
 async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
     let mut case = Case::new("wiped", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let before = case.status("docs").await;
     case.operator = None;
     let writes = case.writes();
-    case.api()
-        .patch_status(
-            "docs",
-            &Default::default(),
-            &Patch::Merge(json!({"status": null})),
-        )
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     case.start().await;
     let after = case
-        .wait("docs", "not found again", |s| {
-            condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait("docs", "not found again", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.resources);
@@ -37,7 +27,7 @@ async fn wiped_and_restarted_it_finds_everything_again_and_writes_nothing() {
 #[tokio::test]
 async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let mut case = Case::without_operator("not-owned", &[]).await;
-    // Where the names come from, so that somebody can have taken them before.
+    // The names are computed as the operator does, so that somebody can take them before it.
     let owner = repofanout::domain::owner::Owner {
         cluster: "tests".into(),
         kind: "RepoFanout".into(),
@@ -48,23 +38,11 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
     let create = [
         ("Action", "CreateRole"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("AssumeRolePolicyDocument", trust),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &create)
-        .await
-        .unwrap();
-    let create = [
-        ("Action", "CreateTopic"),
-        ("Version", "2010-03-31"),
-        ("Name", &*base),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &create)
-        .await
-        .unwrap();
+    case.iam(&create).await.unwrap();
+    case.create_topic(&base).await;
     case.start().await;
     case.apply("docs", json!({"repository": "acme/none"}))
         .await
@@ -72,30 +50,17 @@ async fn things_of_others_are_refused_by_name_and_left_untouched() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotOwned")
         .await;
-    let told = message(&status, "Stalled");
-    assert!(
-        told.contains("topic") && told.contains("no ownership tags"),
-        "{told}"
-    );
+    assert_message(&status, "Stalled", "topic");
+    assert_message(&status, "Stalled", "no ownership tags");
     assert_eq!(
         case.writes(),
         Vec::<String>::new(),
-        "nothing is made beside what is refused"
+        "nothing is created beside what is refused"
     );
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let get = [
-        ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
-        ("RoleName", &*base),
-    ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "iam", &get)
-            .await
-            .unwrap()
-            .contains("ec2.amazonaws.com")
-    );
+    let get = [("Action", "GetRole"), ("RoleName", &*base)];
+    assert!(case.iam(&get).await.unwrap().contains("ec2.amazonaws.com"));
 }
 
 #[tokio::test]
@@ -115,8 +80,8 @@ async fn a_bucket_of_another_account_is_refused_and_harms_nobody_else() {
     let status = case
         .wait_condition("bad", "Stalled", "True", "NotOwned")
         .await;
-    assert!(message(&status, "Stalled").contains(&taken));
-    case.delivered("good").await;
+    assert_message(&status, "Stalled", &taken);
+    case.create_delivered("good").await;
 }
 
 #[tokio::test]
@@ -154,15 +119,11 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
             ":none",
         ),
     ];
-    for (name, mut spec, reason, told) in specs {
+    for (name, mut spec, reason, expected) in specs {
         spec["repository"] = json!("acme/none");
         case.apply(name, spec).await.unwrap();
         let status = case.wait_condition(name, "Stalled", "True", reason).await;
-        assert!(
-            message(&status, "Stalled").contains(told),
-            "{}",
-            message(&status, "Stalled")
-        );
+        assert_message(&status, "Stalled", expected);
     }
     assert_eq!(case.writes(), Vec::<String>::new());
 }
@@ -181,16 +142,9 @@ async fn another_region_never_makes_a_second_set() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
-    assert!(message(&status, "Stalled").contains("us-west-2"));
-    // Also where the record is lost: the role remembers.
-    case.api()
-        .patch_status(
-            "docs",
-            &Default::default(),
-            &Patch::Merge(json!({"status": null})),
-        )
-        .await
-        .unwrap();
+    assert_message(&status, "Stalled", "us-west-2");
+    // The same holds where the status is lost, because the role's tags record the placement.
+    case.patch_status("docs", Value::Null).await;
     case.wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
     assert_eq!(case.writes(), writes);

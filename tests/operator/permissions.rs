@@ -1,18 +1,16 @@
-//! The printed IAM policy is enough, and no more.
+//! The printed IAM policy is enough, and each action of it is used.
 
 use std::collections::BTreeSet;
 
-use kube::api::{Patch, PatchParams};
 use repofanout::resource::iam::{Scope, boundary, policy};
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, world};
-use crate::classes::shared;
-use crate::scale::{queue, sqs};
+use crate::case::{Case, REGION, world};
+use crate::classes::shared_spec;
+use crate::scale::class_queue;
 
-/// What `repofanout iam-policy` is asked for in tests.
+/// The arguments of `repofanout iam-policy` in tests.
 pub fn scope(account: &str) -> Scope {
     Scope {
         partition: "aws".into(),
@@ -26,54 +24,44 @@ pub fn scope(account: &str) -> Scope {
     }
 }
 
-/// Makes the boundary, as a person does before the operator has its keys.
+/// Creates the boundary, as a person does before the operator has its credentials.
 pub async fn create_boundary(case: &Case) {
     let document = boundary(&scope(&case.account)).to_string();
     let create = [
         ("Action", "CreatePolicy"),
-        ("Version", "2010-05-08"),
         ("PolicyName", "bound"),
         ("PolicyDocument", &*document),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &create)
-        .await
-        .unwrap();
+    case.iam(&create).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
     let mut case =
         Case::without_operator("policy", &["--permissions-boundary=bound", "--allow-prune"]).await;
-    case.own_classes();
-    // The operator has what is printed, and nothing else.
+    case.serve_own_classes();
+    // The operator may do what is printed, and nothing else.
     let printed = policy(&scope(&case.account));
     case.aws().enforce(&case.account, Some(printed.clone()));
     create_boundary(&case).await;
     case.start().await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let base = case.status("docs").await.placement.unwrap().base_name;
-    // What ran before somebody's change is asked for what it copied.
+    // A run ends while the operator is away, and somebody changes the pipeline before it is back:
+    // the operator reads what that run copied.
     case.operator.take().unwrap().stop().await.unwrap();
     case.push(&repository, "main", "README.md", "unseen\n")
         .await;
-    until(LIMIT, || async {
-        let runs = case.aws().executions(&case.account, &base);
-        if runs
-            .iter()
-            .filter(|(status, _)| status == "Succeeded")
-            .count()
-            == 2
-        {
+    case.until(|| async {
+        let runs = case.executions(&base);
+        if runs.iter().filter(|e| e.status == "Succeeded").count() == 2 {
             Ok(())
         } else {
             Err(format!("{runs:?}"))
         }
     })
-    .await
-    .unwrap();
-    // Everything that can be changed on something that runs is changed, and taken back by the
-    // operator.
+    .await;
+    // Somebody changes everything that can be changed, and the operator corrects it.
     for bucket in [format!("{base}-artifacts"), format!("{base}-destination")] {
         for sub in [
             "policy",
@@ -81,14 +69,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
             "publicAccessBlock",
             "ownershipControls",
         ] {
-            case.aws()
-                .s3(
-                    &case.account,
-                    REGION,
-                    "DELETE",
-                    &format!("/{bucket}?{sub}"),
-                    "",
-                )
+            case.s3("DELETE", &format!("/{bucket}?{sub}"), "")
                 .await
                 .unwrap();
         }
@@ -96,18 +77,13 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
     let update = [
         ("Action", "UpdateAssumeRolePolicy"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyDocument", trust),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &update)
-        .await
-        .unwrap();
+    case.iam(&update).await.unwrap();
     let topic = case.status("docs").await.topic_arn.unwrap();
     let set = [
         ("Action", "SetTopicAttributes"),
-        ("Version", "2010-03-31"),
         ("TopicArn", &*topic),
         ("AttributeName", "Policy"),
         (
@@ -115,10 +91,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
             r#"{"Version":"2012-10-17","Statement":[{"Sid":"Theirs","Effect":"Allow","Principal":{"AWS":"*"},"Action":"sns:Subscribe","Resource":"*"}]}"#,
         ),
     ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &set)
-        .await
-        .unwrap();
+    case.sns(&set).await.unwrap();
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other")
     });
@@ -133,32 +106,15 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.annotate("docs", "repofanout.dev/release-requested-at", "once")
         .await;
     case.wait_delivered("docs", &commit).await;
-    let policy_of_topic = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &*topic),
-    ];
-    let attributes = case
-        .aws()
-        .form(&case.account, REGION, "sns", &policy_of_topic)
-        .await
-        .unwrap();
+    let policy_of_topic = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    let attributes = case.sns(&policy_of_topic).await.unwrap();
     assert!(
         attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"),
         "{attributes}"
     );
-    // Readers are served: announced to, subscribed, changed, taken off; what was removed goes, and
-    // the proof of it is kept.
-    let create = [
-        ("Action", "CreateQueue"),
-        ("Version", "2012-11-05"),
-        ("QueueName", &*case.namespace),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sqs", &create)
-        .await
-        .unwrap();
-    let endpoint = format!("arn:aws:sqs:{REGION}:{}:{}", case.account, case.namespace);
+    // The delivery is announced and subscribed to; subscriptions change and end; removed files are
+    // pruned, and the artifact that proves them is kept.
+    let (_, endpoint) = case.create_queue(&case.namespace).await;
     for raw in [false, true] {
         let subscriber =
             json!({"protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": raw});
@@ -188,12 +144,9 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         s.pruned.as_ref().is_some_and(|p| p.deleted == 1)
     })
     .await;
-    let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago))
-        .await
-        .unwrap();
-    case.wait("docs", "not kept", |s| {
+    let long_ago = json!({"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}});
+    case.patch_status("docs", long_ago).await;
+    case.wait("docs", "the artifact is not written anew", |s| {
         s.pruned
             .as_ref()
             .and_then(|p| p.artifact_kept_at)
@@ -205,7 +158,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         .unwrap();
     case.wait("docs", "still subscribed", |s| s.subscriptions.is_empty())
         .await;
-    // An execution that fails is asked why.
+    // The operator reads why an execution failed.
     case.apply("docs", json!({"repository": repository, "branch": "none"}))
         .await
         .unwrap();
@@ -221,10 +174,15 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.delete("pending").await;
     case.wait_gone("pending").await;
 
-    // A class counts the quotas, hears of executions, and bounds a role that is there.
+    // A class counts quotas, receives events of executions, and sets a boundary on a role that
+    // exists.
     let class = case.class_name("org");
-    let mut spec = shared(&case);
-    let role = case.ready_class(&class, spec.clone()).await.resources["role"].clone();
+    let mut spec = shared_spec(&case);
+    let role = case
+        .create_ready_class(&class, spec.clone())
+        .await
+        .resources["role"]
+        .clone();
     let role = role.rsplit('/').next().unwrap().to_owned();
     case.apply(
         "shared",
@@ -233,7 +191,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     .await
     .unwrap();
     case.wait_delivered("shared", &commit).await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let calls = case.aws().calls(&case.account);
         let heeded = calls
             .iter()
@@ -244,30 +202,25 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
             Err("nothing is acknowledged".to_owned())
         }
     })
-    .await
-    .unwrap();
+    .await;
     case.delete("shared").await;
     case.wait_gone("shared").await;
-    let url = queue(&case).await;
+    let url = class_queue(&case).await;
     let nothing = [("Attribute.1.Name", "Policy"), ("Attribute.1.Value", "")];
-    sqs(
-        &case,
+    case.sqs(
         &[
             &[("Action", "SetQueueAttributes"), ("QueueUrl", &*url)],
             &nothing[..],
         ]
         .concat(),
     )
-    .await;
+    .await
+    .unwrap();
     let unbind = [
         ("Action", "DeleteRolePermissionsBoundary"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*role),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &unbind)
-        .await
-        .unwrap();
+    case.iam(&unbind).await.unwrap();
     spec["tags"] = json!({"changed": "yes"});
     case.apply_class(&class, spec, false).await.unwrap();
     case.wait_class(&class, "not bound", |s| s.applied_generation == Some(2))
@@ -292,15 +245,15 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         .collect();
     let missing: Vec<&String> = called.difference(&allowed).collect();
     assert!(missing.is_empty(), "called and not allowed: {missing:?}");
-    // AWS asks for these beside the calls: the services that are passed something, and the newer
-    // names of the same operations.
+    // AWS checks these beside the calls: services that a role is passed to, and the newer names of
+    // the same operations.
     let implied = |a: &&String| {
-        // S3 asks for the keys of what it reads and writes for us.
+        // S3 checks the key of what it reads and writes for us.
         let passed =
             a.ends_with(":PassRole") || a.ends_with(":PassConnection") || a.starts_with("kms:");
         passed || a.starts_with("codeconnections:")
     };
-    // No call takes default encryption away from a bucket any more, so nothing can be taken back.
+    // No call removes a bucket's default encryption any more, so there is nothing to correct.
     let unseen: Vec<&String> = allowed
         .difference(&called)
         .filter(|a| !implied(a) && *a != "s3:PutEncryptionConfiguration")
@@ -308,8 +261,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     assert!(unseen.is_empty(), "allowed and never called: {unseen:?}");
 }
 
-/// Each action, resource and condition key of what is printed is one that AWS knows, and they fit
-/// together.
+/// AWS knows each action, resource and condition key of the printed policy, and they fit together.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
 #[test]
 fn what_is_printed_is_in_the_service_authorization_reference() {
@@ -360,8 +312,8 @@ fn what_is_printed_is_in_the_service_authorization_reference() {
                         wildmatch::WildMatch::new(arn).matches(&resource.replace('*', "x"))
                     })
                 };
-                // A list is of all connections; to narrow it would show none of the others, and no
-                // more is granted by it.
+                // A list covers all connections: a narrower statement would show none of the
+                // others, and this one grants no more.
                 let all = resources.iter().all(|r| r == "*");
                 let right = if all {
                     arns.is_empty() || name.starts_with("List")
@@ -386,7 +338,7 @@ fn what_is_printed_is_in_the_service_authorization_reference() {
                         .values()
                         .flat_map(|t| texts(&t["condition_keys"]))
                         .any(|k| k.eq_ignore_ascii_case(key));
-                    // A statement for both prefixes names the keys of both.
+                    // A statement for both prefixes names the condition keys of both.
                     if !named && key.split(':').next() == Some(service) {
                         wrong.push(format!("{action} knows no condition key {key}"));
                     }

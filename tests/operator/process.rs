@@ -1,4 +1,4 @@
-//! The process itself: how it starts, and how it ends.
+//! The process itself: how it starts, and how it exits.
 
 use std::process::Command;
 
@@ -36,37 +36,38 @@ fn last_line(text: &str) -> &str {
 #[test]
 fn without_credentials_it_says_so_in_one_line() {
     let endpoint = format!("http://{}", world().aws.address);
-    let (ok, told) = run(|c| {
+    let (ok, printed) = run(|c| {
         c.env("AWS_REGION", "eu-west-1")
             .env("AWS_ENDPOINT_URL", endpoint);
     });
     assert!(!ok);
     assert!(
-        last_line(&told).starts_with("repofanout: AWS does not accept the operator's credentials"),
-        "{told}"
+        last_line(&printed)
+            .starts_with("repofanout: AWS does not accept the operator's credentials"),
+        "{printed}"
     );
 }
 
 #[test]
 fn without_a_region_it_says_so_in_one_line() {
-    let (ok, told) = run(|c| {
+    let (ok, printed) = run(|c| {
         c.env("AWS_ACCESS_KEY_ID", "111122223333")
             .env("AWS_SECRET_ACCESS_KEY", "x");
     });
     assert!(!ok);
     assert!(
-        last_line(&told).contains("give --region, or set AWS_REGION"),
-        "{told}"
+        last_line(&printed).contains("give --region, or set AWS_REGION"),
+        "{printed}"
     );
 }
 
 #[test]
 fn without_a_cluster_it_says_so_in_one_line() {
-    let (ok, told) = run(|c| {
+    let (ok, printed) = run(|c| {
         c.env("KUBECONFIG", "/nonexistent/kubeconfig");
     });
     assert!(!ok);
-    assert!(last_line(&told).contains("set KUBECONFIG"), "{told}");
+    assert!(last_line(&printed).contains("set KUBECONFIG"), "{printed}");
 }
 
 #[tokio::test]
@@ -88,14 +89,9 @@ async fn asked_to_end_it_gives_the_lease_back_and_exits_well() {
     let ended = case.operator.take().unwrap().stop().await.unwrap();
     assert!(ended.success(), "{ended}");
     assert_eq!(holder(leases.get("repofanout").await.unwrap()), None);
-    // The next one need not wait for the Lease to expire.
+    // The next leader does not have to wait until the Lease expires.
     case.start().await;
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
-        .await;
-    case.wait("docs", "not taken over", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("1")
-    })
-    .await;
+    case.reconcile("docs", "1").await;
 }
 
 #[tokio::test]
@@ -117,13 +113,14 @@ async fn without_the_crd_it_waits_and_then_serves() {
     let log = operator.log.clone();
     let read = || std::fs::read_to_string(&log).unwrap_or_default();
     let readyz = async |status: u16, words: &str| {
-        let asked = until(LIMIT, || async {
+        until(LIMIT, || async {
             match support::get(port, "/readyz").await {
                 Ok((found, text)) if found == status && text.contains(words) => Ok(()),
                 other => Err(format!("{other:?}: {}", read())),
             }
-        });
-        asked.await.unwrap();
+        })
+        .await
+        .unwrap();
     };
     readyz(503, "apply what `repofanout crd` prints").await;
     world.install_crds().await.unwrap();
@@ -132,7 +129,7 @@ async fn without_the_crd_it_waits_and_then_serves() {
     world.cluster.apply(manifest).await.unwrap();
     let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].reason}"#;
     let reason = async |name: &str, wanted: &str| {
-        let asked = until(LIMIT, || async {
+        until(LIMIT, || async {
             match world
                 .cluster
                 .kubectl(&["get", "rf", name, "-o", path])
@@ -142,13 +139,14 @@ async fn without_the_crd_it_waits_and_then_serves() {
                 found if found == wanted => Ok(()),
                 other => Err(format!("{name}: '{other}': {}", read())),
             }
-        });
-        asked.await.unwrap();
+        })
+        .await
+        .unwrap();
     };
     reason("docs", "ConnectionPending").await;
 
-    // A schema that is older than the program stops it, as after a rollback; a newer one, as during
-    // an upgrade, does not.
+    // A schema that is older than the program stops it, as after a rollback; a newer one does not,
+    // as during an upgrade.
     let schema = async |number: &str| {
         let annotation = format!("repofanout.dev/schema={number}");
         let crd = "crd/repofanouts.repofanout.dev";
@@ -179,14 +177,14 @@ async fn without_the_crd_it_waits_and_then_serves() {
         .apply(&manifest.replace("docs", "later"))
         .await
         .unwrap();
-    let looked = [
+    let get = [
         "get",
         "rf",
         "later",
         "-o",
         "jsonpath={.status}{.metadata.finalizers}",
     ];
-    assert_eq!(world.cluster.kubectl(&looked).await.unwrap(), "");
+    assert_eq!(world.cluster.kubectl(&get).await.unwrap(), "");
     schema("9").await;
     readyz(200, "ok").await;
     reason("later", "ConnectionPending").await;
@@ -248,7 +246,7 @@ async fn without_the_crd_it_waits_and_then_serves() {
             let wanted = usize::from((name == "plain") == (account == "111122223333"));
             assert_eq!(found, wanted, "{name} in {account}");
         }
-        // Each ends by its own installation.
+        // Each installation finishes the deletion of its own objects.
         world
             .cluster
             .kubectl(&["delete", "rf", name, "--timeout=60s"])

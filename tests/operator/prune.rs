@@ -1,17 +1,15 @@
-//! What a delivery leaves behind goes, and nothing else does.
+//! The operator deletes what a delivery leaves behind, and nothing else.
 
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
 use repofanout::api::status::RepoFanoutStatus;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, condition, message, world};
+use crate::case::{Case, LIMIT, assert_message, base_name, condition, has_reason, world};
 
-/// Writes and removes files in one commit.
-async fn commit(repository: &str, files: &[(&str, Option<&str>)]) -> String {
+/// Writes and removes files in one commit; answers the commit.
+async fn push_files(repository: &str, files: &[(&str, Option<&str>)]) -> String {
     world()
         .repositories
         .push(repository, "main", files, "Change")
@@ -19,14 +17,15 @@ async fn commit(repository: &str, files: &[(&str, Option<&str>)]) -> String {
         .unwrap()
 }
 
-/// A fan-out that prunes and has delivered these files; tells its repository and its status.
-async fn delivered(
+/// Creates a fan-out that prunes, and waits until it has delivered these files; answers its
+/// repository and its status.
+async fn create_pruning(
     case: &Case,
     destination: Value,
     files: &[(&str, Option<&str>)],
 ) -> (String, RepoFanoutStatus) {
-    let (repository, _) = case.repository().await;
-    let pushed = commit(&repository, files).await;
+    let (repository, _) = case.create_repository().await;
+    let pushed = push_files(&repository, files).await;
     case.apply(
         "docs",
         json!({"repository": repository, "destination": destination}),
@@ -38,7 +37,7 @@ async fn delivered(
     (repository, case.status("docs").await)
 }
 
-/// Waits until what this commit left behind was looked for.
+/// Waits until this commit is delivered and pruned, with this reason.
 async fn wait_pruned(case: &Case, pushed: &str, reason: &str) -> RepoFanoutStatus {
     case.wait_delivered("docs", pushed).await;
     case.wait("docs", &format!("not pruned: {reason}"), |s| {
@@ -46,26 +45,18 @@ async fn wait_pruned(case: &Case, pushed: &str, reason: &str) -> RepoFanoutStatu
             .delivered
             .as_ref()
             .filter(|d| d.commit.as_ref().is_some_and(|c| c.id == pushed));
-        let told = s
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Pruned")
-            .is_some_and(|c| c.reason == reason);
-        told && s
-            .pruned
-            .as_ref()
-            .is_some_and(|p| execution.is_some_and(|d| d.execution == p.execution))
+        has_reason(s, "Pruned", reason)
+            && s.pruned
+                .as_ref()
+                .is_some_and(|p| execution.is_some_and(|d| d.execution == p.execution))
     })
     .await
 }
 
-async fn put(case: &Case, status: &RepoFanoutStatus, path: &str, content: &str) {
+async fn put_file(case: &Case, status: &RepoFanoutStatus, path: &str, content: &str) {
     let d = status.delivered.as_ref().unwrap();
     let path = format!("/{}/{}/{path}", d.bucket, d.prefix);
-    case.aws()
-        .s3(&case.account, REGION, "PUT", &path, content)
-        .await
-        .unwrap();
+    case.s3("PUT", &path, content).await.unwrap();
 }
 
 #[tokio::test]
@@ -76,11 +67,11 @@ async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
         ("theirs-now.txt", Some("ours")),
         ("a/ü b+c.txt", Some("odd")),
     ];
-    let (repository, status) = delivered(&case, json!({"prune": "Enabled"}), &files).await;
-    // Put there by somebody else: beside ours, and in place of one of ours.
-    put(&case, &status, "theirs.txt", "theirs").await;
-    put(&case, &status, "theirs-now.txt", "somebody's").await;
-    let pushed = commit(&repository, &files.map(|(path, _)| (path, None))).await;
+    let (repository, status) = create_pruning(&case, json!({"prune": "Enabled"}), &files).await;
+    // Somebody else writes files: one beside ours, and one in place of ours.
+    put_file(&case, &status, "theirs.txt", "theirs").await;
+    put_file(&case, &status, "theirs-now.txt", "somebody's").await;
+    let pushed = push_files(&repository, &files.map(|(path, _)| (path, None))).await;
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(status.pruned.as_ref().unwrap().deleted, 2);
     for gone in ["secret.txt", "a/%C3%BC%20b%2Bc.txt"] {
@@ -98,27 +89,24 @@ async fn a_file_that_was_removed_goes_and_what_others_put_there_stays() {
         case.file(&status, "README.md").await.as_deref(),
         Some("hello\n")
     );
-    assert!(
-        message(&status, "Pruned").contains("2 keys that no delivery put there stay"),
-        "{status:?}"
-    );
+    assert_message(&status, "Pruned", "2 keys that no delivery put there stay");
     case.wait_event("docs", "Pruned", "secret.txt").await;
 
-    // Nothing is left behind; then everything is.
-    let pushed = commit(&repository, &[("more.txt", Some("more"))]).await;
+    // One delivery leaves nothing behind; the next leaves everything.
+    let pushed = push_files(&repository, &[("more.txt", Some("more"))]).await;
     wait_pruned(&case, &pushed, "NothingToPrune").await;
-    let pushed = commit(&repository, &[("README.md", None), ("more.txt", None)]).await;
+    let pushed = push_files(&repository, &[("README.md", None), ("more.txt", None)]).await;
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "README.md").await, None);
     assert_eq!(
         case.file(&status, "theirs.txt").await.as_deref(),
         Some("theirs")
     );
-    // Switched off, nothing is told of it any more.
+    // Once pruning is off, the status no longer reports it.
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
-    case.wait("docs", "still told", |s| {
+    case.wait("docs", "the status still reports pruning", |s| {
         condition(s, "Pruned").is_none() && s.pruned.is_none()
     })
     .await;
@@ -129,7 +117,7 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let mut case = Case::new("prune-limit", &[]).await;
     let names: Vec<String> = (0..30).map(|n| format!("{n:02}.txt")).collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     let spec = |destination: Value| json!({"repository": repository, "destination": destination});
     case.apply("docs", spec(json!({"prune": "Enabled"})))
         .await
@@ -137,27 +125,21 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
     let refused = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&refused, "Stalled").contains("--allow-prune"),
-        "{refused:?}"
-    );
+    assert_message(&refused, "Stalled", "--allow-prune");
 
     case.restart_with(&["--allow-prune"]).await;
     case.apply("docs", spec(json!({"prune": "DryRun"})))
         .await
         .unwrap();
     case.authorize("docs").await;
-    let pushed = commit(&repository, &files).await;
+    let pushed = push_files(&repository, &files).await;
     wait_pruned(&case, &pushed, "NothingToPrune").await;
     let removed: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, None)).collect();
-    let pushed = commit(&repository, &removed).await;
+    let pushed = push_files(&repository, &removed).await;
     let status = wait_pruned(&case, &pushed, "PruneDryRun").await;
     assert_eq!(status.pruned.as_ref().unwrap().left, 30);
-    assert!(
-        message(&status, "Pruned").contains("30 of 31 keys"),
-        "{status:?}"
-    );
-    // It is meant now, and more than half of all.
+    assert_message(&status, "Pruned", "30 of 31 keys");
+    // The deletion is enabled now, and it is more than half of all files.
     case.apply("docs", spec(json!({"prune": "Enabled"})))
         .await
         .unwrap();
@@ -182,19 +164,19 @@ async fn a_dry_run_tells_a_limit_stops_and_the_operator_has_to_allow_it() {
 #[tokio::test]
 async fn a_push_during_pruning_loses_nothing() {
     let case = Case::new("prune-push", &["--allow-prune"]).await;
-    let (repository, _) = delivered(
+    let (repository, _) = create_pruning(
         &case,
         json!({"prune": "Enabled"}),
         &[("back.txt", Some("the same"))],
     )
     .await;
-    // The deletion is on its way for so long that the next execution writes the very same file
-    // before it arrives.
+    // The deletion takes so long that the next execution writes the very same file before it
+    // arrives.
     let delay = Effect::Delay(Duration::from_secs(15));
     case.aws()
         .fault(Fault::of_writes(&case.account, When::Nth(1), delay));
-    let removed = commit(&repository, &[("back.txt", None)]).await;
-    until(LIMIT, || async {
+    let removed = push_files(&repository, &[("back.txt", None)]).await;
+    case.until(|| async {
         let deletes = case
             .aws()
             .calls(&case.account)
@@ -206,22 +188,20 @@ async fn a_push_during_pruning_loses_nothing() {
             Err(format!("nothing is deleted after {removed}"))
         }
     })
-    .await
-    .unwrap();
-    let again = commit(&repository, &[("back.txt", Some("the same"))]).await;
+    .await;
+    let again = push_files(&repository, &[("back.txt", Some("the same"))]).await;
     let status = wait_pruned(&case, &again, "NothingToPrune").await;
-    until(LIMIT, || async {
+    case.until(|| async {
         case.file(&status, "back.txt")
             .await
             .ok_or_else(|| "it is lost".to_owned())
     })
-    .await
-    .unwrap();
+    .await;
     case.wait_event("docs", "ExecutionStarted", "pruned").await;
 }
 
-/// Killed before and after a deletion, with thousands of files to go: it goes on, and nothing else
-/// is touched.
+/// The operator is killed before and after a deletion, with thousands of files to delete: it goes
+/// on, and touches nothing else.
 #[tokio::test]
 async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
     let mut case =
@@ -232,9 +212,9 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
         .collect();
     let files: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, Some("x"))).collect();
     let limit = json!({"percent": 100, "objects": 20_000});
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     let destination = json!({"prune": "Enabled", "pruneLimit": limit});
-    let pushed = commit(&repository, &files).await;
+    let pushed = push_files(&repository, &files).await;
     case.apply(
         "docs",
         json!({"repository": repository, "destination": destination}),
@@ -242,21 +222,19 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
     .await
     .unwrap();
     case.authorize("docs").await;
-    // So many files take their time.
+    // So many files need more time than the usual limit.
     let long = async |what: &str, holds: &dyn Fn(&RepoFanoutStatus) -> bool| {
-        let asked = until(LIMIT * 5, || async {
+        case.until_within(LIMIT * 5, || async {
             let status = case.status("docs").await;
             if holds(&status) {
                 Ok(status)
             } else {
                 Err(format!("{what}: {:?}", status.conditions))
             }
-        });
-        asked
-            .await
-            .unwrap_or_else(|e| panic!("{e}\n{}", case.log()))
+        })
+        .await
     };
-    let status = long("not looked at", &|s| {
+    let status = long("nothing was pruned", &|s| {
         let delivered = s
             .delivered
             .as_ref()
@@ -269,7 +247,7 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
             })
     })
     .await;
-    put(&case, &status, "theirs.txt", "theirs").await;
+    put_file(&case, &status, "theirs.txt", "theirs").await;
     for (nth, after) in [(3, false), (5, true)] {
         let pid = case.operator.as_ref().unwrap().id();
         let kill = if after {
@@ -282,31 +260,26 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
         case.aws().fault(fault);
         if !after {
             let removed: Vec<(&str, Option<&str>)> = names.iter().map(|n| (&**n, None)).collect();
-            commit(&repository, &removed).await;
+            push_files(&repository, &removed).await;
         }
-        until(LIMIT * 5, || async {
+        case.until_within(LIMIT * 5, || async {
             if struck.load(std::sync::atomic::Ordering::SeqCst) {
                 Ok(())
             } else {
                 Err("it was not killed".to_owned())
             }
         })
-        .await
-        .unwrap();
+        .await;
         case.start().await;
     }
     let status = case
         .wait("docs", "not pruned", |s| {
-            condition(s, "Pruned") == Some(("True".into(), "Pruned".into()))
+            condition(s, "Pruned").is_some_and(|c| c.is("True", "Pruned"))
         })
         .await;
     let d = status.delivered.as_ref().unwrap();
     let list = format!("/{}?list-type=2&prefix={}/", d.bucket, d.prefix);
-    let left = case
-        .aws()
-        .s3(&case.account, REGION, "GET", &list, "")
-        .await
-        .unwrap();
+    let left = case.s3("GET", &list, "").await.unwrap();
     assert_eq!(left.matches("<Key>").count(), 2, "{left}");
     assert!(
         left.contains("README.md</Key>") && left.contains("theirs.txt</Key>"),
@@ -317,21 +290,18 @@ async fn twenty_thousand_files_go_although_the_operator_is_killed_over_it() {
 #[tokio::test]
 async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_stays() {
     let case = Case::new("prune-proof", &["--allow-prune"]).await;
-    let (repository, status) = delivered(
+    let (repository, status) = create_pruning(
         &case,
         json!({"prune": "Enabled"}),
         &[("old.txt", Some("old"))],
     )
     .await;
-    case.wait("docs", "not looked at", |s| s.pruned.is_some())
+    case.wait("docs", "nothing was pruned", |s| s.pruned.is_some())
         .await;
-    // Half of its time is over: its age counts anew.
-    let long_ago = json!({"status": {"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}}});
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &Patch::Merge(long_ago))
-        .await
-        .unwrap();
-    case.wait("docs", "not kept", |s| {
+    // Half of the artifact's retention is over, so it is written anew.
+    let long_ago = json!({"pruned": {"artifactKeptAt": "2020-01-01T00:00:00Z"}});
+    case.patch_status("docs", long_ago).await;
+    case.wait("docs", "the artifact is not written anew", |s| {
         s.pruned
             .as_ref()
             .and_then(|p| p.artifact_kept_at)
@@ -346,34 +316,27 @@ async fn the_artifact_that_proves_a_delivery_is_kept_and_what_nothing_proves_sta
         .count();
     assert_eq!(copied, 1, "the artifact is written anew once");
 
-    // Its artifact is gone all the same: nothing proves any more who wrote the file.
+    // The artifact is deleted all the same, and nothing proves any more who wrote the file.
     let list = format!("/{}-artifacts?list-type=2", base_name(&status));
-    let listed = case
-        .aws()
-        .s3(&case.account, REGION, "GET", &list, "")
-        .await
-        .unwrap();
+    let listed = case.s3("GET", &list, "").await.unwrap();
     for key in listed
         .split("<Key>")
         .skip(1)
         .filter_map(|rest| rest.split("</Key>").next())
     {
         let path = format!("/{}-artifacts/{key}", base_name(&status));
-        case.aws()
-            .s3(&case.account, REGION, "DELETE", &path, "")
-            .await
-            .unwrap();
+        case.s3("DELETE", &path, "").await.unwrap();
     }
-    let pushed = commit(&repository, &[("old.txt", None)]).await;
+    let pushed = push_files(&repository, &[("old.txt", None)]).await;
     let status = wait_pruned(&case, &pushed, "PruneUnproven").await;
     assert!(case.file(&status, "old.txt").await.is_some());
-    assert!(message(&status, "Pruned").contains("old.txt"), "{status:?}");
+    assert_message(&status, "Pruned", "old.txt");
 }
 
 #[tokio::test]
 async fn what_may_not_be_deleted_is_told_and_the_delivery_stands() {
     let case = Case::new("prune-denied", &["--allow-prune"]).await;
-    let (repository, _) = delivered(
+    let (repository, _) = create_pruning(
         &case,
         json!({"prune": "Enabled"}),
         &[("secret.txt", Some("hush"))],
@@ -386,14 +349,14 @@ async fn what_may_not_be_deleted_is_told_and_the_delivery_stands() {
     };
     case.aws()
         .fault(Fault::of_writes(&case.account, When::Nth(1), denied));
-    let pushed = commit(&repository, &[("secret.txt", None)]).await;
-    case.wait("docs", "not told", |s| {
-        condition(s, "Pruned").is_some_and(|(_, reason)| reason == "PruneFailed")
+    let pushed = push_files(&repository, &[("secret.txt", None)]).await;
+    case.wait("docs", "the status does not report the failure", |s| {
+        has_reason(s, "Pruned", "PruneFailed")
     })
     .await;
     let status = case.wait_delivered("docs", &pushed).await;
-    assert_eq!(condition(&status, "Ready").unwrap().0, "True");
-    // It is tried again.
+    assert_eq!(condition(&status, "Ready").unwrap().status, "True");
+    // The operator tries again.
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "secret.txt").await, None);
 }

@@ -1,15 +1,15 @@
-//! What the chart grants to the operator is enough (every other test runs with it), and no more.
+//! The permissions that the chart grants to the operator are enough, as every other test runs with
+//! them, and none is too much.
 
 use std::collections::BTreeSet;
 
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
-use crate::case::{Case, LIMIT, REGION};
-use crate::classes::shared;
+use crate::case::{Case, LIMIT, REGION, condition};
+use crate::classes::shared_spec;
 
-/// One verb on one resource, and where in the chart's manifests it stands.
+/// One verb on one resource, and its place in the chart's manifests.
 struct Granted {
     permission: String,
     object: usize,
@@ -17,8 +17,8 @@ struct Granted {
     verb: usize,
 }
 
-/// All that the manifests grant to the ServiceAccount; what is for people they bind to nobody.
-fn granted(objects: &[Value]) -> Vec<Granted> {
+/// All permissions of the ServiceAccount; the chart binds the roles for people to nobody.
+fn permissions(objects: &[Value]) -> Vec<Granted> {
     let bound: BTreeSet<(&str, &str)> = objects
         .iter()
         .filter(|o| {
@@ -69,15 +69,15 @@ fn granted(objects: &[Value]) -> Vec<Granted> {
     all
 }
 
-/// A class that looks at the labels of namespaces.
+/// The spec of a class that selects namespaces by their labels.
 fn class_spec(case: &Case) -> Value {
-    let mut spec = shared(case);
+    let mut spec = shared_spec(case);
     spec["allowedNamespaces"] = json!({"selector": {"matchLabels": {"team": "docs"}}});
     spec
 }
 
-/// The life of a class and a fan-out, as far as the operator gets.
-async fn drive(case: &Case) {
+/// Creates a class and a fan-out, and the operator goes as far as it can.
+async fn apply_both(case: &Case) {
     let class = case.class_name("org");
     case.apply_class(&class, class_spec(case), false)
         .await
@@ -90,10 +90,10 @@ async fn drive(case: &Case) {
 #[tokio::test]
 async fn each_permission_of_the_chart_is_needed() {
     let probe = Case::without_operator("rbac-probe", &[]).await;
-    let count = granted(&probe.chart_rbac()).len();
+    let count = permissions(&probe.chart_rbac()).len();
     assert!(count > 15, "{count}");
     let tried = futures::stream::iter(0..count)
-        .map(one_less)
+        .map(run_without)
         .buffer_unordered(4);
     let unneeded: Vec<String> = tried.filter_map(std::future::ready).collect().await;
     assert!(
@@ -103,33 +103,27 @@ async fn each_permission_of_the_chart_is_needed() {
     );
 }
 
-/// Whether the statuses of both objects are of their last generations.
-async fn told(case: &Case) -> bool {
+/// Whether the statuses of both objects describe their last generations.
+async fn both_are_observed(case: &Case) -> bool {
     let (object, class) = (
         case.get("docs").await,
         case.classes().get(&case.class_name("org")).await.unwrap(),
     );
-    let observed = |conditions: &[Condition], generation: Option<i64>| {
-        conditions
-            .iter()
-            .any(|c| c.type_ == "Ready" && c.observed_generation == generation)
-    };
-    object
-        .status
-        .is_some_and(|s| observed(&s.conditions, object.metadata.generation))
-        && class
-            .status
-            .is_some_and(|s| observed(&s.conditions, class.metadata.generation))
+    let fan_out = object.status.and_then(|s| condition(&s, "Ready"));
+    let shared = class.status.and_then(|s| condition(&s, "Ready"));
+    fan_out.is_some_and(|c| c.observed_generation == object.metadata.generation)
+        && shared.is_some_and(|c| c.observed_generation == class.metadata.generation)
 }
 
-/// Runs the operator without one permission; answers that permission if it is not missed.
-async fn one_less(index: usize) -> Option<String> {
+/// Runs the operator without one permission; answers that permission if the operator does not miss
+/// it.
+async fn run_without(index: usize) -> Option<String> {
     let mut case = Case::without_operator(&format!("rbac-{index}"), &[]).await;
-    case.own_classes();
-    // Its uid is the cluster's id, where none is given.
-    case.take_flag("--cluster-id=tests");
+    case.serve_own_classes();
+    // Without the flag, the cluster's id is the uid of kube-system, which the operator has to read.
+    case.remove_flag("--cluster-id=tests");
     let mut objects = case.chart_rbac();
-    let taken = granted(&objects).swap_remove(index);
+    let taken = permissions(&objects).swap_remove(index);
     objects[taken.object]["rules"][taken.rule]["verbs"]
         .as_array_mut()
         .unwrap()
@@ -143,10 +137,10 @@ async fn one_less(index: usize) -> Option<String> {
     case.grant(objects).await;
     case.set_proxy().await;
     case.start_as_granted();
-    drive(&case).await;
+    apply_both(&case).await;
     let end = std::time::Instant::now() + LIMIT;
-    // A warning that is told again is patched: refused again and again for the same two reasons,
-    // and served between.
+    // A repeated warning patches its event, so the object is refused for the same two reasons again
+    // and again, and is valid between.
     let refused = json!({"repository": "acme/none", "destination": {"existingBucket": "theirs"}});
     let specs = [
         json!({"repository": "acme/none"}),
@@ -167,8 +161,8 @@ async fn one_less(index: usize) -> Option<String> {
         case.apply_class(&case.class_name("org"), class, false)
             .await
             .unwrap();
-        // The next change waits for what this one has told; what is not granted may keep it from
-        // being told at all.
+        // The next change waits until this one is observed; a permission that is not granted may
+        // keep the operator from ever observing it.
         for _ in 0..10 {
             let refused = case.proxy.as_ref().unwrap().refused();
             if refused.contains(&taken.permission) {
@@ -182,7 +176,7 @@ async fn one_less(index: usize) -> Option<String> {
                 ));
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            if told(&case).await {
+            if both_are_observed(&case).await {
                 break;
             }
         }

@@ -1,49 +1,33 @@
-//! Who else may read what is copied: statements in the bucket's policy, beside those of others.
+//! Readers: who else may read the copy, by statements in the bucket's policy beside those of
+//! others.
 
 use repofanout::api::status::RepoFanoutStatus;
 use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, condition, message};
-use crate::classes::shared;
+use crate::case::{Case, assert_message, condition, is_true};
+use crate::classes::shared_spec;
 
 const ACCOUNT: &str = "777788889999";
 const ORGANIZATION: &str = "o-abcdefghij";
 
 /// The statements of a bucket's policy.
 pub async fn statements(case: &Case, bucket: &str) -> Vec<Value> {
-    let asked = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?policy"),
-            "",
-        )
-        .await;
-    let Ok(text) = asked else { return Vec::new() };
+    let answer = case.s3("GET", &format!("/{bucket}?policy"), "").await;
+    let Ok(text) = answer else { return Vec::new() };
     let policy: Value = serde_json::from_str(&text).unwrap();
     policy["Statement"].as_array().unwrap().clone()
 }
 
 async fn put_policy(case: &Case, bucket: &str, statements: &[Value]) {
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    case.aws()
-        .s3(
-            &case.account,
-            REGION,
-            "PUT",
-            &format!("/{bucket}?policy"),
-            &policy,
-        )
+    case.s3("PUT", &format!("/{bucket}?policy"), &policy)
         .await
         .unwrap();
 }
 
-/// Ours among them.
-fn ours(all: &[Value]) -> Vec<&Value> {
+/// The statements among them that are ours.
+fn our_statements(all: &[Value]) -> Vec<&Value> {
     all.iter()
         .filter(|s| {
             s["Sid"]
@@ -53,9 +37,9 @@ fn ours(all: &[Value]) -> Vec<&Value> {
         .collect()
 }
 
-/// Under which prefixes somebody may get files.
-pub fn readable(all: &[Value]) -> Vec<String> {
-    let mut found: Vec<String> = ours(all)
+/// The ARNs of objects that our statements let others read.
+pub fn readable_arns(all: &[Value]) -> Vec<String> {
+    let mut found: Vec<String> = our_statements(all)
         .into_iter()
         .filter(|s| s["Action"] == "s3:GetObject")
         .map(|s| s["Resource"].as_str().unwrap().to_owned())
@@ -64,7 +48,7 @@ pub fn readable(all: &[Value]) -> Vec<String> {
     found
 }
 
-fn bucket(status: &RepoFanoutStatus) -> String {
+fn destination_bucket(status: &RepoFanoutStatus) -> String {
     status.delivered.clone().unwrap().bucket
 }
 
@@ -73,30 +57,28 @@ async fn wait_readable(case: &Case, bucket: &str, prefixes: &[&str]) -> Vec<Valu
         .iter()
         .map(|p| format!("arn:aws:s3:::{bucket}/{p}/*"))
         .collect();
-    let asked = until(LIMIT, || async {
+    case.until(|| async {
         let all = statements(case, bucket).await;
-        if readable(&all) == wanted {
+        if readable_arns(&all) == wanted {
             Ok(all)
         } else {
-            Err(format!("{:?}", readable(&all)))
+            Err(format!("{:?}", readable_arns(&all)))
         }
-    });
-    asked
-        .await
-        .unwrap_or_else(|error| panic!("not {wanted:?}: {error}\n{}", case.log()))
+    })
+    .await
 }
 
 #[tokio::test]
 async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_statements() {
     let case = Case::with_classes("readers-shared", &[]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["allowedReaders"] = json!([ACCOUNT, "o-*"]);
     spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
     let manifest = |readers: Value| json!({"repository": repository, "className": class, "destination": {"readers": readers}});
-    // Many at once write the one policy, and none loses what another wrote.
+    // Many fan-outs write the one policy at the same time, and none loses another's statements.
     let names: Vec<String> = (0..6).map(|n| format!("docs-{n}")).collect();
     for name in &names {
         case.apply(name, manifest(json!([{"account": ACCOUNT}])))
@@ -105,7 +87,7 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     }
     let mut found = String::new();
     for name in &names {
-        found = bucket(&case.wait_delivered(name, &commit).await);
+        found = destination_bucket(&case.wait_delivered(name, &commit).await);
     }
     let prefixes: Vec<String> = names
         .iter()
@@ -117,7 +99,7 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
         all.iter().any(|s| s["Sid"] == "RepoFanoutTLSOnly"),
         "the class's own statement stays"
     );
-    for statement in ours(&all) {
+    for statement in our_statements(&all) {
         assert_eq!(
             statement["Principal"]["AWS"],
             json!([format!("arn:aws:iam::{ACCOUNT}:root")])
@@ -133,7 +115,7 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
         }
     }
 
-    // Somebody adds one by hand, and one of ours is taken away: the first stays, the second comes
+    // Somebody adds a statement by hand and takes one of ours away: theirs stays, and ours comes
     // back.
     let theirs = json!({
         "Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:root")},
@@ -150,24 +132,24 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     case.wait_event(&names[0], "DriftCorrected", "readers")
         .await;
 
-    // Changed, taken away, deleted: only its own go, at once.
+    // Readers change, end, or their fan-out is deleted: only the fan-out's own statements go, at
+    // once.
     case.apply(&names[0], manifest(json!([{"organization": ORGANIZATION}])))
         .await
         .unwrap();
-    until(LIMIT, || async {
+    case.until(|| async {
         let all = statements(&case, &found).await;
         let of = |s: &&Value| {
             s["Condition"]["StringEquals"]["aws:PrincipalOrgID"] == json!([ORGANIZATION])
         };
-        let organizations: Vec<&Value> = ours(&all).into_iter().filter(of).collect();
-        if organizations.len() == 2 && ours(&all).len() == 12 {
+        let organizations: Vec<&Value> = our_statements(&all).into_iter().filter(of).collect();
+        if organizations.len() == 2 && our_statements(&all).len() == 12 {
             Ok(())
         } else {
             Err(format!("{all:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     case.apply(
         &names[1],
         json!({"repository": repository, "className": class}),
@@ -176,7 +158,7 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
     .unwrap();
     let left = [&prefixes[..1], &prefixes[2..]].concat();
     wait_readable(&case, &found, &left).await;
-    case.wait(&names[1], "still told", |s| {
+    case.wait(&names[1], "the status still reports readers", |s| {
         !s.resources.contains_key("readers")
     })
     .await;
@@ -187,7 +169,10 @@ async fn in_a_shared_bucket_each_lets_its_own_readers_in_and_leaves_others_state
         case.wait_gone(name).await;
     }
     let all = wait_readable(&case, &found, &[]).await;
-    assert!(ours(&all).is_empty() && all.contains(&theirs), "{all:?}");
+    assert!(
+        our_statements(&all).is_empty() && all.contains(&theirs),
+        "{all:?}"
+    );
 }
 
 #[tokio::test]
@@ -198,23 +183,24 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
     )
     .await;
     let role = format!("arn:aws:iam::{ACCOUNT}:role/site");
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let manifest =
         |readers: Value| json!({"repository": repository, "destination": {"readers": readers}});
     case.apply("docs", manifest(json!([{"roleARN": role}])))
         .await
         .unwrap();
     case.authorize("docs").await;
-    let found = bucket(&case.wait_delivered("docs", &commit).await);
+    let found = destination_bucket(&case.wait_delivered("docs", &commit).await);
     let all = wait_readable(&case, &found, &[&repository]).await;
     assert!(
-        ours(&all)
+        our_statements(&all)
             .iter()
             .all(|s| s["Principal"]["AWS"] == json!([role])),
         "{all:?}"
     );
 
-    // No right to write the policy: that is told, and mended.
+    // Without the permission to write the policy the status names the call, and the object heals
+    // later.
     let denied = Effect::Fail {
         status: 403,
         code: "AccessDenied".into(),
@@ -231,21 +217,15 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("s3:PutBucketPolicy"),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", "s3:PutBucketPolicy");
     case.aws().clear_faults(&case.account);
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
-    case.wait("docs", "not mended", |s| {
-        condition(s, "Ready").is_some_and(|c| c.0 == "True")
-    })
-    .await;
-    assert_eq!(ours(&statements(&case, &found).await).len(), 4);
+    case.wait("docs", "not ready again", |s| is_true(s, "Ready"))
+        .await;
+    assert_eq!(our_statements(&statements(&case, &found).await).len(), 4);
 
-    // More than a policy can hold is refused, and what is there stays.
+    // Readers that exceed the size of a policy are refused, and the policy stays as it is.
     let many: Vec<Value> = (0..60)
         .map(|n| json!({"roleARN": format!("arn:aws:iam::{ACCOUNT}:role/{}{n}", "x".repeat(180))}))
         .collect();
@@ -253,20 +233,16 @@ async fn an_own_bucket_is_read_by_roles_and_what_aws_refuses_is_told() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "QuotaExceeded")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("20480"),
-        "{}",
-        message(&status, "Stalled")
-    );
-    assert_eq!(ours(&statements(&case, &found).await).len(), 4);
+    assert_message(&status, "Stalled", "20480");
+    assert_eq!(our_statements(&statements(&case, &found).await).len(), 4);
 }
 
 #[tokio::test]
 async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_written_to() {
     let allow = format!("--allow-readers={ACCOUNT}");
     let case = Case::new("readers-not", &["--allow-existing=arn:aws:s3:::*", &allow]).await;
-    let (repository, commit) = case.repository().await;
-    for (reader, told) in [
+    let (repository, commit) = case.create_repository().await;
+    for (reader, expected) in [
         (json!({}), "write one of account"),
         (
             json!({"account": ACCOUNT, "organization": ORGANIZATION}),
@@ -277,37 +253,39 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
     ] {
         let spec = json!({"repository": repository, "destination": {"readers": [reader]}});
         let refused = case.apply("docs", spec).await.unwrap_err();
-        assert!(refused.contains(told), "{refused}");
+        assert!(refused.contains(expected), "{refused}");
     }
     let other = json!({"repository": repository, "destination": {"readers": [{"account": "123456789012"}]}});
     case.apply("other", other).await.unwrap();
     let status = case
         .wait_condition("other", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled")
-            .contains("123456789012 is not covered by the operator's --allow-readers")
+    assert_message(
+        &status,
+        "Stalled",
+        "123456789012 is not covered by the operator's --allow-readers",
     );
 
     let theirs = format!("theirs-{}", case.namespace);
-    case.bucket(&theirs).await;
+    case.create_bucket(&theirs).await;
     let spec = json!({"repository": repository, "destination": {"existingBucket": theirs, "readers": [{"account": ACCOUNT}]}});
     case.apply("docs", spec).await.unwrap();
     case.authorize("docs").await;
     let status = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    let told = message(&status, "Stalled");
-    let printed = told
+    let stalled = condition(&status, "Stalled").unwrap();
+    let printed = stalled
+        .message
         .split("leave readers out: ")
         .nth(1)
-        .unwrap_or_else(|| panic!("{told}"));
+        .unwrap_or_else(|| panic!("no statements: {stalled:?}"));
     let missing: Vec<Value> = serde_json::from_str(&format!("[{printed}]")).unwrap();
     assert!(
         statements(&case, &theirs).await.is_empty(),
         "nothing was written"
     );
-    // As printed, under Sids of its owner's own.
+    // The owner adds the printed statements, under Sids of the owner's choice.
     let added: Vec<Value> = missing
         .into_iter()
         .enumerate()

@@ -1,84 +1,61 @@
-//! Drift, suspension, adoption, deletion words, overlapping prefixes.
+//! Drift, suspension, adoption, deletion, overlapping prefixes.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::case::{Case, REGION, base_name, condition, message};
+use crate::case::{
+    Case, assert_condition, assert_message, base_name, condition, has_reason, is_true,
+};
 
 const RECONCILE: &str = "repofanout.dev/reconcile-requested-at";
-
-async fn look(case: &Case, value: &str) {
-    case.annotate("docs", RECONCILE, value).await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some(value)
-    })
-    .await;
-}
 
 #[tokio::test]
 async fn drift_is_corrected_and_told_and_others_additions_survive() {
     let case = Case::new("drift", &[]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let status = case.status("docs").await;
     let (base, topic) = (base_name(&status), status.topic_arn.clone().unwrap());
     let bucket = status.delivered.as_ref().unwrap().bucket.clone();
-    // No drift: another's statement, a reformatted policy, another's tag.
+    // These are no drift: somebody else's statement, a reformatted policy, somebody else's tag.
     let theirs = format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"Theirs","Effect":"Allow","Principal":{{"AWS":"*"}},"Action":["sns:Subscribe"],"Resource":"{topic}"}},
         {{"Resource":["{topic}"],"Action":["SNS:Publish"],"Condition":{{"StringEquals":{{"AWS:SourceAccount":["{}"]}}}},"Principal":{{"Service":["codestar-notifications.amazonaws.com"]}},"Effect":"Allow","Sid":"RepoFanoutPublish"}}]}}"#,
         case.account
     );
-    let set = |policy: &str| {
-        [
-            ("Action", "SetTopicAttributes".to_owned()),
-            ("Version", "2010-03-31".to_owned()),
-            ("TopicArn", topic.clone()),
-            ("AttributeName", "Policy".to_owned()),
-            ("AttributeValue", policy.to_owned()),
-        ]
+    let set_policy = async |policy: &str| {
+        let set = [
+            ("Action", "SetTopicAttributes"),
+            ("TopicArn", &*topic),
+            ("AttributeName", "Policy"),
+            ("AttributeValue", policy),
+        ];
+        case.sns(&set).await.unwrap();
     };
-    let send = |fields: [(&'static str, String); 5]| {
-        let (aws, account) = (case.aws(), case.account.clone());
-        async move {
-            let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, &**v)).collect();
-            aws.form(&account, REGION, "sns", &fields).await.unwrap()
-        }
-    };
-    send(set(&theirs)).await;
+    set_policy(&theirs).await;
     let tag = [
         ("Action", "TagRole"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("Tags.member.1.Key", "cost"),
         ("Tags.member.1.Value", "7"),
     ];
-    case.aws()
-        .form(&case.account, REGION, "iam", &tag)
-        .await
-        .unwrap();
+    case.iam(&tag).await.unwrap();
     let writes = case.writes();
-    look(&case, "1").await;
-    assert_eq!(case.writes(), writes, "no drift, and yet it writes");
+    case.reconcile("docs", "1").await;
+    assert_eq!(case.writes(), writes, "without drift the operator writes");
 
-    // Drift: our statement gone, the pipeline's branch changed, the bucket's policy deleted.
+    // These are drift: our statement is gone, the pipeline's branch differs, the bucket's policy is
+    // deleted.
     let only_theirs = theirs.split(",\n").next().unwrap().to_owned() + "]}";
-    send(set(&only_theirs)).await;
+    set_policy(&only_theirs).await;
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("other");
     });
-    case.aws()
-        .s3(
-            &case.account,
-            REGION,
-            "DELETE",
-            &format!("/{bucket}?policy"),
-            "",
-        )
+    case.s3("DELETE", &format!("/{bucket}?policy"), "")
         .await
         .unwrap();
-    look(&case, "2").await;
+    case.reconcile("docs", "2").await;
     let mut corrected = case.writes().split_off(writes.len());
     corrected.sort();
     assert_eq!(
@@ -89,16 +66,8 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
             "sns:SetTopicAttributes"
         ]
     );
-    let get = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &*topic),
-    ];
-    let attributes = case
-        .aws()
-        .form(&case.account, REGION, "sns", &get)
-        .await
-        .unwrap();
+    let get = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    let attributes = case.sns(&get).await.unwrap();
     assert!(
         attributes.contains("Theirs") && attributes.contains("RepoFanoutPublish"),
         "{attributes}"
@@ -110,16 +79,9 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
     )
     .await;
 
-    // The copy itself is gone: it is delivered anew.
+    // The copy itself is deleted, so it is delivered anew.
     let objects = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?list-type=2"),
-            "",
-        )
+        .s3("GET", &format!("/{bucket}?list-type=2"), "")
         .await
         .unwrap();
     for key in objects
@@ -127,21 +89,11 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
         .skip(1)
         .filter_map(|k| k.split("</Key>").next())
     {
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "DELETE",
-                &format!("/{bucket}/{key}"),
-                "",
-            )
+        case.s3("DELETE", &format!("/{bucket}/{key}"), "")
             .await
             .unwrap();
     }
-    case.aws()
-        .s3(&case.account, REGION, "DELETE", &format!("/{bucket}"), "")
-        .await
-        .unwrap();
+    case.s3("DELETE", &format!("/{bucket}"), "").await.unwrap();
     case.annotate("docs", RECONCILE, "3").await;
     case.wait("docs", "nothing was delivered anew", |s| {
         s.delivered.as_ref().map(|d| &d.execution)
@@ -159,16 +111,13 @@ async fn drift_is_corrected_and_told_and_others_additions_survive() {
 #[tokio::test]
 async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let case = Case::new("detect", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository, "drift": "Detect"}))
         .await
         .unwrap();
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
-    assert_eq!(
-        condition(&status, "Drifted").unwrap(),
-        ("False".to_owned(), "NoDrift".to_owned())
-    );
+    assert_condition(&status, "Drifted", "False", "NoDrift");
     let base = base_name(&status);
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["stages"][1]["actions"][0]["configuration"]["ObjectKey"] = json!("x")
@@ -176,24 +125,15 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     let rule = case.aws().rules(&case.account)[0].arn.clone();
     case.aws().delete_rule(&case.account, &rule);
     let writes = case.writes();
-    look(&case, "1").await;
+    case.reconcile("docs", "1").await;
     let shown = case.status("docs").await;
-    assert_eq!(
-        condition(&shown, "Drifted").unwrap(),
-        ("True".to_owned(), "DriftDetected".to_owned())
-    );
-    let told = message(&shown, "Drifted");
-    assert!(
-        told.contains(&format!("ObjectKey from 'x' to '{repository}'")),
-        "{told}"
-    );
-    assert!(
-        told.contains("notification rule: somebody deleted it"),
-        "{told}"
-    );
-    assert_eq!(condition(&shown, "Ready").unwrap().0, "True");
+    assert_condition(&shown, "Drifted", "True", "DriftDetected");
+    let difference = format!("ObjectKey from 'x' to '{repository}'");
+    assert_message(&shown, "Drifted", &difference);
+    assert_message(&shown, "Drifted", "notification rule: somebody deleted it");
+    assert_eq!(condition(&shown, "Ready").unwrap().status, "True");
     assert_eq!(case.writes(), writes);
-    // A change of the spec is no drift; and the word changed, the rest is corrected.
+    // A change of the spec is no drift; with `drift: Correct` the operator corrects the rest.
     case.apply(
         "docs",
         json!({"repository": repository, "drift": "Correct"}),
@@ -201,7 +141,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
     .await
     .unwrap();
     case.wait("docs", "not corrected", |s| {
-        condition(s, "Drifted").is_some_and(|c| c.1 == "NoDrift")
+        has_reason(s, "Drifted", "NoDrift")
     })
     .await;
     assert_eq!(case.aws().rules(&case.account).len(), 1);
@@ -210,7 +150,7 @@ async fn drift_under_detect_is_shown_by_field_and_left_so() {
 #[tokio::test]
 async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
     let case = Case::new("suspend", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     case.apply(
         "docs",
         json!({"repository": repository, "suspend": true, "branch": "next"}),
@@ -221,26 +161,25 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
         .wait_condition("docs", "Provisioned", "Unknown", "Suspended")
         .await;
     let calls = case.aws().calls(&case.account).len();
-    // The pipeline goes on, and a release waits.
+    // The pipeline goes on running, and a requested release waits.
     case.annotate("docs", "repofanout.dev/release-requested-at", "later")
         .await;
     let commit = case
         .push(&repository, "main", "README.md", "second\n")
         .await;
-    support::until(crate::case::LIMIT, || async {
-        let done = case.aws().executions(&case.account, &base_name(&status));
-        if done.len() == 2 && done[1].0 == "Succeeded" {
+    case.until(|| async {
+        let done = case.executions(&base_name(&status));
+        if done.len() == 2 && done[1].status == "Succeeded" {
             Ok(())
         } else {
             Err(format!("{done:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(
         case.aws().calls(&case.account).len(),
         calls,
-        "AWS was looked at"
+        "AWS was called"
     );
     case.apply("docs", json!({"repository": repository}))
         .await
@@ -263,7 +202,7 @@ async fn a_suspended_object_is_left_alone_and_can_be_deleted() {
 #[tokio::test]
 async fn deletion_keeps_and_deletes_what_it_is_told() {
     let case = Case::new("words", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "deletion": {"default": "Retain"}}),
@@ -283,40 +222,20 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
         (1, 1)
     );
     assert!(
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "GET",
-                &format!("/{base}-artifacts?list-type=2"),
-                ""
-            )
+        case.s3("GET", &format!("/{base}-artifacts?list-type=2"), "")
             .await
             .is_ok()
     );
 
-    // Found again by its name; then everything goes.
+    // The object finds its resources again by name; then all of them are deleted.
     let spec = json!({"repository": repository, "deletion": {"default": "Delete"}});
     case.apply("docs", spec).await.unwrap();
-    case.wait("docs", "not found again", |s| {
-        condition(s, "Provisioned").is_some_and(|c| c.0 == "True")
-    })
-    .await;
-    assert_eq!(
-        case.aws().executions(&case.account, &base).len(),
-        1,
-        "nothing had to run again"
-    );
-    // More versions than one call deletes.
+    case.wait("docs", "not found again", |s| is_true(s, "Provisioned"))
+        .await;
+    assert_eq!(case.executions(&base).len(), 1, "nothing had to run again");
+    // The bucket holds more versions than one call deletes.
     for n in 0..1_050 {
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "PUT",
-                &format!("/{base}-destination/extra/{n}"),
-                "x",
-            )
+        case.s3("PUT", &format!("/{base}-destination/extra/{n}"), "x")
             .await
             .unwrap();
     }
@@ -325,14 +244,7 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
     assert!(case.aws().connections(&case.account).is_empty());
     for bucket in ["artifacts", "destination"] {
         assert!(
-            case.aws()
-                .s3(
-                    &case.account,
-                    REGION,
-                    "GET",
-                    &format!("/{base}-{bucket}?list-type=2"),
-                    ""
-                )
+            case.s3("GET", &format!("/{base}-{bucket}?list-type=2"), "")
                 .await
                 .is_err()
         );
@@ -343,20 +255,13 @@ async fn deletion_keeps_and_deletes_what_it_is_told() {
 async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     let case = Case::new("prefix", &["--allow-existing=arn:aws:s3:::*"]).await;
     let bucket = format!("files-{}", case.namespace);
-    case.bucket(&bucket).await;
+    case.create_bucket(&bucket).await;
     for key in ["docs-old/a", "other"] {
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "PUT",
-                &format!("/{bucket}/{key}"),
-                "theirs",
-            )
+        case.s3("PUT", &format!("/{bucket}/{key}"), "theirs")
             .await
             .unwrap();
     }
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let spec = |prefix: &str| {
         json!({
             "repository": repository, "destination": {"existingBucket": bucket, "prefix": prefix}, "deletion": {"destination": "Delete"},
@@ -366,43 +271,31 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
     case.authorize("docs").await;
     case.wait_delivered("docs", &commit).await;
 
-    // A younger object under the same prefix, or within it, is refused; beside it, it is not.
+    // A younger object is refused under the same prefix and within it, but not beside it.
     case.apply("younger", spec("docs/api")).await.unwrap();
     let refused = case
         .wait_condition("younger", "Stalled", "True", "Overlaps")
         .await;
-    assert!(message(&refused, "Stalled").contains(&format!("RepoFanout {}/docs", case.namespace)));
+    assert_message(
+        &refused,
+        "Stalled",
+        &format!("RepoFanout {}/docs", case.namespace),
+    );
     assert_eq!(
         case.aws().connections(&case.account).len(),
         1,
-        "nothing is made for it"
+        "nothing is created for it"
     );
     case.delete("younger").await;
     case.wait_gone("younger").await;
     let get = |key: &str| format!("/{bucket}/{key}");
-    assert!(
-        case.aws()
-            .s3(&case.account, REGION, "GET", &get("docs/README.md"), "")
-            .await
-            .is_ok()
-    );
+    assert!(case.s3("GET", &get("docs/README.md"), "").await.is_ok());
 
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    assert!(
-        case.aws()
-            .s3(&case.account, REGION, "GET", &get("docs/README.md"), "")
-            .await
-            .is_err()
-    );
+    assert!(case.s3("GET", &get("docs/README.md"), "").await.is_err());
     for key in ["docs-old/a", "other"] {
-        assert!(
-            case.aws()
-                .s3(&case.account, REGION, "GET", &get(key), "")
-                .await
-                .is_ok(),
-            "{key}"
-        );
+        assert!(case.s3("GET", &get(key), "").await.is_ok(), "{key}");
     }
 }
 
@@ -410,8 +303,8 @@ async fn in_an_existing_bucket_only_the_own_prefix_goes_and_only_on_its_word() {
 async fn what_is_adopted_is_taken_over_by_word_and_kept() {
     let case = Case::new("adopt", &["--allow-names"]).await;
     let bucket = format!("theirs-{}", case.namespace);
-    case.bucket(&bucket).await;
-    let (repository, commit) = case.repository().await;
+    case.create_bucket(&bucket).await;
+    let (repository, commit) = case.create_repository().await;
     let mut spec = json!({"repository": repository, "artifacts": {"bucketName": bucket}});
     case.apply("docs", spec.clone()).await.unwrap();
     case.wait_condition("docs", "Stalled", "True", "NotOwned")
@@ -425,16 +318,9 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
         .await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    // Artifacts are deleted by default; what was adopted is not.
+    // Artifacts are deleted by default, but what was adopted is kept.
     let tags = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?tagging"),
-            "",
-        )
+        .s3("GET", &format!("/{bucket}?tagging"), "")
         .await
         .unwrap();
     assert!(
@@ -446,13 +332,13 @@ async fn what_is_adopted_is_taken_over_by_word_and_kept() {
 #[tokio::test]
 async fn a_namespace_that_goes_away_takes_its_objects_along() {
     let case = Case::new("terminating", &["--leader-elect=false"]).await;
-    case.delivered("docs").await;
+    case.create_delivered("docs").await;
     let namespaces: Api<Namespace> = Api::all(case.client.clone());
     namespaces
         .delete(&case.namespace, &DeleteParams::default())
         .await
         .unwrap();
-    support::until(crate::case::LIMIT, || async {
+    case.until(|| async {
         match namespaces
             .get_opt(&case.namespace)
             .await
@@ -462,18 +348,17 @@ async fn a_namespace_that_goes_away_takes_its_objects_along() {
             Some(_) => Err("the namespace is still there".to_owned()),
         }
     })
-    .await
-    .unwrap();
+    .await;
     assert!(case.aws().pipelines(&case.account).is_empty());
 }
 
 #[tokio::test]
 async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
     let mut case = Case::new("missed", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let before = case.status("docs").await;
     case.operator = None;
-    // The finalizer keeps the object until the operator has seen its end.
+    // The finalizer keeps the object until the operator has cleaned up.
     case.delete("docs").await;
     case.start().await;
     case.wait_gone("docs").await;
@@ -499,9 +384,10 @@ async fn missed_while_away_deleted_and_created_again_under_the_same_name() {
 #[tokio::test]
 async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
     let mut case = Case::new("rebuilt", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let before = case.get("docs").await;
-    // The cluster is lost: no operator sees the object go, and it comes back with another uid.
+    // The cluster is lost: no operator observes the deletion, and the object comes back with
+    // another uid.
     case.operator = None;
     let writes = case.writes();
     let patch = json!({"metadata": {"finalizers": null}});
@@ -516,9 +402,7 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
         .unwrap();
     case.start().await;
     let after = case
-        .wait("docs", "not found again", |s| {
-            condition(s, "Ready").is_some_and(|c| c.0 == "True")
-        })
+        .wait("docs", "not found again", |s| is_true(s, "Ready"))
         .await;
     assert_eq!(case.writes(), writes);
     assert_eq!(after.resources, before.status.unwrap().resources);
@@ -527,7 +411,7 @@ async fn a_cluster_rebuilt_with_its_id_finds_everything_and_writes_nothing() {
 #[tokio::test]
 async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
     let case = Case::new("spare", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -535,7 +419,7 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
         .wait_condition("docs", "Ready", "False", "ConnectionPending")
         .await;
     let first = pending.connection.and_then(|c| c.arn).unwrap();
-    // A person clicked the other one.
+    // A person authorizes the other connection.
     let second = case
         .aws()
         .duplicate_connection(&case.account, &first, "AVAILABLE")
@@ -553,11 +437,11 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
         .map(|c| c.arn)
         .collect();
     assert_eq!(left, [&*second]);
-    // An authorized spare is nobody's to delete.
+    // The operator does not delete a spare connection that is authorized.
     case.aws()
         .duplicate_connection(&case.account, &second, "AVAILABLE")
         .unwrap();
-    look(&case, "2").await;
+    case.reconcile("docs", "2").await;
     assert_eq!(case.aws().connections(&case.account).len(), 2);
     assert_eq!(
         case.status("docs")
@@ -572,7 +456,7 @@ async fn of_two_connections_the_authorized_one_stays_and_the_spare_goes() {
 #[tokio::test]
 async fn a_correction_waits_for_a_running_execution() {
     let case = Case::new("waits", &[]).await;
-    let repository = case.delivered("docs").await;
+    let repository = case.create_delivered("docs").await;
     let base = base_name(&case.status("docs").await);
     case.aws().hold_executions(&case.account, true);
     let commit = case
@@ -587,7 +471,7 @@ async fn a_correction_waits_for_a_running_execution() {
     case.aws().edit_pipeline(&case.account, &base, |p| {
         p["executionMode"] = json!("SUPERSEDED")
     });
-    look(&case, "1").await;
+    case.reconcile("docs", "1").await;
     assert!(
         !case
             .writes()
@@ -595,19 +479,16 @@ async fn a_correction_waits_for_a_running_execution() {
     );
     case.aws().hold_executions(&case.account, false);
     case.wait_delivered("docs", &commit).await;
-    case.wait("docs", "not corrected", |s| {
-        condition(s, "Provisioned").is_some_and(|c| c.0 == "True")
-    })
-    .await;
+    case.wait("docs", "not corrected", |s| is_true(s, "Provisioned"))
+        .await;
     assert_eq!(
         case.aws().pipelines(&case.account)[&base]["executionMode"],
         "QUEUED"
     );
     let runs: Vec<String> = case
-        .aws()
-        .executions(&case.account, &base)
+        .executions(&base)
         .into_iter()
-        .map(|(state, _)| state)
+        .map(|e| e.status)
         .collect();
     assert_eq!(runs, ["Succeeded", "Succeeded"], "nothing was cancelled");
 }

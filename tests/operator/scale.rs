@@ -1,5 +1,5 @@
-//! Many fan-outs for the price of a few calls: executions are heard of, lists are shared, and
-//! nobody is starved.
+//! Many fan-outs for the price of a few calls: events report executions, lists are shared, and no
+//! object is starved.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,13 @@ use kube::api::{Api, Patch, PatchParams};
 use repofanout::api::RepoFanoutClass;
 use repofanout::api::class::RepoFanoutClassStatus;
 use serde_json::{Value, json};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, condition, version};
+use crate::case::{Case, REGION, base_name, is_true, version};
 
-/// So rarely is looked at what nobody tells of, that whatever happens was heard of.
+/// The operator polls so rarely that it can know of whatever happens only by events.
 const RARELY: &str = "--poll-interval=1h";
 
-fn shared(case: &Case) -> Value {
+fn shared_spec(case: &Case) -> Value {
     json!({
         "artifacts": {}, "destination": {}, "pipelineRole": "Shared", "topic": "Shared",
         "connections": {"acme": {"owner": "*"}},
@@ -23,12 +22,12 @@ fn shared(case: &Case) -> Value {
     })
 }
 
-/// A class that is ready, and a fan-out on it that was delivered: their names, the repository, the
-/// commit.
-async fn delivered(case: &Case, spec: Value) -> (String, String) {
+/// Creates a class and a fan-out on it, and waits until it has delivered; answers the names of the
+/// class and the repository.
+async fn create_class_and_fan_out(case: &Case, spec: Value) -> (String, String) {
     let class = case.class_name("org");
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -39,13 +38,13 @@ async fn delivered(case: &Case, spec: Value) -> (String, String) {
     (class, repository)
 }
 
-/// A fan-out of the same repository, under a prefix of its own.
-fn beside(case: &Case, class: &str, repository: &str, name: &str) -> Value {
+/// The spec of one more fan-out of the same repository, under a prefix of its own.
+fn spec_beside(case: &Case, class: &str, repository: &str, name: &str) -> Value {
     let prefix = format!("{}/{name}", case.namespace);
     json!({"repository": repository, "className": class, "destination": {"prefix": prefix}})
 }
 
-fn calls(case: &Case) -> BTreeMap<String, usize> {
+fn count_calls(case: &Case) -> BTreeMap<String, usize> {
     let mut calls = BTreeMap::new();
     for call in case.aws().calls(&case.account) {
         *calls.entry(call.operation).or_insert(0) += 1;
@@ -53,9 +52,9 @@ fn calls(case: &Case) -> BTreeMap<String, usize> {
     calls
 }
 
-/// What was called since.
-fn since(case: &Case, before: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
-    let mut calls = calls(case);
+/// How often each operation was called since `before`.
+fn calls_since(case: &Case, before: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+    let mut calls = count_calls(case);
     calls.retain(|name, count| {
         *count -= before.get(name).copied().unwrap_or_default();
         *count > 0
@@ -63,18 +62,9 @@ fn since(case: &Case, before: &BTreeMap<String, usize>) -> BTreeMap<String, usiz
     calls
 }
 
-/// Asks SQS as a person.
-pub async fn sqs(case: &Case, fields: &[(&str, &str)]) -> String {
-    let all = [&[("Version", "2012-11-05")], fields].concat();
-    case.aws()
-        .form(&case.account, REGION, "sqs", &all)
-        .await
-        .expect("SQS answers")
-}
-
-/// URL of the class's queue.
-pub async fn queue(case: &Case) -> String {
-    let answer = sqs(case, &[("Action", "ListQueues")]).await;
+/// The URL of the class's queue.
+pub async fn class_queue(case: &Case) -> String {
+    let answer = case.sqs(&[("Action", "ListQueues")]).await.unwrap();
     let urls = answer
         .split("<QueueUrl>")
         .skip(1)
@@ -88,7 +78,7 @@ pub async fn queue(case: &Case) -> String {
 #[tokio::test]
 async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong_order() {
     let case = Case::with_classes("heard", &[RARELY]).await;
-    let (_, repository) = delivered(&case, shared(&case)).await;
+    let (_, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
     let second = case
         .push(&repository, "main", "README.md", "second\n")
         .await;
@@ -100,22 +90,23 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
         .await;
     let fifth = case.push(&repository, "main", "README.md", "fifth\n").await;
     let pipeline = base_name(&case.status("docs").await);
-    until(LIMIT, || async {
+    case.until(|| async {
         let ended = case
-            .aws()
-            .executions(&case.account, &pipeline)
+            .executions(&pipeline)
             .iter()
-            .filter(|(s, _)| s == "Succeeded")
+            .filter(|e| e.status == "Succeeded")
             .count();
-        let told = case.aws().held_events(&case.account);
-        if ended == 5 && told.len() == 6 {
+        let held = case.aws().held_events(&case.account);
+        if ended == 5 && held.len() == 6 {
             Ok(())
         } else {
-            Err(format!("{ended} of 5 ended, {} of 6 told", told.len()))
+            Err(format!(
+                "{ended} of 5 ended, {} of 6 events are held",
+                held.len()
+            ))
         }
     })
-    .await
-    .unwrap();
+    .await;
     let before = version(&case.get("docs").await);
     assert_eq!(
         case.status("docs")
@@ -126,7 +117,7 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
             .unwrap()
             .id,
         second,
-        "nobody has told of it yet"
+        "no event has reported it yet"
     );
 
     let held = case.aws().held_events(&case.account);
@@ -135,9 +126,9 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
     }
     case.wait_delivered("docs", &fifth).await;
     assert_ne!(version(&case.get("docs").await), before);
-    // All of them are taken off the queue, and none moves the status back.
-    let url = queue(&case).await;
-    until(LIMIT, || async {
+    // The operator takes all of them off the queue, and none of them moves the status back.
+    let url = class_queue(&case).await;
+    case.until(|| async {
         let names = [
             ("AttributeName.1", "ApproximateNumberOfMessages"),
             ("AttributeName.2", "ApproximateNumberOfMessagesNotVisible"),
@@ -147,15 +138,14 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
             &names[..],
         ]
         .concat();
-        let answer = sqs(&case, &fields).await;
+        let answer = case.sqs(&fields).await.unwrap();
         if answer.matches("<Value>0</Value>").count() == 2 {
             Ok(())
         } else {
             Err(answer)
         }
     })
-    .await
-    .unwrap();
+    .await;
     let after = case.get("docs").await;
     assert_ne!(
         after
@@ -182,18 +172,16 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
 #[tokio::test]
 async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stops_nothing() {
     let case = Case::with_classes("unheard", &["--poll-interval=1s"]).await;
-    let (_, repository) = delivered(&case, shared(&case)).await;
-    let url = queue(&case).await;
+    let (_, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let url = class_queue(&case).await;
     for body in ["rubbish", "{}", "[1]"] {
-        sqs(
-            &case,
-            &[
-                ("Action", "SendMessage"),
-                ("QueueUrl", &url),
-                ("MessageBody", body),
-            ],
-        )
-        .await;
+        case.sqs(&[
+            ("Action", "SendMessage"),
+            ("QueueUrl", &url),
+            ("MessageBody", body),
+        ])
+        .await
+        .unwrap();
     }
     case.aws().hold_executions(&case.account, true);
     let commit = case
@@ -215,23 +203,24 @@ async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stop
 async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are_mended_and_nothing_is_missed()
  {
     let case = Case::with_classes("cut", &["--poll-interval=1s"]).await;
-    let (class, repository) = delivered(&case, shared(&case)).await;
-    let url = queue(&case).await;
-    sqs(&case, &[("Action", "DeleteQueue"), ("QueueUrl", &url)]).await;
+    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let url = class_queue(&case).await;
+    case.sqs(&[("Action", "DeleteQueue"), ("QueueUrl", &url)])
+        .await
+        .unwrap();
     let commit = case
         .push(&repository, "main", "README.md", "unheard\n")
         .await;
     case.wait_delivered("docs", &commit).await;
-    until(LIMIT, || async {
-        let answer = sqs(&case, &[("Action", "ListQueues")]).await;
+    case.until(|| async {
+        let answer = case.sqs(&[("Action", "ListQueues")]).await.unwrap();
         if answer.contains(&url) {
             Ok(())
         } else {
             Err(answer)
         }
     })
-    .await
-    .unwrap();
+    .await;
 
     let rule = format!(
         "{}-executions",
@@ -253,15 +242,15 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
     let commit = case
         .push(&repository, "main", "README.md", "unheard, too\n")
         .await;
-    // A change has the class look at all that it shares.
+    // A change of the class makes the operator observe everything that the class shares.
     let patch = Patch::Merge(json!({"spec": {"allowedTagKeys": ["team"]}}));
     case.classes()
         .patch(&class, &PatchParams::default(), &patch)
         .await
         .unwrap();
     case.wait_delivered("docs", &commit).await;
-    until(LIMIT, || async {
-        let asked = json!({"Name": rule});
+    case.until(|| async {
+        let input = json!({"Name": rule});
         let found = case
             .aws()
             .json(
@@ -269,7 +258,7 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
                 REGION,
                 "events",
                 "AWSEvents.DescribeRule",
-                &asked,
+                &input,
             )
             .await;
         if found["State"] == "ENABLED" {
@@ -278,17 +267,17 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
             Err(found.to_string())
         }
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
 async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
     let case = Case::with_classes("polls", &[]).await;
-    let (class, repository) = delivered(&case, shared(&case)).await;
+    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
     let listed = async || {
-        sqs(&case, &[("Action", "ListQueues")])
+        case.sqs(&[("Action", "ListQueues")])
             .await
+            .unwrap()
             .matches("<QueueUrl>")
             .count()
     };
@@ -307,14 +296,13 @@ async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
     };
     assert_eq!((listed().await, rules().await), (2, 1));
     let gone = async || {
-        until(LIMIT, || async {
+        case.until(|| async {
             match (listed().await, rules().await) {
                 (0, 0) => Ok(()),
                 left => Err(format!("{left:?} queues and rules are left")),
             }
         })
-        .await
-        .unwrap();
+        .await;
     };
     let patch = Patch::Merge(json!({"spec": {"executionEvents": "Poll"}}));
     case.classes()
@@ -347,8 +335,8 @@ async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
 async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none() {
     const MANY: usize = 12;
     let mut case = Case::with_classes("cheap", &[RARELY]).await;
-    let (class, repository) = delivered(&case, shared(&case)).await;
-    let before = calls(&case);
+    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let before = count_calls(&case);
     let commit = case
         .status("docs")
         .await
@@ -360,26 +348,26 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     for n in 0..MANY {
         case.apply(
             &format!("more-{n}"),
-            beside(&case, &class, &repository, &format!("more-{n}")),
+            spec_beside(&case, &class, &repository, &format!("more-{n}")),
         )
         .await
         .unwrap();
     }
     for n in 0..MANY {
         case.wait_delivered(&format!("more-{n}"), &commit).await;
-        let ready = |s: &_| condition(s, "Ready").is_some_and(|c| c.0 == "True");
+        let ready = |s: &_| is_true(s, "Ready");
         case.wait(&format!("more-{n}"), "not ready", ready).await;
     }
-    let made = since(&case, &before);
+    let calls = calls_since(&case, &before);
     assert_eq!(
-        made.get("codepipeline:CreatePipeline"),
+        calls.get("codepipeline:CreatePipeline"),
         Some(&MANY),
-        "{made:?}"
+        "{calls:?}"
     );
     assert_eq!(
-        made.get("codestar-notifications:CreateNotificationRule"),
+        calls.get("codestar-notifications:CreateNotificationRule"),
         Some(&MANY),
-        "{made:?}"
+        "{calls:?}"
     );
     let none = [
         "codepipeline:GetPipeline",
@@ -388,11 +376,11 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
         "iam:CreateRole",
     ];
     assert!(
-        none.iter().all(|call| !made.contains_key(*call)),
-        "{made:?}"
+        none.iter().all(|call| !calls.contains_key(*call)),
+        "{calls:?}"
     );
 
-    // Once the class has counted them, nothing is left to be written.
+    // Once the class has counted its fan-outs, nothing is left to write.
     let all = i32::try_from(MANY + 1).unwrap();
     let counted =
         |s: &RepoFanoutClassStatus| s.fanouts == Some(all) && s.quotas["pipelines"].used == all;
@@ -405,18 +393,17 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
     }
     let of_class = class_version().await;
     case.operator.take().unwrap().stop().await.unwrap();
-    let (before, writes) = (calls(&case), case.writes());
+    let (before, writes) = (count_calls(&case), case.writes());
     case.start().await;
-    until(LIMIT, || async {
-        let looked = since(&case, &before);
-        if looked.contains_key("iam:GetAccountSummary") {
+    case.until(|| async {
+        let calls = calls_since(&case, &before);
+        if calls.contains_key("iam:GetAccountSummary") {
             Ok(())
         } else {
-            Err(format!("the class: {looked:?}"))
+            Err(format!("the class: {calls:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     for (n, version) in versions.into_iter().enumerate() {
         assert_eq!(
             self::version(&case.get(&format!("more-{n}")).await),
@@ -436,20 +423,18 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
         of_class,
         "the class's status was written"
     );
-    let looked = since(&case, &before);
-    // Each was read once or twice for the push that was told of, and for nothing else.
-    assert!(
-        !looked.contains_key("codepipeline:GetPipeline"),
-        "{looked:?}"
-    );
-    assert!(looked["codepipeline:ListPipelines"] <= 2, "{looked:?}");
+    let calls = calls_since(&case, &before);
+    // For the push that an event reported, the operator listed the pipelines at most twice and read
+    // none of them.
+    assert!(!calls.contains_key("codepipeline:GetPipeline"), "{calls:?}");
+    assert!(calls["codepipeline:ListPipelines"] <= 2, "{calls:?}");
 }
 
-/// Nothing else happens by which its class would look again.
+/// Nothing else happens that would make the operator reconcile the class again.
 #[tokio::test]
 async fn a_lone_new_fan_out_is_counted_with_what_it_makes() {
     let case = Case::with_classes("lone", &[RARELY]).await;
-    let (class, _) = delivered(&case, shared(&case)).await;
+    let (class, _) = create_class_and_fan_out(&case, shared_spec(&case)).await;
     let used = |s: &RepoFanoutClassStatus, what: &str| s.quotas[what].used;
     let counted = |s: &RepoFanoutClassStatus| {
         s.fanouts == Some(1) && used(s, "pipelines") == 1 && used(s, "notification_rules") == 1
@@ -461,8 +446,8 @@ async fn a_lone_new_fan_out_is_counted_with_what_it_makes() {
 async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() {
     let case = Case::with_classes("listed", &["--poll-interval=1h"]).await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
+    let (repository, commit) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class, "interval": "1m"}),
@@ -474,7 +459,7 @@ async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() 
         p["stages"][0]["actions"][0]["configuration"]["BranchName"] = json!("wrong")
     };
     case.aws().edit_pipeline(&case.account, &pipeline, wrong);
-    until(Duration::from_secs(180), || async {
+    case.until_within(Duration::from_secs(180), || async {
         let found = &case.aws().pipelines(&case.account)[&pipeline];
         let branch = &found["stages"][0]["actions"][0]["configuration"]["BranchName"];
         if branch == "main" {
@@ -483,31 +468,30 @@ async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() 
             Err(format!("the branch is {branch}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     case.wait_event("docs", "DriftCorrected", "BranchName")
         .await;
 }
 
-/// One namespace floods a slow account: another one's object is served long before the flood has
-/// passed.
+/// One namespace floods a slow account: the object of another namespace is served long before the
+/// flood is over.
 #[tokio::test]
 async fn a_namespace_that_floods_an_account_starves_no_other() {
     const MANY: usize = 40;
     let mut case = Case::with_classes("flood", &["--concurrency=2"]).await;
-    let (class, repository) = delivered(&case, shared(&case)).await;
-    let other = case.namespace("calm", json!({})).await;
+    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let other = case.add_namespace("calm").await;
     case.aws()
         .throttle(&case.account, &[("codepipeline:CreatePipeline", 2)]);
     for n in 0..MANY {
         case.apply(
             &format!("flood-{n}"),
-            beside(&case, &class, &repository, &format!("flood-{n}")),
+            spec_beside(&case, &class, &repository, &format!("flood-{n}")),
         )
         .await
         .unwrap();
     }
-    let calm = case.at(&other);
+    let calm = case.in_namespace(&other);
     calm.apply(
         "calm",
         json!({"repository": repository, "className": class}),

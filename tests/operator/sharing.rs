@@ -1,13 +1,13 @@
-//! Existing things: used where the settings allow it, never configured.
+//! Existing resources are used where the settings allow it, and never configured.
 
 use serde_json::json;
 
-use crate::case::{Case, REGION, condition, message};
+use crate::case::{Case, REGION, assert_condition, assert_message, condition};
 
 #[tokio::test]
 async fn two_fan_outs_share_a_connection_that_exists() {
     let case = Case::new("shared", &["--allow-existing=arn:aws:*:connection/*"]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("first", json!({"repository": repository}))
         .await
         .unwrap();
@@ -17,7 +17,7 @@ async fn two_fan_outs_share_a_connection_that_exists() {
     case.apply("second", spec).await.unwrap();
     let second = case.wait_delivered("second", &commit).await;
     assert_eq!(second.connection.unwrap().arn.as_deref(), Some(&*arn));
-    // Its tags say whose it is, still.
+    // Its tags still name its owner.
     let connections = case.aws().connections(&case.account);
     assert_eq!(connections.len(), 1);
     assert_eq!(connections[0].tags["repofanout.dev/name"], "first");
@@ -51,15 +51,8 @@ async fn what_the_settings_do_not_allow_is_not_touched() {
         let status = case
             .wait_condition(name, "Ready", "False", "NotAllowed")
             .await;
-        assert_eq!(
-            condition(&status, "Stalled").unwrap(),
-            ("True".to_owned(), "NotAllowed".to_owned())
-        );
-        assert!(
-            message(&status, "Ready").contains("--allow-"),
-            "{}",
-            message(&status, "Ready")
-        );
+        assert_condition(&status, "Stalled", "True", "NotAllowed");
+        assert_message(&status, "Ready", "--allow-");
         case.delete(name).await;
         case.wait_gone(name).await;
     }
@@ -75,18 +68,9 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     .await;
     let mut case = case;
     let bucket = format!("files-{}", case.namespace);
-    case.bucket(&bucket).await;
-    let create = [
-        ("Action", "CreateTopic"),
-        ("Version", "2010-03-31"),
-        ("Name", "theirs"),
-    ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &create)
-        .await
-        .unwrap();
-    let topic = format!("arn:aws:sns:{REGION}:{}:theirs", case.account);
-    let (repository, commit) = case.repository().await;
+    case.create_bucket(&bucket).await;
+    let topic = case.create_topic("theirs").await;
+    let (repository, commit) = case.create_repository().await;
     case.start().await;
     let spec = json!({
         "repository": repository, "destination": {"existingBucket": bucket, "prefix": "docs"},
@@ -94,24 +78,21 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     });
     case.apply("docs", spec).await.unwrap();
 
-    // The topic does not let notifications in: the statement to add is printed, and works.
+    // The topic does not let notifications in: the status prints the statement to add, and the
+    // statement works.
     let refused = case
         .wait_condition("docs", "Stalled", "True", "AccessDenied")
         .await;
-    let told = message(&refused, "Stalled");
-    let statement = &told[told.find('{').expect("a statement")..];
+    let message = condition(&refused, "Stalled").unwrap().message;
+    let statement = &message[message.find('{').expect("a statement")..];
     let policy = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
     let set = [
         ("Action", "SetTopicAttributes"),
-        ("Version", "2010-03-31"),
         ("TopicArn", &*topic),
         ("AttributeName", "Policy"),
         ("AttributeValue", &*policy),
     ];
-    case.aws()
-        .form(&case.account, REGION, "sns", &set)
-        .await
-        .unwrap();
+    case.sns(&set).await.unwrap();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
     case.authorize("docs").await;
@@ -126,29 +107,13 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
         .into_iter()
         .filter(|w| w.starts_with("sns:") || w.contains("Bucket"))
         .collect();
-    // Only the own artifacts bucket was written to.
+    // Only the object's own artifacts bucket was written to.
     assert!(touched.iter().all(|w| w.starts_with("s3:")), "{touched:?}");
     assert!(
-        case.aws()
-            .s3(
-                &case.account,
-                REGION,
-                "GET",
-                &format!("/{bucket}/docs/README.md"),
-                ""
-            )
+        case.s3("GET", &format!("/{bucket}/docs/README.md"), "")
             .await
             .is_ok()
     );
-    let tags = case
-        .aws()
-        .s3(
-            &case.account,
-            REGION,
-            "GET",
-            &format!("/{bucket}?tagging"),
-            "",
-        )
-        .await;
+    let tags = case.s3("GET", &format!("/{bucket}?tagging"), "").await;
     assert!(tags.is_err(), "an existing bucket was tagged: {tags:?}");
 }

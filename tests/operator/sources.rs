@@ -1,22 +1,20 @@
-//! Where repositories are, and which events of them are copied.
+//! Where repositories are hosted, and which of their events start a copy.
 
 use serde_json::{Value, json};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, world};
+use crate::case::{Case, REGION, base_name, world};
 
 /// What started the executions of the one pipeline, the oldest first.
-fn triggers(case: &Case) -> Vec<String> {
+fn execution_triggers(case: &Case) -> Vec<String> {
     let pipelines = case.aws().pipelines(&case.account);
     let name = pipelines.keys().next().expect("a pipeline");
-    case.aws()
-        .executions(&case.account, name)
+    case.executions(name)
         .into_iter()
-        .map(|(_, trigger)| trigger)
+        .map(|e| e.trigger)
         .collect()
 }
 
-fn structure(case: &Case) -> Value {
+fn pipeline_structure(case: &Case) -> Value {
     case.aws()
         .pipelines(&case.account)
         .into_values()
@@ -27,7 +25,7 @@ fn structure(case: &Case) -> Value {
 #[tokio::test]
 async fn triggers_choose_branches_paths_tags_and_pull_requests() {
     let case = Case::new("triggers", &[]).await;
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     let triggers_spec = json!({
         "push": [
             {"branches": {"includes": ["main", "release/*"]}, "filePaths": {"includes": ["docs/**"], "excludes": ["**/*.draft"]}},
@@ -39,7 +37,7 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
     case.apply("docs", spec.clone()).await.unwrap();
     case.authorize("docs").await;
     case.wait_delivered("docs", &first).await;
-    let written = structure(&case);
+    let written = pipeline_structure(&case);
     let git = &written["triggers"][0]["gitConfiguration"];
     assert_eq!(
         (
@@ -53,7 +51,7 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
         "one or the other"
     );
 
-    // Neither another path, nor what is excluded, nor another branch.
+    // Neither another path nor an excluded path nor another branch starts an execution.
     case.push(&repository, "main", "README.md", "other\n").await;
     case.push(&repository, "main", "docs/x.draft", "not yet\n")
         .await;
@@ -67,12 +65,12 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
         status.last_execution.unwrap().trigger.as_deref(),
         Some("WebhookV2")
     );
-    assert_eq!(triggers(&case), ["CreatePipeline", "WebhookV2"]);
+    assert_eq!(execution_triggers(&case), ["CreatePipeline", "WebhookV2"]);
     let released = case
         .push(&repository, "release/1", "docs/release.md", "release\n")
         .await;
     case.wait_delivered("docs", &released).await;
-    // A tag, and a pull request, copy what they name.
+    // A tag or a pull request copies the commit that it names.
     let tagged = case
         .push(&repository, "main", "tagged.txt", "tagged\n")
         .await;
@@ -101,7 +99,7 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
         Some("proposed\n")
     );
     assert_eq!(
-        triggers(&case),
+        execution_triggers(&case),
         [
             "CreatePipeline",
             "WebhookV2",
@@ -111,7 +109,8 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
         ]
     );
 
-    // Changed behind our back they come back; what AWS writes otherwise is no change.
+    // Somebody changes the triggers and the operator corrects them; another form of the same
+    // triggers is no drift.
     let name = base_name(&status);
     case.aws().edit_pipeline(&case.account, &name, |p| {
         p["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"] = json!(["*"])
@@ -119,9 +118,9 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "1")
         .await;
     case.wait_event("docs", "DriftCorrected", "triggers").await;
-    until(LIMIT, || async {
+    case.until(|| async {
         let found =
-            structure(&case)["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"]
+            pipeline_structure(&case)["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"]
                 .clone();
         if found == json!(["main", "release/*"]) {
             Ok(())
@@ -129,22 +128,16 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
             Err(format!("{found}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
     let writes = case.writes();
     case.aws().edit_pipeline(&case.account, &name, |p| {
         p["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"] =
             json!(["release/*", "main"]);
     });
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "2")
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("2")
-    })
-    .await;
+    case.reconcile("docs", "2").await;
     assert_eq!(case.writes(), writes);
 
-    // Taken away, each push to the branch is copied again.
+    // Without triggers, each push to the branch is copied again.
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
@@ -152,7 +145,7 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
         s.observed_generation == Some(2) && s.applied_generation == Some(2)
     })
     .await;
-    let plain = structure(&case);
+    let plain = pipeline_structure(&case);
     assert_eq!(
         plain["stages"][0]["actions"][0]["configuration"]["DetectChanges"],
         "true"
@@ -173,7 +166,7 @@ async fn triggers_choose_branches_paths_tags_and_pull_requests() {
 async fn triggers_that_make_no_sense_are_refused() {
     let case = Case::new("triggers-bad", &[]).await;
     let push = json!([{"branches": {"includes": ["main"]}}]);
-    for (pipeline, told) in [
+    for (pipeline, expected) in [
         (json!({"triggers": {}}), "write push, pullRequest or both"),
         (json!({"triggers": {"push": []}}), "at least 1"),
         (
@@ -212,7 +205,7 @@ async fn triggers_that_make_no_sense_are_refused() {
             )
             .await
             .unwrap_err();
-        assert!(refused.contains(told), "{pipeline}: {refused}");
+        assert!(refused.contains(expected), "{pipeline}: {refused}");
     }
 }
 
@@ -260,12 +253,15 @@ async fn every_provider_is_copied_from_also_one_on_a_host_of_ones_own() {
         assert_eq!(delivered.prefix, repository);
         let next = case.push(&repository, "main", "NEXT.md", name).await;
         case.wait_delivered(name, &next).await;
-        let seen = case
+        let connection_in_aws = case
             .aws()
             .connections(&case.account)
             .into_iter()
             .find(|c| c.arn == arn)
             .unwrap();
-        assert_eq!(seen.host.as_deref(), connection["hostARN"].as_str());
+        assert_eq!(
+            connection_in_aws.host.as_deref(),
+            connection["hostARN"].as_str()
+        );
     }
 }

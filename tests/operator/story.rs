@@ -1,17 +1,16 @@
-//! The main job, whole: apply, authorize, push, read, hear.
+//! The main job from beginning to end: apply, authorize, push, read, receive.
 
 use serde_json::{Value, json};
 use support::aws::Claims;
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, base_name, condition, message};
+use crate::case::{Case, REGION, assert_condition, assert_message, base_name, condition};
 
 #[tokio::test]
 async fn a_manifest_becomes_a_running_fan_out() {
     story("story", Claims::default()).await;
 }
 
-/// What no source verifies of AWS may be otherwise: the story is the same.
+/// AWS may differ in what no source verifies, and the story is the same.
 #[tokio::test]
 async fn the_story_holds_with_every_unverified_claim_turned() {
     story("story-turned", Claims::turned()).await;
@@ -20,18 +19,19 @@ async fn the_story_holds_with_every_unverified_claim_turned() {
 async fn story(name: &str, claims: Claims) {
     let case = Case::new(name, &[]).await;
     case.aws().claim(&case.account, claims);
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
 
-    // PENDING: everything that needs no authorization stands, and no pipeline does.
+    // While the connection is PENDING, every resource stands that needs no authorization, and no
+    // pipeline does.
     let pending = case
         .wait_condition("docs", "Ready", "False", "ConnectionPending")
         .await;
     let connection = pending.connection.clone().unwrap();
     let url = connection.authorize_url.clone().unwrap();
-    assert!(message(&pending, "Ready").contains(&url));
+    assert_message(&pending, "Ready", &url);
     let id = connection
         .arn
         .as_deref()
@@ -45,26 +45,24 @@ async fn story(name: &str, claims: Claims) {
         case.account
     );
     assert_eq!(url, console);
-    assert_eq!(condition(&pending, "Reconciling").unwrap().0, "True");
+    assert_eq!(condition(&pending, "Reconciling").unwrap().status, "True");
     assert_eq!(condition(&pending, "Stalled"), None);
-    let made: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
+    let resources: Vec<&str> = pending.resources.keys().map(String::as_str).collect();
     assert_eq!(
-        made,
+        resources,
         ["artifacts", "connection", "destination", "role", "topic"]
     );
     assert!(case.aws().pipelines(&case.account).is_empty());
     case.wait_event("docs", "ConnectionPending", &url).await;
 
-    // AVAILABLE: the pipeline runs once by itself, and what is in the repository is delivered.
+    // Once it is AVAILABLE, the pipeline runs once by itself, and the repository's content is
+    // delivered.
     assert_eq!(
         case.authorize("docs").await,
         connection.arn.clone().unwrap()
     );
     let ready = case.wait_delivered("docs", &first).await;
-    assert_eq!(
-        condition(&ready, "Provisioned").unwrap(),
-        ("True".to_owned(), "Provisioned".to_owned())
-    );
+    assert_condition(&ready, "Provisioned", "True", "Provisioned");
     assert_eq!(condition(&ready, "Reconciling"), None);
     assert_eq!(ready.last_execution.as_ref().unwrap().status, "Succeeded");
     assert_eq!(
@@ -91,7 +89,7 @@ async fn story(name: &str, claims: Claims) {
         Some(format!("https://github.com/{repository}/commit/{first}"))
     );
 
-    // What was made is as narrow as it is to be.
+    // The resources are as narrow as they should be.
     let base = base_name(&ready);
     let pipeline = &case.aws().pipelines(&case.account)[&base];
     let source = &pipeline["stages"][0]["actions"][0];
@@ -147,8 +145,8 @@ async fn story(name: &str, claims: Claims) {
         Some("Webhook")
     );
     let execution = after.last_execution.unwrap().id;
-    until(LIMIT, || async {
-        let bodies = case.aws().receive(&case.account, REGION, &queue).await?;
+    case.until(|| async {
+        let bodies = case.receive(&queue).await?;
         let messages = bodies
             .iter()
             .filter_map(|b| serde_json::from_str::<Value>(b).ok());
@@ -158,28 +156,25 @@ async fn story(name: &str, claims: Claims) {
         ours.map(|m| assert_eq!(m["detail"]["state"], "SUCCEEDED"))
             .ok_or_else(|| format!("no announcement of {execution}"))
     })
-    .await
-    .unwrap();
-    // First run and push: nothing was started beside them.
-    let runs = case.aws().executions(&case.account, &base);
+    .await;
+    // The creation and the push started one execution each, and nothing else started any.
+    let runs = case.executions(&base);
     assert_eq!(
-        runs.iter()
-            .map(|(_, trigger)| &**trigger)
-            .collect::<Vec<_>>(),
+        runs.iter().map(|e| &*e.trigger).collect::<Vec<_>>(),
         ["CreatePipeline", "Webhook"]
     );
-    // Events tell transitions, and each once.
+    // Each transition has one event.
     case.wait_event("docs", "Delivered", &second[..7]).await;
     let events = case.events("docs").await;
     for reason in ["ConnectionPending", "ConnectionAvailable"] {
         assert_eq!(
-            events.iter().filter(|(r, _)| r == reason).count(),
+            events.iter().filter(|e| e.reason == reason).count(),
             1,
             "{reason}: {events:?}"
         );
     }
     assert_eq!(
-        events.iter().filter(|(r, _)| r == "Delivered").count(),
+        events.iter().filter(|e| e.reason == "Delivered").count(),
         2,
         "{events:?}"
     );

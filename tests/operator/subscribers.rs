@@ -1,47 +1,17 @@
-//! Subscribers that the object names: made, changed, ended; others' are left alone.
+//! The subscribers that the object names are subscribed, changed and unsubscribed; others'
+//! subscriptions are left alone.
 
 use repofanout::api::status::RepoFanoutStatus;
 use repofanout::resource::iam::{Scope, policy};
 use serde_json::{Value, json};
-use support::until;
 
-use crate::case::{Case, LIMIT, REGION, condition, message};
-use crate::classes::shared;
+use crate::case::{Case, REGION, assert_message, condition, has_reason};
+use crate::classes::shared_spec;
 use crate::permissions::{create_boundary, scope};
 
-/// Asks SNS as a person.
-pub async fn sns(case: &Case, fields: &[(&str, &str)]) -> String {
-    let all = [&[("Version", "2010-03-31")], fields].concat();
-    case.aws()
-        .form(&case.account, REGION, "sns", &all)
-        .await
-        .unwrap()
-}
-
-/// A queue; tells its URL and its ARN.
-pub async fn queue(case: &Case, name: &str) -> (String, String) {
-    let create = [
-        ("Action", "CreateQueue"),
-        ("Version", "2012-11-05"),
-        ("QueueName", name),
-    ];
-    let made = case
-        .aws()
-        .form(&case.account, REGION, "sqs", &create)
-        .await
-        .unwrap();
-    let url = made
-        .split("<QueueUrl>")
-        .nth(1)
-        .and_then(|rest| rest.split("</QueueUrl>").next())
-        .unwrap()
-        .to_owned();
-    (url, format!("arn:aws:sqs:{REGION}:{}:{name}", case.account))
-}
-
-async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
+async fn wait_subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
     case.wait("docs", "not subscribed", |s| {
-        let ready = condition(s, "Subscribed") == Some(("True".into(), "Subscribed".into()));
+        let ready = condition(s, "Subscribed").is_some_and(|c| c.is("True", "Subscribed"));
         ready && s.subscriptions.len() == count && s.observed_generation == s.applied_generation
     })
     .await
@@ -50,70 +20,68 @@ async fn subscribed(case: &Case, count: usize) -> RepoFanoutStatus {
 #[tokio::test]
 async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     let case = Case::new("subscribers", &[]).await;
-    let (mine, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
-    let (repository, commit) = case.repository().await;
+    let (mine, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
+    let (repository, commit) = case.create_repository().await;
     let spec = |subscribers: Value| json!({"repository": repository, "notifications": {"announce": true, "subscribers": subscribers}});
     let ours = json!([{
         "protocol": "sqs", "endpoint": arn, "rawMessageDelivery": true, "filterPolicy": {"repository": [repository]},
     }]);
     case.apply("docs", spec(ours.clone())).await.unwrap();
-    // It is there before the connection is authorized.
-    subscribed(&case, 1).await;
+    // The subscription exists before the connection is authorized.
+    wait_subscribed(&case, 1).await;
     case.authorize("docs").await;
     let status = case.wait_delivered("docs", &commit).await;
-    // AWS's own notification has no attributes: the filter lets ours through alone, and raw.
-    let first = until(LIMIT, || async {
-        let all = case.aws().receive(&case.account, REGION, &mine).await?;
-        all.into_iter()
-            .next()
-            .ok_or_else(|| "nothing in the queue".to_owned())
-    })
+    // AWS's own notification has no attributes, so the filter lets only our message through, and it
+    // is raw.
+    let first = case
+        .until(|| async {
+            let all = case.receive(&mine).await?;
+            all.into_iter()
+                .next()
+                .ok_or_else(|| "nothing in the queue".to_owned())
+        })
+        .await;
+    let message: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(message["commit"]["id"], commit, "{message}");
+
+    // Somebody subscribes by hand; then the object changes its own subscription.
+    let topic = status.topic_arn.unwrap();
+    let (_, theirs) = case
+        .create_queue(&format!("theirs-{}", case.namespace))
+        .await;
+    case.sns(&[
+        ("Action", "Subscribe"),
+        ("TopicArn", &topic),
+        ("Protocol", "sqs"),
+        ("Endpoint", &theirs),
+    ])
     .await
     .unwrap();
-    let told: Value = serde_json::from_str(&first).unwrap();
-    assert_eq!(told["commit"]["id"], commit, "{told}");
-
-    // Somebody subscribes by hand; what the object says of its own changes.
-    let topic = status.topic_arn.unwrap();
-    let (_, theirs) = queue(&case, &format!("theirs-{}", case.namespace)).await;
-    sns(
-        &case,
-        &[
-            ("Action", "Subscribe"),
-            ("TopicArn", &topic),
-            ("Protocol", "sqs"),
-            ("Endpoint", &theirs),
-        ],
-    )
-    .await;
     let mut changed = ours.clone();
     changed[0]["filterPolicy"] = json!({"branch": ["release"]});
     case.apply("docs", spec(changed)).await.unwrap();
-    let subscription = subscribed(&case, 1).await.subscriptions[0]
+    let subscription = wait_subscribed(&case, 1).await.subscriptions[0]
         .arn
         .clone()
         .unwrap();
-    let attributes = sns(
-        &case,
-        &[
+    let attributes = case
+        .sns(&[
             ("Action", "GetSubscriptionAttributes"),
             ("SubscriptionArn", &subscription),
-        ],
-    )
-    .await;
+        ])
+        .await
+        .unwrap();
     assert!(attributes.contains("release"), "{attributes}");
-    // Ended behind our back, it is made again.
-    sns(
-        &case,
-        &[
-            ("Action", "Unsubscribe"),
-            ("SubscriptionArn", &subscription),
-        ],
-    )
-    .await;
+    // Somebody unsubscribes it, and the operator subscribes it again.
+    case.sns(&[
+        ("Action", "Unsubscribe"),
+        ("SubscriptionArn", &subscription),
+    ])
+    .await
+    .unwrap();
     case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
         .await;
-    case.wait("docs", "not made again", |s| {
+    case.wait("docs", "not subscribed again", |s| {
         s.subscriptions
             .first()
             .and_then(|s| s.arn.as_ref())
@@ -124,7 +92,7 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
-    case.wait("docs", "still told", |s| {
+    case.wait("docs", "the status still reports subscriptions", |s| {
         s.subscriptions.is_empty() && condition(s, "Subscribed").is_none()
     })
     .await;
@@ -132,14 +100,15 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
         ("Action", "ListSubscriptionsByTopic"),
         ("TopicArn", &*topic),
     ];
-    let left = sns(&case, &list).await;
+    let left = case.sns(&list).await.unwrap();
     assert!(left.contains(&theirs) && !left.contains(&arn), "{left}");
-    // It comes back, and does not keep the topic from being deleted; the other's does.
+    // Our subscription comes back. It does not keep the topic from being deleted, but the other's
+    // does.
     case.apply("docs", spec(ours)).await.unwrap();
-    subscribed(&case, 1).await;
+    wait_subscribed(&case, 1).await;
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let left = sns(&case, &list).await;
+    let left = case.sns(&list).await.unwrap();
     assert!(
         left.contains(&theirs) && !left.contains(&arn),
         "the topic stays for the other's sake: {left}"
@@ -149,11 +118,11 @@ async fn a_queue_is_subscribed_filtered_and_taken_off_and_others_stay() {
 #[tokio::test]
 async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() {
     let case = Case::new("subscribers-end", &[]).await;
-    let (_, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
+    let (_, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
     let subscribers = json!([
         {"protocol": "sqs", "endpoint": arn}, {"protocol": "https", "endpoint": "https://127.0.0.1:9/hook"},
     ]);
-    let (repository, _) = case.repository().await;
+    let (repository, _) = case.create_repository().await;
     case.apply(
         "docs",
         json!({"repository": repository, "notifications": {"subscribers": subscribers}}),
@@ -161,13 +130,14 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     .await
     .unwrap();
     let status = case
-        .wait("docs", "not told", |s| {
-            condition(s, "Subscribed").is_some_and(|c| c.1 == "SubscriptionPending")
+        .wait("docs", "no subscription is pending", |s| {
+            has_reason(s, "Subscribed", "SubscriptionPending")
         })
         .await;
-    assert!(
-        message(&status, "Subscribed")
-            .contains("https https://127.0.0.1:9/hook: call the SubscribeURL")
+    assert_message(
+        &status,
+        "Subscribed",
+        "https https://127.0.0.1:9/hook: call the SubscribeURL",
     );
     let states: Vec<&str> = status.subscriptions.iter().map(|s| &*s.status).collect();
     assert_eq!(states, ["CONFIRMED", "PENDING"]);
@@ -178,40 +148,31 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
             .count()
     };
     assert_eq!(subscribes(), 2);
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some("now")
-    })
-    .await;
-    assert_eq!(subscribes(), 2, "nobody is asked again");
+    case.reconcile("docs", "now").await;
+    assert_eq!(subscribes(), 2, "nobody has to confirm again");
     let topic = status
         .topic_arn
         .clone()
         .unwrap_or_else(|| status.resources["topic"].clone());
     case.delete("docs").await;
     case.wait_gone("docs").await;
-    let gone = [
-        ("Action", "GetTopicAttributes"),
-        ("Version", "2010-03-31"),
-        ("TopicArn", &*topic),
-    ];
-    let asked = case.aws().form(&case.account, REGION, "sns", &gone).await;
+    let gone = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    let answer = case.sns(&gone).await;
     assert!(
-        asked.is_err(),
-        "our own subscribers keep no topic: {asked:?}"
+        answer.is_err(),
+        "our own subscribers keep no topic: {answer:?}"
     );
 }
 
-/// Firehose is reached by a role, which is passed on: only one that may be referred to, with what
-/// is printed for that and nothing else.
+/// Firehose needs a role that is passed on: only a role that the settings allow, with no more
+/// permissions than the policy prints for it.
 #[tokio::test]
 async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     let mut case = Case::without_operator("firehose", &[]).await;
     let account = case.account.clone();
     let role = |name: &str| format!("arn:aws:iam::{account}:role/{name}");
     let allowed = role("streams-*");
-    case.flags(&[
+    case.add_flags(&[
         &format!("--allow-existing={allowed}"),
         "--permissions-boundary=bound",
     ]);
@@ -231,7 +192,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     };
     for name in ["streams-a", "streams-b"] {
         case.apply("docs", spec(&role(name))).await.unwrap();
-        let subscription = subscribed(&case, 1).await.subscriptions[0]
+        let subscription = wait_subscribed(&case, 1).await.subscriptions[0]
             .arn
             .clone()
             .unwrap();
@@ -239,7 +200,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
             ("Action", "GetSubscriptionAttributes"),
             ("SubscriptionArn", &*subscription),
         ];
-        let attributes = sns(&case, &get).await;
+        let attributes = case.sns(&get).await.unwrap();
         let raw = "<key>RawMessageDelivery</key><value>true</value>";
         assert!(
             attributes.contains(&role(name)) && attributes.contains(raw),
@@ -251,10 +212,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("subscriptionRoleARN"),
-        "{status:?}"
-    );
+    assert_message(&status, "Stalled", "subscriptionRoleARN");
     assert_eq!(case.writes(), writes);
 }
 
@@ -291,17 +249,17 @@ async fn what_makes_no_sense_is_refused() {
             "takes a subscriptionRoleARN",
         ),
     ];
-    for (subscriber, told) in bad {
+    for (subscriber, expected) in bad {
         let spec =
             json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}});
         let refused = case.apply("docs", spec).await.unwrap_err();
-        assert!(refused.contains(told), "{subscriber}: {refused}");
+        assert!(refused.contains(expected), "{subscriber}: {refused}");
     }
-    // Of a topic that is the class's, subscriptions are not the object's to make.
+    // A fan-out makes no subscriptions on a topic that belongs to its class.
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
-    let (_, arn) = queue(&case, &format!("mine-{}", case.namespace)).await;
-    let (repository, _) = case.repository().await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
+    let (_, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
+    let (repository, _) = case.create_repository().await;
     let spec = json!({
         "repository": repository, "className": class, "notifications": {"subscribers": [{"protocol": "sqs", "endpoint": arn}]},
     });
@@ -309,8 +267,5 @@ async fn what_makes_no_sense_is_refused() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "InvalidSpec")
         .await;
-    assert!(
-        message(&status, "Stalled").contains("not the object's own"),
-        "{status:?}"
-    );
+    assert_message(&status, "Stalled", "not the object's own");
 }

@@ -1,5 +1,5 @@
-//! Who may do what: what a class does not allow is refused by name, and nothing is made, changed or
-//! started for it.
+//! Who may do what: the operator refuses by name what a class does not allow, and makes, changes or
+//! starts nothing for it.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::case::{Case, REGION, condition, message};
-use crate::classes::shared;
+use crate::case::{Case, REGION, assert_message, condition, is_true};
+use crate::classes::shared_spec;
 
 fn merged(base: &Value, more: &Value) -> Value {
     let mut merged = base.clone();
@@ -23,15 +23,17 @@ fn merged(base: &Value, more: &Value) -> Value {
 async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
     let case = Case::with_classes("attacks", &["--allow-names", "--allow-existing=*"]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["allowedTagKeys"] = json!(["team-*"]);
-    case.ready_class(&class, spec).await;
+    case.create_ready_class(&class, spec).await;
     let closed = case.class_name("closed");
-    let mut nobody = shared(&case);
+    let mut nobody = shared_spec(&case);
     nobody.as_object_mut().unwrap().remove("allowedNamespaces");
     case.apply_class(&closed, nobody, false).await.unwrap();
-    case.wait_class(&closed, "not made", |s| s.resources.len() == 7)
-        .await;
+    case.wait_class(&closed, "the class has not all resources", |s| {
+        s.resources.len() == 7
+    })
+    .await;
     let account = &case.account;
     let base = json!({"repository": "acme/docs", "className": class});
     let topic = format!("arn:aws:sns:{REGION}:{account}:theirs");
@@ -107,19 +109,17 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
         ),
     ];
     let before = case.writes();
-    for (n, (attack, told)) in attacks.iter().enumerate() {
+    for (n, (attack, expected)) in attacks.iter().enumerate() {
         let name = format!("attack-{n}");
         case.apply(&name, merged(&base, attack)).await.unwrap();
         let status = case
-            .wait(&name, "not refused", |s| {
-                condition(s, "Stalled").is_some_and(|c| c.0 == "True")
-            })
+            .wait(&name, "not refused", |s| is_true(s, "Stalled"))
             .await;
-        let said = message(&status, "Stalled");
-        assert!(said.contains(told), "{attack}: {said}");
+        let stalled = condition(&status, "Stalled").unwrap();
+        assert!(stalled.says(expected), "{attack}: {stalled:?}");
         assert!(
-            ["NotAllowed", "InvalidSpec"].contains(&&*condition(&status, "Stalled").unwrap().1),
-            "{attack}"
+            ["NotAllowed", "InvalidSpec"].contains(&&*stalled.reason),
+            "{attack}: {stalled:?}"
         );
         assert!(
             status.placement.is_none() && status.resources.is_empty(),
@@ -142,12 +142,12 @@ async fn each_attack_on_a_class_is_refused_by_name_and_touches_nothing() {
 async fn what_the_class_opens_a_fan_out_may_set() {
     let case = Case::with_classes("opens", &[]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["overridable"] = json!(["Prefix", "Connection", "Destination", "Artifacts", "Topic"]);
     spec["allowedTagKeys"] = json!(["*"]);
     spec["tags"] = json!({"cost-center": "42"});
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
     let prefix = json!({"repository": repository, "className": class, "destination": {"prefix": "any/where"}, "tags": {"cost-center": "1", "team": "docs"}});
     case.apply("prefix", prefix).await.unwrap();
     let status = case.wait_delivered("prefix", &commit).await;
@@ -156,7 +156,8 @@ async fn what_the_class_opens_a_fan_out_may_set() {
         !status.resources.contains_key("role"),
         "the class's role covers the class's bucket"
     );
-    // With a connection of its own the shared role does not cover it: it has its own.
+    // The shared role does not cover a connection of the fan-out's own, so the fan-out has its own
+    // role.
     let own =
         json!({"repository": repository, "className": class, "connection": {"provider": "GitHub"}});
     case.apply("own", own).await.unwrap();
@@ -164,7 +165,8 @@ async fn what_the_class_opens_a_fan_out_may_set() {
     let status = case.wait_delivered("own", &commit).await;
     assert!(status.resources.contains_key("role") && status.resources.contains_key("connection"));
     assert!(!status.resources.contains_key("destination"));
-    // Below its own namespace's prefix any fan-out may choose, also where nothing is opened.
+    // Any fan-out may choose a prefix below its own namespace's, even where the class opens
+    // nothing.
     let below = json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/x", case.namespace)}});
     case.apply("below", below).await.unwrap();
     case.wait_delivered("below", &commit).await;
@@ -180,12 +182,12 @@ async fn what_the_class_opens_a_fan_out_may_set() {
 async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namespace_is_told() {
     let mut case = Case::with_classes("overlaps", &[]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["destination"] = json!({"prefixTemplate": "{owner}/{repo}"});
-    let other = case.namespace("secret", json!({})).await;
-    case.ready_class(&class, spec.clone()).await;
-    let (repository, commit) = case.repository().await;
-    let older = case.at(&other);
+    let other = case.add_namespace("secret").await;
+    case.create_ready_class(&class, spec.clone()).await;
+    let (repository, commit) = case.create_repository().await;
+    let older = case.in_namespace(&other);
     older
         .apply(
             "hidden",
@@ -194,8 +196,8 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
         .await
         .unwrap();
     older.wait_delivered("hidden", &commit).await;
-    // Objects of the same second are told apart by who has delivered: this one is to be younger
-    // also when both have.
+    // Between objects of the same second the one that has delivered is the older. This one has to
+    // be younger even when both have delivered.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let before = case.writes();
     case.apply(
@@ -207,20 +209,21 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
     let status = case
         .wait_condition("docs", "Stalled", "True", "Overlaps")
         .await;
-    let told = serde_json::to_string(&status).unwrap();
+    let shown = serde_json::to_string(&status).unwrap();
     case.wait_event("docs", "Overlaps", "").await;
     let events = format!("{:?}", case.events("docs").await);
-    for text in [&told, &events] {
+    for text in [&shown, &events] {
         assert!(!text.contains(&other) && !text.contains("hidden"), "{text}");
     }
     assert_eq!(case.writes(), before);
-    // The template does not begin with the namespace: below it nobody may choose.
+    // The template does not begin with the namespace, so nobody may choose a prefix below the
+    // namespace's.
     let chosen = json!({"repository": repository, "className": class, "destination": {"prefix": format!("{}/docs", case.namespace)}});
     case.apply("docs", chosen).await.unwrap();
     case.wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    // The younger one hears of it at once that the older one moves away, comes back, or goes for
-    // good.
+    // The younger one is reconciled at once when the older one moves away, comes back, or is
+    // deleted.
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -239,20 +242,22 @@ async fn prefixes_of_a_shared_bucket_never_overlap_and_no_name_of_another_namesp
         .await;
     older.delete("hidden").await;
     older.wait_gone("hidden").await;
-    case.wait("docs", "no overlap", |s| condition(s, "Stalled").is_none())
-        .await;
+    case.wait("docs", "the overlap remains", |s| {
+        condition(s, "Stalled").is_none()
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_namespace_is_allowed_by_its_labels_and_what_it_owns_ends_also_when_it_no_longer_is() {
     let mut case = Case::with_classes("labels", &[]).await;
     let class = case.class_name("org");
-    let mut spec = shared(&case);
+    let mut spec = shared_spec(&case);
     spec["allowedNamespaces"] = json!({"selector": {"matchLabels": {"fan-out": "yes"}}});
-    let other = case.namespace("team", json!({})).await;
-    case.ready_class(&class, spec).await;
-    let (repository, commit) = case.repository().await;
-    let team = case.at(&other);
+    let other = case.add_namespace("team").await;
+    case.create_ready_class(&class, spec).await;
+    let (repository, commit) = case.create_repository().await;
+    let team = case.in_namespace(&other);
     team.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -287,9 +292,11 @@ async fn a_namespace_is_allowed_by_its_labels_and_what_it_owns_ends_also_when_it
 #[tokio::test]
 async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let mut case = Case::with_classes("default", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     let first = case.class_name("first");
-    case.apply_class(&first, shared(&case), true).await.unwrap();
+    case.apply_class(&first, shared_spec(&case), true)
+        .await
+        .unwrap();
     case.authorize_class(&first, "acme").await;
     case.apply("docs", json!({"repository": repository}))
         .await
@@ -301,12 +308,12 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
         "the default class"
     );
 
-    // Two defaults: new objects are told, old ones go on.
+    // With two default classes new objects are refused, and old ones go on.
     let second = case.class_name("second");
     let elsewhere = case.other_account(7);
-    let role = case.trusting_role(&elsewhere, "id").await;
+    let role = case.create_trusting_role(&elsewhere, "id").await;
     let spec = merged(
-        &shared(&case),
+        &shared_spec(&case),
         &json!({"account": {"roleARN": role, "externalID": "id"}}),
     );
     case.apply_class(&second, spec, true).await.unwrap();
@@ -317,39 +324,27 @@ async fn a_new_default_class_rebuilds_nothing_elsewhere() {
     let refused = case
         .wait_condition("late", "Stalled", "True", "ClassNotReady")
         .await;
-    assert!(
-        message(&refused, "Stalled").contains(&format!("{first}, {second}")),
-        "{}",
-        message(&refused, "Stalled")
-    );
+    assert_message(&refused, "Stalled", &format!("{first}, {second}"));
     case.delete("late").await;
     case.wait_gone("late").await;
 
-    // Another default: what is placed stays, also when its status is lost.
-    case.apply_class(&first, shared(&case), false)
+    // With another default class, a placed object stays where it is, even when its status is lost.
+    case.apply_class(&first, shared_spec(&case), false)
         .await
         .unwrap();
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     case.wait_delivered("docs", &next).await;
     case.operator = None;
-    let wipe = Patch::Merge(json!({"status": null}));
-    case.api()
-        .patch_status("docs", &PatchParams::default(), &wipe)
-        .await
-        .unwrap();
+    case.patch_status("docs", Value::Null).await;
     let writes = case.writes();
     case.start().await;
     let status = case
         .wait_condition("docs", "Stalled", "True", "PlacementChanged")
         .await;
-    assert!(
-        message(&status, "Stalled").contains(&first),
-        "{}",
-        message(&status, "Stalled")
-    );
+    assert_message(&status, "Stalled", &first);
     assert_eq!(case.writes(), writes);
     assert!(case.aws().pipelines(&elsewhere).is_empty());
-    // The class by its name finds everything again.
+    // Once the object names its class, it finds everything again.
     case.apply(
         "docs",
         json!({"repository": repository, "className": first}),
@@ -369,29 +364,29 @@ async fn where_a_class_is_required_an_object_without_one_is_refused() {
     let status = case
         .wait_condition("docs", "Stalled", "True", "NotAllowed")
         .await;
-    assert!(message(&status, "Stalled").contains("--require-class"));
+    assert_message(&status, "Stalled", "--require-class");
     assert!(case.writes().is_empty());
 }
 
 #[tokio::test]
 async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_place_goes() {
     let case = Case::with_classes("moves", &[]).await;
-    let (repository, first) = case.repository().await;
+    let (repository, first) = case.create_repository().await;
     let (from, to) = (case.class_name("from"), case.class_name("to"));
     let elsewhere = case.other_account(8);
-    let role = case.trusting_role(&elsewhere, "id").await;
-    case.ready_class(&from, shared(&case)).await;
+    let role = case.create_trusting_role(&elsewhere, "id").await;
+    case.create_ready_class(&from, shared_spec(&case)).await;
     let spec = merged(
-        &shared(&case),
+        &shared_spec(&case),
         &json!({"account": {"roleARN": role, "externalID": "id"}, "pipelineRole": "Own", "topic": "Own"}),
     );
-    case.ready_class(&to, spec).await;
+    case.create_ready_class(&to, spec).await;
     case.apply("docs", json!({"repository": repository, "className": from}))
         .await
         .unwrap();
     let old = case.wait_delivered("docs", &first).await;
 
-    // The new place is held up: the old one goes on delivering.
+    // While the new place is held up, the old one goes on delivering.
     case.aws().hold_executions(&elsewhere, true);
     case.apply("docs", json!({"repository": repository, "className": to}))
         .await
@@ -406,18 +401,14 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
     let next = case.push(&repository, "main", "NEXT.md", "next\n").await;
     let there = old.delivered.as_ref().unwrap();
     let path = format!("/{}/{}/NEXT.md", there.bucket, there.prefix);
-    support::until(Duration::from_secs(60), || async {
-        case.aws()
-            .s3(&case.account, REGION, "GET", &path, "")
-            .await
-            .map(|_| ())
+    case.until_within(Duration::from_secs(60), || async {
+        case.s3("GET", &path, "").await.map(|_| ())
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(case.aws().pipelines(&case.account).len(), 1);
     case.aws().hold_executions(&elsewhere, false);
     let moved = case.wait("docs", "the old place stays", |s| {
-        s.former.is_empty() && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+        s.former.is_empty() && is_true(s, "Ready")
     });
     let moved = moved.await;
     assert_eq!(
@@ -436,7 +427,7 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
             && case.aws().rules(&case.account).is_empty()
     );
     assert_eq!(case.aws().pipelines(&elsewhere).len(), 1);
-    // The class that nobody uses any more may go.
+    // A class that no fan-out uses any more may be deleted.
     case.delete_class(&from).await;
     case.wait_class_gone(&from).await;
     case.delete("docs").await;
@@ -447,14 +438,14 @@ async fn an_explicit_class_moves_a_fan_out_and_delivers_there_before_the_old_pla
 #[tokio::test]
 async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_own_things_go() {
     let case = Case::with_classes("joins", &[]).await;
-    let (repository, commit) = case.repository().await;
+    let (repository, commit) = case.create_repository().await;
     case.apply("docs", json!({"repository": repository}))
         .await
         .unwrap();
     case.authorize("docs").await;
     let own = case.wait_delivered("docs", &commit).await;
     let class = case.class_name("org");
-    case.ready_class(&class, shared(&case)).await;
+    case.create_ready_class(&class, shared_spec(&case)).await;
     case.apply(
         "docs",
         json!({"repository": repository, "className": class}),
@@ -465,7 +456,7 @@ async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_ow
         let bucket = s.delivered.as_ref().map(|d| &d.bucket);
         s.former.is_empty()
             && bucket != own.delivered.as_ref().map(|d| &d.bucket)
-            && condition(s, "Ready").is_some_and(|c| c.0 == "True")
+            && is_true(s, "Ready")
     });
     let joined = joined.await;
     assert_eq!(
@@ -476,28 +467,17 @@ async fn into_a_class_of_the_same_account_the_pipeline_moves_in_place_and_its_ow
         joined.resources["pipeline"], own.resources["pipeline"],
         "the same pipeline"
     );
-    // Its own role, topic and artifacts are gone; its copy and its authorization are kept.
+    // Its own role, topic and artifacts are deleted; its copy and its authorization are kept.
     let get = [
         ("Action", "GetRole"),
-        ("Version", "2010-05-08"),
         (
             "RoleName",
             own.resources["role"].rsplit('/').next().unwrap(),
         ),
     ];
-    assert!(
-        case.aws()
-            .form(&case.account, REGION, "iam", &get)
-            .await
-            .is_err()
-    );
+    assert!(case.iam(&get).await.is_err());
     let bucket = |arn: &str| format!("/{}", arn.rsplit(':').next().unwrap());
-    let head = async |arn: &str| {
-        case.aws()
-            .s3(&case.account, REGION, "HEAD", &bucket(arn), "")
-            .await
-            .is_ok()
-    };
+    let head = async |arn: &str| case.s3("HEAD", &bucket(arn), "").await.is_ok();
     assert!(!head(&own.resources["artifacts"]).await && head(&own.resources["destination"]).await);
     assert_eq!(case.aws().connections(&case.account).len(), 2);
     case.wait_event("docs", "Retained", "destination").await;

@@ -1,8 +1,8 @@
-//! Walks valid changes of a spec, with faults on the way: after each, AWS is what a
-//! fresh creation of that spec would give, and a further look writes nothing.
+//! Random walks over valid specs, with faults on the way: after each step AWS holds what a fresh
+//! creation of that spec would give, and a further reconcile writes nothing.
 //!
-//! `cargo xtask soak --minutes N` walks on; the seed is printed, and
-//! `REPOFANOUT_SEED` walks the same way again.
+//! `cargo xtask soak --minutes N` walks longer; it prints the seed, and `REPOFANOUT_SEED` repeats
+//! the same walk.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::aws::{Effect, Fault, When};
 
 use crate::case::{Case, REGION, base_name, world};
-use crate::faults::live;
+use crate::faults::{restart_if_killed, settle_delivered};
 
 /// Numbers that follow from the seed alone (SplitMix64).
 struct Dice(u64);
@@ -29,19 +29,19 @@ impl Dice {
     }
 }
 
-fn variable(name: &str) -> Option<u64> {
+fn env_number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 #[tokio::test]
 async fn any_walk_of_specs_ends_where_a_fresh_creation_would() {
-    let seed = variable("REPOFANOUT_SEED").unwrap_or(7);
-    let minutes = variable("REPOFANOUT_SOAK_MINUTES");
+    let seed = env_number("REPOFANOUT_SEED").unwrap_or(7);
+    let minutes = env_number("REPOFANOUT_SOAK_MINUTES");
     let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(0));
     let mut dice = Dice(seed);
     let mut case = Case::new("walk", &["--leader-elect=false"]).await;
     let repositories = [
-        case.repository().await.0,
+        case.create_repository().await.0,
         format!("acme/{}-two", case.namespace),
     ];
     world().repositories.create(&repositories[1]).await.unwrap();
@@ -69,8 +69,8 @@ async fn step(
     let spec = spec(dice, repositories);
     let repository = spec["repository"].as_str().unwrap().to_owned();
     let branch = spec["branch"].as_str().unwrap().to_owned();
-    let told = format!("REPOFANOUT_SEED={seed}, step {number}: {spec}");
-    eprintln!("{told}");
+    let context = format!("REPOFANOUT_SEED={seed}, step {number}: {spec}");
+    eprintln!("{context}");
     let pid = case.operator.as_ref().expect("an operator").id();
     let effect = match dice.roll(5) {
         0 => Some(Effect::KillBefore(pid)),
@@ -94,32 +94,29 @@ async fn step(
     }
     case.apply("docs", spec.clone())
         .await
-        .unwrap_or_else(|e| panic!("{told}: {e}"));
+        .unwrap_or_else(|e| panic!("{context}: {e}"));
     let commit = case
         .push(&repository, &branch, "step.md", &format!("{number}\n"))
         .await;
-    live(case, "delivered", &commit).await;
+    settle_delivered(case, &commit).await;
     case.aws().clear_faults(&case.account);
-    if case.operator.as_mut().is_some_and(|o| o.has_ended()) {
-        case.start().await;
-    }
+    restart_if_killed(case).await;
 
     let fresh = Case::new("fresh", &["--leader-elect=false"]).await;
     fresh.apply("docs", spec).await.unwrap();
     fresh.authorize("docs").await;
     fresh.wait_delivered("docs", &commit).await;
-    let (ours, theirs) = (state(case).await, state(&fresh).await);
-    assert_eq!(ours, theirs, "{told}");
+    let (ours, theirs) = (state_in_aws(case).await, state_in_aws(&fresh).await);
+    assert_eq!(ours, theirs, "{context}");
 
     let writes = case.writes();
     let value = number.to_string();
-    case.annotate("docs", "repofanout.dev/reconcile-requested-at", &value)
-        .await;
-    case.wait("docs", "not looked at", |s| {
-        s.last_handled_reconcile_at.as_deref() == Some(&value)
-    })
-    .await;
-    assert_eq!(case.writes(), writes, "{told}: a further look writes");
+    case.reconcile("docs", &value).await;
+    assert_eq!(
+        case.writes(),
+        writes,
+        "{context}: a further reconcile writes"
+    );
 }
 
 fn spec(dice: &mut Dice, repositories: &[String; 2]) -> Value {
@@ -140,8 +137,8 @@ fn spec(dice: &mut Dice, repositories: &[String; 2]) -> Value {
     spec
 }
 
-/// What AWS holds for the object, without what names it.
-async fn state(case: &Case) -> String {
+/// What AWS holds for the object, without names.
+async fn state_in_aws(case: &Case) -> String {
     let status = case.status("docs").await;
     let base = base_name(&status);
     let aws = case.aws();
@@ -152,7 +149,6 @@ async fn state(case: &Case) -> String {
         .collect();
     let get = [
         ("Action", "GetRolePolicy"),
-        ("Version", "2010-05-08"),
         ("RoleName", &*base),
         ("PolicyName", "repofanout"),
     ];

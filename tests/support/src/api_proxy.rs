@@ -1,5 +1,5 @@
-//! Between the operator and the API server: a proxy that can fail, delay, cut off or
-//! kill at the n-th call, as the AWS endpoint does on the other side.
+//! A proxy between the operator and the API server. It can fail, delay, cut off or kill at the n-th
+//! call, as the AWS endpoint does on the other side.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -28,18 +28,18 @@ use crate::Result;
 type Body = BoxBody<Bytes, hyper::Error>;
 type Cut = Box<dyn std::error::Error + Send + Sync>;
 
-/// The proxy; its faults are those of one operator, under the name `api`.
+/// The proxy of one operator. Its faults go by the name `api`.
 pub struct ApiProxy {
-    /// A kubeconfig that leads through it.
+    /// A kubeconfig that leads through the proxy.
     pub kubeconfig: PathBuf,
-    /// Its faults, of operations such as `PUT repofanouts/status`.
+    /// Faults of operations such as `PUT repofanouts/status`.
     pub faults: Arc<Faults>,
     past: Arc<Past>,
     refused: Arc<Mutex<BTreeSet<String>>>,
     cut: watch::Sender<()>,
 }
 
-/// Answers to lists, as an API server gives them that lags behind.
+/// Earlier answers to lists, which an API server that lags behind would give again.
 #[derive(Default)]
 struct Past {
     lists: Mutex<HashMap<String, Bytes>>,
@@ -47,23 +47,23 @@ struct Past {
 }
 
 impl ApiProxy {
-    /// Cuts all connections that stand now, watches among them.
+    /// Cuts all open connections, watches among them.
     pub fn cut(&self) {
         self.cut.send_replace(());
     }
 
-    /// What RBAC refused so far, such as `watch repofanouts`.
+    /// The permissions that RBAC refused so far, such as `watch repofanouts`.
     pub fn refused(&self) -> BTreeSet<String> {
         self.refused.lock().expect("no panic while held").clone()
     }
 
-    /// From now on the next list of each kind is answered as it was answered last.
+    /// Answers the next list of each kind as it was answered last.
     pub fn answer_from_the_past(&self) {
         self.past.replays.store(true, Ordering::SeqCst);
     }
 }
 
-/// The name that faults of the proxy go by.
+/// The account name under which the proxy's faults are kept.
 pub const API: &str = "api";
 
 struct Shared {
@@ -75,10 +75,10 @@ struct Shared {
 }
 
 impl ApiProxy {
-    /// Starts it on a free port, for as long as the runtime lives.
+    /// Starts the proxy on a free port, for as long as the runtime lives.
     ///
     /// # Errors
-    /// The CA cannot be read, or no port can be had.
+    /// The CA cannot be read, or no port is free.
     pub async fn start(
         upstream: &str,
         ca: &Path,
@@ -237,7 +237,7 @@ async fn serve(
     }
 }
 
-/// Such as `watch repofanouts`, as RBAC has it.
+/// The permission that RBAC checks for a request, such as `watch repofanouts`.
 fn permission(method: &Method, path: &str) -> String {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let all: Vec<&str> = path
@@ -261,7 +261,8 @@ fn permission(method: &Method, path: &str) -> String {
     format!("{verb} {}{sub}", parts.first().copied().unwrap_or_default())
 }
 
-/// Such as `PUT repofanouts/status` of `/apis/GROUP/VERSION/namespaces/NS/repofanouts/NAME/status`.
+/// The operation of a request, such as `PUT repofanouts/status` for
+/// `/apis/GROUP/VERSION/namespaces/NS/repofanouts/NAME/status`.
 fn operation(method: &Method, path: &str) -> String {
     let parts: Vec<&str> = path
         .split('?')

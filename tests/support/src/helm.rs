@@ -1,4 +1,4 @@
-//! helm, as a person would run it.
+//! Runs helm, as a person would.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,22 +9,22 @@ use crate::{Result, root};
 /// helm, and the chart.
 #[derive(Clone, Debug)]
 pub struct Helm {
-    /// helm itself.
+    /// The path of helm.
     pub program: PathBuf,
     /// The chart's folder.
     pub chart: PathBuf,
 }
 
 impl Helm {
-    /// Finds it, or builds it.
+    /// Finds helm, or builds it.
     ///
     /// # Errors
-    /// It cannot be built.
+    /// helm cannot be built.
     pub fn ready(progress: fn(&str)) -> Result<Self> {
         Ok(Self::of(&Tools::ready(progress)?))
     }
 
-    /// That of the tools.
+    /// The helm of these tools.
     pub fn of(tools: &Tools) -> Self {
         Self {
             program: tools.helm.clone(),
@@ -32,13 +32,13 @@ impl Helm {
         }
     }
 
-    /// The chart's manifests.
+    /// Renders the chart's manifests.
     ///
     /// # Errors
-    /// What helm complains of.
+    /// helm failed; the error is its complaint.
     pub fn template(&self, release: &str, namespace: &str, flags: &[&str]) -> Result<String> {
         let chart = self.chart.display().to_string();
-        // A helm that is built from source does not know which Kubernetes it belongs to.
+        // A helm that is built from source does not know its Kubernetes version.
         let fixed = [
             "template",
             release,
@@ -51,10 +51,10 @@ impl Helm {
         self.run(&[&fixed, flags].concat())
     }
 
-    /// Runs it; answers what it printed.
+    /// Runs helm; answers what it printed.
     ///
     /// # Errors
-    /// What it complains of.
+    /// helm failed; the error is its complaint.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
             .args(arguments)

@@ -1,4 +1,5 @@
-//! The operator's image from its Dockerfile, and what else a node runs, without a registry.
+//! Builds the operator's image from its Dockerfile, and the other images of a node, without a
+//! registry.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,9 +7,9 @@ use std::process::Command;
 use crate::cache::{NodeTools, folder, once, run};
 use crate::{Result, root};
 
-/// Debian, whose packages the builder is made of.
+/// The Debian release that the builder's packages come from.
 const DEBIAN: &str = "bookworm";
-/// Name of the image on the node.
+/// The image's name on the node.
 pub const IMAGE: &str = "localhost/repofanout:e2e";
 
 fn buildah(arguments: &[&str]) -> Result<()> {
@@ -18,8 +19,8 @@ fn buildah(arguments: &[&str]) -> Result<()> {
         .env("BUILDAH_ISOLATION", "chroot"))
 }
 
-/// The image of the builder: Debian and a C compiler; Rust is this machine's own. Loaded into
-/// buildah's store.
+/// Builds the image of the builder, with Debian, a C compiler and this machine's own Rust, and
+/// loads it into buildah's store.
 fn builder(cache: &Path, progress: fn(&str)) -> Result<()> {
     let what = format!("a builder image of Debian {DEBIAN} (about a minute)");
     let folder = once(
@@ -57,10 +58,10 @@ fn builder(cache: &Path, progress: fn(&str)) -> Result<()> {
     ])
 }
 
-/// Builds the operator's image as the Dockerfile says; answers where the OCI archive is.
+/// Builds the operator's image as the Dockerfile says; answers the path of the OCI archive.
 ///
 /// # Errors
-/// What does not build.
+/// The image does not build.
 pub fn operator(progress: fn(&str)) -> Result<PathBuf> {
     builder(&folder()?, progress)?;
     progress("building the operator's image from the Dockerfile (about 10 minutes the first time)");
@@ -80,7 +81,7 @@ pub fn operator(progress: fn(&str)) -> Result<PathBuf> {
         "--volume",
         &rust,
     ];
-    // Where the machine trusts a CA of its own, cargo in the build does, too.
+    // If the machine trusts a CA of its own, cargo in the build trusts it, too.
     let certificates = std::env::var("SSL_CERT_FILE")
         .ok()
         .map(|file| format!("{file}:/etc/ssl/certs/ca-certificates.crt:ro"));
@@ -101,7 +102,7 @@ pub fn operator(progress: fn(&str)) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The image that holds a pod's namespaces, as an OCI archive in this folder.
+/// Builds the pause image, which holds a pod's namespaces, as an OCI archive in this folder.
 pub fn pause(folder: &Path) -> Result<()> {
     let source = root().join("tests/support/node/pause.c");
     run(Command::new("gcc")
@@ -127,7 +128,7 @@ pub fn pause(folder: &Path) -> Result<()> {
 }
 
 impl NodeTools {
-    /// The archive of the image that holds a pod's namespaces.
+    /// The path of the pause image's archive.
     pub fn pause(&self) -> PathBuf {
         self.images.join("pause.tar")
     }

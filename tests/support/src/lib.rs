@@ -1,5 +1,5 @@
-//! The world for demo, tests and benchmarks: everything on free loopback ports, in
-//! processes that end with this one, and in a folder that goes with it.
+//! The world for demo, tests and benchmarks. Everything listens on free loopback ports, runs in
+//! processes that end with this one, and keeps its files in a folder that is removed with it.
 
 mod api_proxy;
 mod cache;
@@ -29,17 +29,17 @@ pub use operator::{ALL, Operator, OperatorConfig, build};
 pub use process::{Child, Scratch, free_port, logs};
 pub use repositories::Repositories;
 
-/// What is still wrong, told to whoever waits.
+/// An error is a sentence for whoever waits.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// Where the world is.
+/// The place of the world.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// On this machine's loopback addresses.
+    /// The loopback addresses of this machine.
     Loopback,
-    /// On an address that the pods of a node reach.
+    /// An address that the pods of a node reach.
     Node(Ipv4Addr),
-    /// The cluster of this kubeconfig; the rest on loopback.
+    /// The cluster of this kubeconfig; everything else is on loopback.
     Existing(PathBuf),
 }
 
@@ -51,30 +51,30 @@ pub struct World {
     pub aws: Aws,
     /// The provider of repositories.
     pub repositories: Repositories,
-    /// Where the logs are.
+    /// The folder of logs.
     pub logs: PathBuf,
     /// helm, and the chart.
     pub helm: Helm,
     /// The Service Authorization Reference, in JSON.
     pub actions: PathBuf,
-    /// A folder that goes with it.
+    /// A folder that is removed with the world.
     pub scratch: Scratch,
     _ministack: process::Child,
 }
 
 impl World {
-    /// Starts it all; what has to be built for that is built first, and `progress` hears of it.
+    /// Starts everything, and builds before what is missing; `progress` reports each step.
     ///
     /// # Errors
-    /// Says what could not be built or started, and where its log is.
+    /// Something cannot be built or started; the error names its log.
     pub async fn start(progress: fn(&str)) -> Result<Self> {
         Self::start_at(&Place::Loopback, progress).await
     }
 
-    /// The same in another place.
+    /// Starts everything in another place.
     ///
     /// # Errors
-    /// Says what could not be built or started, and where its log is.
+    /// Something cannot be built or started; the error names its log.
     pub async fn start_at(place: &Place, progress: fn(&str)) -> Result<Self> {
         let node = if let Place::Node(address) = place {
             Some(*address)
@@ -122,19 +122,19 @@ impl World {
         })
     }
 
-    /// A proxy in front of the API server, for the operator with this name, by which it is this
-    /// user.
+    /// Starts a proxy in front of the API server for the operator of this name; the operator is
+    /// this user.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The proxy cannot be started.
     pub async fn api_proxy(&self, name: &str, user: &str) -> Result<ApiProxy> {
         self.cluster.proxy(name, user).await
     }
 
-    /// The CustomResourceDefinitions, as they are committed.
+    /// Installs the CustomResourceDefinitions, as they are committed.
     ///
     /// # Errors
-    /// The API server does not take them.
+    /// The API server does not accept them.
     pub async fn install_crds(&self) -> Result<()> {
         let folder = root().join("crds");
         self.cluster
@@ -154,10 +154,10 @@ impl World {
     }
 }
 
-/// What an HTTP server of this machine answers: its status, and its text.
+/// Gets a page of an HTTP server on this machine; answers the status and the text.
 ///
 /// # Errors
-/// It does not answer.
+/// The server does not answer.
 pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     use http_body_util::{BodyExt, Empty};
     use hyper_util::client::legacy::Client;
@@ -188,7 +188,7 @@ pub fn root() -> &'static Path {
 /// Asks again and again until there is an answer; fails with what was missing last.
 ///
 /// # Errors
-/// No answer within `limit`; the last reason.
+/// There is no answer within `limit`; the error says what was missing last.
 pub async fn until<T, F: Future<Output = Result<T>>>(
     limit: Duration,
     mut ask: impl FnMut() -> F,

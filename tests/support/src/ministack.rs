@@ -11,7 +11,7 @@ use crate::cache::Tools;
 use crate::process::{Child, free_port};
 use crate::{Result, until};
 
-/// Starts it, waits until it is ready, and tells its `host:port`.
+/// Starts ministack, waits until it is ready, and answers the process and `host:port`.
 pub async fn start(tools: &Tools, scratch: &Path, logs: &Path) -> Result<(Child, String)> {
     let port = free_port()?;
     let folder = scratch.join("ministack");

@@ -1,5 +1,5 @@
-//! One real node: containerd, kubelet, scheduler and kube-proxy beside the control plane, in the
-//! network namespace of this process.
+//! One real node: containerd, kubelet, scheduler and kube-proxy run beside the control plane, in
+//! the network namespace of this process.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -11,19 +11,19 @@ use crate::cluster::Cluster;
 use crate::process::{Child, free_port};
 use crate::{Result, until};
 
-/// Where pods get their addresses from.
+/// The range of the pods' addresses.
 const PODS: &str = "10.88.0.0/24";
 
-/// The node, and the programs that make it one.
+/// The node, and its programs.
 pub struct Node {
     _processes: Vec<Child>,
 }
 
 impl Node {
-    /// Starts it, with these images (OCI archives), and waits until it is ready.
+    /// Starts the node with these images (OCI archives), and waits until it is ready.
     ///
     /// # Errors
-    /// What does not start, and where its log is.
+    /// A program does not start; the error names its log.
     pub async fn start(
         tools: &NodeTools,
         cluster: &Cluster,
@@ -43,7 +43,7 @@ impl Node {
         write(&path("kubelet.yaml"), &kubelet(&folder, address))?;
         write(&path("resolv.conf"), "")?;
 
-        // containerd starts its shims from its path.
+        // containerd finds its shims by its PATH.
         let search = format!(
             "{}:/usr/sbin:/usr/bin:/sbin:/bin",
             tools.containerd.display()
@@ -209,7 +209,7 @@ fn kubelet(folder: &Path, address: Ipv4Addr) -> String {
     serde_json::json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "address": address.to_string(),
-        // Only this machine reaches it.
+        // Only this machine reaches the kubelet, so nobody has to authenticate.
         "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
         "authorization": {"mode": "AlwaysAllow"},
         "cgroupDriver": "cgroupfs", "failCgroupV1": false, "enforceNodeAllocatable": [], "failSwapOn": false,

@@ -1,4 +1,4 @@
-//! The operator's own process, as a pod would run it.
+//! Runs the operator's binary, as a pod would.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -7,28 +7,28 @@ use std::time::Duration;
 use crate::process::Child;
 use crate::{Result, World, root, until};
 
-/// Stands for all namespaces.
+/// A namespace that stands for all namespaces.
 pub const ALL: &str = "all";
 
-/// How the operator is started.
+/// The settings that the operator starts with.
 #[derive(Clone, Debug)]
 pub struct OperatorConfig {
-    /// The AWS account whose credentials it has.
+    /// The AWS account of its credentials.
     pub account: String,
-    /// Its region.
+    /// Its AWS region.
     pub region: String,
-    /// The namespace that it serves, and holds its Lease in; [`ALL`], and the Lease in `default`.
+    /// The namespace that it serves and holds its Lease in; with [`ALL`] the Lease is in `default`.
     pub namespace: String,
     /// Further flags.
     pub flags: Vec<String>,
-    /// Its kubeconfig, if not the cluster's own.
+    /// Its kubeconfig, if it is not the cluster's own.
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// A running operator; killed when dropped.
+/// A running operator, which is killed when dropped.
 pub struct Operator {
     child: Child,
-    /// Its log.
+    /// The path of its log.
     pub log: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl Operator {
     /// Starts the binary at `program`.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The binary cannot be started.
     pub fn start(world: &World, program: &Path, config: &OperatorConfig) -> Result<Self> {
         let log = world
             .logs
@@ -53,9 +53,9 @@ impl Operator {
                     .unwrap_or(&world.cluster.kubeconfig),
             )
             .env("PATH", "/usr/bin:/bin")
-            // As in the image.
+            // The image sets this, too.
             .env("MALLOC_ARENA_MAX", "1");
-        // The SDK's trust store must not be empty, also where nothing is encrypted.
+        // The SDK refuses an empty trust store, even where nothing is encrypted.
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -93,19 +93,19 @@ impl Operator {
         self.child.id()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Asks the operator to end, and waits until it has.
     ///
     /// # Errors
-    /// It does not end in time.
+    /// The operator does not end in time.
     pub async fn stop(mut self) -> Result<ExitStatus> {
         self.child.terminate();
         self.ended().await
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the operator has ended by itself.
     ///
     /// # Errors
-    /// It does not end in time.
+    /// The operator does not end in time.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         let log = self.log.display().to_string();
         let child = std::sync::Mutex::new(&mut self.child);
@@ -119,12 +119,12 @@ impl Operator {
         .await
     }
 
-    /// Whether it has ended, of its own or killed.
+    /// Whether the operator has ended, by itself or because it was killed.
     pub fn has_ended(&mut self) -> bool {
         self.child.ended().is_some()
     }
 
-    /// Its peak and present memory in KiB, as the kernel counts it (`VmHWM`, `VmRSS`).
+    /// Its peak memory and its present memory in KiB, as the kernel counts them (`VmHWM`, `VmRSS`).
     pub fn memory(&self) -> (u64, u64) {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
@@ -143,10 +143,10 @@ impl Operator {
     }
 }
 
-/// Builds the operator and tells where the binary is.
+/// Builds the operator; answers the path of the binary.
 ///
 /// # Errors
-/// It does not compile.
+/// The operator does not compile.
 pub fn build(release: bool) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command

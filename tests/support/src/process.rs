@@ -1,4 +1,4 @@
-//! Processes that end with this one, and a folder that goes with it.
+//! Processes that end with this one, and a folder that is removed with it.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -9,14 +9,14 @@ use std::sync::{Mutex, OnceLock};
 
 use crate::Result;
 
-/// A process that is killed when this is dropped, or when this process ends in whatever way.
+/// A process that is killed when this is dropped, or when this process ends in any way.
 #[derive(Debug)]
 pub struct Child(std::process::Child);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The kernel kills a child when the thread that made it ends, so one thread that
-/// lives as long as the process makes them all.
+/// Runs a job on a thread that lives as long as this process: the kernel kills a child when the
+/// thread that started it ends.
 fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
     static SPAWNER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
@@ -37,7 +37,7 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T 
 }
 
 impl Child {
-    /// Starts it, with its output in `log`.
+    /// Starts the process, with its output in `log`.
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = File::options()
@@ -66,12 +66,12 @@ impl Child {
         self.0.id()
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if it has ended.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Asks it to end, as Kubernetes does.
+    /// Asks the process to end, as Kubernetes does.
     pub fn terminate(&self) {
         // SAFETY: the process is our child and not yet waited for, so the id is its own.
         unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGTERM) };
@@ -85,7 +85,7 @@ impl Drop for Child {
     }
 }
 
-/// A folder that is removed when this process ends, in whatever way.
+/// A folder that is removed when this process ends in any way.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -94,12 +94,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes it.
+    /// Makes the folder.
     pub fn new() -> Result<Self> {
         let path =
             std::env::temp_dir().join(format!("repofanout-{}-{}", std::process::id(), stamp()));
         std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        // Processes that die with us may write for a moment more: try until it is gone.
+        // Processes that end with this one may write for a moment more, so the janitor tries until
+        // the folder is removed.
         let script =
             "cat >/dev/null; for i in 1 2 3 4 5; do rm -rf \"$1\" && exit; sleep 0.2; done";
         let mut command = Command::new("sh");
@@ -113,7 +114,7 @@ impl Scratch {
         Ok(Self { path, janitor })
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -132,9 +133,10 @@ fn stamp() -> u128 {
         .map_or(0, |d| d.as_micros())
 }
 
-/// A folder of this process for logs, which stays; those of processes that are gone are removed.
+/// A folder for the logs of this process. The folder stays; those of processes that have ended are
+/// removed.
 pub fn logs() -> Result<PathBuf> {
-    // Within a namespace of process ids ours says nothing.
+    // In a namespace of process ids of its own, the caller names the folder: ids say nothing there.
     if let Some(folder) = std::env::var_os("REPOFANOUT_LOGS") {
         return Ok(PathBuf::from(folder));
     }

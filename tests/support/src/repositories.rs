@@ -1,4 +1,4 @@
-//! The provider of repositories: bare git repositories whose hook tells AWS of pushes.
+//! The provider of repositories: bare git repositories whose hook reports pushes to AWS.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 
-/// All repositories, as `owner/name.git` in one folder.
+/// All repositories, each as `owner/name.git` in one folder.
 pub struct Repositories {
     folder: PathBuf,
     aws: SocketAddr,
 }
 
 impl Repositories {
-    /// Repositories in `folder`, with an app that tells `aws` of pushes.
+    /// Keeps repositories in `folder`, with an app that reports pushes to `aws`.
     pub fn new(folder: PathBuf, aws: SocketAddr) -> Result<Self> {
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         Ok(Self { folder, aws })
     }
 
-    /// Makes an empty repository `owner/name`, and tells its path for `git clone`.
+    /// Creates an empty repository `owner/name`; answers its path for `git clone`.
     ///
     /// # Errors
     /// git failed.
@@ -49,12 +49,12 @@ impl Repositories {
         Ok(bare)
     }
 
-    /// Where the bare repository is, for `git clone`.
+    /// The path of the bare repository, for `git clone`.
     pub fn path(&self, repository: &str) -> PathBuf {
         self.folder.join(format!("{repository}.git"))
     }
 
-    /// Commits files (none: deletes the file) and pushes them; tells the commit.
+    /// Commits files, or deletes those without content, and pushes the commit; answers the commit.
     ///
     /// # Errors
     /// git failed.
@@ -100,8 +100,8 @@ impl Repositories {
         Ok(git(&work, &["rev-parse", "HEAD"]).await?.trim().to_owned())
     }
 
-    /// Has a reference of the repository, such as `refs/tags/v1`, name what this branch names; the
-    /// app tells of it.
+    /// Points a reference of the repository, such as `refs/tags/v1`, at the head of a branch; the
+    /// app reports it.
     ///
     /// # Errors
     /// git failed.
