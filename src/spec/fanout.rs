@@ -399,6 +399,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::condition::Reason;
 
     fn settings() -> Settings {
         Settings::example()

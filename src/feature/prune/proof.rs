@@ -59,7 +59,10 @@ fn path<'a>(object: &'a Object, prefix: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::domain::object::Entry;
     use crate::domain::execution::ExecutionState;
 
     fn object(key: &str, size: u64, second: i64) -> Object {
