@@ -12,8 +12,8 @@ use aws_sdk_codestarconnections::types::{Connection, ProviderType, Tag};
 use crate::aws::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
 use crate::domain::owner::Tags;
-use crate::resource::desired;
-use crate::resource::observed::{ConnectionState, ObservedConnection};
+use crate::resource::connection as desired;
+use crate::resource::connection::{ConnectionState, ObservedConnection};
 
 /// How old the list may be by whose names connections are found: what we make ourselves is always
 /// in it.
@@ -82,13 +82,7 @@ impl Connections for Clients {
         let answer = self.call(CALL, create).await;
         self.listed_connections.changed();
         let answer = answer?;
-        Ok(ObservedConnection {
-            arn: answer.connection_arn().to_owned(),
-            name: desired.name.clone(),
-            state: ConnectionState::Pending,
-            provider: desired.provider.clone().unwrap_or_default(),
-            tags: tags.clone(),
-        })
+        Ok(desired.created(answer.connection_arn().to_owned(), tags.clone()))
     }
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {

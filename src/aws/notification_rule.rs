@@ -14,8 +14,8 @@ use crate::aws::{Clients, found, gone, timestamp, unbuildable};
 use crate::cloud::{NotificationRules, Result};
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::NotificationRule;
-use crate::resource::observed::{ObservedRule, RuleTarget};
+use crate::resource::notification_rule::NotificationRule;
+use crate::resource::notification_rule::{ObservedRule, RuleTarget};
 
 #[async_trait]
 impl NotificationRules for Clients {

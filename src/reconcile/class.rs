@@ -21,8 +21,9 @@ use crate::reconcile::deliver::created_at;
 use crate::reconcile::record::{Resources, left, recorded};
 use crate::reconcile::teardown::Outcome;
 use crate::reconcile::{class_teardown, observe};
-use crate::resource::desired::Desired;
-use crate::resource::observed::{ConnectionState, Observed};
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::connection::ConnectionState;
 use crate::resource::plan::Facts;
 use crate::spec::class::Class;
 use crate::state::catalog::ClassKey;
@@ -302,7 +303,7 @@ impl<'a> Pass<'a> {
         .await?;
         self.saw.destination_created_at = created_at(&observed.destination);
         let Context { feeds, told, .. } = self.context;
-        match &desired.queue {
+        match desired.queue.own() {
             Some(queue) => feeds.listen(
                 &class.name,
                 &queue.name,

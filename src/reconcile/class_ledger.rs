@@ -6,9 +6,9 @@ use crate::cloud::Error;
 use crate::domain::kind::Resource;
 use crate::reconcile::class::Pass;
 use crate::reconcile::converge::{Ledger, Stop, intent, surely_not_made};
-use crate::resource::desired::Desired;
-use crate::resource::observed::Observed;
-use crate::resource::plan::{Action, Plan, Step};
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::plan::{Plan, Step};
 use crate::status::Notice;
 
 impl Ledger for Pass<'_> {
@@ -30,18 +30,18 @@ impl Ledger for Pass<'_> {
         }
     }
 
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
         let mut next = self.object.status();
         next.placement = self.class.as_ref().map(|class| class.place.status());
         let given = self
             .connection
             .as_ref()
             .and_then(|name| next.connections.get(name)?.intent.as_ref());
-        let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
+        let intent = intent(steps, given, &self.object.uid(), self.now)?;
         if let (Some(intent), Some(name)) = (&intent, &self.connection) {
             next.connections.entry(name.clone()).or_default().intent = Some(intent.clone());
         }
-        if steps.iter().any(|s| s.resource == Resource::Role) {
+        if steps.iter().any(|s| s.resource() == Resource::Role) {
             next.permissions_written_at = Some(self.now);
         }
         self.object.confirm_status(next).await?;
@@ -58,19 +58,13 @@ impl Ledger for Pass<'_> {
         observed: &Observed,
     ) -> Result<(), Stop> {
         let Some(name) = self.connection.clone() else {
-            let feeds = [
-                Resource::DeadLetterQueue,
-                Resource::Queue,
-                Resource::EventRule,
-            ]
-            .contains(&step.resource);
-            if feeds
+            if step.resource().feeds_events()
                 && result.is_ok()
                 && self
                     .object
                     .status()
                     .resources
-                    .contains_key(step.resource.as_str())
+                    .contains_key(step.resource().as_str())
             {
                 // What it was to feed, or to keep, may have been lost until now.
                 self.context
@@ -81,7 +75,7 @@ impl Ledger for Pass<'_> {
             self.record(desired, observed);
             return Ok(());
         };
-        if step.action != Action::Create {
+        if !step.creates() {
             return Ok(());
         }
         let mut next = self.object.status();

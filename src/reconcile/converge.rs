@@ -14,9 +14,10 @@ use crate::domain::names;
 use crate::domain::refusal::Refusal;
 use crate::reconcile::apply;
 use crate::reconcile::apply::apply;
-use crate::resource::desired::{ConnectionUse, Desired};
-use crate::resource::observed::Observed;
-use crate::resource::plan::{Action, Facts, Plan, Step, adopt, plan};
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::plan;
+use crate::resource::plan::{Facts, Plan, Step};
 
 /// How often a plan is made anew within a pass: the connection's ARN makes the role possible, and
 /// the pipeline the rule.
@@ -61,7 +62,7 @@ pub(crate) trait Ledger {
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed);
     /// Before the first write: the placement, the word on a connection, the time of new
     /// permissions. Answers that word.
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop>;
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop>;
     /// After each write, whatever came of it.
     async fn wrote(
         &mut self,
@@ -82,29 +83,24 @@ pub(crate) async fn converge(
     ledger: &mut impl Ledger,
 ) -> Result<(), Stop> {
     for _ in 0..ROUNDS {
-        let mut desired = desire(observed.connection.as_ref().map(|c| c.arn.as_str()));
-        adopt(&mut desired, observed, facts.adopt);
-        let plan = plan(&desired, observed, facts);
+        let desired = desire(observed.connection.as_ref().map(|c| c.arn.as_str()));
+        let plan = plan::plan(&desired, observed, facts);
         ledger.planned(&plan, &desired, observed).await;
+        let plan = plan::read_only(plan, &facts);
         if !plan.refusals.is_empty() {
             return Err(Stop::Refused(plan.refusals));
         }
         if plan.steps.is_empty() {
             break;
         }
-        if facts.read_only {
-            let steps: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
-            return Err(read_only(&steps.join("; ")));
-        }
-        let intent = ledger.write_ahead(&plan.steps, &desired).await?;
+        let intent = ledger.write_ahead(&plan.steps).await?;
         for step in &plan.steps {
-            info!(resource = step.resource.as_str(), action = ?step.action, "step");
+            info!(resource = step.resource().as_str(), action = %step, "step");
             let context = apply::Context {
                 intent: &intent,
                 now,
-                former_topics: facts.former_topics,
             };
-            let result = apply(cloud, &desired, observed, step, context).await;
+            let result = apply(cloud, observed, step, context).await;
             ledger.wrote(step, &result, &desired, observed).await?;
             result?;
         }
@@ -114,22 +110,20 @@ pub(crate) async fn converge(
 
 /// What a read-only operator says in place of what it would do.
 pub fn read_only(would: &str) -> Stop {
-    let message = format!("the operator runs with --read-only, and would {would}");
-    Refusal::new(Reason::ReadOnly, message).into()
+    plan::not_written(would).into()
 }
 
 /// The word to be given before a connection is created; none where none is.
 pub fn intent(
     steps: &[Step],
-    desired: &Desired,
     given: Option<&ConnectionIntent>,
     uid: &str,
     now: Timestamp,
 ) -> Result<Option<ConnectionIntent>, Stop> {
     let creates = steps
         .iter()
-        .any(|s| s.resource == Resource::Connection && s.action == Action::Create);
-    if !creates || !matches!(desired.connection, Some(ConnectionUse::Own(_))) {
+        .any(|s| s.resource() == Resource::Connection && s.creates());
+    if !creates {
         return Ok(None);
     }
     if let Some(given) = given

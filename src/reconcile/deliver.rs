@@ -11,7 +11,7 @@ use crate::domain::owner::CREATED_AT;
 use crate::domain::{delivery, names};
 use crate::reconcile::converge::{Stop, read_only};
 use crate::reconcile::fanout::{Pass, Ready};
-use crate::resource::observed::BucketView;
+use crate::resource::bucket::BucketView;
 use crate::state::memory::SettledPipeline;
 use crate::status;
 use crate::status::Notice;

@@ -19,9 +19,10 @@ use crate::reconcile::converge::{Ledger, Stop, converge, intent, surely_not_made
 use crate::reconcile::quick::rest;
 use crate::reconcile::record::{Resources, left, recorded};
 use crate::reconcile::{observe, quick};
-use crate::resource::desired::Desired;
-use crate::resource::observed::{Observed, ObservedConnection};
-use crate::resource::plan::{Action, Facts, Plan, Step};
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::connection::ObservedConnection;
+use crate::resource::plan::{Facts, Plan, Step};
 use crate::spec::fanout::Fanout;
 use crate::state::catalog::{ClassKey, Known, Resolved, Shared};
 use crate::state::environment::Context;
@@ -267,7 +268,8 @@ impl Pass<'_> {
 
     /// Who is let into a bucket that is encrypted by a class's key reads nothing without that.
     pub(crate) async fn tell_of_key(&self, ready: &Ready) {
-        let Some(readers) = ready.desire(None).readers else {
+        let desired = ready.desire(None);
+        let Some(readers) = desired.readers.own() else {
             return;
         };
         let statements: Vec<String> = readers
@@ -295,10 +297,9 @@ impl Pass<'_> {
         let used = recorded(desired, observed, partition);
         self.saw.left = left(&self.object.status().resources, &used, desired, partition);
         self.saw.resources = Some(used);
-        self.saw.topic = match (&desired.topic, &desired.notification_rule) {
-            (Some(_), _) if observed.topic.is_none() => None,
-            (_, rule) => rule.as_ref().map(|r| r.topic_arn.clone()),
-        };
+        let missing = desired.topic.arn().is_some() && observed.topic.is_none();
+        let topic = desired.topic_arn().filter(|_| !missing);
+        self.saw.topic = topic.map(str::to_owned);
     }
 }
 
@@ -344,18 +345,18 @@ impl Ledger for Pass<'_> {
         }
     }
 
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
         self.saw.wrote = true;
         let mut next = self.object.status();
         self.saw.new |= next.placement.is_none();
         next.placement = self.saw.place.as_ref().map(Placement::status);
         self.echo_requests(&mut next);
         let given = next.connection.as_ref().and_then(|c| c.intent.as_ref());
-        let intent = intent(steps, desired, given, &self.object.uid(), self.now)?;
+        let intent = intent(steps, given, &self.object.uid(), self.now)?;
         if let Some(intent) = &intent {
             next.connection.get_or_insert_default().intent = Some(intent.clone());
         }
-        if steps.iter().any(|s| s.resource == Resource::Role) {
+        if steps.iter().any(|s| s.resource() == Resource::Role) {
             next.permissions_written_at = Some(self.now);
         }
         self.object.confirm_status(next).await?;
@@ -373,7 +374,7 @@ impl Ledger for Pass<'_> {
     ) -> Result<(), Stop> {
         self.record(desired, observed);
         self.saw.connection = observed.connection.clone();
-        if step.resource != Resource::Connection || step.action != Action::Create {
+        if step.resource() != Resource::Connection || !step.creates() {
             return Ok(());
         }
         let mut next = self.object.status();

@@ -9,7 +9,7 @@ use crate::reconcile::converge::Stop;
 use crate::reconcile::observe;
 use crate::reconcile::preview::Preview;
 use crate::reconcile::record::{Resources, left, recorded};
-use crate::resource::desired::Desired;
+use crate::resource::Desired;
 use crate::resource::plan::plan;
 use crate::state::environment::Context;
 

@@ -6,9 +6,8 @@ use crate::reconcile::converge::Stop;
 use crate::reconcile::fanout::{Pass, Ready};
 use crate::reconcile::preview::Preview;
 use crate::reconcile::record::{left, recorded};
-use crate::resource::desired::Desired;
-use crate::resource::observed::Observed;
-use crate::resource::plan::{Facts, adopt, plan};
+use crate::resource::Observed;
+use crate::resource::plan::{Facts, plan};
 use crate::state::catalog::Resolved;
 use crate::state::environment::Context;
 
@@ -43,8 +42,7 @@ impl Pass<'_> {
             .connection
             .as_ref()
             .map_or(made.as_str(), |c| &c.arn);
-        let mut desired: Desired = ready.desire(Some(arn));
-        adopt(&mut desired, &observed, &ready.fanout.adopt);
+        let desired = ready.desire(Some(arn));
         let facts = Facts {
             owner: &ready.fanout.owner,
             place: &ready.place,

@@ -11,7 +11,7 @@ use kube::{CustomResourceExt, Resource};
 use crate::api::condition::ConditionType;
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::metrics::{Objects, Queue, Snapshot, Stalled};
-use crate::resource::observed::ConnectionState;
+use crate::resource::connection::ConnectionState;
 use crate::state::environment::Context;
 use crate::state::live_object::Custom;
 

@@ -17,7 +17,7 @@ use crate::domain::kind::Resource as AwsResource;
 use crate::domain::owner::Tags;
 use crate::domain::refusal::Refusal;
 use crate::domain::settings::AssumeRole;
-use crate::resource::observed::{ConnectionState, ObservedConnection};
+use crate::resource::connection::{ConnectionState, ObservedConnection};
 use crate::spec::class;
 use crate::spec::class::Class;
 use crate::spec::fanout::Fanout;

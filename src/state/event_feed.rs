@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::cloud::{Message, Queues};
 use crate::domain::kind::Resource;
-use crate::resource::desired::VISIBILITY;
+use crate::resource::queue::VISIBILITY;
 use crate::state::environment::{Context, Guarded, log_error};
 
 /// How many events may be with passes at once; more wait in the queue.

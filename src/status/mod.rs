@@ -18,7 +18,7 @@ use crate::api::status::{
 use crate::domain::arn;
 use crate::domain::execution::{Commit, Execution, ExecutionState, Failure, FailureKind, Target};
 use crate::domain::placement::Placement;
-use crate::resource::observed::ObservedConnection;
+use crate::resource::connection::ObservedConnection;
 pub use class::{ClassLook, class_status};
 pub use notice::{Notice, notices, transitions};
 pub use progress::{Progress, overdue, progress, said};

@@ -30,7 +30,8 @@ impl Pass<'_> {
         {
             return Ok(());
         }
-        let Some(rule) = ready.desire(Some("")).notification_rule else {
+        let desired = ready.desire(Some(""));
+        let Some(topic_arn) = desired.topic_arn() else {
             return Ok(());
         };
         let executions = match self.saw.executions.clone() {
@@ -47,12 +48,7 @@ impl Pass<'_> {
             let changes = self.changes(ready, execution, &executions, &what).await;
             let announcement = Announcement::new(&ready.fanout.owner, &ready.place, &what, changes);
             self.object.confirm_status(self.object.status()).await?;
-            match ready
-                .cloud
-                .topics
-                .publish(&rule.topic_arn, &announcement)
-                .await
-            {
+            match ready.cloud.topics.publish(topic_arn, &announcement).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.class, Class::Transient | Class::Throttled) => {
                     return Err(error.into());

@@ -62,8 +62,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::object::Entry;
     use crate::domain::execution::ExecutionState;
+    use crate::domain::object::Entry;
 
     fn object(key: &str, size: u64, second: i64) -> Object {
         let modified = Timestamp::from_second(second).unwrap();
