@@ -1,5 +1,8 @@
 //! What we ask of a cloud: one small trait a resource, one error type, no SDK type.
 
+#[cfg(test)]
+pub mod fake;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

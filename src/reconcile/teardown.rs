@@ -324,3 +324,6 @@ impl Ending {
         Ok(tags.filter(|tags| self.owns(tags)).cloned())
     }
 }
+
+#[cfg(test)]
+mod tests;

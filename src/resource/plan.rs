@@ -364,3 +364,6 @@ pub fn not_written(would: &str) -> Refusal {
     let message = format!("the operator runs with --read-only, and would {would}");
     Refusal::new(Reason::ReadOnly, message)
 }
+
+#[cfg(test)]
+mod tests;
