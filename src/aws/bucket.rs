@@ -14,9 +14,9 @@ use crate::cloud;
 use crate::cloud::{Buckets, Class, Result};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
+use crate::resource::bucket::{Bucket, LIFECYCLE_RULE};
+use crate::resource::bucket::{BucketView, ObservedBucket};
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::{Bucket, LIFECYCLE_RULE};
-use crate::resource::observed::{BucketView, ObservedBucket};
 
 /// How many pages of 1,000 versions one call of `empty` deletes.
 const PAGES: usize = 10;

@@ -11,7 +11,7 @@ use crate::aws::{Clients, found, unbuildable};
 use crate::cloud::Result;
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
-use crate::resource::desired::{Bucket, LIFECYCLE_RULE, Lifecycle};
+use crate::resource::bucket::{Bucket, LIFECYCLE_RULE, Lifecycle};
 
 /// How a bucket encrypts new objects.
 pub(super) struct Encryption {

@@ -13,8 +13,8 @@ use crate::aws::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
 use crate::domain::owner::Tags;
 use crate::domain::word::Word;
-use crate::resource::desired;
-use crate::resource::observed::{ConnectionState, ObservedConnection};
+use crate::resource::connection as desired;
+use crate::resource::connection::{ConnectionState, ObservedConnection};
 
 /// How old the list may be by whose names connections are found: what we make ourselves is always
 /// in it.
@@ -83,13 +83,7 @@ impl Connections for Clients {
         let answer = self.call(CALL, create).await;
         self.listed_connections.changed();
         let answer = answer?;
-        Ok(ObservedConnection {
-            arn: answer.connection_arn().to_owned(),
-            name: desired.name.clone(),
-            state: ConnectionState::Pending,
-            provider: desired.provider.map_or("", Word::as_str).to_owned(),
-            tags: tags.clone(),
-        })
+        Ok(desired.created(answer.connection_arn().to_owned(), tags.clone()))
     }
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {

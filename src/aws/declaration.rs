@@ -14,7 +14,7 @@ use aws_sdk_codepipeline::types::{
 use aws_smithy_types::error::operation::BuildError;
 
 use crate::domain::word::Found;
-use crate::resource::desired::{Action, Declaration, Pipeline, Stage};
+use crate::resource::pipeline::{Action, Declaration, Pipeline, Stage};
 use crate::spec::pipeline as spec;
 use crate::spec::trigger::{EVENTS, Filter, Patterns, Triggers};
 

@@ -7,8 +7,8 @@ use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Class, Error, EventRules, Result};
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::EventRule;
-use crate::resource::observed::ObservedEventRule;
+use crate::resource::event_rule::EventRule;
+use crate::resource::event_rule::ObservedEventRule;
 
 /// Id of our target.
 const TARGET: &str = "repofanout";
@@ -56,12 +56,7 @@ impl EventRules for Clients {
         let tags = tag_set!(Tag, CALL, &desired.tags)?;
         self.put_rule(desired, Some(tags)).await?;
         self.put_target(desired).await?;
-        Ok(ObservedEventRule {
-            enabled: true,
-            pattern: Some(desired.pattern.clone()),
-            targets: vec![desired.queue_arn.clone()],
-            tags: desired.tags.clone(),
-        })
+        Ok(desired.created())
     }
 
     async fn update(&self, desired: &EventRule, delta: &Delta) -> Result<()> {

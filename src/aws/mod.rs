@@ -70,7 +70,8 @@ use crate::cloud::{Cloud, Clouds};
 use crate::domain::arn::Arn;
 use crate::domain::settings::{AssumeRole, Identity};
 use crate::metrics::Metrics;
-use crate::resource::observed::{ListedPipeline, ObservedConnection};
+use crate::resource::connection::ObservedConnection;
+use crate::resource::pipeline::ListedPipeline;
 
 /// How AWS is reached.
 #[derive(Clone, Debug, Default)]

@@ -15,8 +15,7 @@ use crate::cloud::{NotificationRules, Result};
 use crate::domain::owner::Tags;
 use crate::domain::word::{Found, Word};
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::NotificationRule;
-use crate::resource::observed::{ObservedRule, RuleTarget};
+use crate::resource::notification_rule::{NotificationRule, ObservedRule, RuleTarget};
 
 #[async_trait]
 impl NotificationRules for Clients {

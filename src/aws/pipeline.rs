@@ -17,8 +17,8 @@ use crate::cloud::{Pipelines, Result};
 use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::Pipeline;
-use crate::resource::observed::{ListedPipeline, ObservedPipeline};
+use crate::resource::pipeline::Pipeline;
+use crate::resource::pipeline::{ListedPipeline, ObservedPipeline};
 
 /// How many executions one look asks for: enough to see a success behind a queue.
 const EXECUTIONS: i32 = 10;
@@ -61,14 +61,7 @@ impl Pipelines for Clients {
             .pipeline(declaration)
             .set_tags(Some(tag_set!(Tag, CALL, &desired.tags)?));
         self.call(CALL, create.send()).await?;
-        Ok(ObservedPipeline {
-            declaration: desired.declaration.clone(),
-            version: 1,
-            // AWS's own time is read with the next look; until then every execution is of this
-            // version.
-            updated_at: jiff::Timestamp::UNIX_EPOCH,
-            tags: desired.tags.clone(),
-        })
+        Ok(desired.created())
     }
 
     async fn update(&self, desired: &Pipeline, delta: &Delta) -> Result<()> {

@@ -13,8 +13,8 @@ use crate::cloud::{Message, Queues, Result};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::{MAX_RECEIVES, Queue, VISIBILITY};
-use crate::resource::observed::ObservedQueue;
+use crate::resource::queue::ObservedQueue;
+use crate::resource::queue::{MAX_RECEIVES, Queue, VISIBILITY};
 
 /// The longest that a request may wait for a message, and the most that it brings.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
@@ -75,11 +75,7 @@ impl Queues for Clients {
             create = create.attributes(name, value);
         }
         self.call("sqs:CreateQueue", create.send()).await?;
-        Ok(ObservedQueue {
-            policy: document,
-            dead_letters: desired.dead_letters.clone(),
-            tags: desired.tags.clone(),
-        })
+        Ok(desired.created())
     }
 
     async fn update(&self, desired: &Queue, policy: Option<&Value>, delta: &Delta) -> Result<()> {

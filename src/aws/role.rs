@@ -9,8 +9,8 @@ use crate::cloud::{Class, Result, Roles};
 use crate::domain::computed::ROLE_PATH;
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::{ROLE_POLICY, Role};
-use crate::resource::observed::ObservedRole;
+use crate::resource::role::ObservedRole;
+use crate::resource::role::{ROLE_POLICY, Role};
 
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/using-service-linked-roles.html>
 const SERVICE_LINKED_ROLE: &str = "AWSServiceRoleForCodeStarNotifications";
@@ -72,13 +72,7 @@ impl Roles for Clients {
             .role
             .ok_or_else(|| incomplete(CALL, "the role"))?;
         self.put_inline_policy(desired).await?;
-        Ok(ObservedRole {
-            arn: role.arn,
-            trust: desired.trust.clone(),
-            policy: Some(desired.policy.clone()),
-            boundary: desired.boundary.clone(),
-            tags: desired.tags.clone(),
-        })
+        Ok(desired.created(role.arn))
     }
 
     async fn update(&self, desired: &Role, delta: &Delta) -> Result<()> {

@@ -12,8 +12,8 @@ use crate::domain::owner::Tags;
 use crate::domain::policy_document;
 use crate::domain::word::Word;
 use crate::resource::delta::{Delta, Field};
-use crate::resource::desired::Topic;
-use crate::resource::observed::ObservedTopic;
+use crate::resource::topic::ObservedTopic;
+use crate::resource::topic::Topic;
 use crate::spec::subscriber::Subscriber;
 
 #[async_trait]
@@ -70,12 +70,7 @@ impl Topics for Clients {
             None => create,
         };
         self.call(CALL, create.send()).await?;
-        Ok(ObservedTopic {
-            policy: Some(document),
-            kms_key: desired.kms_key.clone(),
-            subscriptions: 0,
-            tags: desired.tags.clone(),
-        })
+        Ok(desired.created())
     }
 
     async fn update(&self, desired: &Topic, policy: &Value, delta: &Delta) -> Result<()> {

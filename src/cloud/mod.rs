@@ -1,5 +1,8 @@
 //! What we ask of a cloud: one small trait a resource, one error type, no SDK type.
 
+#[cfg(test)]
+pub mod fake;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +11,21 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::domain::arn::{self, Audience};
+use crate::domain::arn;
+use crate::domain::arn::Audience;
 use crate::domain::execution::{Execution, Failure, Target};
 use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
 use crate::domain::settings::AssumeRole;
+use crate::resource::bucket::{Bucket, BucketView};
+use crate::resource::connection::{Connection, ObservedConnection};
 use crate::resource::delta::Delta;
-use crate::resource::desired;
-use crate::resource::observed::{
-    BucketView, ListedPipeline, ObservedConnection, ObservedEventRule, ObservedPipeline,
-    ObservedQueue, ObservedRole, ObservedRule, ObservedTopic, RuleTarget,
-};
+use crate::resource::event_rule::{EventRule, ObservedEventRule};
+use crate::resource::notification_rule::{NotificationRule, ObservedRule, RuleTarget};
+use crate::resource::pipeline::{ListedPipeline, ObservedPipeline, Pipeline};
+use crate::resource::queue::{ObservedQueue, Queue};
+use crate::resource::role::{ObservedRole, Role};
+use crate::resource::topic::{ObservedTopic, Topic};
 use crate::spec::subscriber::Subscriber;
 
 /// What went wrong, as far as it decides what happens next.
@@ -99,9 +106,9 @@ pub trait Buckets: Send + Sync {
     /// What one sees of the bucket; `settings` reads them all, which takes six calls more.
     async fn observe(&self, name: &str, settings: bool) -> Result<BucketView>;
     /// Makes it, with its policy and lifecycle; `tags` go with the first call.
-    async fn create(&self, desired: &desired::Bucket, tags: &Tags) -> Result<()>;
+    async fn create(&self, desired: &Bucket, tags: &Tags) -> Result<()>;
     /// Writes what differs.
-    async fn update(&self, desired: &desired::Bucket, delta: &Delta) -> Result<()>;
+    async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<()>;
     /// Writes tags beside those that are there, and keeps those.
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
     /// Deletes up to some thousands of objects and versions under the prefix; tells how many, and
@@ -143,11 +150,7 @@ pub trait Connections: Send + Sync {
     /// All connections with this name, with their tags.
     async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>>;
     /// Makes it, in one single try: a lost answer must not make two.
-    async fn create(
-        &self,
-        desired: &desired::Connection,
-        tags: &Tags,
-    ) -> Result<ObservedConnection>;
+    async fn create(&self, desired: &Connection, tags: &Tags) -> Result<ObservedConnection>;
     /// Writes the tags.
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
@@ -162,9 +165,9 @@ pub trait Roles: Send + Sync {
     /// The role, with our inline policy.
     async fn observe(&self, name: &str) -> Result<Option<ObservedRole>>;
     /// Makes it, with its inline policy.
-    async fn create(&self, desired: &desired::Role) -> Result<ObservedRole>;
+    async fn create(&self, desired: &Role) -> Result<ObservedRole>;
     /// Writes what differs.
-    async fn update(&self, desired: &desired::Role, delta: &Delta) -> Result<()>;
+    async fn update(&self, desired: &Role, delta: &Delta) -> Result<()>;
     /// Writes the tags.
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
     /// Deletes it with our inline policy; one that is not there is fine.
@@ -183,11 +186,11 @@ pub trait Topics: Send + Sync {
     /// The topic; without its tags where it is not ours to look at.
     async fn observe(&self, arn: &str, tags: bool) -> Result<Option<ObservedTopic>>;
     /// Makes it, with our statement as its policy.
-    async fn create(&self, desired: &desired::Topic) -> Result<ObservedTopic>;
+    async fn create(&self, desired: &Topic) -> Result<ObservedTopic>;
     /// Writes what differs; `policy` is the merged document.
     async fn update(
         &self,
-        desired: &desired::Topic,
+        desired: &Topic,
         policy: &serde_json::Value,
         delta: &Delta,
     ) -> Result<()>;
@@ -224,9 +227,9 @@ pub trait Pipelines: Send + Sync {
     /// The pipeline with this name and ARN.
     async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedPipeline>>;
     /// Makes it; CodePipeline then runs it by itself.
-    async fn create(&self, desired: &desired::Pipeline) -> Result<ObservedPipeline>;
+    async fn create(&self, desired: &Pipeline) -> Result<ObservedPipeline>;
     /// Writes what differs; a changed structure cancels what runs. Tells the version then.
-    async fn update(&self, desired: &desired::Pipeline, delta: &Delta) -> Result<()>;
+    async fn update(&self, desired: &Pipeline, delta: &Delta) -> Result<()>;
     /// Writes the tags.
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
@@ -256,12 +259,12 @@ pub trait NotificationRules: Send + Sync {
     /// The rules that watch this pipeline.
     async fn watching(&self, pipeline_arn: &str) -> Result<Vec<ObservedRule>>;
     /// Makes it.
-    async fn create(&self, desired: &desired::NotificationRule) -> Result<String>;
+    async fn create(&self, desired: &NotificationRule) -> Result<String>;
     /// Writes what differs.
     async fn update(
         &self,
         arn: &str,
-        desired: &desired::NotificationRule,
+        desired: &NotificationRule,
         targets: &[RuleTarget],
         delta: &Delta,
     ) -> Result<()>;
@@ -281,11 +284,11 @@ pub trait Queues: Send + Sync {
     /// The queue with this name.
     async fn observe(&self, name: &str) -> Result<Option<ObservedQueue>>;
     /// Makes it, with our statement as its policy.
-    async fn create(&self, desired: &desired::Queue) -> Result<ObservedQueue>;
+    async fn create(&self, desired: &Queue) -> Result<ObservedQueue>;
     /// Writes what differs; `policy` is the merged document.
     async fn update(
         &self,
-        desired: &desired::Queue,
+        desired: &Queue,
         policy: Option<&serde_json::Value>,
         delta: &Delta,
     ) -> Result<()>;
@@ -314,9 +317,9 @@ pub trait EventRules: Send + Sync {
     /// The rule with this name and ARN.
     async fn observe(&self, name: &str, arn: &str) -> Result<Option<ObservedEventRule>>;
     /// Makes it, with its target.
-    async fn create(&self, desired: &desired::EventRule) -> Result<ObservedEventRule>;
+    async fn create(&self, desired: &EventRule) -> Result<ObservedEventRule>;
     /// Writes what differs.
-    async fn update(&self, desired: &desired::EventRule, delta: &Delta) -> Result<()>;
+    async fn update(&self, desired: &EventRule, delta: &Delta) -> Result<()>;
     /// Writes the tags.
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it and our target; one that is not there is fine.

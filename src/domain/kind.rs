@@ -1,53 +1,60 @@
-//! The resources, one word each everywhere.
+//! The resources, one word each everywhere: the closed list.
 
 use std::fmt;
 
-/// The resources of a fan-out, one word each everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Resource {
+macro_rules! resources {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// The resources of a fan-out or a class, in the order in which they are made.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Resource {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Resource {
+            /// All of them.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$variant),*];
+
+            /// The word, as in status, conditions, metrics and spans.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
+}
+
+resources! {
     /// The bucket that CodePipeline keeps its artifacts in.
-    Artifacts,
+    Artifacts = "artifacts",
     /// The bucket that the files go to.
-    Destination,
+    Destination = "destination",
     /// The connection to the repository's provider.
-    Connection,
-    /// The role that lets codestar-notifications watch pipelines, one an account.
-    ServiceLinkedRole,
-    /// The pipeline's role.
-    Role,
+    Connection = "connection",
     /// The topic that is announced on.
-    Topic,
+    Topic = "topic",
+    /// The pipeline's role.
+    Role = "role",
     /// The pipeline.
-    Pipeline,
+    Pipeline = "pipeline",
+    /// The role that lets codestar-notifications watch pipelines, one an account.
+    ServiceLinkedRole = "service_linked_role",
     /// The notification rule.
-    NotificationRule,
-    /// Who else may read the destination: statements in its policy.
-    Readers,
+    NotificationRule = "notification_rule",
+    /// The statements in the destination's policy that let others read it.
+    Readers = "readers",
     /// The queue that takes events which could not be handled.
-    DeadLetterQueue,
+    DeadLetterQueue = "dead_letter_queue",
     /// The queue of events of executions.
-    Queue,
+    Queue = "queue",
     /// The EventBridge rule that feeds it.
-    EventRule,
+    EventRule = "event_rule",
 }
 
 impl Resource {
-    /// The word, as in status, conditions, metrics and spans.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Artifacts => "artifacts",
-            Self::Destination => "destination",
-            Self::Connection => "connection",
-            Self::ServiceLinkedRole => "service_linked_role",
-            Self::Role => "role",
-            Self::Topic => "topic",
-            Self::Pipeline => "pipeline",
-            Self::NotificationRule => "notification_rule",
-            Self::Readers => "readers",
-            Self::DeadLetterQueue => "dead_letter_queue",
-            Self::Queue => "queue",
-            Self::EventRule => "event_rule",
-        }
+    /// Whether events of executions are lost while it is not what it is to be.
+    pub fn feeds_events(self) -> bool {
+        matches!(self, Self::DeadLetterQueue | Self::Queue | Self::EventRule)
     }
 }
 

@@ -3,97 +3,6 @@
 
 use serde_json::{Map, Value, json};
 
-/// Sid of our statement in topic policies.
-pub const PUBLISH_SID: &str = "RepoFanoutPublish";
-/// Sid of our statement in queue policies.
-pub const SEND_SID: &str = "RepoFanoutEvents";
-/// Sid of our statement in bucket policies.
-pub const TLS_SID: &str = "RepoFanoutTLSOnly";
-
-/// Who may assume a pipeline's role.
-pub fn trust() -> Value {
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Principal": {"Service": "codepipeline.amazonaws.com"},
-            "Action": "sts:AssumeRole",
-        }],
-    })
-}
-
-/// What a pipeline's role reaches.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach<'a> {
-    /// ARNs of the connections.
-    pub connections: &'a [&'a str],
-    /// Name of the artifacts bucket.
-    pub artifacts: &'a str,
-    /// Name of the destination bucket.
-    pub destination: &'a str,
-    /// Where in the destination it writes; everywhere if none.
-    pub prefix: Option<&'a str>,
-    /// ARN of the key that encrypts the buckets.
-    pub kms_key: Option<&'a str>,
-}
-
-/// What a pipeline's role may do: its two actions, on its connections and its buckets.
-/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html>
-pub fn role(partition: &str, account: &str, reach: &Reach<'_>) -> Value {
-    let bucket = |name: &str| super::arn::bucket(partition, name);
-    let same_account = json!({"StringEquals": {"aws:ResourceAccount": account}});
-    let below = reach
-        .prefix
-        .map_or("*".to_owned(), |prefix| format!("{prefix}/*"));
-    let mut statements = vec![
-        json!({
-            "Sid": "Connection",
-            "Effect": "Allow",
-            // CodePipeline asks for both, whichever prefix the connection's ARN has.
-            "Action": ["codeconnections:UseConnection", "codestar-connections:UseConnection"],
-            "Resource": reach.connections,
-        }),
-        json!({
-            "Sid": "Buckets",
-            "Effect": "Allow",
-            "Action": ["s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning"],
-            "Resource": [bucket(reach.artifacts), bucket(reach.destination)],
-            "Condition": same_account,
-        }),
-        json!({
-            "Sid": "Artifacts",
-            "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
-            "Resource": format!("{}/*", bucket(reach.artifacts)),
-            "Condition": same_account,
-        }),
-        json!({
-            "Sid": "Destination",
-            "Effect": "Allow",
-            "Action": ["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
-            "Resource": format!("{}/{below}", bucket(reach.destination)),
-            "Condition": same_account,
-        }),
-    ];
-    statements.extend(reach.kms_key.map(|key| {
-        json!({"Sid": "Key", "Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key})
-    }));
-    json!({"Version": "2012-10-17", "Statement": statements})
-}
-
-/// Lets notification rules of the account publish to the topic.
-/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/set-up-sns.html>
-pub fn publish(topic: &str, account: &str) -> Value {
-    json!({
-        "Sid": PUBLISH_SID,
-        "Effect": "Allow",
-        "Principal": {"Service": "codestar-notifications.amazonaws.com"},
-        "Action": "SNS:Publish",
-        "Resource": topic,
-        "Condition": {"StringEquals": {"aws:SourceAccount": account}},
-    })
-}
-
 /// What the policy of a queue in another account needs, to take what the topic sends.
 /// <https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html>
 pub fn receive(queue: &str, topic: &str) -> Value {
@@ -103,42 +12,6 @@ pub fn receive(queue: &str, topic: &str) -> Value {
         "Action": "sqs:SendMessage",
         "Resource": queue,
         "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-    })
-}
-
-/// Lets this EventBridge rule, and nothing else, send to the queue.
-/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sqs-permissions>
-pub fn send(queue: &str, rule: &str) -> Value {
-    json!({
-        "Sid": SEND_SID,
-        "Effect": "Allow",
-        "Principal": {"Service": "events.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": queue,
-        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
-    })
-}
-
-/// The events that tell of executions of pipelines whose names begin with this.
-/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html>
-pub fn executions(name_prefix: &str) -> Value {
-    json!({
-        "source": ["aws.codepipeline"],
-        "detail-type": ["CodePipeline Pipeline Execution State Change"],
-        "detail": {"pipeline": [{"prefix": name_prefix}]},
-    })
-}
-
-/// Refuses requests to the bucket that are not encrypted in transit.
-pub fn tls_only(partition: &str, bucket: &str) -> Value {
-    let arn = super::arn::bucket(partition, bucket);
-    json!({
-        "Sid": TLS_SID,
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [arn, format!("{arn}/*")],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     })
 }
 
@@ -356,7 +229,7 @@ mod tests {
     #[test]
     fn merging_keeps_the_statements_of_others() {
         let foreign = json!({"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "1"}, "Action": "sns:Subscribe", "Resource": "t"});
-        let ours = publish("t", "111122223333");
+        let ours = json!({"Sid": "Ours", "Effect": "Allow", "Principal": {"Service": "s"}, "Action": "sns:Publish", "Resource": "t"});
         let document = json!({"Version": "2008-10-17", "Id": "x", "Statement": foreign});
         let merged = merge(Some(&document), &ours);
         assert!(contains(Some(&merged), &foreign) && contains(Some(&merged), &ours));
@@ -365,18 +238,9 @@ mod tests {
             (&json!("x"), &json!("2008-10-17"))
         );
         assert_eq!(merge(Some(&merged), &ours), merged);
-        let stale = merge(Some(&merged), &publish("t", "999999999999"));
+        let mut other = ours.clone();
+        other["Resource"] = json!("u");
+        let stale = merge(Some(&merged), &other);
         assert!(!contains(Some(&stale), &ours) && contains(Some(&stale), &foreign));
-    }
-
-    #[test]
-    fn an_existing_topic_lets_us_in_or_not() {
-        assert!(lets_publish(Some(&merge(None, &publish("t", "1")))));
-        assert!(!lets_publish(None));
-        let other = json!({"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish", "Resource": "t"}});
-        assert!(!lets_publish(Some(&other)));
-        let default = json!({"Statement": {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["SNS:Publish"], "Resource": "t",
-            "Condition": {"StringEquals": {"AWS:SourceOwner": "1"}}}});
-        assert!(!lets_publish(Some(&default)));
     }
 }

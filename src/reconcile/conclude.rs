@@ -19,7 +19,8 @@ use crate::state::environment::{Environment, Pace};
 use crate::state::live_object::{Custom, LiveObject};
 use crate::state::memory::{Basis, Settled};
 use crate::state::stop::Stop;
-use crate::status::{self, Progress};
+use crate::status;
+use crate::status::Progress;
 
 /// What the next pass may go by.
 pub(crate) enum Remembered {

@@ -11,10 +11,12 @@ use crate::api::status::ConnectionIntent;
 use crate::cloud::{Class, Cloud, Error};
 use crate::domain::kind::Resource;
 use crate::domain::names;
-use crate::reconcile::apply::{self, apply};
-use crate::resource::desired::{ConnectionUse, Desired};
-use crate::resource::observed::Observed;
-use crate::resource::plan::{Action, Facts, Plan, Step, adopt, plan};
+use crate::reconcile::apply;
+use crate::reconcile::apply::apply;
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::plan;
+use crate::resource::plan::{Facts, Plan, Step};
 use crate::state::stop::Stop;
 
 /// Number of plans within a pass: the connection's ARN makes the role possible, and the pipeline
@@ -30,7 +32,7 @@ pub(crate) trait Ledger {
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed);
     /// Before the first write: the placement, the intent of a connection, the time of new
     /// permissions. Answers the intent's id.
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop>;
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop>;
     /// After each write, whatever came of it.
     async fn wrote(
         &mut self,
@@ -86,10 +88,10 @@ pub(crate) async fn converge(
     ledger: &mut impl Ledger,
 ) -> Result<(), Stop> {
     for round in 1.. {
-        let mut desired = desire(observed.connection.as_ref().map(|c| c.arn.as_str()));
-        adopt(&mut desired, observed, facts.adopt);
-        let plan = plan(&desired, observed, facts);
+        let desired = desire(observed.connection.as_ref().map(|c| c.arn.as_str()));
+        let plan = plan::plan(&desired, observed, facts);
         ledger.planned(&plan, &desired, observed).await;
+        let plan = plan::read_only(plan, &facts);
         if !plan.refusals.is_empty() {
             return Err(Stop::Refused(plan.refusals));
         }
@@ -107,18 +109,14 @@ pub(crate) async fn converge(
                 ));
             }
         }
-        if facts.read_only {
-            return Err(Stop::read_only(&describe(&plan.steps)));
-        }
-        let intent = ledger.write_ahead(&plan.steps, &desired).await?;
+        let intent = ledger.write_ahead(&plan.steps).await?;
         for step in &plan.steps {
-            info!(resource = step.resource.as_str(), action = ?step.action, "step");
+            info!(resource = step.resource().as_str(), action = %step, "step");
             let context = apply::Context {
                 intent: &intent,
                 now,
-                former_topics: facts.former_topics,
             };
-            let result = apply(cloud, &desired, observed, step, context).await;
+            let result = apply(cloud, observed, step, context).await;
             ledger.wrote(step, &result, &desired, observed).await?;
             result?;
         }
@@ -129,15 +127,14 @@ pub(crate) async fn converge(
 /// The intent to be recorded before a connection is created; none where none is.
 pub(crate) fn intent(
     steps: &[Step],
-    desired: &Desired,
     given: Option<&ConnectionIntent>,
     uid: &str,
     now: Timestamp,
 ) -> Result<Option<ConnectionIntent>, Stop> {
     let creates = steps
         .iter()
-        .any(|s| s.resource == Resource::Connection && s.action == Action::Create);
-    if !creates || !matches!(desired.connection, Some(ConnectionUse::Own(_))) {
+        .any(|s| s.resource() == Resource::Connection && s.creates());
+    if !creates {
         return Ok(None);
     }
     if let Some(given) = given
@@ -169,10 +166,7 @@ mod tests {
 
     #[test]
     fn a_plan_that_is_never_empty_is_an_error_and_not_applied() {
-        let step = Step {
-            resource: Resource::Role,
-            action: Action::Create,
-        };
+        let step = Step::CreateServiceLinkedRole;
         let never = Plan {
             steps: vec![step],
             ..Plan::default()
@@ -182,7 +176,7 @@ mod tests {
         assert!((1..ROUNDS).all(|round| Next::after(round, &never) == Next::Apply));
         assert_eq!(
             Next::after(ROUNDS, &never),
-            Next::Exhausted("create role".to_owned())
+            Next::Exhausted("create service linked role".to_owned())
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The look at AWS that a pass rests on.
+//! Looks at AWS, for a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::cloud::{Cloud, Result};
 use crate::domain::kind::Resource;
 use crate::domain::owner::Owner;
-use crate::resource::desired::{
-    BucketUse, ConnectionUse, Desired, NotificationRule, Queue, TopicUse,
-};
-use crate::resource::observed::{
-    BucketView, ConnectionState, Observed, ObservedConnection, ObservedRule,
-};
+use crate::resource::bucket::{Bucket, BucketView};
+use crate::resource::connection::{Connection, ObservedConnection};
+use crate::resource::managed::Wanted;
+use crate::resource::notification_rule::{NotificationRule, ObservedRule};
+use crate::resource::pipeline::ObservedPipeline;
+use crate::resource::queue::{ObservedQueue, Queue};
+use crate::resource::reader_policy::Readers;
+use crate::resource::topic::{ObservedTopic, Topic};
+use crate::resource::{Desired, Observed, connection, notification_rule};
 
 /// How old a list may be that tells of a pipeline that is not there yet.
 const NEW: Duration = Duration::from_secs(10);
@@ -25,150 +28,178 @@ pub async fn observe(
     adopts: &BTreeSet<Resource>,
 ) -> Result<Observed> {
     let recorded = |resource: Resource| status.get(resource.as_str()).map(String::as_str);
-    let role = async {
-        match &desired.role_name {
+    // A new field of `Desired` is to be looked at here.
+    let Desired {
+        artifacts,
+        destination,
+        connection,
+        topic,
+        role,
+        pipeline: _, // looked at with its rule, which is known before the connection is
+        notification_rule,
+        readers,
+        dead_letter_queue,
+        queue,
+        event_rule,
+    } = desired;
+    let look_at_role = async {
+        match role.name() {
             Some(name) => cloud.roles.observe(name).await,
             None => Ok(None),
         }
     };
-    let topic = async {
-        match &desired.topic {
-            Some(topic) => {
-                cloud
-                    .topics
-                    .observe(topic.arn(), matches!(topic, TopicUse::Own(_)))
-                    .await
-            }
-            None => Ok(None),
-        }
-    };
-    let pipeline = async {
-        match &desired.notification_rule {
-            // Of one that was never made a list tells enough: should it lack one, making it again
-            // is refused.
-            Some(rule)
-                if recorded(Resource::Pipeline).is_none()
-                    && !cloud.pipelines.list(NEW).await?.contains_key(&rule.name) =>
-            {
-                Ok(None)
-            }
-            Some(rule) => {
-                cloud
-                    .pipelines
-                    .observe(&rule.name, &rule.pipeline_arn)
-                    .await
-            }
-            None => Ok(None),
-        }
-    };
-    let queue = async |queue: &Option<Queue>| match queue {
-        Some(queue) => cloud.queues.observe(&queue.name).await,
-        None => Ok(None),
-    };
-    let event_rule = async {
-        match &desired.event_rule {
+    let look_at_event_rule = async {
+        match event_rule.own() {
             Some(rule) => cloud.event_rules.observe(&rule.name, &rule.arn).await,
             None => Ok(None),
         }
     };
-    let policy = async {
-        match &desired.readers {
-            // An own bucket's is among its settings.
-            Some(_) if matches!(desired.destination, Some(BucketUse::Own(_))) => Ok(None),
-            Some(readers)
-                if !readers.statements.is_empty() || recorded(Resource::Readers).is_some() =>
-            {
-                cloud.buckets.policy(&readers.bucket).await
-            }
-            _ => Ok(None),
-        }
-    };
+    let own_destination = destination.own().is_some();
+    let known_connection = recorded(Resource::Connection);
+    let adopts_connection = adopts.contains(&Resource::Connection);
     let (
         artifacts,
         destination,
         destination_policy,
-        connection,
+        (connection, spare_connections),
         role,
         topic,
         pipeline,
         dead_letter_queue,
-        fed_queue,
+        queue,
         event_rule,
     ) = tokio::try_join!(
-        bucket(cloud, desired.artifacts.as_ref()),
-        bucket(cloud, desired.destination.as_ref()),
-        policy,
-        connection(
+        look_at_bucket(cloud, artifacts),
+        look_at_bucket(cloud, destination),
+        look_at_policy(
             cloud,
-            desired.connection.as_ref(),
-            owner,
-            recorded(Resource::Connection),
-            adopts.contains(&Resource::Connection)
+            readers,
+            own_destination,
+            recorded(Resource::Readers).is_some()
         ),
-        role,
-        topic,
-        pipeline,
-        queue(&desired.dead_letter_queue),
-        queue(&desired.queue),
-        event_rule,
+        look_at_connection(
+            cloud,
+            connection,
+            owner,
+            known_connection,
+            adopts_connection
+        ),
+        look_at_role,
+        look_at_topic(cloud, topic),
+        look_at_pipeline(cloud, notification_rule, recorded(Resource::Pipeline)),
+        look_at_queue(cloud, dead_letter_queue),
+        look_at_queue(cloud, queue),
+        look_at_event_rule,
     )?;
-    let (notification_rule, service_linked_role) = match &desired.notification_rule {
-        None => (None, true),
-        Some(wanted) => {
-            // A rule outlives its pipeline; without either there is nothing to ask for.
-            let arn = recorded(Resource::NotificationRule);
-            let there = pipeline.is_some() || arn.is_some();
-            let found = if there {
-                rule(
-                    cloud,
-                    owner,
-                    wanted,
-                    arn,
-                    adopts.contains(&Resource::NotificationRule),
-                )
-                .await?
-            } else {
-                None
-            };
-            let there = found.is_some() || cloud.roles.service_linked_role().await?;
-            (found, there)
-        }
-    };
-    let (connection, spare_connections) = connection;
-    Ok(Observed {
+    let mut observed = Observed {
         artifacts,
         destination,
         connection,
         spare_connections,
-        service_linked_role,
-        role,
         topic,
+        role,
         pipeline,
-        notification_rule,
+        service_linked_role: true,
+        notification_rule: None,
         destination_policy,
         dead_letter_queue,
-        queue: fed_queue,
+        queue,
         event_rule,
-    })
+    };
+    if let Some(wanted) = notification_rule.own() {
+        // A rule outlives its pipeline; without either there is nothing to ask for.
+        let arn = recorded(Resource::NotificationRule);
+        if observed.pipeline.is_some() || arn.is_some() {
+            let adopt = adopts.contains(&Resource::NotificationRule);
+            let watched = (&*wanted.name, &*wanted.pipeline_arn);
+            observed.notification_rule = rule(cloud, owner, watched, arn, adopt).await?;
+        }
+        observed.service_linked_role =
+            observed.notification_rule.is_some() || cloud.roles.service_linked_role().await?;
+    }
+    Ok(observed)
 }
 
-async fn bucket(cloud: &Cloud, desired: Option<&BucketUse>) -> Result<BucketView> {
-    match desired {
-        Some(bucket) => {
-            cloud
-                .buckets
-                .observe(bucket.name(), matches!(bucket, BucketUse::Own(_)))
-                .await
-        }
-        None => Ok(BucketView::Missing),
+async fn look_at_bucket(cloud: &Cloud, wanted: &Wanted<Bucket>) -> Result<BucketView> {
+    match wanted {
+        Wanted::Own(bucket) => cloud.buckets.observe(&bucket.name, true).await,
+        Wanted::Existing(name) => cloud.buckets.observe(name, false).await,
+        Wanted::Unmanaged | Wanted::Shared(_) | Wanted::Waiting(_) => Ok(BucketView::Missing),
     }
 }
 
-/// The rule by its recorded ARN, or else by the pipeline that it watches.
+/// An own bucket's policy is among its settings; that of another is asked for where readers are let
+/// in, or were.
+async fn look_at_policy(
+    cloud: &Cloud,
+    readers: &Wanted<Readers>,
+    own_bucket: bool,
+    recorded: bool,
+) -> Result<Option<serde_json::Value>> {
+    let readers = readers.own().filter(|_| !own_bucket);
+    match readers.filter(|readers| recorded || !readers.statements.is_empty()) {
+        Some(readers) => cloud.buckets.policy(&readers.bucket).await,
+        None => Ok(None),
+    }
+}
+
+async fn look_at_topic(cloud: &Cloud, wanted: &Wanted<Topic>) -> Result<Option<ObservedTopic>> {
+    match wanted {
+        Wanted::Own(topic) => cloud.topics.observe(&topic.arn, true).await,
+        Wanted::Existing(arn) => cloud.topics.observe(arn, false).await,
+        Wanted::Unmanaged | Wanted::Shared(_) | Wanted::Waiting(_) => Ok(None),
+    }
+}
+
+/// A list tells enough of a pipeline that was never made: should it lack one, making it again is
+/// refused.
+async fn look_at_pipeline(
+    cloud: &Cloud,
+    rule: &Wanted<NotificationRule>,
+    recorded: Option<&str>,
+) -> Result<Option<ObservedPipeline>> {
+    let Some(rule) = rule.own() else {
+        return Ok(None);
+    };
+    if recorded.is_none() && !cloud.pipelines.list(NEW).await?.contains_key(&rule.name) {
+        return Ok(None);
+    }
+    cloud
+        .pipelines
+        .observe(&rule.name, &rule.pipeline_arn)
+        .await
+}
+
+async fn look_at_queue(cloud: &Cloud, wanted: &Wanted<Queue>) -> Result<Option<ObservedQueue>> {
+    match wanted.own() {
+        Some(queue) => cloud.queues.observe(&queue.name).await,
+        None => Ok(None),
+    }
+}
+
+/// The connection in use, and the spares beside it.
+async fn look_at_connection(
+    cloud: &Cloud,
+    wanted: &Wanted<Connection>,
+    owner: &Owner,
+    recorded: Option<&str>,
+    adopt: bool,
+) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
+    match wanted {
+        Wanted::Own(desired) => {
+            let named = cloud.connections.named(&desired.name).await?;
+            Ok(connection::choose(named, owner, recorded, adopt))
+        }
+        Wanted::Existing(arn) => Ok((cloud.connections.observe(arn).await?, Vec::new())),
+        Wanted::Unmanaged | Wanted::Shared(_) | Wanted::Waiting(_) => Ok((None, Vec::new())),
+    }
+}
+
+/// The rule by its recorded ARN, or else by the pipeline that it watches, whose name it has.
 pub async fn rule(
     cloud: &Cloud,
     owner: &Owner,
-    wanted: &NotificationRule,
+    (name, pipeline_arn): (&str, &str),
     recorded: Option<&str>,
     adopt: bool,
 ) -> Result<Option<ObservedRule>> {
@@ -177,144 +208,6 @@ pub async fn rule(
     {
         return Ok(Some(found));
     }
-    let rules = cloud
-        .notification_rules
-        .watching(&wanted.pipeline_arn)
-        .await?;
-    let (ours, others): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| owner.owns(&r.tags));
-    let wanted = |r: &ObservedRule| r.name == wanted.name || (adopt && Owner::unowned(&r.tags));
-    Ok(ours
-        .into_iter()
-        .next()
-        .or_else(|| others.into_iter().find(wanted)))
-}
-
-/// The connection in use, and the spares beside it.
-pub async fn connection(
-    cloud: &Cloud,
-    desired: Option<&ConnectionUse>,
-    owner: &Owner,
-    recorded: Option<&str>,
-    adopt: bool,
-) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
-    let desired = match desired {
-        None => return Ok((None, Vec::new())),
-        Some(ConnectionUse::Existing(arn)) => {
-            return Ok((cloud.connections.observe(arn).await?, Vec::new()));
-        }
-        Some(ConnectionUse::Own(desired)) => desired,
-    };
-    let named = cloud.connections.named(&desired.name).await?;
-    Ok(choose(named, owner, recorded, adopt))
-}
-
-/// Of several own connections the authorized one is used, then the recorded one;
-/// only one that nobody authorized is spare.
-fn choose(
-    named: Vec<ObservedConnection>,
-    owner: &Owner,
-    recorded: Option<&str>,
-    adopt: bool,
-) -> (Option<ObservedConnection>, Vec<ObservedConnection>) {
-    let (mut own, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|c| owner.owns(&c.tags));
-    own.sort_by_key(|c| {
-        let rank = match c.state {
-            ConnectionState::Available => 0,
-            ConnectionState::Error => 1,
-            ConnectionState::Pending => 2,
-        };
-        (rank, Some(c.arn.as_str()) != recorded, c.arn.clone())
-    });
-    let mut own = own.into_iter();
-    match own.next() {
-        Some(used) => (
-            Some(used),
-            own.filter(|c| c.state == ConnectionState::Pending)
-                .collect(),
-        ),
-        // Recorded as ours, and somebody took its tags away: the plan refuses it by name, unless it
-        // is to be taken over.
-        None => {
-            let wanted = |c: &ObservedConnection| {
-                Some(c.arn.as_str()) == recorded || (adopt && Owner::unowned(&c.tags))
-            };
-            (others.into_iter().find(wanted), Vec::new())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn owner() -> Owner {
-        Owner {
-            cluster: "c".into(),
-            kind: "RepoFanout".into(),
-            namespace: "n".into(),
-            name: "x".into(),
-        }
-    }
-
-    fn connection(arn: &str, state: ConnectionState, ours: bool) -> ObservedConnection {
-        let tags = if ours {
-            owner().tags()
-        } else {
-            Default::default()
-        };
-        ObservedConnection {
-            arn: arn.into(),
-            name: "rf".into(),
-            state,
-            provider: "GitHub".into(),
-            tags,
-        }
-    }
-
-    #[test]
-    fn an_authorization_is_never_lost_to_a_spare() {
-        use ConnectionState::{Available, Error, Pending};
-        let (used, spare) = choose(
-            vec![
-                connection("a", Pending, true),
-                connection("b", Available, true),
-            ],
-            &owner(),
-            Some("a"),
-            false,
-        );
-        assert_eq!(used.unwrap().arn, "b");
-        assert_eq!(spare.iter().map(|c| &*c.arn).collect::<Vec<_>>(), ["a"]);
-
-        let two = vec![
-            connection("a", Available, true),
-            connection("b", Error, true),
-            connection("c", Available, true),
-        ];
-        let (used, spare) = choose(two, &owner(), Some("c"), false);
-        assert_eq!((used.unwrap().arn.as_str(), spare), ("c", vec![]));
-    }
-
-    #[test]
-    fn connections_of_others_are_neither_used_nor_spare() {
-        let (used, spare) = choose(
-            vec![connection("a", ConnectionState::Pending, false)],
-            &owner(),
-            None,
-            false,
-        );
-        assert_eq!((used, spare), (None, vec![]));
-        let (used, _) = choose(
-            vec![connection("a", ConnectionState::Available, false)],
-            &owner(),
-            None,
-            true,
-        );
-        assert_eq!(used.unwrap().arn, "a");
-        let stripped = vec![connection("a", ConnectionState::Available, false)];
-        assert_eq!(
-            choose(stripped, &owner(), Some("a"), false).0.unwrap().arn,
-            "a"
-        );
-    }
+    let rules = cloud.notification_rules.watching(pipeline_arn).await?;
+    Ok(notification_rule::choose(rules, owner, name, adopt))
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
 use crate::reconcile::record::Resources;
+use crate::resource::connection::ConnectionState;
 use crate::resource::delta::Field;
-use crate::resource::desired::{BucketUse, ConnectionUse, Desired, TopicUse};
-use crate::resource::observed::{ConnectionState, Observed};
-use crate::resource::plan::{Action, Plan};
+use crate::resource::plan::{Plan, Step};
+use crate::resource::{Desired, Observed};
 
 /// What would be written, and when.
 #[derive(Debug, Default)]
@@ -49,13 +49,13 @@ impl Preview {
                 .map(|r| format!("{}: {}", r.reason.as_str(), r.message)),
         );
         for step in &plan.steps {
-            let named = named(step.resource, desired);
-            match &step.action {
-                Action::Create => self.now.push(format!("+ {named}")),
-                Action::DeleteSpare(arn) => self
+            let named = named(step.resource(), desired);
+            match (step, step.delta()) {
+                (Step::DeleteSpareConnection(arn), _) => self
                     .now
                     .push(format!("- spare connection {arn}, which nobody authorized")),
-                Action::Update(delta) => {
+                (_, None) => self.now.push(format!("+ {named}")),
+                (_, Some(delta)) => {
                     self.now.push(format!("~ {named}"));
                     let changes = delta
                         .0
@@ -73,27 +73,27 @@ impl Preview {
             .connection
             .as_ref()
             .is_some_and(|c| c.state == ConnectionState::Available);
-        let planned = |resource| plan.steps.iter().any(|s| s.resource == resource);
+        let planned = |resource| plan.steps.iter().any(|s| s.resource() == resource);
         for (resource, wanted, there) in [
             (
                 Resource::Pipeline,
-                desired.pipeline.is_some(),
+                desired.pipeline.own().is_some(),
                 observed.pipeline.is_some(),
             ),
             (
                 Resource::NotificationRule,
-                desired.notification_rule.is_some(),
+                desired.notification_rule.own().is_some(),
                 observed.notification_rule.is_some(),
             ),
             (
                 Resource::Readers,
                 desired
                     .readers
-                    .as_ref()
+                    .own()
                     .is_some_and(|r| r.writable && !r.statements.is_empty()),
                 desired
                     .readers
-                    .as_ref()
+                    .own()
                     .is_some_and(|r| r.any(observed.policy())),
             ),
         ] {
@@ -115,28 +115,7 @@ impl Preview {
 
 /// The resource, with its name in AWS.
 fn named(resource: Resource, desired: &Desired) -> String {
-    let name = match resource {
-        Resource::Artifacts => desired.artifacts.as_ref().map(BucketUse::name),
-        Resource::Destination => desired.destination.as_ref().map(BucketUse::name),
-        Resource::Connection => desired.connection.as_ref().map(|c| match c {
-            ConnectionUse::Own(connection) => &*connection.name,
-            ConnectionUse::Existing(arn) => arn,
-        }),
-        Resource::Role => desired.role.as_ref().map(|r| &*r.name),
-        Resource::Topic => desired.topic.as_ref().map(TopicUse::arn),
-        Resource::Pipeline => desired.pipeline.as_ref().map(|p| &*p.name),
-        Resource::NotificationRule => desired.notification_rule.as_ref().map(|r| &*r.name),
-        Resource::Readers => desired.readers.as_ref().map(|r| &*r.bucket),
-        Resource::DeadLetterQueue => desired.dead_letter_queue.as_ref().map(|q| &*q.name),
-        Resource::Queue => desired.queue.as_ref().map(|q| &*q.name),
-        Resource::EventRule => desired.event_rule.as_ref().map(|r| &*r.name),
-        Resource::ServiceLinkedRole => Some("of CodeStar Notifications, once an account"),
-    };
-    let copies = desired
-        .pipeline
-        .as_ref()
-        .filter(|_| resource == Resource::Pipeline)
-        .and_then(|p| p.declaration.target());
+    let copies = desired.target().filter(|_| resource == Resource::Pipeline);
     let copies = copies.map(|t| {
         format!(
             ": {} {} -> s3://{}/{}",
@@ -145,7 +124,7 @@ fn named(resource: Resource, desired: &Desired) -> String {
     });
     format!(
         "{resource} {}{}",
-        name.unwrap_or_default(),
+        desired.name(resource).unwrap_or_default(),
         copies.unwrap_or_default()
     )
 }

@@ -1,14 +1,19 @@
-//! Who else may read what is copied: statements of ours in the policy of the destination bucket.
+//! The readers of what is copied: statements of ours in the policy of the destination bucket. They
+//! carry no tags: their Sids, made of the owner, say whose they are.
 
 use serde_json::{Value, json};
 
+use crate::api::condition::Reason;
 use crate::domain::owner::Owner;
+use crate::domain::refusal::Refusal;
 use crate::domain::{arn, names, policy_document};
+use crate::resource::delta::{Delta, Field};
+use crate::resource::managed::{Planned, Wanted};
 use crate::spec::reader::Reader;
 
 /// The longest bucket policy that Amazon S3 takes, in bytes.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>
-pub const LONGEST_POLICY: usize = 20 * 1024;
+const LONGEST_POLICY: usize = 20 * 1024;
 
 /// The statements, as they are to be in the bucket's policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +112,34 @@ impl Readers {
         }
     }
 
+    /// What the policy of the bucket lacks, or has and is not to have. Where it is not the
+    /// operator's to write, only what it lacks.
+    fn diff(&self, policy: Option<&Value>) -> Delta {
+        let mut delta = Delta::default();
+        let path = format!("policy of {}", self.bucket);
+        if !self.writable {
+            for statement in policy_document::missing(policy, &self.statements) {
+                delta.note(Field::Policy, &path, "nothing", statement);
+            }
+        } else if !policy_document::holds(policy, &self.sids, &self.statements) {
+            let from = match self.any(policy) {
+                true => "other statements",
+                false => "no statements",
+            };
+            let to = match self.statements.is_empty() {
+                true => "no statements",
+                false => "the readers' statements",
+            };
+            delta.note(Field::Policy, path, from, to);
+        }
+        delta
+    }
+
+    /// The policy with these statements in the place of those that were ours.
+    pub fn updated(&self, policy: Option<&Value>) -> Value {
+        policy_document::replace(policy, &self.sids, &self.statements)
+    }
+
     /// Whether any statement of ours is in the policy.
     pub fn any(&self, document: Option<&Value>) -> bool {
         policy_document::has_sid(document, &self.sids)
@@ -127,6 +160,70 @@ pub fn sids(owner: &Owner) -> Vec<String> {
         .iter()
         .map(|what| format!("RepoFanoutRead{id}{what}"))
         .collect()
+}
+
+/// The statements that are to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// For the first time.
+    Create(Readers),
+    /// In the place of others of ours, which differ so.
+    Update(Readers, Delta),
+}
+
+impl Write {
+    /// The statements.
+    pub fn readers(&self) -> &Readers {
+        match self {
+            Self::Create(readers) | Self::Update(readers, _) => readers,
+        }
+    }
+}
+
+/// The next change, once all else is made: whoever is let in finds something there, and a refusal
+/// here keeps nothing else from being made.
+pub(super) fn plan(
+    wanted: &Wanted<Readers>,
+    policy: Option<&Value>,
+    all_else_is_made: bool,
+) -> Planned<Write> {
+    let Some(readers) = wanted.own() else {
+        return Ok(None);
+    };
+    let delta = readers.diff(policy);
+    let new = !readers.any(policy);
+    if delta.is_empty() || (new && !all_else_is_made) {
+        return Ok(None);
+    }
+    let bucket = &readers.bucket;
+    if !readers.writable {
+        let missing = policy_document::missing(policy, &readers.statements);
+        let missing: Vec<String> = missing.into_iter().map(Value::to_string).collect();
+        return Err(Refusal::new(
+            Reason::AccessDenied,
+            format!(
+                "destination.readers: bucket {bucket} is not the operator's to configure, and \
+                     its policy does not let them in; add these statements to it, or leave \
+                     readers out: {}",
+                missing.join(", ")
+            ),
+        ));
+    }
+    let size = readers.updated(policy).to_string().len();
+    if size > LONGEST_POLICY {
+        return Err(Refusal::new(
+            Reason::QuotaExceeded,
+            format!(
+                "destination.readers: the policy of bucket {bucket} would have {size} bytes, \
+                     and Amazon S3 takes {LONGEST_POLICY}; name fewer readers, or an \
+                     organization in the place of many, or have a bucket of one's own"
+            ),
+        ));
+    }
+    Ok(Some(match new {
+        true => Write::Create(readers.clone()),
+        false => Write::Update(readers.clone(), delta),
+    }))
 }
 
 #[cfg(test)]

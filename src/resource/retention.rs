@@ -1,4 +1,5 @@
-//! What is kept when an object is deleted. Read leniently: a deletion needs no valid spec.
+//! What `spec.deletion` keeps. It is read leniently: a deletion needs no valid spec. Each resource
+//! says in its own file which field is about it, and what holds where nothing is written.
 
 use crate::api::repofanout::DeletionSpec;
 use crate::domain::owner::{ADOPTED, Tags};
@@ -7,60 +8,21 @@ use crate::domain::owner::{ADOPTED, Tags};
 #[derive(Clone, Debug, Default)]
 pub struct Retention(pub DeletionSpec);
 
-/// What its author wrote of a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
-    Delete,
-    Retain,
-    Nothing,
-}
-
 impl Retention {
-    fn word(&self, own: Option<&String>) -> Word {
+    /// Whether something with these tags is kept, by its own field or the default; `otherwise`
+    /// holds where neither is written. What was adopted is then kept, too.
+    pub(super) fn keeps(&self, own: Option<&String>, tags: &Tags, otherwise: bool) -> bool {
         match own.or(self.0.default.as_ref()).map(String::as_str) {
-            Some("Delete") => Word::Delete,
-            // A word of a newer version is no leave to delete.
-            Some(_) => Word::Retain,
-            None => Word::Nothing,
+            Some("Delete") => false,
+            // A newer version may have more words; one that is not known deletes nothing.
+            Some(_) => true,
+            None => otherwise || tags.contains_key(ADOPTED),
         }
     }
 
-    fn keeps(word: Word, tags: &Tags, otherwise: bool) -> bool {
-        match word {
-            Word::Delete => false,
-            Word::Retain => true,
-            Word::Nothing => otherwise || tags.contains_key(ADOPTED),
-        }
-    }
-
-    /// Whether pipeline, role or notification rule are kept.
+    /// Whether a resource without a field of its own is kept.
     pub fn keeps_other(&self, tags: &Tags) -> bool {
-        Self::keeps(self.word(None), tags, false)
-    }
-
-    /// Whether the connection is kept; it holds a person's authorization once it was AVAILABLE.
-    pub fn keeps_connection(&self, tags: &Tags, was_available: bool) -> bool {
-        Self::keeps(self.word(self.0.connection.as_ref()), tags, was_available)
-    }
-
-    /// Whether the own destination bucket is kept.
-    pub fn keeps_destination(&self, tags: &Tags) -> bool {
-        Self::keeps(self.word(self.0.destination.as_ref()), tags, true)
-    }
-
-    /// Whether our prefix of an existing bucket is kept: all but on the field's own word.
-    pub fn keeps_prefix(&self) -> bool {
-        self.0.destination.as_deref() != Some("Delete")
-    }
-
-    /// Whether the own artifacts bucket is kept.
-    pub fn keeps_artifacts(&self, tags: &Tags) -> bool {
-        Self::keeps(self.word(self.0.artifacts.as_ref()), tags, false)
-    }
-
-    /// Whether the own topic is kept.
-    pub fn keeps_topic(&self, tags: &Tags, subscribed: bool) -> bool {
-        Self::keeps(self.word(self.0.topic.as_ref()), tags, subscribed)
+        self.keeps(None, tags, false)
     }
 }
 

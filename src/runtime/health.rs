@@ -10,7 +10,7 @@ use kube::Resource;
 use crate::api::condition::ConditionType;
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::metrics::{Objects, Queue, Snapshot, Stalled};
-use crate::resource::observed::ConnectionState;
+use crate::resource::connection::ConnectionState;
 use crate::runtime::operator::Operator;
 use crate::state::live_object::Custom;
 

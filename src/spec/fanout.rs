@@ -321,7 +321,8 @@ mod tests {
 
     use super::*;
     use crate::api::condition::Reason;
-    use crate::spec::example::{self, open, open_class};
+    use crate::spec::example;
+    use crate::spec::example::{open, open_class};
     use crate::spec::notifications::Detail;
     use crate::spec::pipeline::{ExecutionMode, PipelineType};
 

@@ -18,7 +18,7 @@ use tracing::info;
 use crate::api::RepoFanoutClass;
 use crate::cloud::{Message, Queues};
 use crate::domain::kind::Resource;
-use crate::resource::desired::VISIBILITY;
+use crate::resource::queue::VISIBILITY;
 
 /// How many events may be with passes at once; more wait in the queue.
 const UNDER_WAY: usize = 200;

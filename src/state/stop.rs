@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::api::condition::Reason;
 use crate::cloud::Error;
 use crate::domain::refusal::Refusal;
+use crate::resource::plan;
 
 /// Why a reconcile stopped early.
 #[derive(Debug)]
@@ -22,8 +23,7 @@ pub enum Stop {
 impl Stop {
     /// A read-only operator says what it would do, in place of doing it.
     pub fn read_only(would: &str) -> Self {
-        let message = format!("the operator runs with --read-only, and would {would}");
-        Refusal::new(Reason::ReadOnly, message).into()
+        plan::not_written(would).into()
     }
 
     /// What keeps the object from being reconciled, as its conditions would say it.

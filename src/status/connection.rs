@@ -3,7 +3,7 @@
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::ConnectionStatus;
 use crate::domain::placement::Placement;
-use crate::resource::observed::{ConnectionState, ObservedConnection};
+use crate::resource::connection::{ConnectionState, ObservedConnection};
 use crate::status::verdict::Verdict;
 
 /// A connection as it is recorded once its ARN is known: with its link, and without an intent.

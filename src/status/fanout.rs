@@ -11,8 +11,9 @@ use crate::domain::arn::Audience;
 use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind};
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
-use crate::resource::observed::ObservedConnection;
-use crate::status::connection::{self, connection_status};
+use crate::resource::connection::ObservedConnection;
+use crate::status::connection;
+use crate::status::connection::connection_status;
 use crate::status::progress::Progress;
 use crate::status::summary::{PassOutcome, not_yet_delivered};
 use crate::status::verdict::{Verdict, cap};
@@ -282,7 +283,7 @@ mod tests {
     use crate::api::status::{AnnouncedStatus, ConnectionIntent, DeliveredStatus, PrunedStatus};
     use crate::domain::execution::{Commit, Target};
     use crate::domain::refusal::Refusal;
-    use crate::resource::observed::ConnectionState;
+    use crate::resource::connection::ConnectionState;
     use crate::status::deleting;
     use crate::status::notice::notices;
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::domain::arn;
 use crate::domain::owner::{Owner, Tags};
 use crate::domain::placement::Placement;
-use crate::resource::desired::Declaration;
-use crate::resource::observed::ObservedRule;
+use crate::resource::notification_rule::ObservedRule;
+use crate::resource::pipeline::Declaration;
 use crate::spec::pipeline::PARALLEL;
 
 /// A pipeline that exists, as far as it matters here.
@@ -49,7 +49,7 @@ impl Found {
                     .to_owned(),
             );
         };
-        let of = |action: &crate::resource::desired::Action, key: &str| {
+        let of = |action: &crate::resource::pipeline::Action, key: &str| {
             action.configuration.get(key).cloned().unwrap_or_default()
         };
         if of(deploy, "Extract") != "true" {

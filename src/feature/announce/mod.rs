@@ -42,7 +42,8 @@ pub async fn run(
     {
         return Ok(outcome);
     }
-    let Some(rule) = target.desire(Some("")).notification_rule else {
+    let desired = target.desire(Some(""));
+    let Some(topic_arn) = desired.topic_arn() else {
         return Ok(outcome);
     };
     let executions = match &delivery.executions {
@@ -71,11 +72,7 @@ pub async fn run(
         let published = target
             .cloud
             .topics
-            .publish(
-                &rule.topic_arn,
-                &announcement.body(),
-                &announcement.attributes(),
-            )
+            .publish(topic_arn, &announcement.body(), &announcement.attributes())
             .await;
         match published {
             Ok(()) => {}

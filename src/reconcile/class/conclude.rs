@@ -14,15 +14,17 @@ use crate::domain::arn::Audience;
 use crate::reconcile::class::count::{EVERY, users};
 use crate::reconcile::class::report::{Connections, Report};
 use crate::reconcile::class::retire;
-use crate::reconcile::conclude::{self, Conclude, Due, Remembered, pending_delay};
-use crate::resource::observed::ConnectionState;
+use crate::reconcile::conclude;
+use crate::reconcile::conclude::{Conclude, Due, Remembered, pending_delay};
+use crate::resource::connection::ConnectionState;
 use crate::spec::interval;
 use crate::state::catalog::ClassKey;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::memory::Settled;
 use crate::state::stop::Stop;
-use crate::status::{self, ClassObservation, PassOutcome, Progress};
+use crate::status;
+use crate::status::{ClassObservation, PassOutcome, Progress};
 
 /// How often everything is observed of a class whose spec makes no sense.
 const USUAL: Duration = Duration::from_secs(600);

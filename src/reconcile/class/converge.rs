@@ -11,9 +11,9 @@ use crate::reconcile::class::report::{Connections, Shares, Target};
 use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
 use crate::reconcile::observe;
 use crate::reconcile::record::{left, recorded};
-use crate::resource::desired::Desired;
-use crate::resource::observed::Observed;
-use crate::resource::plan::{Action, Facts, Plan, Step};
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::plan::{Facts, Plan, Step};
 use crate::spec::class::Class;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
@@ -170,14 +170,14 @@ impl Ledger for ConnectionLedger<'_, '_> {
         tell_of_drift(self.live, plan, &mut self.announced).await;
     }
 
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
         let mut next = self.live.status();
         next.placement = Some(self.class.place.status());
         let given = next
             .connections
             .get(self.name)
             .and_then(|c| c.intent.as_ref());
-        let intent = intent(steps, desired, given, &self.live.uid(), self.now)?;
+        let intent = intent(steps, given, &self.live.uid(), self.now)?;
         if let Some(intent) = &intent {
             let connection = next.connections.entry(self.name.to_owned()).or_default();
             connection.intent = Some(intent.clone());
@@ -195,7 +195,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
         _: &Desired,
         observed: &Observed,
     ) -> Result<(), Stop> {
-        if step.action != Action::Create {
+        if !step.creates() {
             return Ok(());
         }
         let mut next = self.live.status();
@@ -230,7 +230,7 @@ impl SharesLedger<'_, '_> {
         let facts = facts(self.env, self.live, class, &status.resources, &none);
         converge(cloud, |_| desired.clone(), &mut observed, facts, *now, self).await?;
         self.shares.destination_created_at = observed.destination.created_at();
-        match &desired.queue {
+        match desired.queue.own() {
             Some(queue) => self
                 .env
                 .feeds
@@ -255,10 +255,10 @@ impl Ledger for SharesLedger<'_, '_> {
         tell_of_drift(self.live, plan, &mut self.announced).await;
     }
 
-    async fn write_ahead(&mut self, steps: &[Step], _: &Desired) -> Result<String, Stop> {
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
         let mut next = self.live.status();
         next.placement = Some(self.target.class.place.status());
-        if steps.iter().any(|s| s.resource == Resource::Role) {
+        if steps.iter().any(|s| s.resource() == Resource::Role) {
             next.permissions_written_at = Some(self.target.now);
         }
         self.live.confirm_status(next).await?;
@@ -272,17 +272,12 @@ impl Ledger for SharesLedger<'_, '_> {
         desired: &Desired,
         observed: &Observed,
     ) -> Result<(), Stop> {
-        let feeds = [
-            Resource::DeadLetterQueue,
-            Resource::Queue,
-            Resource::EventRule,
-        ];
         let was_there = self
             .live
             .status()
             .resources
-            .contains_key(step.resource.as_str());
-        if feeds.contains(&step.resource) && result.is_ok() && was_there {
+            .contains_key(step.resource().as_str());
+        if step.resource().feeds_events() && result.is_ok() && was_there {
             // What it was to feed, or to keep, may have been lost until now.
             self.env.feeds.interrupted(&self.target.class.name);
             self.env.fleet.wake_all();

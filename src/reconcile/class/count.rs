@@ -14,7 +14,8 @@ use crate::cloud::Cloud;
 use crate::reconcile::class::observe::decide;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
-use crate::status::{self, ClassObservation, PassOutcome, Progress};
+use crate::status;
+use crate::status::{ClassObservation, PassOutcome, Progress};
 
 /// The number of fan-outs is written once in this time at most.
 pub const EVERY: Duration = Duration::from_secs(60);

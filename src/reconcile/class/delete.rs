@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 
@@ -14,11 +15,12 @@ use crate::cloud::Cloud;
 use crate::domain::arn::{Arn, Audience};
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
-use crate::domain::names;
 use crate::domain::placement::Placement;
+use crate::domain::{arn, names};
 use crate::reconcile::fanout::delete::held_up;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
+use crate::resource::retention::Retention;
 use crate::spec::class;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
@@ -164,21 +166,19 @@ async fn ending(env: &Environment, object: &RepoFanoutClass) -> Ending {
         .cloud(class::access(object).as_ref(), &place.region)
         .await;
     let names = Computed::of_class(&place);
-    let mut resources = BTreeMap::from([
-        (Resource::Artifacts.as_str().to_owned(), names.artifacts),
-        (Resource::Destination.as_str().to_owned(), names.destination),
-        (Resource::Role.as_str().to_owned(), names.role_arn),
-        (Resource::Topic.as_str().to_owned(), names.topic_arn),
-        (
-            Resource::EventRule.as_str().to_owned(),
-            names.event_rule_arn,
-        ),
-        (Resource::Queue.as_str().to_owned(), names.queue_arn),
-        (
-            Resource::DeadLetterQueue.as_str().to_owned(),
-            names.dead_letter_queue_arn,
-        ),
-    ]);
+    let bucket = |name| arn::bucket(&place.partition, name);
+    let mut resources = BTreeMap::from(
+        [
+            (Resource::Artifacts, bucket(&names.artifacts)),
+            (Resource::Destination, bucket(&names.destination)),
+            (Resource::Role, names.role_arn),
+            (Resource::Topic, names.topic_arn),
+            (Resource::EventRule, names.event_rule_arn),
+            (Resource::Queue, names.queue_arn),
+            (Resource::DeadLetterQueue, names.dead_letter_queue_arn),
+        ]
+        .map(|(resource, arn)| (resource.as_str().to_owned(), arn)),
+    );
     resources.extend(status.resources);
     let specified = object.spec.connections.iter().flatten();
     let mut connections: BTreeMap<String, ConnectionStatus> = specified
@@ -204,12 +204,13 @@ pub fn end_of(
         .map(|(name, c)| (in_aws(name), c.arn.clone()))
         .collect();
     Ending {
+        cloud: cloud.clone(),
+        retention: Retention(object.spec.deletion.clone().unwrap_or_default()),
+        owner,
+        resources: resources.clone(),
         connections,
-        ..Ending::of(
-            cloud.clone(),
-            owner,
-            object.spec.deletion.as_ref(),
-            resources,
-        )
+        subscriptions: Vec::new(),
+        copied: None,
+        now: Timestamp::now(),
     }
 }

@@ -14,12 +14,13 @@ use crate::domain::computed::Computed;
 use crate::domain::execution::Execution;
 use crate::domain::kind::Resource;
 use crate::feature::Outcome;
-use crate::reconcile::conclude::{self, Conclude, Due, Remembered, echo_requests, pending_delay};
+use crate::reconcile::conclude;
+use crate::reconcile::conclude::{Conclude, Due, Remembered, echo_requests, pending_delay};
 use crate::reconcile::fanout::quick::{is_unfinished, poll_every};
 use crate::reconcile::fanout::report::Report;
 use crate::reconcile::fanout::retire;
 use crate::reconcile::schedule::Schedule;
-use crate::resource::observed::ConnectionState;
+use crate::resource::connection::ConnectionState;
 use crate::spec::interval;
 use crate::state::catalog::ClassKey;
 use crate::state::environment::Environment;
@@ -27,7 +28,8 @@ use crate::state::live_object::LiveObject;
 use crate::state::memory::{Basis, Settled, SettledPipeline};
 use crate::state::stop::Stop;
 use crate::state::target::Inputs;
-use crate::status::{self, FeatureOutcome, Features, Observation, PassOutcome, Progress};
+use crate::status;
+use crate::status::{FeatureOutcome, Features, Observation, PassOutcome, Progress};
 
 /// How often everything is observed of an object whose spec makes no sense.
 const USUAL: Duration = Duration::from_secs(600);

@@ -16,9 +16,10 @@ use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
 use crate::reconcile::fanout::observation::{Depth, Observation, Quick};
 use crate::reconcile::record::{left, recorded};
 use crate::reconcile::schedule::Schedule;
-use crate::resource::desired::Desired;
-use crate::resource::observed::{Observed, ObservedConnection};
-use crate::resource::plan::{Action, Facts, Plan, Step};
+use crate::resource::Desired;
+use crate::resource::Observed;
+use crate::resource::connection::ObservedConnection;
+use crate::resource::plan::{Facts, Plan, Step};
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::memory::SettledPipeline;
@@ -176,7 +177,8 @@ impl FanoutLedger<'_, '_> {
     /// Says what the policy of a class's key needs: whoever is let into a bucket that it encrypts
     /// reads nothing without that.
     async fn tell_of_key(&self) {
-        let Some(readers) = self.target.desire(None).readers else {
+        let desired = self.target.desire(None);
+        let Some(readers) = desired.readers.own() else {
             return;
         };
         let statements = readers.decrypt(&self.target.place.partition);
@@ -200,10 +202,9 @@ impl FanoutLedger<'_, '_> {
         let used = recorded(desired, observed, partition);
         self.converged.orphaned = left(&self.live.status().resources, &used, desired, partition);
         self.converged.resources = Some(used);
-        self.converged.topic = match (&desired.topic, &desired.notification_rule) {
-            (Some(_), _) if observed.topic.is_none() => None,
-            (_, rule) => rule.as_ref().map(|r| r.topic_arn.clone()),
-        };
+        let missing = desired.topic.arn().is_some() && observed.topic.is_none();
+        let topic = desired.topic_arn().filter(|_| !missing);
+        self.converged.topic = topic.map(str::to_owned);
     }
 }
 
@@ -240,7 +241,7 @@ impl Ledger for FanoutLedger<'_, '_> {
         }
     }
 
-    async fn write_ahead(&mut self, steps: &[Step], desired: &Desired) -> Result<String, Stop> {
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
         self.wrote = true;
         let mut next = self.live.status();
         self.converged.placed |= next.placement.is_none();
@@ -249,11 +250,11 @@ impl Ledger for FanoutLedger<'_, '_> {
         }
         echo_requests(self.live, &mut next, false, false);
         let given = next.connection.as_ref().and_then(|c| c.intent.as_ref());
-        let intent = intent(steps, desired, given, &self.live.uid(), self.target.now)?;
+        let intent = intent(steps, given, &self.live.uid(), self.target.now)?;
         if let Some(intent) = &intent {
             next.connection.get_or_insert_default().intent = Some(intent.clone());
         }
-        if steps.iter().any(|s| s.resource == Resource::Role) {
+        if steps.iter().any(|s| s.resource() == Resource::Role) {
             next.permissions_written_at = Some(self.target.now);
         }
         self.live.confirm_status(next).await?;
@@ -271,7 +272,7 @@ impl Ledger for FanoutLedger<'_, '_> {
     ) -> Result<(), Stop> {
         self.record(desired, observed);
         self.converged.connection.clone_from(&observed.connection);
-        if step.resource != Resource::Connection || step.action != Action::Create {
+        if step.resource() != Resource::Connection || !step.creates() {
             return Ok(());
         }
         let before = self.live.status();

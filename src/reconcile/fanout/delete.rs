@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 
@@ -15,6 +16,7 @@ use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::kind::Resource;
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
+use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
 use crate::resource::retention::Retention;
 use crate::spec::{class, fanout};
@@ -153,13 +155,18 @@ pub async fn end_former(
         .cloud_of(&former.placement)
         .await
         .map_err(Held::OutOfReach)?;
-    let owner = fanout::owner(&held.current, env.settings());
-    let mut ending = Ending::of(cloud, owner, held.current.spec.deletion.as_deref(), &left);
     let connection = left.get(Resource::Connection.as_str()).cloned();
-    ending.subscriptions.clone_from(&present.subscriptions);
-    ending
-        .connections
-        .extend(connection.map(|arn| (former.placement.base_name.clone(), Some(arn))));
+    let named = |arn| (former.placement.base_name.clone(), Some(arn));
+    let ending = Ending {
+        cloud,
+        owner: fanout::owner(&held.current, env.settings()),
+        retention: retention(held),
+        connections: connection.map(named).into_iter().collect(),
+        resources: left,
+        subscriptions: present.subscriptions,
+        copied: None,
+        now: Timestamp::now(),
+    };
     ending.run().await.map_err(Held::Cloud)
 }
 
@@ -167,7 +174,6 @@ pub async fn end_former(
 async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Ending, String> {
     let status = held.status();
     let spec = &held.current.spec;
-    let owner = fanout::owner(&held.current, env.settings());
     let place = match &status.placement {
         Some(recorded) => recorded.clone(),
         None => unrecorded(env, &held.current),
@@ -175,44 +181,45 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
     let cloud = env.cloud_of(&place).await?;
     let place = Placement::recorded(&place);
     let names = Computed::new(&place);
-    let recorded = |resource: Resource| status.resources.get(resource.as_str()).cloned();
-    let bucket = |resource, chosen: Option<String>, computed: &str| {
-        let name = recorded(resource).and_then(|arn| arn.rsplit(':').next().map(str::to_owned));
-        Some(name.or(chosen).unwrap_or_else(|| computed.to_owned()))
+    let bucket = |chosen: Option<&String>, computed: &String| {
+        arn::bucket(&place.partition, chosen.unwrap_or(computed))
     };
-    let chosen_topic = spec
-        .notifications
-        .as_ref()
-        .and_then(|n| n.topic_name.as_ref());
-    let topic_arn = |name: &String| topic_arn(&place, name);
-    let recorded_alone = Ending::of(cloud, owner, spec.deletion.as_deref(), &status.resources);
+    let artifacts = spec.artifacts.as_ref().and_then(|a| a.bucket_name.as_ref());
+    let destination = spec.destination.as_ref();
+    let topic = spec.notifications.as_ref();
+    let topic = topic.and_then(|n| n.topic_name.as_ref());
+    // Buckets and topic may have a chosen name, which is recorded; the other names are computed.
+    let mut resources = Resources::new();
+    let mut put = |resource: Resource, arn| resources.insert(resource.as_str().to_owned(), arn);
+    put(Resource::Artifacts, bucket(artifacts, &names.artifacts));
+    let chosen = destination.and_then(|d| d.bucket_name.as_ref());
+    put(Resource::Destination, bucket(chosen, &names.destination));
+    let chosen = topic.map(|name| topic_arn(&place, name));
+    put(Resource::Topic, chosen.unwrap_or(names.topic_arn));
+    if destination.is_some_and(|d| d.readers.is_some())
+        && let Some(shared) = shared_destination(env, held)
+    {
+        put(Resource::Readers, bucket(Some(&shared), &shared));
+    }
+    resources.extend(status.resources.clone());
+    let mut put = |resource: Resource, arn| resources.insert(resource.as_str().to_owned(), arn);
+    put(Resource::Pipeline, names.pipeline_arn);
+    put(Resource::Role, names.role_arn);
+    let connection = status.resources.get(Resource::Connection.as_str());
     Ok(Ending {
-        artifacts: bucket(
-            Resource::Artifacts,
-            spec.artifacts.as_ref().and_then(|a| a.bucket_name.clone()),
-            &names.artifacts,
-        ),
-        destination: bucket(
-            Resource::Destination,
-            spec.destination
-                .as_ref()
-                .and_then(|d| d.bucket_name.clone()),
-            &names.destination,
-        ),
-        topic: recorded(Resource::Topic)
-            .or(chosen_topic.map(topic_arn))
-            .or_else(|| Some(names.topic_arn.clone())),
-        connections: vec![(names.base.clone(), recorded(Resource::Connection))],
-        subscriptions: status.subscriptions.clone(),
-        readers: recorded_alone.readers.clone().or_else(|| {
-            spec.destination.as_ref()?.readers.as_ref()?;
-            shared_destination(env, held)
-        }),
+        cloud,
+        owner: fanout::owner(&held.current, env.settings()),
+        retention: retention(held),
+        connections: vec![(names.base, connection.cloned())],
+        resources,
+        subscriptions: status.subscriptions,
         copied: copied(env, held),
-        pipeline: Some((names.base.clone(), names.pipeline_arn)),
-        role: Some(names.base),
-        ..recorded_alone
+        now: Timestamp::now(),
     })
+}
+
+fn retention(held: &LiveObject<'_, RepoFanout>) -> Retention {
+    Retention(*held.current.spec.deletion.clone().unwrap_or_default())
 }
 
 /// Where the resources would be that a status no longer tells of.
@@ -228,7 +235,7 @@ fn unrecorded(env: &Environment, object: &RepoFanout) -> PlacementStatus {
 /// for that, and class or settings still allow the bucket.
 fn copied(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<(String, String)> {
     let spec = &held.current.spec;
-    if Retention(*spec.deletion.clone().unwrap_or_default()).keeps_prefix() {
+    if retention(held).keeps_prefix() {
         return None;
     }
     let status = held.status();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::api::RepoFanout;
 use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
-use crate::domain::delivery::{self, Cause, Delivery, Evidence, Verdict};
+use crate::domain::delivery;
+use crate::domain::delivery::{Cause, Delivery, Evidence, Verdict};
 use crate::domain::execution::{Execution, ExecutionState, Failure, Target as Copy};
 use crate::domain::names;
 use crate::reconcile::fanout::converge::Converged;

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::domain::execution::Execution;
-use crate::resource::observed::{Observed, ObservedConnection};
+use crate::resource::Observed;
+use crate::resource::connection::ObservedConnection;
 use crate::state::memory::{Settled, SettledPipeline};
 
 /// What was observed.

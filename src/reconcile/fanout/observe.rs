@@ -5,7 +5,7 @@ use crate::api::RepoFanout;
 use crate::reconcile::fanout::observation::{Depth, Observation};
 use crate::reconcile::fanout::quick;
 use crate::reconcile::observe as resources;
-use crate::resource::observed::Observed;
+use crate::resource::Observed;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;

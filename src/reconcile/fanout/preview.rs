@@ -7,7 +7,7 @@ use crate::reconcile::fanout::observe::everything;
 use crate::reconcile::fanout::resolve::{decide, inputs};
 use crate::reconcile::preview::Preview;
 use crate::reconcile::record::{left, recorded};
-use crate::resource::plan::{Facts, adopt, plan};
+use crate::resource::plan::{Facts, plan};
 use crate::state::catalog::Resolved;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
@@ -32,8 +32,7 @@ pub async fn preview(env: &Environment, object: &RepoFanout) -> Result<Preview, 
         .connection
         .as_ref()
         .map_or(made.as_str(), |c| &c.arn);
-    let mut desired = target.desire(Some(arn));
-    adopt(&mut desired, &observed, &target.fanout.adopt);
+    let desired = target.desire(Some(arn));
     let facts = Facts {
         owner: &target.fanout.owner,
         place: &target.place,

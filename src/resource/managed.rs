@@ -1,0 +1,174 @@
+//! What resources have in common: the state that an object asks for, and the change that brings it
+//! about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use crate::domain::kind::Resource;
+use crate::domain::owner::{ADOPTED, Owner, Tags};
+use crate::domain::placement::Placement;
+use crate::domain::refusal::Refusal;
+use crate::resource::delta::Delta;
+
+/// What an object has to do with one resource.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Wanted<T> {
+    /// Nothing.
+    #[default]
+    Unmanaged,
+    /// Its class's, with this name or ARN: used, and left to the class.
+    Shared(String),
+    /// One that exists, with this name or ARN: used and looked at, never written.
+    Existing(String),
+    /// Its own, with this name or ARN, once its connection is known.
+    Waiting(String),
+    /// Its own.
+    Own(T),
+}
+
+impl<T> Wanted<T> {
+    /// What is to be made, if it is its own and all is known.
+    pub fn own(&self) -> Option<&T> {
+        match self {
+            Self::Own(desired) => Some(desired),
+            Self::Unmanaged | Self::Shared(_) | Self::Existing(_) | Self::Waiting(_) => None,
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Wanted<T> {
+    fn from(desired: Option<T>) -> Self {
+        desired.map_or(Self::Unmanaged, Self::Own)
+    }
+}
+
+/// A thing in AWS that is made, compared and written as a whole, and that our tags mark as ours.
+pub trait Managed: Clone + Debug + PartialEq {
+    /// The thing as AWS has it.
+    type Found: Clone + Debug + PartialEq;
+
+    /// Our tags.
+    fn tags(&self) -> &Tags;
+    /// Our tags, to be added to.
+    fn tags_mut(&mut self) -> &mut Tags;
+    /// All tags of what is found.
+    fn found_tags(found: &Self::Found) -> &Tags;
+    /// Name or ARN of what is found, for messages.
+    fn called(&self, found: &Self::Found) -> String;
+    /// What differs.
+    fn diff(&self, found: &Self::Found) -> Delta;
+    /// What is found once the differences are written.
+    fn updated(&self, found: &Self::Found) -> Self::Found;
+    /// What is desired where `found` was made by somebody else: what stays as it is.
+    fn keeping(self, _found: &Self::Found) -> Self {
+        self
+    }
+}
+
+/// What is to be written to one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<D: Managed> {
+    /// Make it.
+    Create(D),
+    /// Change what differs.
+    Update(Box<Update<D>>),
+}
+
+/// A resource that is not what it is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update<D: Managed> {
+    /// What it is to be.
+    pub desired: D,
+    /// What it is.
+    pub found: D::Found,
+    /// What differs.
+    pub delta: Delta,
+}
+
+/// What is planned for one resource: nothing, a change, or a refusal.
+pub type Planned<T> = Result<Option<T>, Refusal>;
+
+impl<D: Managed> Change<D> {
+    /// What makes `found` what is desired, if anything. What is taken over is marked: its tags say
+    /// so from then on, and deletion heeds it.
+    pub(super) fn between(
+        resource: Resource,
+        desired: &D,
+        found: Option<&D::Found>,
+        facts: &Facts<'_>,
+    ) -> Option<Self> {
+        let mut desired = desired.clone();
+        let Some(found) = found else {
+            return Some(Self::Create(desired));
+        };
+        if facts.adopts(resource, D::found_tags(found)) {
+            let mark = (ADOPTED.to_owned(), "true".to_owned());
+            desired.tags_mut().extend([mark]);
+        }
+        let desired = desired.keeping(found);
+        let delta = desired.diff(found);
+        let found = found.clone();
+        (!delta.is_empty()).then(|| {
+            Self::Update(Box::new(Update {
+                desired,
+                found,
+                delta,
+            }))
+        })
+    }
+}
+
+/// What the plan has to know beside desired and observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The owner that tags have to name.
+    pub owner: &'a Owner,
+    /// Where it is to be.
+    pub place: &'a Placement,
+    /// Whether an execution runs that a person did not ask to give up by changing the spec.
+    pub hold_pipeline: bool,
+    /// The topics that the rule reached so far, as recorded: their targets go when the topic
+    /// changes.
+    pub former_topics: &'a [String],
+    /// What may be taken over.
+    pub adopt: &'a BTreeSet<Resource>,
+    /// What is recorded as made, once the present spec was applied in full: a difference from here
+    /// on is somebody else's doing.
+    pub settled: Option<&'a BTreeMap<String, String>>,
+    /// Whether such a difference is only shown.
+    pub detect: bool,
+    /// Whether nothing may be written.
+    pub read_only: bool,
+    /// Whether it is not recorded which spec was applied: a difference may then be anybody's doing.
+    pub unrecorded: bool,
+}
+
+impl Facts<'_> {
+    /// Whether something with these tags is to be taken over.
+    pub(super) fn adopts(&self, resource: Resource, tags: &Tags) -> bool {
+        self.adopt.contains(&resource) && Owner::unowned(tags)
+    }
+
+    /// Whether something with these tags may be written.
+    pub(super) fn may_write(&self, resource: Resource, tags: &Tags) -> bool {
+        self.owner.owns(tags) || self.adopts(resource, tags)
+    }
+
+    /// Whether this was made by the present spec.
+    pub(super) fn made(&self, resource: Resource) -> bool {
+        self.settled
+            .is_some_and(|made| made.contains_key(resource.as_str()))
+    }
+}
+
+/// What all resources of one object have in common.
+pub(super) struct Common<'a> {
+    pub place: &'a Placement,
+    pub tags: &'a Tags,
+    pub kms_key: Option<&'a String>,
+}
+
+/// The last part of an ARN: the name of most things.
+pub(super) fn last(arn: &str) -> String {
+    arn.rsplit([':', '/']).next().unwrap_or_default().to_owned()
+}

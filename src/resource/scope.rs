@@ -1,0 +1,112 @@
+//! What the operator's own IAM policy is printed for.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::computed::ROLE_PATH;
+
+/// What the policy is printed for.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The AWS partition.
+    pub partition: String,
+    /// The AWS account, twelve digits.
+    pub account: String,
+    /// The AWS region; `*` for all.
+    pub region: String,
+    /// What every generated name begins with.
+    pub name_prefix: String,
+    /// ARN patterns of existing things that objects may refer to.
+    pub allow_existing: Vec<String>,
+    /// Whether files may be pruned.
+    pub allow_prune: bool,
+    /// Names, or ARNs, of the policies that bound the roles that the operator makes.
+    pub boundaries: Vec<String>,
+    /// ARNs of the roles by which classes reach other accounts.
+    pub assume_roles: Vec<String>,
+}
+
+impl Scope {
+    /// ARN pattern of something in the region.
+    pub(super) fn regional(&self, service: &str, resource: &str) -> String {
+        let Self {
+            partition,
+            account,
+            region,
+            ..
+        } = self;
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+    }
+
+    /// ARN pattern of what has one of our names in the region.
+    pub(super) fn named(&self, service: &str) -> String {
+        self.regional(service, &format!("{}*", self.name_prefix))
+    }
+
+    /// ARN pattern of own buckets.
+    pub(super) fn buckets(&self) -> String {
+        format!("arn:{}:s3:::{}*", self.partition, self.name_prefix)
+    }
+
+    /// ARN pattern of own roles.
+    pub(super) fn roles(&self) -> String {
+        let Self {
+            partition,
+            account,
+            name_prefix,
+            ..
+        } = self;
+        format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*")
+    }
+
+    /// ARN patterns of all connections, under both prefixes.
+    pub(super) fn connections(&self) -> [String; 2] {
+        CONNECTIONS.map(|service| self.regional(service, "connection/*"))
+    }
+
+    /// The patterns of existing things that may be ones of this service.
+    pub(super) fn existing(&self, service: &str) -> Vec<&String> {
+        let may_be = |pattern: &&String| {
+            let named = pattern.split(':').nth(2);
+            named.is_none_or(|s| s == service || s == "*")
+        };
+        self.allow_existing.iter().filter(may_be).collect()
+    }
+
+    /// The patterns of existing things that name this service.
+    pub(super) fn existing_named(&self, service: &str) -> Vec<&String> {
+        let named = |pattern: &&String| pattern.split(':').nth(2) == Some(service);
+        self.allow_existing.iter().filter(named).collect()
+    }
+}
+
+/// The prefixes of connections: an action's must match its connection's, and connections have
+/// either.
+const CONNECTIONS: [&str; 2] = ["codeconnections", "codestar-connections"];
+
+/// The operations on connections, under both prefixes.
+pub(super) fn both(operations: &[&str]) -> Vec<String> {
+    let of = |prefix| {
+        operations
+            .iter()
+            .map(move |operation| format!("{prefix}:{operation}"))
+    };
+    CONNECTIONS.into_iter().flat_map(of).collect()
+}
+
+/// A statement that allows this.
+pub(super) fn allow(sid: &str, actions: impl Serialize, resources: impl Serialize) -> Value {
+    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources})
+}
+
+/// A statement that allows this where the condition holds.
+pub(super) fn allow_if(
+    sid: &str,
+    actions: impl Serialize,
+    resources: impl Serialize,
+    condition: Value,
+) -> Value {
+    let mut statement = allow(sid, actions, resources);
+    statement["Condition"] = condition;
+    statement
+}
