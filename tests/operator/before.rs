@@ -17,7 +17,7 @@ pub async fn run(case: &Case, arguments: &[&str], manifest: Option<&str>) -> (bo
         .cluster
         .kubeconfig_as(&format!("{}-run", case.namespace), &user)
         .unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
+    let mut command = Command::new(&case.program);
     command
         .args(arguments)
         .env_clear()

@@ -1,7 +1,7 @@
 //! What a test starts from: a namespace, an AWS account, and an operator.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -66,12 +66,19 @@ fn newer_crd() -> String {
     crd.to_string()
 }
 
+/// The operator of this tree.
+pub fn present() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_repofanout"))
+}
+
 /// One test's own part of the world.
 pub struct Case {
     pub client: Client,
     pub namespace: String,
     pub account: String,
     pub operator: Option<Operator>,
+    /// What is started as the operator, and run as its commands.
+    pub program: PathBuf,
     flags: Vec<String>,
     /// What the operator reaches the API server through, if not directly.
     pub proxy: Option<ApiProxy>,
@@ -116,6 +123,7 @@ impl Case {
             namespace,
             account: format!("4444{number:08}"),
             operator: None,
+            program: present(),
             flags: all,
             proxy: None,
             granted: Vec::new(),
@@ -167,6 +175,7 @@ impl Case {
             namespace: namespace.to_owned(),
             account: self.account.clone(),
             operator: None,
+            program: self.program.clone(),
             flags: self.flags.clone(),
             proxy: None,
             granted: Vec::new(),
@@ -267,8 +276,8 @@ impl Case {
                     .expect("a kubeconfig"),
             }),
         };
-        let program = Path::new(env!("CARGO_BIN_EXE_repofanout"));
-        self.operator = Some(Operator::start(world(), program, &config).expect("the operator"));
+        self.operator =
+            Some(Operator::start(world(), &self.program, &config).expect("the operator"));
     }
 
     /// Starts the operator anew, behind a proxy in front of the API server.

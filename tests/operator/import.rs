@@ -9,7 +9,7 @@ use crate::case::{Case, LIMIT, REGION, message};
 
 /// A pipeline as one writes it by hand or with Terraform: other words, and more of them. Tells its
 /// connection.
-async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
+pub async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
     let (account, aws) = (&case.account, case.aws());
     let asked = async |service: &str, operation: &str, input: Value| {
         aws.ask(account, REGION, service, operation, &input)
@@ -100,7 +100,7 @@ async fn by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> St
 }
 
 /// The manifests of what is printed.
-fn manifests(printed: &str) -> Vec<Value> {
+pub fn manifests(printed: &str) -> Vec<Value> {
     let all: Vec<Value> =
         serde_saphyr::from_multiple(printed).unwrap_or_else(|e| panic!("{e}: {printed}"));
     all.into_iter()
@@ -109,7 +109,7 @@ fn manifests(printed: &str) -> Vec<Value> {
 }
 
 /// The flags that it asks for.
-fn flags(printed: &str) -> Vec<String> {
+pub fn flags(printed: &str) -> Vec<String> {
     printed
         .lines()
         .filter_map(|line| line.strip_prefix("#   --"))
