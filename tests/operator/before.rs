@@ -21,7 +21,7 @@ pub async fn run_command(
         .cluster
         .kubeconfig_as(&format!("{}-run", case.namespace), &user)
         .unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
+    let mut command = Command::new(&case.program);
     command
         .args(arguments)
         .env_clear()

@@ -8,7 +8,7 @@ use crate::case::{Case, REGION, assert_message};
 
 /// Creates a pipeline as a person would by hand or with Terraform: with other names, and with more
 /// settings than ours. Answers the ARN of its connection.
-async fn create_by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
+pub async fn create_by_hand(case: &Case, name: &str, repository: &str, stages: usize) -> String {
     let (account, aws) = (&case.account, case.aws());
     let call = async |service: &str, operation: &str, input: Value| {
         aws.ask(account, REGION, service, operation, &input)
@@ -100,7 +100,7 @@ async fn create_by_hand(case: &Case, name: &str, repository: &str, stages: usize
 }
 
 /// The manifests in the printed text.
-fn manifests(printed: &str) -> Vec<Value> {
+pub fn manifests(printed: &str) -> Vec<Value> {
     let all: Vec<Value> =
         serde_saphyr::from_multiple(printed).unwrap_or_else(|e| panic!("{e}: {printed}"));
     all.into_iter()
@@ -109,7 +109,7 @@ fn manifests(printed: &str) -> Vec<Value> {
 }
 
 /// The flags that the printed text asks for.
-fn flags(printed: &str) -> Vec<String> {
+pub fn flags(printed: &str) -> Vec<String> {
     printed
         .lines()
         .filter_map(|line| line.strip_prefix("#   --"))

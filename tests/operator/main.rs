@@ -37,4 +37,5 @@ mod sources;
 mod story;
 mod subscribers;
 mod tenancy;
+mod upgrade;
 mod walk;

@@ -8,7 +8,7 @@ use kube::{Client, Config};
 use repofanout::api::class::RepoFanoutClassStatus;
 use serde_json::{Value, json};
 
-use super::{Case, is_true, world};
+use super::{Case, is_true, present, world};
 
 impl Case {
     /// A namespace, an account, and an operator with these flags.
@@ -31,6 +31,7 @@ impl Case {
             namespace: format!("{name}-{number}"),
             account: format!("4444{number:08}"),
             operator: None,
+            program: present(),
             flags: Vec::new(),
             proxy: None,
             granted: Vec::new(),
@@ -79,6 +80,7 @@ impl Case {
             namespace: namespace.to_owned(),
             account: self.account.clone(),
             operator: None,
+            program: self.program.clone(),
             flags: self.flags.clone(),
             proxy: None,
             granted: Vec::new(),

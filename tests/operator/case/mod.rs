@@ -8,6 +8,7 @@ mod fixture;
 mod operator;
 mod wait;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -64,12 +65,19 @@ fn newer_crd() -> String {
     crd.to_string()
 }
 
+/// The operator of this tree.
+pub fn present() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_repofanout"))
+}
+
 /// One test's own part of the world.
 pub struct Case {
     pub client: Client,
     pub namespace: String,
     pub account: String,
     pub operator: Option<Operator>,
+    /// The program that is started as the operator, and run as its commands.
+    pub program: PathBuf,
     /// The operator's flags, from its next start.
     flags: Vec<String>,
     /// The proxy between operator and API server, if there is one.

@@ -1,7 +1,6 @@
 //! The operator of a test: how it is started, and which permissions it has.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Mutex;
 
 use kube::ResourceExt;
@@ -36,8 +35,8 @@ impl Case {
                     .expect("a kubeconfig"),
             }),
         };
-        let program = Path::new(env!("CARGO_BIN_EXE_repofanout"));
-        self.operator = Some(Operator::start(world(), program, &config).expect("the operator"));
+        let started = Operator::start(world(), &self.program, &config);
+        self.operator = Some(started.expect("the operator"));
     }
 
     /// Starts the operator anew, behind a proxy in front of the API server.

@@ -4,6 +4,7 @@
 mod api_proxy;
 mod cache;
 mod cluster;
+mod former;
 mod generated;
 mod helm;
 mod image;
@@ -21,11 +22,12 @@ pub use api_proxy::{API, ApiProxy};
 pub use aws_standin::{self as aws, Aws};
 pub use cache::{NodeTools, aws_cli, boto3, cargo_install, debian};
 pub use cluster::Cluster;
+pub use former::{BEFORE, former};
 pub use generated::generated;
 pub use helm::Helm;
 pub use image::{IMAGE, operator as build_image};
 pub use node::Node;
-pub use operator::{ALL, Operator, OperatorConfig, build};
+pub use operator::{ALL, Operator, OperatorConfig, build, target};
 pub use process::{Child, Scratch, free_port, logs};
 pub use repositories::Repositories;
 

@@ -171,6 +171,7 @@ pub fn build(release: bool) -> Result<PathBuf> {
         .join("repofanout"))
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds of this tree.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

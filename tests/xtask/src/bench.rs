@@ -9,110 +9,15 @@ use support::aws::Call;
 use support::{Operator, OperatorConfig, Result, World, build, root, until};
 
 use crate::fleet::Fleet;
-use crate::plot;
+use crate::{figures, plot};
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "eu-west-1";
 const REPOSITORY: &str = "acme/bench";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A figure: its words, its key, its unit, what it is to reach, and whether it does at a thousand
-/// fan-outs.
-type Row = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(f64) -> bool,
-);
-
-const ROWS: [Row; 17] = [
-    ("applied → all Ready", "ready_s", "s", "< 60", |v| {
-        v < 60.0
-    }),
-    (
-        "AWS calls per new fan-out",
-        "calls_per_fan_out",
-        "",
-        "≤ 4",
-        |v| v <= 4.0,
-    ),
-    (
-        "idle AWS calls a minute, each account",
-        "idle_calls_per_minute_and_account",
-        "",
-        "< 10",
-        |v| v < 10.0,
-    ),
-    (
-        "execution's end → status, p50",
-        "push_p50_ms",
-        "ms",
-        "",
-        |_| true,
-    ),
-    (
-        "execution's end → status, p99",
-        "push_p99_ms",
-        "ms",
-        "< 2000",
-        |v| v < 2000.0,
-    ),
-    ("new object → seen", "picked_up_ms", "ms", "< 1000", |v| {
-        v < 1000.0
-    }),
-    (
-        "changed spec → seen and applied",
-        "changed_ms",
-        "ms",
-        "",
-        |_| true,
-    ),
-    ("restart → leads", "restart_serving_s", "s", "", |_| true),
-    ("restart: AWS writes", "restart_aws_writes", "", "0", |v| {
-        v == 0.0
-    }),
-    (
-        "restart: Kubernetes writes",
-        "restart_kubernetes_writes",
-        "",
-        "0",
-        |v| v == 0.0,
-    ),
-    (
-        "restart: AWS calls",
-        "restart_aws_calls",
-        "",
-        "< 100",
-        |v| v < 100.0,
-    ),
-    ("memory, idle", "rss_mib", "MiB", "< 64", |v| v < 64.0),
-    ("memory, peak", "peak_mib", "MiB", "", |_| true),
-    ("CPU, idle", "idle_cpu_percent", "% of a core", "< 1", |v| {
-        v < 1.0
-    }),
-    (
-        "idle requests to the API server a minute",
-        "idle_requests_per_minute",
-        "",
-        "",
-        |_| true,
-    ),
-    (
-        "AWS calls a second while all are made",
-        "calls_per_second",
-        "",
-        "",
-        |_| true,
-    ),
-    (
-        "AWS calls a second that the endpoints bear",
-        "endpoints_bear_per_second",
-        "",
-        "",
-        |_| true,
-    ),
-];
+/// Each class's full look comes once in it.
+const QUIET: Duration = Duration::from_secs(600);
 
 /// Measures and prints: fleets of these sizes, and whether AWS throttles one of them as it does;
 /// with `add` beside what was measured before.
@@ -130,8 +35,13 @@ pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
         let fleets = sizes.iter().filter(|size| **size > 0).map(|size| Fleet {
             size: *size,
             limits: false,
+            quiet: QUIET,
         });
-        let limited = limited.map(|size| Fleet { size, limits: true });
+        let limited = limited.map(|size| Fleet {
+            size,
+            limits: true,
+            quiet: QUIET,
+        });
         let folder = root().join("target/bench");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let json = folder.join("bench.json");
@@ -153,57 +63,11 @@ pub fn run(sizes: &[usize], limited: Option<usize>, add: bool) -> Result<()> {
             let text = serde_json::to_string_pretty(&json!(measured)).map_err(|e| e.to_string())?;
             std::fs::write(&json, text).map_err(|e| e.to_string())?;
         }
-        let table = table(&measured);
+        let table = figures::table(&measured);
         println!("\n{table}");
         std::fs::write(folder.join("bench.md"), table).map_err(|e| e.to_string())?;
         plot::fleets(&measured, &folder.join("bench.svg"))
     })
-}
-
-/// The figures beside their goals, which are those of a thousand.
-fn table(measured: &[Value]) -> String {
-    let title = |fleet: &Value| {
-        let limits = if fleet["limits"] == true {
-            ", AWS throttles"
-        } else {
-            ""
-        };
-        format!("{} fan-outs{limits}", fleet["size"])
-    };
-    let titles: Vec<String> = measured.iter().map(title).collect();
-    let mut text = format!(
-        "| figure | goal at 1000 | {} |\n| --- | --- |",
-        titles.join(" | ")
-    );
-    text += &" ---: |".repeat(measured.len());
-    for (words, key, unit, goal, reached) in ROWS {
-        text += &format!("\n| {words} | {goal} |");
-        for fleet in measured {
-            let value = fleet[key].as_f64().unwrap_or(f64::NAN);
-            let missed = if fleet["size"] == 1000 && fleet["limits"] == false && !reached(value) {
-                " (missed)"
-            } else {
-                ""
-            };
-            let digits = if value < 10.0 && value.fract() != 0.0 {
-                1
-            } else {
-                0
-            };
-            text += &format!(" {value:.digits$} {unit}{missed} |").replace("  ", " ");
-        }
-    }
-    for fleet in measured.iter().filter(|fleet| fleet["limits"] == true) {
-        let (ready, bound) = (
-            fleet["ready_s"].as_f64().unwrap_or_default(),
-            fleet["lower_bound_s"].as_f64().unwrap_or(1.0),
-        );
-        text += &format!(
-            "\n\nThrottled: {ready:.0} s, {:.2} times the {bound:.0} s that the limits allow.",
-            ready / bound
-        );
-    }
-    text + "\n"
 }
 
 /// Calls by operation.

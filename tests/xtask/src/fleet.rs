@@ -30,8 +30,6 @@ const LIMITS: [(&str, u32); 5] = [
     ("iam:", 10),
     ("sns:Tag", 10),
 ];
-/// Each class's full look comes once in it.
-const QUIET: Duration = Duration::from_secs(600);
 const PUSHES: usize = 100;
 
 /// What is measured of one fleet.
@@ -41,6 +39,8 @@ pub struct Fleet {
     pub size: usize,
     /// Whether AWS throttles as it does.
     pub limits: bool,
+    /// For how long it is left alone, to see what it costs while nothing happens.
+    pub quiet: Duration,
 }
 
 /// What of them has been seen, and when.
@@ -107,7 +107,11 @@ impl Fleet {
 
 impl Bench<'_> {
     async fn run(&self, program: &Path) -> Result<Value> {
-        let Fleet { size, limits } = self.fleet;
+        let Fleet {
+            size,
+            limits,
+            quiet,
+        } = self.fleet;
         let (world, aws) = (self.world, &self.world.aws);
         for account in &self.accounts {
             aws.imagine_executions(account, STAGE);
@@ -159,7 +163,7 @@ impl Bench<'_> {
         eprintln!(
             "ready after {:.1} s; {} quiet seconds",
             ready.as_secs_f32(),
-            QUIET.as_secs()
+            quiet.as_secs()
         );
 
         tokio::time::sleep(Duration::from_secs(15)).await;
@@ -168,7 +172,7 @@ impl Bench<'_> {
             kubernetes_requests(world).await?,
             cpu(operator.id()),
         );
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(quiet).await;
         let idle = self.calls_since(&before);
         let idle_cpu = (self::cpu(operator.id()) - cpu).as_secs_f64();
         let idle_requests = difference(&kubernetes_requests(world).await?, &requests);
@@ -212,7 +216,7 @@ impl Bench<'_> {
         let bears = aws.bears(first, REGION, pipeline, 64, 100).await?;
 
         let places = self.accounts.len() as f64;
-        let minutes = QUIET.as_secs_f64() / 60.0;
+        let minutes = quiet.as_secs_f64() / 60.0;
         let total = |calls: &BTreeMap<String, usize>| calls.values().sum::<usize>();
         let writes = |requests: &BTreeMap<String, usize>| {
             let ours = requests
@@ -224,6 +228,7 @@ impl Bench<'_> {
             "size": size,
             "accounts": self.accounts.len(),
             "limits": limits,
+            "quiet_s": quiet.as_secs(),
             "created_s": created.as_secs_f64(),
             "ready_s": ready.as_secs_f64(),
             "lower_bound_s": bound,
@@ -231,7 +236,7 @@ impl Bench<'_> {
             "calls_of_creation": of_creation,
             "idle_calls_per_minute_and_account": total(&idle) as f64 / minutes / places,
             "idle_calls": idle,
-            "idle_cpu_percent": idle_cpu / QUIET.as_secs_f64() * 100.0,
+            "idle_cpu_percent": idle_cpu / quiet.as_secs_f64() * 100.0,
             "idle_requests_per_minute": total(&idle_requests) as f64 / minutes,
             "idle_writes": writes(&idle_requests),
             "push_p50_ms": pushes[pushes.len() / 2],

@@ -1,10 +1,12 @@
 //! The project's own commands; each does all of its own set-up.
 
+mod against;
 mod argocd;
 mod bench;
 mod dashboard;
 mod demo;
 mod e2e;
+mod figures;
 mod fleet;
 mod organization;
 mod plot;
@@ -59,8 +61,14 @@ enum Command {
     /// beside their goals and fails nothing; also written to target/bench, as JSON, as a table and
     /// as a picture.
     Bench {
-        /// Sizes of fleets on classes of a thousand, one account each; none if 0.
-        #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
+        /// Sizes of fleets on classes of a thousand, one account each; none if 0. A thousand with
+        /// --against.
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "100,1000,10000",
+            default_value_if("against", clap::builder::ArgPredicate::IsPresent, "1000")
+        )]
         sizes: Vec<usize>,
         /// Size of a fleet in an account that throttles as AWS does; none if 0.
         #[arg(long, default_value_t = 1000)]
@@ -69,6 +77,13 @@ enum Command {
         /// alone are made anew.
         #[arg(long)]
         add: bool,
+        /// Measures fleets of this tree and of this revision in turn, and prints how many times as
+        /// much this tree takes; also written to target/bench, as against.md and against.json.
+        #[arg(long, value_name = "REVISION", conflicts_with_all = ["limited", "add"])]
+        against: Option<String>,
+        /// How often each of the two is measured.
+        #[arg(long, requires = "against", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
     },
     /// Draws the chart's dashboard, by Prometheus of Debian over some minutes of an operator's
     /// life: deploy/dashboards/repofanout.svg.
@@ -109,8 +124,15 @@ fn main() -> ExitCode {
         Command::E2e { image, .. } => e2e::run(image),
         Command::Bench {
             sizes,
+            against: Some(revision),
+            rounds,
+            ..
+        } => against::run(&revision, usize::from(rounds), &sizes),
+        Command::Bench {
+            sizes,
             limited,
             add,
+            ..
         } => bench::run(&sizes, (limited > 0).then_some(limited), add),
         Command::Dashboard => dashboard::run(),
         Command::Soak { minutes, seed } => test::soak(minutes, seed),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use support::{Helm, Result, cargo_install, generated, root};
+use support::{BEFORE, Helm, Result, cargo_install, former, generated, root, target};
 
 /// Everything that has to hold before a change lands.
 pub fn run(filter: Option<&str>) -> Result<()> {
@@ -31,6 +31,8 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     let mut pure = vec!["test", "--workspace", "--lib", "--bins"];
     pure.extend(filter);
     cargo(&pure, "pure tests")?;
+    // Here, where its dependencies are built, and before the tests build the operator of this tree.
+    former(BEFORE, false, Some(&target()), |line| println!("{line}"))?;
     let mut operator = vec!["test", "--package", "repofanout", "--test", "operator"];
     operator.extend(filter);
     cargo(&operator, "tests of the operator")
