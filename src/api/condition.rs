@@ -140,7 +140,7 @@ closed_set! {
     Subscribed { kinds: &[Fanout], polarity: Positive, events: Message, decides_ready: false }
     /// The account's quotas leave room for more fan-outs of the class.
     QuotaAvailable { kinds: &[Class], polarity: Positive, events: Events::Reason, decides_ready: false }
-    /// kstatus: the object is not yet as desired, and the operator or AWS is working on it.
+    /// kstatus: something still has to happen before the object is as desired.
     Reconciling { kinds: &[Fanout, Class], polarity: Negative, events: Never, decides_ready: false }
     /// kstatus: nothing changes until a person acts.
     Stalled { kinds: &[Fanout, Class], polarity: Negative, events: Events::Reason, decides_ready: false }
@@ -285,7 +285,7 @@ impl Reason {
         self.declared().outlook
     }
 
-    /// The type of the event that a reason causes.
+    /// The type of the event that the reason causes.
     pub fn severity(self) -> Severity {
         self.declared().severity
     }
