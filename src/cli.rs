@@ -217,7 +217,7 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
-    /// Identity of this process in leader election. Default: the name of the host.
+    /// Identity of this process in leader election. Default: the host's name and the process id.
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
 
