@@ -1,4 +1,4 @@
-//! Commands and settings; the only reader of flags and environment.
+//! Commands and settings. Nothing else reads flags and environment variables.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::names::LONGEST_PREFIX;
 
-/// Name of an installation that is given none.
+/// Default name of an installation.
 pub const CONTROLLER: &str = "repofanout";
 
-/// Every push to a repository lands in S3 and is announced on SNS.
+/// Copies every push to a repository into S3 and announces it on SNS.
 #[derive(Parser, Debug)]
 #[command(name = "repofanout", version, about)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -23,54 +23,55 @@ pub struct Cli {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Serves RepoFanout objects until it is told to end.
+    /// Reconciles RepoFanout objects until the process is asked to stop.
     Run(Box<Run>),
-    /// Tells what is missing in the cluster and in AWS; writes nothing in either.
+    /// Reports what is missing in the cluster and in AWS. Writes nothing in either.
     Check(Box<Check>),
-    /// Shows what would be written to AWS for a manifest; writes nothing, in AWS or in the cluster.
+    /// Shows what the operator would write to AWS for a manifest. Writes nothing, neither in AWS
+    /// nor in the cluster.
     Plan(Box<Plan>),
-    /// Writes manifests that take over pipelines of this shape that exist, and shows what applying
-    /// them would change; writes nothing in AWS or in a cluster.
+    /// Prints manifests that take over existing pipelines of the operator's two-stage shape, and
+    /// shows what applying them would change. Writes nothing, neither in AWS nor in the cluster.
     Import(Box<Import>),
     /// Prints the CustomResourceDefinitions, or writes them into a folder.
     Crd {
-        /// The folder; one file a resource.
+        /// Folder for the files, one per custom resource.
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Prints the JSON schema of the announcements that `notifications.announce` asks for, or
-    /// writes it into a file.
+    /// Prints the JSON schema of the announcements that `notifications.announce` enables, or writes
+    /// it into a file.
     AnnouncementSchema {
-        /// The file.
+        /// File for the schema.
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Prints the IAM policies that the operator needs: its own, which covers what it calls on
-    /// names with its prefix, and the permissions boundary of the roles that it makes.
+    /// Prints the IAM policies that the operator needs: its own policy, which covers its calls on
+    /// names with its prefix, and the permissions boundary of the roles that it creates.
     IamPolicy(IamPolicy),
 }
 
-/// What the policies are printed for; the same settings as those of `run`.
+/// Settings of `iam-policy`. They must be the same as those of `run`.
 #[derive(Args, Debug)]
 pub struct IamPolicy {
-    /// The AWS account, twelve digits.
+    /// AWS account id, twelve digits.
     #[arg(long)]
     pub account: String,
 
-    /// The AWS region; `*` for all.
+    /// AWS region, or `*` for all regions.
     #[arg(long, env = "REPOFANOUT_REGION", default_value = "*")]
     pub region: String,
 
-    /// The AWS partition.
+    /// AWS partition.
     #[arg(long, default_value = "aws")]
     pub partition: String,
 
-    /// What every generated AWS name begins with.
+    /// Prefix of every generated AWS name.
     #[arg(long, visible_alias = "prefix", env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
     pub name_prefix: String,
 
-    /// Name of the IAM policy that is the boundary; the operator is to run with the same. May be
-    /// repeated, for classes that name one.
+    /// Name of the IAM policy that is the permissions boundary. `run` must have the same setting.
+    /// Repeat the flag for classes that name a boundary of their own.
     #[arg(
         long = "permissions-boundary",
         env = "REPOFANOUT_PERMISSIONS_BOUNDARY",
@@ -78,51 +79,53 @@ pub struct IamPolicy {
     )]
     pub permissions_boundaries: Vec<String>,
 
-    /// Prints this document alone, as `aws iam create-policy --policy-document` takes it.
+    /// Prints only this document, in the form that `aws iam create-policy --policy-document`
+    /// accepts.
     #[arg(long, value_enum)]
     pub only: Option<Document>,
 
-    /// ARN of the operator's role: prints a service control policy, too, by which nobody else
-    /// writes our ownership tags.
+    /// ARN of the operator's role. Also prints a service control policy that lets nobody else write
+    /// the ownership tags.
     #[arg(long)]
     pub guard: Option<String>,
 
-    /// ARN patterns of existing AWS resources that objects may refer to.
+    /// ARN pattern of existing AWS resources that objects may refer to; `*` and `?` are wildcards.
+    /// May be repeated.
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
-    /// Adds what `destination.prune` takes: to read source artifacts, and to keep them from
-    /// expiring.
+    /// Adds the permissions that `destination.prune` needs: to read source artifacts, and to keep
+    /// them from expiring.
     #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
     pub allow_prune: bool,
 
-    /// ARN of a role in another account that a RepoFanoutClass names; may be repeated. That role
-    /// needs the policy of its account.
+    /// ARN of a role in another account that a RepoFanoutClass names. May be repeated. The role
+    /// itself needs the policy that is printed for its own account.
     #[arg(long = "assume-role")]
     pub assume_roles: Vec<String>,
 }
 
-/// What `iam-policy` prints.
+/// The documents that `iam-policy` prints.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
     /// The operator's policy.
     Operator,
-    /// The permissions boundary of the roles that it makes.
+    /// The permissions boundary of the roles that the operator creates.
     Boundary,
     /// The service control policy.
     Guard,
 }
 
-/// What holds for every object; the same for `run`, `check` and `plan`.
+/// Settings that `run`, `check`, `plan` and `import` share.
 #[derive(Args, Debug)]
 pub struct Shared {
-    /// Which cluster the ownership tags in AWS name. The uid of the namespace kube-system if left
-    /// out.
+    /// Id of the cluster in the ownership tags in AWS. Default: the uid of the namespace
+    /// kube-system.
     #[arg(long, env = "REPOFANOUT_CLUSTER_ID")]
     pub cluster_id: Option<String>,
 
-    /// What every generated AWS name begins with: lower-case letters, digits and dashes, 12
-    /// characters at most.
+    /// Prefix of every generated AWS name: lower-case letters, digits and dashes, at most 12
+    /// characters.
     #[arg(long, env = "REPOFANOUT_NAME_PREFIX", default_value = "rf-", value_parser = name_prefix)]
     pub name_prefix: String,
 
@@ -130,31 +133,31 @@ pub struct Shared {
     #[arg(long, env = "REPOFANOUT_ALLOW_NAMES")]
     pub allow_names: bool,
 
-    /// An ARN pattern (`*`, `?`) of existing AWS resources that objects may refer to; may be
-    /// repeated.
+    /// ARN pattern of existing AWS resources that objects may refer to; `*` and `?` are wildcards.
+    /// May be repeated.
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
-    /// A pattern (`*`, `?`) of accounts, ARNs of roles and ids of organizations that objects
-    /// without a class may let read what they copy (`destination.readers`); may be repeated. An
-    /// account covers its roles.
+    /// Pattern of account ids, role ARNs and organization ids that objects without a class may
+    /// admit as readers of their files (`destination.readers`); `*` and `?` are wildcards. An
+    /// account covers its roles. May be repeated.
     #[arg(long, env = "REPOFANOUT_ALLOW_READERS", value_delimiter = ',')]
     pub allow_readers: Vec<String>,
 
-    /// Lets objects have files deleted that are no longer in the repository (`destination.prune`).
+    /// Lets objects prune files that are no longer in the repository (`destination.prune`).
     #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
     pub allow_prune: bool,
 
-    /// The AWS region of objects that name none. The SDK's own default if left out.
+    /// AWS region of objects that name none. Default: the region that the AWS SDK finds.
     #[arg(long, env = "REPOFANOUT_REGION")]
     pub region: Option<String>,
 
-    /// Addresses S3 buckets by path, for endpoints that are no AWS.
+    /// Addresses S3 buckets by path, for endpoints that are not AWS.
     #[arg(long, env = "REPOFANOUT_S3_PATH_STYLE")]
     pub s3_path_style: bool,
 
-    /// Name of the IAM policy that bounds the roles of pipelines, as `iam-policy` prints it; each
-    /// account has its own. A class may name another one.
+    /// Name of the IAM policy that is the permissions boundary of the pipelines' roles, as
+    /// `iam-policy` prints it. Each account has its own copy. A class may name another policy.
     #[arg(long, env = "REPOFANOUT_PERMISSIONS_BOUNDARY")]
     pub permissions_boundary: Option<String>,
 
@@ -162,7 +165,7 @@ pub struct Shared {
     #[arg(long, env = "REPOFANOUT_REQUIRE_CLASS")]
     pub require_class: bool,
 
-    /// A namespace whose objects are served; may be repeated. All if left out.
+    /// Namespace whose objects the operator reconciles. May be repeated. Default: all namespaces.
     #[arg(
         long = "watch-namespace",
         env = "REPOFANOUT_WATCH_NAMESPACES",
@@ -170,9 +173,9 @@ pub struct Shared {
     )]
     pub watch_namespaces: Vec<String>,
 
-    /// Name of this installation: of its Lease, in its events, and as `spec.controller` of the
-    /// classes that it serves. One with another name than the default serves objects without a
-    /// class only in namespaces that --watch-namespace names.
+    /// Name of this installation. Its Lease and its events carry the name, and classes name it in
+    /// `spec.controller`. An installation with a name other than the default reconciles objects
+    /// without a class only in namespaces that --watch-namespace names.
     #[arg(long, env = "REPOFANOUT_CONTROLLER_NAME", default_value = CONTROLLER)]
     pub controller_name: String,
 
@@ -180,7 +183,7 @@ pub struct Shared {
     #[arg(long, env = "REPOFANOUT_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_elect: bool,
 
-    /// Namespace of the Lease. The one that the process runs in if left out.
+    /// Namespace of the Lease. Default: the namespace that the process runs in.
     #[arg(long, env = "POD_NAMESPACE")]
     pub lease_namespace: Option<String>,
 }
@@ -188,57 +191,59 @@ pub struct Shared {
 /// Settings of `run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// What holds for every object.
+    /// Settings that the commands share.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// How many objects are worked on at once.
+    /// Number of objects that are reconciled at the same time.
     #[arg(long, env = "REPOFANOUT_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
-    /// How many calls a second an AWS API bears in an account and region, by the beginning of its
-    /// name, such as `codepipeline=20` or `sns:TagResource=5`; may be repeated, `*` is all others.
-    /// AWS's documented limits if left out; when AWS throttles, less is asked.
+    /// Rate limit per API, in calls per second, for each account and region. The API is given by
+    /// the beginning of its name, such as `codepipeline=20` or `sns:TagResource=5`; `*` stands for
+    /// all others. May be repeated. Default: AWS's documented limits. When AWS throttles, the
+    /// operator calls less often.
     #[arg(long = "aws-rate", env = "REPOFANOUT_AWS_RATES", value_delimiter = ',', value_parser = aws_rate)]
     pub aws_rates: Vec<(String, f64)>,
 
-    /// How often executions are looked at while none runs, such as 60s, where no queue tells of
-    /// them: without a class, or under one with `executionEvents: Poll`. Many pipelines are looked
-    /// at less often, so that their looks take one call a second at most.
+    /// Time between observations of a pipeline's executions while none runs, such as 60s. It
+    /// applies where no queue reports executions: without a class, or with a class that has
+    /// `executionEvents: Poll`. With many pipelines the time is longer, so that these observations
+    /// take at most one call per second.
     #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
     pub poll_interval: Duration,
 
-    /// How long the Lease holds without being renewed; another process takes over after that.
+    /// Time that the Lease is valid without renewal. After that, another process takes over.
     #[arg(long, env = "REPOFANOUT_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
 
-    /// This process among the candidates for the Lease. The host's name if left out.
+    /// Identity of this process in leader election. Default: the host's name and the process id.
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
 
-    /// Address of `/metrics`, `/livez` and `/readyz`, such as 0.0.0.0:8080. Nothing is answered if
-    /// left out.
+    /// Address of `/metrics`, `/livez` and `/readyz`, such as 0.0.0.0:8080. Default: none, and
+    /// nothing is served.
     #[arg(long, env = "REPOFANOUT_LISTEN")]
     pub listen: Option<SocketAddr>,
 
-    /// After how long a pass that does not end makes `/livez` fail.
+    /// Time after which a reconcile that does not end makes `/livez` fail.
     #[arg(long, env = "REPOFANOUT_STUCK_AFTER", default_value = "15m", value_parser = stuck_after)]
     pub stuck_after: Duration,
 
-    /// Reports on status what would be done, and writes nothing in AWS.
+    /// Reports on status what the operator would do, and writes nothing in AWS.
     #[arg(long, env = "REPOFANOUT_READ_ONLY")]
     pub read_only: bool,
 
-    /// Where traces are sent by OTLP over HTTP, such as http://otel-collector:4318. They are not if
-    /// left out.
+    /// OTLP endpoint (HTTP) that traces are sent to, such as http://otel-collector:4318. Default:
+    /// none, and no traces are sent.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 
-    /// What is logged: a level, or directives such as `repofanout=debug,kube=warn`.
+    /// Log level, or directives such as `repofanout=debug,kube=warn`.
     #[arg(long, env = "REPOFANOUT_LOG", default_value = "info")]
     pub log: String,
 
-    /// How it is logged.
+    /// Log format.
     #[arg(long, env = "REPOFANOUT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
@@ -246,12 +251,12 @@ pub struct Run {
 /// Settings of `check`.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// What holds for every object.
+    /// Settings that the commands share.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// ARN of the role or user whose permissions are checked, to be asked by somebody else before
-    /// it has the keys. The one whose credentials this process has if left out.
+    /// ARN of the role or user whose permissions are checked. It lets an administrator check a role
+    /// without having its credentials. Default: the identity of this process.
     #[arg(long)]
     pub principal: Option<String>,
 }
@@ -259,12 +264,12 @@ pub struct Check {
 /// Settings of `plan`.
 #[derive(Args, Debug)]
 pub struct Plan {
-    /// What holds for every object.
+    /// Settings that the commands share.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// The manifest: RepoFanouts, and RepoFanoutClasses in the place of those in the cluster. `-`
-    /// is standard input.
+    /// Manifest with RepoFanouts and RepoFanoutClasses. Its classes replace those in the cluster.
+    /// `-` is standard input.
     #[arg(long, short)]
     pub file: PathBuf,
 
@@ -272,38 +277,39 @@ pub struct Plan {
     #[arg(long, short, default_value = "default")]
     pub namespace: String,
 
-    /// Asks no cluster: objects are new, classes are those of the file. Needs --cluster-id.
+    /// Uses no cluster: all objects count as new, and the only classes are those in the file. Needs
+    /// --cluster-id.
     #[arg(long, requires = "cluster_id")]
     pub offline: bool,
 }
 
-/// What is brought in.
+/// Settings of `import`.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// What holds for every object.
+    /// Settings that the commands share.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// A pattern (`*`, `?`) of names of pipelines; may be repeated.
+    /// Pattern of names of pipelines; `*` and `?` are wildcards. May be repeated.
     #[arg(long = "pipeline", default_value = "*")]
     pub pipelines: Vec<String>,
 
-    /// Namespace of the objects.
+    /// Namespace of the printed objects.
     #[arg(long, short, default_value = "default")]
     pub namespace: String,
 
-    /// A Terraform state file: prints the `removed` blocks for what it has of them; may be
-    /// repeated.
+    /// Terraform state file. Prints the `removed` blocks for the imported resources that the state
+    /// contains. May be repeated.
     #[arg(long)]
     pub state: Vec<PathBuf>,
 }
 
-/// How a log line looks.
+/// Format of log lines.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -333,7 +339,7 @@ fn aws_rate(text: &str) -> Result<(String, f64), String> {
             Ok((name.to_owned(), rate))
         }
         _ => Err(
-            "write the beginning of an API's name and calls a second, such as codepipeline=20"
+            "write the beginning of an API's name and its calls per second, such as codepipeline=20"
                 .to_owned(),
         ),
     }

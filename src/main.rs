@@ -1,4 +1,4 @@
-//! Parses the command line and starts the runtime.
+//! Parses the command line and runs the command.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::IamPolicy(policy) => commands::print::iam_policy(policy),
         Command::Run(run) => {
             let traces = telemetry::init(&run.log, run.log_format, run.otlp_endpoint.as_deref());
-            traces.and_then(|_flushed_at_the_end| block_on(commands::run::run(*run)))
+            traces.and_then(|_flushed_on_drop| block_on(commands::run::run(*run)))
         }
         Command::Check(check) => block_on(commands::check::check(*check)),
         Command::Import(import) => block_on(commands::import::import(*import)),
@@ -38,6 +38,6 @@ fn block_on(command: impl Future<Output = Result<(), String>>) -> Result<(), Str
         .enable_all()
         .build();
     runtime
-        .map_err(|e| format!("no runtime: {e}"))?
+        .map_err(|e| format!("cannot start the async runtime: {e}"))?
         .block_on(command)
 }

@@ -1,5 +1,5 @@
-//! What is measured, in OpenMetrics; the only place that names a metric. No label takes values
-//! without bounds.
+//! Metrics in OpenMetrics format. Only this file names metrics. Every label has a bounded set of
+//! values.
 //! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
 
 use std::collections::BTreeMap;
@@ -50,14 +50,14 @@ struct Status {
     status: String,
 }
 
-/// Objects that are told together.
+/// Labels of `repofanout_objects`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 pub struct Objects {
     /// `RepoFanout` or `RepoFanoutClass`.
     pub kind: &'static str,
     /// Status of the condition Ready.
     pub ready: String,
-    /// Its reason; `Unread` before the first pass.
+    /// Reason of the condition Ready; `Unread` before the first reconcile.
     pub reason: String,
 }
 
@@ -70,39 +70,39 @@ pub struct Stalled {
     pub reason: String,
 }
 
-/// Objects that are due and not yet looked at.
+/// The objects of one kind that are due and not yet reconciled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// How many.
+    /// Number of objects.
     pub depth: usize,
-    /// How long the one waits that is due for longest.
+    /// Time that the longest waiting object has been due.
     pub age: Duration,
 }
 
-/// The state of the world that is told as it is when somebody asks.
+/// Values that are read at the time of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Whether this process works.
+    /// Whether this process is the leader.
     pub leader: bool,
-    /// What is due, by kind.
+    /// Objects that are due, by kind.
     pub queues: BTreeMap<&'static str, Queue>,
-    /// Objects by kind and by Ready; of a leader alone, so that replicas may be summed.
+    /// Objects by kind and by Ready. Only the leader counts them, so that replicas may be summed.
     pub objects: BTreeMap<Objects, usize>,
     /// Objects that wait for a person.
     pub stalled: BTreeMap<Stalled, usize>,
     /// Own connections of fan-outs and classes, by status.
     pub connections: BTreeMap<String, usize>,
-    /// Queues of execution events, by whether something is heard: `listening` or `silent`.
+    /// Queues of execution events, by whether they can be received from: `listening` or `silent`.
     pub event_queues: BTreeMap<String, usize>,
     /// Fan-outs by the status of their pipeline's last execution.
     pub last_executions: BTreeMap<String, usize>,
-    /// How long the connection waits for its authorization that does so for longest.
+    /// Longest time that a connection has waited for its authorization.
     pub oldest_pending: Duration,
-    /// How long the deletion takes that does so for longest.
+    /// Longest time that a deletion has taken.
     pub oldest_deletion: Duration,
 }
 
-/// Everything that is counted.
+/// All metrics.
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<Reconcile, Counter>,
@@ -112,12 +112,12 @@ pub struct Metrics {
     aws_call_duration: Family<Service, Histogram, Buckets>,
     aws_throttles: Family<Service, Counter>,
     aws_budget_wait: Family<Service, SecondsCounter>,
-    told: Mutex<Told>,
+    gauges: Mutex<Gauges>,
 }
 
-/// What is set when somebody asks.
+/// Gauges that are set from a [`Snapshot`] at the time of a scrape.
 #[derive(Default)]
-struct Told {
+struct Gauges {
     leader: Gauge,
     queue_depth: Family<Kind, Gauge>,
     queue_age: Family<Kind, Seconds>,
@@ -130,7 +130,7 @@ struct Told {
     oldest_deletion: Seconds,
 }
 
-/// From 10 ms to 3 minutes.
+/// Buckets from 10 ms to 3 minutes.
 #[derive(Clone)]
 struct Buckets;
 
@@ -146,52 +146,53 @@ impl Default for Metrics {
         let metrics = Self {
             reconciles: Family::default(),
             reconcile_duration: Family::new_with_constructor(Buckets),
-            // From 5 seconds to 28 hours: a person may be waited for.
+            // Buckets from 5 seconds to 28 hours, because a person may have to authorize a
+            // connection.
             time_to_ready: Histogram::new(exponential_buckets(5.0, 2.5, 12)),
             aws_calls: Family::default(),
             aws_call_duration: Family::new_with_constructor(Buckets),
             aws_throttles: Family::default(),
             aws_budget_wait: Family::default(),
-            told: Mutex::default(),
+            gauges: Mutex::default(),
             registry: Registry::default(),
         };
         registry.register(
             "reconciles",
-            "Passes over objects, by what came of them",
+            "Reconciles, by kind and result",
             metrics.reconciles.clone(),
         );
         seconds(
             &mut registry,
             "reconcile_duration",
-            "How long a pass took",
+            "Duration of reconciles",
             metrics.reconcile_duration.clone(),
         );
         seconds(
             &mut registry,
             "time_to_ready",
-            "From the creation of a RepoFanout until it delivered for the first time",
+            "Time from the creation of a RepoFanout to its first delivery",
             metrics.time_to_ready.clone(),
         );
         registry.register(
             "aws_calls",
-            "Calls of AWS; code is OK or AWS's error code",
+            "Calls to AWS, by service, operation and code; code is OK or AWS's error code",
             metrics.aws_calls.clone(),
         );
         seconds(
             &mut registry,
             "aws_call_duration",
-            "How long AWS took to answer",
+            "Duration of calls to AWS",
             metrics.aws_call_duration.clone(),
         );
         registry.register(
             "aws_throttles",
-            "Attempts of calls that AWS refused as too many",
+            "Attempts of calls that AWS throttled",
             metrics.aws_throttles.clone(),
         );
         seconds(
             &mut registry,
             "aws_budget_wait",
-            "Time that calls waited for the operator's own budget",
+            "Time that calls to AWS waited for the operator's own rate limits",
             metrics.aws_budget_wait.clone(),
         );
         let build = Family::<Build, Gauge>::default();
@@ -200,9 +201,9 @@ impl Default for Metrics {
                 version: env!("CARGO_PKG_VERSION"),
             })
             .set(1);
-        registry.register("build_info", "The version that runs", build);
+        registry.register("build_info", "Version of the operator; always 1", build);
         metrics
-            .told
+            .gauges
             .lock()
             .expect("no panic while held")
             .register(&mut registry);
@@ -213,56 +214,56 @@ impl Default for Metrics {
     }
 }
 
-impl Told {
+impl Gauges {
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "leader",
-            "Whether this process works: 1, or 0 of one that is ready to",
+            "1 if this process is the leader, 0 if it is a standby",
             self.leader.clone(),
         );
         registry.register(
             "queue_depth",
-            "Objects that are due and not yet looked at",
+            "Objects that are due and not yet reconciled",
             self.queue_depth.clone(),
         );
         seconds(
             registry,
             "queue_age",
-            "How long the object waits that is due for longest",
+            "Time that the longest waiting object has been due",
             self.queue_age.clone(),
         );
         registry.register(
             "objects",
-            "Objects by status and reason of Ready",
+            "Objects, by kind and by status and reason of Ready",
             self.objects.clone(),
         );
         registry.register(
             "stalled",
-            "Objects that wait for a person, by reason",
+            "Objects that wait for a person, by kind and reason",
             self.stalled.clone(),
         );
         registry.register(
             "connections",
-            "Own connections, by status",
+            "Connections that the operator owns, by status",
             self.connections.clone(),
         );
-        let queues = "Queues of execution events, by whether they answer";
+        let queues = "Queues of execution events, by status: listening or silent";
         registry.register("event_queues", queues, self.event_queues.clone());
         registry.register(
             "last_executions",
-            "Pipelines, by the status of the last execution",
+            "Pipelines, by status of the last execution",
             self.last_executions.clone(),
         );
         seconds(
             registry,
             "connection_pending_oldest",
-            "How long the connection waits for its authorization that does so for longest",
+            "Longest time that a connection has waited for its authorization",
             self.oldest_pending.clone(),
         );
         seconds(
             registry,
             "deletion_oldest",
-            "How long the deletion takes that does so for longest",
+            "Longest time that a deletion has taken",
             self.oldest_deletion.clone(),
         );
     }
@@ -277,14 +278,14 @@ impl Told {
                 .get_or_create(&Kind { kind })
                 .set(queue.age.as_secs_f64());
         }
-        tell(&self.objects, &snapshot.objects, Objects::clone);
-        tell(&self.stalled, &snapshot.stalled, Stalled::clone);
+        set_family(&self.objects, &snapshot.objects, Objects::clone);
+        set_family(&self.stalled, &snapshot.stalled, Stalled::clone);
         let status = |status: &String| Status {
             status: status.clone(),
         };
-        tell(&self.connections, &snapshot.connections, status);
-        tell(&self.event_queues, &snapshot.event_queues, status);
-        tell(&self.last_executions, &snapshot.last_executions, status);
+        set_family(&self.connections, &snapshot.connections, status);
+        set_family(&self.event_queues, &snapshot.event_queues, status);
+        set_family(&self.last_executions, &snapshot.last_executions, status);
         self.oldest_pending
             .set(snapshot.oldest_pending.as_secs_f64());
         self.oldest_deletion
@@ -296,9 +297,12 @@ fn seconds(registry: &mut Registry, name: &str, help: &str, metric: impl Metric)
     registry.register_with_unit(name, help, Unit::Seconds, metric);
 }
 
-/// Sets a family to these counts, and to no others.
-fn tell<K, L>(family: &Family<L, Gauge>, counts: &BTreeMap<K, usize>, labels: impl Fn(&K) -> L)
-where
+/// Sets a family to these counts and removes all other series.
+fn set_family<K, L>(
+    family: &Family<L, Gauge>,
+    counts: &BTreeMap<K, usize>,
+    labels: impl Fn(&K) -> L,
+) where
     L: Clone + std::hash::Hash + Eq,
 {
     family.clear();
@@ -312,26 +316,26 @@ fn number(n: usize) -> i64 {
 }
 
 impl Metrics {
-    /// A pass over an object of this kind came to this.
+    /// Counts a reconcile of an object of this kind, with this result.
     pub fn reconciled(&self, kind: &'static str, result: &'static str) {
         self.reconciles
             .get_or_create(&Reconcile { kind, result })
             .inc();
     }
 
-    /// A pass took so long.
+    /// Records the duration of a reconcile.
     pub fn reconcile_took(&self, kind: &'static str, took: Duration) {
         self.reconcile_duration
             .get_or_create(&Kind { kind })
             .observe(took.as_secs_f64());
     }
 
-    /// A fan-out delivered for the first time, so long after it was created.
+    /// Records the time from the creation of a fan-out to its first delivery.
     pub fn became_ready(&self, after: Duration) {
         self.time_to_ready.observe(after.as_secs_f64());
     }
 
-    /// A call such as `s3:HeadBucket` waited for its budget.
+    /// Records the time that a call such as `s3:HeadBucket` waited for its rate limit.
     pub fn aws_waited(&self, call: &'static str, waited: Duration) {
         let (service, _) = parts(call);
         self.aws_budget_wait
@@ -339,7 +343,7 @@ impl Metrics {
             .inc_by(waited.as_secs_f64());
     }
 
-    /// A call was answered: with `OK`, or with an error code that is one of a known set.
+    /// Records the answer to a call: `OK`, or an error code from a known set.
     pub fn aws_answered(&self, call: &'static str, code: &'static str, took: Duration) {
         let (service, operation) = parts(call);
         self.aws_calls
@@ -352,20 +356,20 @@ impl Metrics {
         self.aws_call_duration
             .get_or_create(&Service { service })
             .observe(took.as_secs_f64());
-        // Of a service that was asked there is a series, before it throttles.
+        // Creates the series of a service with its first call, before AWS throttles it.
         let _ = self.aws_throttles.get_or_create(&Service { service });
     }
 
-    /// An attempt of a call was refused as one too many; the SDK may try again.
+    /// Counts an attempt that AWS throttled. The SDK may retry it.
     pub fn aws_throttled(&self, service: &'static str) {
         self.aws_throttles.get_or_create(&Service { service }).inc();
     }
 
-    /// All of it as text.
+    /// All metrics as text.
     pub fn encode(&self, snapshot: &Snapshot) -> String {
-        // Two who ask at once would mix their snapshots.
-        let told = self.told.lock().expect("no panic while held");
-        told.set(snapshot);
+        // Held while encoding: concurrent scrapes would mix their snapshots.
+        let gauges = self.gauges.lock().expect("no panic while held");
+        gauges.set(snapshot);
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("a string takes everything");
         text

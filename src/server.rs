@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`.
+//! Serves `/metrics`, `/livez` and `/readyz`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -15,62 +15,61 @@ use tracing::info;
 use crate::metrics::{Metrics, Snapshot};
 use crate::runtime::operator::Operator;
 
-/// What there is to tell of; before there is an operator, that it is on its way.
+/// What the server reports on. Until the operator exists, `/readyz` says that it is starting.
 #[derive(Default)]
-pub struct Told {
-    /// What is counted.
+pub struct ServerState {
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The operator, once it has what it needs.
+    /// The operator, once it is connected to Kubernetes and AWS.
     pub operator: OnceLock<Arc<Operator>>,
 }
 
-/// Answers on this address from now on.
+/// Starts to serve on this address.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub async fn start(address: SocketAddr, told: Arc<Told>) -> Result<(), String> {
+/// The address cannot be bound.
+pub async fn start(address: SocketAddr, state: Arc<ServerState>) -> Result<(), String> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|e| format!("--listen {address}: {e}"))?;
     let address = listener
         .local_addr()
         .map_err(|e| format!("--listen {address}: {e}"))?;
-    info!(%address, "answering /metrics, /livez and /readyz");
+    info!(%address, "serving /metrics, /livez and /readyz");
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(told);
+        .with_state(state);
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
 }
 
-async fn metrics(State(told): State<Arc<Told>>) -> impl IntoResponse {
-    let snapshot = told
+async fn metrics(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
+    let snapshot = state
         .operator
         .get()
         .map_or_else(Snapshot::default, |operator| operator.snapshot());
     let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content)], told.metrics.encode(&snapshot))
+    ([(CONTENT_TYPE, content)], state.metrics.encode(&snapshot))
 }
 
-async fn livez(State(told): State<Arc<Told>>) -> impl IntoResponse {
+async fn livez(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
     answer(
-        told.operator
+        state
+            .operator
             .get()
             .map_or(Ok(()), |operator| operator.alive()),
     )
 }
 
-async fn readyz(State(told): State<Arc<Told>>) -> impl IntoResponse {
+async fn readyz(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
     let starting = || {
-        Err(
-            "starting: the cluster and AWS are asked who we are; the log says what is missing"
-                .to_owned(),
-        )
+        Err("starting: connecting to Kubernetes and AWS; the log says what is missing".to_owned())
     };
     answer(
-        told.operator
+        state
+            .operator
             .get()
             .map_or_else(starting, |operator| operator.ready()),
     )

@@ -1,4 +1,4 @@
-//! Logs to standard error, and traces by OTLP where an endpoint is named.
+//! Writes logs to standard error, and sends traces by OTLP if an endpoint is set.
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::LogFormat;
 
-/// Sends what is left of the traces when the process ends.
+/// Sends the remaining traces when the process ends.
 pub struct Guard(Option<SdkTracerProvider>);
 
 impl Drop for Guard {
@@ -20,26 +20,27 @@ impl Drop for Guard {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown()
         {
-            eprintln!("repofanout: the last traces were not sent: {error}");
+            eprintln!("repofanout: the remaining traces were not sent: {error}");
         }
     }
 }
 
-/// Sends logs to standard error, and spans to the endpoint. To be called outside of a runtime: the
-/// exporter has a thread of its own.
+/// Writes logs to standard error, and sends spans to the endpoint. Must be called outside of a
+/// runtime, because the exporter has a thread of its own.
 ///
 /// # Errors
-/// Says which directive cannot be read, or what is wrong with the endpoint.
+/// The error says which directive cannot be parsed, or what is wrong with the endpoint.
 pub fn init(
     directives: &str,
     format: LogFormat,
     otlp_endpoint: Option<&str>,
 ) -> Result<Guard, String> {
-    // kube's span of a pass tells no more than ours, and is written before each line.
+    // kube's span of a reconcile has no more than ours, and would be written before each line.
     let filter = EnvFilter::try_new(format!("kube_runtime::controller=warn,{directives}"))
         .map_err(|e| format!("--log {directives}: {e}; write a level such as info"))?;
     let provider = otlp_endpoint.map(exporter).transpose()?;
-    // Every pass and every call of AWS is traced, whatever is logged; of other crates nothing is.
+    // Every reconcile and every call to AWS is traced, whatever the log level. Spans of other
+    // crates are not.
     let traced =
         tracing_subscriber::filter::Targets::new().with_target("repofanout", LevelFilter::DEBUG);
     let traces = provider.as_ref().map(|p| {

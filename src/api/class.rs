@@ -1,4 +1,4 @@
-//! `RepoFanoutClass`: what many fan-outs share, and what they may do.
+//! `RepoFanoutClass`: resources that many fan-outs share, and what those fan-outs may ask for.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::api::repofanout::{ArtifactsSpec, DeletionSpec};
 use crate::api::status::{ConnectionStatus, FormerStatus, PlacementStatus};
 
-/// An AWS account and region, what fan-outs share there, and who may use it for what.
+/// An AWS account and region, the resources that fan-outs share there, and the limits that they
+/// keep to.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -24,8 +25,8 @@ use crate::api::status::{ConnectionStatus, FormerStatus, PlacementStatus};
     category = "aws",
     status = "RepoFanoutClassStatus",
     derive = "PartialEq",
-    doc = "RepoFanoutClass is an AWS account and region, what fan-outs share there, and who may \
-         use it for what. The annotation `repofanout.dev/is-default-class: \"true\"` makes it the \
+    doc = "RepoFanoutClass describes an AWS account and region, the resources that fan-outs share \
+         there, and which fan-outs may use them. The annotation `repofanout.dev/is-default-class: \"true\"` makes it the \
          class of new fan-outs that name none.",
     printcolumn(name = "Account", type_ = "string", json_path = ".status.placement.account"),
     printcolumn(name = "Region", type_ = "string", json_path = ".status.placement.region"),
@@ -71,7 +72,7 @@ use crate::api::status::{ConnectionStatus, FormerStatus, PlacementStatus};
              renamed; create another class")
 )]
 pub struct RepoFanoutClassSpec {
-    /// The installation that serves the class: its `--controller-name`. `repofanout` if left out.
+    /// Installation that serves the class, by its `--controller-name`. Default: `repofanout`.
     /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -80,11 +81,12 @@ pub struct RepoFanoutClassSpec {
     )]
     pub controller: Option<String>,
 
-    /// The AWS account, by a role in it. The operator's own account and credentials if left out.
+    /// AWS account of the class, and the role through which the operator reaches it. Default: the
+    /// operator's own account and credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountSpec>,
 
-    /// The AWS region, such as `eu-west-1`. The operator's own if left out. Immutable.
+    /// AWS region, such as `eu-west-1`. Default: the operator's own. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 8, max = 25),
@@ -92,14 +94,14 @@ pub struct RepoFanoutClassSpec {
     )]
     pub region: Option<String>,
 
-    /// What every name begins with that is generated for the class and its fan-outs. The operator's
-    /// own prefix if left out. Immutable.
+    /// Prefix of every name that is generated for the class and its fan-outs. Default: the
+    /// operator's own prefix. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 12), regex(pattern = r"^[a-z0-9][a-z0-9-]*$"))]
     pub name_prefix: Option<String>,
 
-    /// AWS tags of everything that is made for the class and its fan-outs; they win over a
-    /// fan-out's own.
+    /// AWS tags for every resource that is created for the class and its fan-outs. They win over a
+    /// fan-out's own tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 15), extend("additionalProperties" = {"type": "string", "maxLength": 256, "pattern": r"^[A-Za-z0-9 _.:/=+@-]*$"}))]
     #[x_kube(
@@ -113,13 +115,14 @@ pub struct RepoFanoutClassSpec {
     )]
     pub tags: Option<BTreeMap<String, String>>,
 
-    /// Keys of the AWS tags that a fan-out may set itself, with `*` and `?`. None if left out.
+    /// Keys of the AWS tags that fan-outs may set themselves; `*` and `?` are wildcards. Default:
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("items" = {"type": "string", "maxLength": 128}), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_tag_keys: Option<Vec<String>>,
 
-    /// ARN of the managed policy that bounds every role that is made for the class and its
-    /// fan-outs.
+    /// ARN of the managed policy that is the permissions boundary of every role created for the
+    /// class and its fan-outs. Default: the operator's own `--permissions-boundary`.
     #[serde(
         default,
         rename = "permissionsBoundaryARN",
@@ -131,9 +134,9 @@ pub struct RepoFanoutClassSpec {
     )]
     pub permissions_boundary_arn: Option<String>,
 
-    /// ARN of the KMS key that encrypts own buckets and topics. Its policy has to let the
-    /// pipelines' roles and `codestar-notifications.amazonaws.com` use it. Amazon S3's own key, and
-    /// unencrypted topics, if left out.
+    /// ARN of the KMS key that encrypts the buckets and topics that the operator creates. The key's
+    /// policy must let the pipelines' roles and `codestar-notifications.amazonaws.com` use it.
+    /// Default: Amazon S3's own key, and unencrypted topics.
     #[serde(default, rename = "kmsKeyARN", skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 256),
@@ -141,33 +144,36 @@ pub struct RepoFanoutClassSpec {
     )]
     pub kms_key_arn: Option<String>,
 
-    /// One artifacts bucket for all fan-outs; `{}` makes one. Each fan-out its own if left out.
+    /// Artifacts bucket that all fan-outs share; `{}` creates one. Default: each fan-out has its
+    /// own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<ArtifactsSpec>,
 
-    /// One destination bucket for all fan-outs; `{}` makes one. Each fan-out its own if left out.
+    /// Destination bucket that all fan-outs share; `{}` creates one. Default: each fan-out has its
+    /// own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<ClassDestinationSpec>,
 
-    /// Whether pipelines share one role that covers the class's buckets and connections as a whole,
-    /// or have each its own that covers its prefix (the default).
+    /// Pipelines share one role that covers all of the class's buckets and connections (`Shared`),
+    /// or each has its own role that covers its own prefix (`Own`, the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Shared", "Own"]))]
     pub pipeline_role: Option<String>,
 
-    /// Whether all fan-outs announce on one topic, or each on its own (the default).
+    /// All fan-outs announce on one topic (`Shared`), or each on its own (`Own`, the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Shared", "Own"]))]
     pub topic: Option<String>,
 
-    /// How executions are heard of: by an EventBridge rule and an SQS queue of the class (`Queue`,
-    /// the default), within about a second, or by looking at each pipeline now and then (`Poll`).
+    /// Source of execution events. With `Queue`, the default, the class has an EventBridge rule and
+    /// an SQS queue, and events arrive within about a second. With `Poll`, the operator reads each
+    /// pipeline periodically.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Queue", "Poll"]))]
     pub execution_events: Option<String>,
 
-    /// Connections by name: a person authorizes each once, for all fan-outs of its owner. Each
-    /// fan-out its own if left out.
+    /// Shared connections by name. A person authorizes each of them once, for all fan-outs of its
+    /// owner. Default: each fan-out has its own connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 20))]
     #[x_kube(
@@ -181,19 +187,19 @@ pub struct RepoFanoutClassSpec {
     )]
     pub connections: Option<BTreeMap<String, ClassConnectionSpec>>,
 
-    /// The namespaces whose fan-outs may use the class. None if left out.
+    /// Namespaces whose fan-outs may use the class. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 
-    /// The repositories that fan-outs may name, with `*` and `?`, such as `acme/*`. None if left
-    /// out; `*` opens.
+    /// Repositories that fan-outs may name, such as `acme/*`; `*` and `?` are wildcards, and `*`
+    /// alone allows every repository. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), extend("items" = {"type": "string", "maxLength": 255}), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_repositories: Option<Vec<String>>,
 
-    /// What a fan-out may set itself although the class offers it: `Name` (all AWS names), `Prefix`
-    /// (any prefix of the shared bucket), or a `Connection`, `Destination`, `Artifacts` or `Topic`
-    /// of its own.
+    /// Settings that a fan-out may choose itself although the class offers them: `Name` (all AWS
+    /// names), `Prefix` (any prefix of the shared bucket), or a `Connection`, `Destination`,
+    /// `Artifacts` or `Topic` of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 6),
@@ -202,24 +208,24 @@ pub struct RepoFanoutClassSpec {
     )]
     pub overridable: Option<Vec<String>>,
 
-    /// ARN patterns (`*`, `?`) of existing AWS resources that fan-outs of the class may refer to.
-    /// None if left out.
+    /// ARN patterns of existing AWS resources that fan-outs of the class may refer to; `*` and `?`
+    /// are wildcards. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("items" = {"type": "string", "maxLength": 512}), extend("x-kubernetes-list-type" = "set"))]
     pub allow_existing: Option<Vec<String>>,
 
-    /// Accounts, ARNs of roles and ids of organizations (`*`, `?`) that fan-outs of the class may
-    /// let read what they copy; an account covers its roles. None if left out.
+    /// Account ids, role ARNs and organization ids that fan-outs of the class may admit as readers
+    /// of their files; `*` and `?` are wildcards. An account covers its roles. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("items" = {"type": "string", "maxLength": 256}), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_readers: Option<Vec<String>>,
 
-    /// What becomes of the shared resources when the class is deleted.
+    /// Deletion policy: whether each shared resource is deleted or kept when the class is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionSpec>,
 
-    /// How often the shared resources are looked at in full, such as `10m` (the default); at least
-    /// `1m`.
+    /// Time between full observations of the shared resources, such as `10m` (the default); at
+    /// least `1m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 2, max = 16),
@@ -231,12 +237,12 @@ pub struct RepoFanoutClassSpec {
     pub interval: Option<String>,
 }
 
-/// An AWS account, by a role in it.
+/// An AWS account, and the role through which the operator reaches it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountSpec {
-    /// ARN of the role that the operator assumes, from its own identity; its trust policy has to
-    /// name that, and the external id.
+    /// ARN of the role that the operator assumes. The role's trust policy must name the operator's
+    /// own identity and the external id.
     #[serde(rename = "roleARN")]
     #[schemars(
         length(max = 256),
@@ -244,8 +250,8 @@ pub struct AccountSpec {
     )]
     pub role_arn: String,
 
-    /// The external id that the role's trust policy asks for: it keeps others who know the ARN from
-    /// having the operator use it.
+    /// External id that the role's trust policy asks for. It keeps others who know the ARN from
+    /// making the operator use the role.
     #[serde(
         default,
         rename = "externalID",
@@ -257,21 +263,21 @@ pub struct AccountSpec {
     )]
     pub external_id: Option<String>,
 
-    /// Tags of the session; the trust policy has to allow `sts:TagSession` for them.
+    /// Session tags. The role's trust policy must allow `sts:TagSession` for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 50), extend("additionalProperties" = {"type": "string", "maxLength": 256}))]
     pub session_tags: Option<BTreeMap<String, String>>,
 }
 
-/// The shared destination bucket: one of `bucketName` (made, configured and owned by the class) or
-/// `existingBucket`.
+/// The shared destination bucket. Write at most one of `bucketName` (the class's own bucket, which
+/// the operator creates, configures and deletes) and `existingBucket`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
     .message("destination: write only one of bucketName and existingBucket"))]
 pub struct ClassDestinationSpec {
-    /// Name of the class's own bucket. A name that only the account can have if left out.
-    /// Immutable.
+    /// Name of the class's own bucket. Default: a generated name that only this AWS account can
+    /// use. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 63),
@@ -279,7 +285,7 @@ pub struct ClassDestinationSpec {
     )]
     pub bucket_name: Option<String>,
 
-    /// Name of a bucket that exists; it is used, never configured, tagged or deleted.
+    /// Name of an existing bucket. The operator uses it, and never configures, tags or deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 63),
@@ -287,9 +293,9 @@ pub struct ClassDestinationSpec {
     )]
     pub existing_bucket: Option<String>,
 
-    /// Prefix of a fan-out's keys, made of `{namespace}`, `{name}`, `{owner}`, `{repo}` and
-    /// `{branch}`. `{namespace}/{owner}/{repo}` if left out. Where its first part is `{namespace}`,
-    /// a fan-out may choose any prefix below that itself.
+    /// Template for the prefix of a fan-out's keys, with the placeholders `{namespace}`, `{name}`,
+    /// `{owner}`, `{repo}` and `{branch}`. Default: `{namespace}/{owner}/{repo}`. If the template
+    /// begins with `{namespace}/`, a fan-out may choose any prefix below its namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 256),
@@ -298,7 +304,8 @@ pub struct ClassDestinationSpec {
     pub prefix_template: Option<String>,
 }
 
-/// A shared connection: of one of `provider`, `hostARN` (both made by the class) or `existingARN`.
+/// A shared connection. Write at most one of `provider` and `hostARN`, which both give the class
+/// its own connection, and `existingARN`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("[has(self.provider), has(self.hostARN), \
@@ -312,21 +319,21 @@ pub struct ClassDestinationSpec {
              authorization; add a connection of another name")
 )]
 pub struct ClassConnectionSpec {
-    /// The owner of the repositories that it serves: what stands before the last slash of their
-    /// names; `*` for all others.
+    /// Owner of the repositories that the connection serves: the part of their names before the
+    /// last slash, or `*` for all owners that no other connection names.
     #[schemars(
         length(min = 1, max = 255),
         regex(pattern = r"^(\*|[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)$")
     )]
     pub owner: String,
 
-    /// The provider of a connection of the class's own. GitHub if left out. Immutable.
+    /// Provider of the class's own connection. Default: `GitHub`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["GitHub", "GitLab", "Bitbucket"]))]
     pub provider: Option<String>,
 
-    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of a connection of the
-    /// class's own. Immutable.
+    /// ARN of the host of the class's own connection, for GitHub Enterprise Server and GitLab
+    /// self-managed. Immutable.
     #[serde(default, rename = "hostARN", skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 256),
@@ -336,7 +343,8 @@ pub struct ClassConnectionSpec {
     )]
     pub host_arn: Option<String>,
 
-    /// ARN of a connection that exists; it is used and looked at, never changed or deleted.
+    /// ARN of an existing connection. The operator uses and observes it, and never changes or
+    /// deletes it.
     #[serde(
         default,
         rename = "existingARN",
@@ -351,40 +359,40 @@ pub struct ClassConnectionSpec {
     pub existing_arn: Option<String>,
 }
 
-/// Namespaces by name or by label; a namespace that either covers is allowed.
+/// Namespaces by name or by label. A namespace is allowed if either of them matches.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowedNamespaces {
-    /// Names, with `*` and `?`; `*` opens the class to all.
+    /// Names of namespaces; `*` and `?` are wildcards, and `*` alone allows every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), extend("items" = {"type": "string", "maxLength": 63}), extend("x-kubernetes-list-type" = "set"))]
     pub names: Option<Vec<String>>,
 
-    /// Labels of the namespaces.
+    /// Label selector of namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector_schema")]
     pub selector: Option<LabelSelector>,
 }
 
-/// Kubernetes's own selector, with the limits that structural schemas of ours keep to.
+/// Kubernetes's own selector, with the limits that all our structural schemas have.
 fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
         "properties": {
             "matchLabels": {
-                "description": "Labels that a namespace has to have, all of them.",
+                "description": "Labels that a namespace must have, all of them.",
                 "type": "object", "maxProperties": 16, "additionalProperties": {"type": "string", "maxLength": 63}
             },
             "matchExpressions": {
-                "description": "Requirements that a namespace's labels have to satisfy, all of them.",
+                "description": "Requirements that a namespace's labels must satisfy, all of them.",
                 "type": "array", "maxItems": 16, "x-kubernetes-list-type": "atomic",
                 "items": {
                     "type": "object", "required": ["key", "operator"],
                     "properties": {
                         "key": {"description": "The label's key.", "type": "string", "maxLength": 317},
-                        "operator": {"description": "How the label's value relates to the values.", "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
+                        "operator": {"description": "Relation between the label's value and `values`.", "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
                         "values": {
-                            "description": "The values of In and NotIn.",
+                            "description": "Values for `In` and `NotIn`.",
                             "type": "array", "maxItems": 64, "x-kubernetes-list-type": "atomic", "items": {"type": "string", "maxLength": 63}
                         }
                     }
@@ -394,24 +402,26 @@ fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
-/// What is known about the class. A cache: wiped, it is found again from AWS.
+/// Observed state of the class. It is a cache: if it is lost, the operator finds everything again
+/// in AWS.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RepoFanoutClassStatus {
-    /// The generation of the spec that the status describes.
+    /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The generation of the spec that AWS was last made to match; what differs from then on is
+    /// Generation of the spec that AWS was last made to match. A difference found after that is
     /// drift.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_generation: Option<i64>,
 
-    /// Where the shared resources live; decided once, before the first write to AWS.
+    /// Account, region and names of the shared resources. They are decided once, before the first
+    /// write to AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
 
-    /// The connections by name.
+    /// Connections by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub connections: BTreeMap<String, ConnectionStatus>,
@@ -421,49 +431,50 @@ pub struct RepoFanoutClassStatus {
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 
-    /// What is not shared any more: deleted, or kept as `spec.deletion` says, once every fan-out
-    /// has followed the change.
+    /// Resources that the class no longer shares. They are deleted, or kept as `spec.deletion`
+    /// says, once every fan-out has followed the change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub former: Vec<FormerStatus>,
 
-    /// When the shared destination bucket was made: what was delivered before is delivered again.
+    /// Time when the shared destination bucket was created. Files that were delivered earlier are
+    /// delivered again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub destination_created_at: Option<Timestamp>,
 
-    /// When the shared role's permissions were last written: an execution refused before they took
-    /// effect is started again.
+    /// Time when the permissions of the shared role were last written. An execution that was
+    /// refused before they took effect is started again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub permissions_written_at: Option<Timestamp>,
 
-    /// How many fan-outs use the class; written at most once a minute.
+    /// Number of fan-outs that use the class, updated at most once a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub fanouts: Option<i32>,
 
-    /// How much of the account's quotas is used, by everybody: connections, pipelines,
+    /// Use of the account's quotas, by everybody in the account: connections, pipelines,
     /// notification_rules, roles.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub quotas: BTreeMap<String, QuotaStatus>,
 
-    /// `Ready`, `ConnectionAvailable`, `Provisioned`, `QuotaAvailable`, and kstatus's `Reconciling`
-    /// and `Stalled` while they hold.
+    /// Conditions: `Ready`, `ConnectionAvailable`, `Provisioned`, `QuotaAvailable`, and kstatus's
+    /// `Reconciling` and `Stalled` while they are true.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map"), extend("x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// How much of a quota is used.
+/// Use of one quota.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaStatus {
-    /// How many there are.
+    /// Number of resources that exist.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub used: i32,
-    /// How many AWS allows by default; an account may have more.
+    /// Number that AWS allows by default. An account may have a higher quota.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub limit: i32,
 }

@@ -1,5 +1,5 @@
-//! Condition types and reasons: the closed sets that users and tools may rely on, each with what it
-//! means for events, for `Ready` and for kstatus.
+//! Condition types and reasons. Both are closed sets that users and tools may rely on; each member
+//! declares its effect on events, on `Ready` and on kstatus.
 
 use k8s_controller::conditions::{self, ConditionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -13,27 +13,27 @@ pub enum Kind {
     Class,
 }
 
-/// What a condition says while all is well.
+/// The status that a condition has while all is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polarity {
     /// `True` while all is well.
     Positive,
-    /// `True` while something is not as it should be.
+    /// `True` while something is wrong.
     Negative,
 }
 
-/// Which changes of a condition are worth an event.
+/// The changes of a condition that cause an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// None: another condition, or the delivery itself, has the event.
+    /// No change: another condition, or the delivery itself, causes the event.
     Never,
-    /// Another status or another reason.
+    /// A change of status or reason.
     Reason,
-    /// Another message, too: it names what is concerned.
+    /// A change of status, reason or message: the message names what is affected.
     Message,
 }
 
-/// What is declared of a condition type.
+/// Declaration of a condition type.
 struct TypeDeclaration {
     kinds: &'static [Kind],
     polarity: Polarity,
@@ -41,37 +41,39 @@ struct TypeDeclaration {
     decides_ready: bool,
 }
 
-/// What becomes of a condition that has a reason.
+/// How a condition with this reason goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
     /// All is well, and nothing has to happen.
     Well,
-    /// It cannot be known yet whether all is well.
+    /// It is not known yet whether all is well.
     Open,
-    /// Something is amiss and passes: by itself, or by the one click that authorizes a connection.
+    /// Something is wrong and will pass: by itself, or by the one click that authorizes a
+    /// connection.
     Passing,
-    /// Something is amiss until a person mends it.
+    /// Something is wrong until a person fixes it.
     Final,
 }
 
-/// What kind of event a reason is worth.
+/// The type of the event that a reason causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// None at all: it is no news.
+    /// No event.
     Silent,
-    /// A `Normal` one.
+    /// A `Normal` event.
     Normal,
-    /// A `Warning`.
+    /// A `Warning` event.
     Warning,
 }
 
-/// What is declared of a reason.
+/// Declaration of a reason.
 struct ReasonDeclaration {
     outlook: Outlook,
     severity: Severity,
 }
 
-/// An enum whose names are the API's words. A variant without its declaration does not compile.
+/// Makes an enum whose variant names are the words of the API. A variant without a declaration does
+/// not compile.
 macro_rules! closed_set {
     (
         $(#[$about:meta])* $set:ident: $declaration:ident;
@@ -82,7 +84,7 @@ macro_rules! closed_set {
         pub enum $set { $($(#[doc = $doc])* $name),* }
 
         impl $set {
-            /// All of them, in the order in which they are declared.
+            /// All variants, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The word in the API.
@@ -90,12 +92,12 @@ macro_rules! closed_set {
                 match self { $(Self::$name => stringify!($name)),* }
             }
 
-            /// From the word in the API; none if this version does not know it.
+            /// Parses the word in the API; `None` if this version does not know it.
             pub fn parse(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == word)
             }
 
-            /// What it means, in a sentence.
+            /// Its meaning, in a sentence.
             pub fn doc(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),*).trim_start()),* }
             }
@@ -114,100 +116,101 @@ use Polarity::{Negative, Positive};
 use Severity::{Normal, Silent, Warning};
 
 closed_set! {
-    /// The condition types, each kind's causes before their effects: the first one that is not well
+    /// The condition types. Causes come before their effects: the first condition that is not well
     /// explains `Ready`.
     ConditionType: TypeDeclaration;
 
-    /// The object works: a push reaches the bucket and is announced; fan-outs may use the class.
+    /// The object works: the next push reaches the bucket and is announced, or fan-outs may use the
+    /// class.
     Ready { kinds: &[Fanout, Class], polarity: Positive, events: Never, decides_ready: false }
     /// A person has authorized the connection and the provider accepts it.
     ConnectionAvailable { kinds: &[Fanout, Class], polarity: Positive, events: Events::Reason, decides_ready: true }
-    /// Everything in AWS is as the spec says.
+    /// Everything in AWS matches the spec.
     Provisioned { kinds: &[Fanout, Class], polarity: Positive, events: Events::Reason, decides_ready: true }
-    /// The bucket holds what the newest finished execution copied.
+    /// The bucket contains what the newest finished execution copied.
     Delivered { kinds: &[Fanout], polarity: Positive, events: Never, decides_ready: true }
-    /// Somebody changed something behind the operator's back, and `drift: Detect` leaves it so.
+    /// Somebody changed resources in AWS, and `drift: Detect` leaves the change in place.
     Drifted { kinds: &[Fanout], polarity: Negative, events: Message, decides_ready: false }
-    /// Where `destination.prune` is set: what earlier deliveries left behind is deleted.
+    /// Set with `destination.prune`: files that earlier deliveries left behind are deleted.
     Pruned { kinds: &[Fanout], polarity: Positive, events: Message, decides_ready: false }
-    /// Where `notifications.announce` is set: the last delivery was announced in our own words.
+    /// Set with `notifications.announce`: the last delivery was announced in the operator's own
+    /// message format.
     Announced { kinds: &[Fanout], polarity: Positive, events: Events::Reason, decides_ready: false }
-    /// Where `notifications.subscribers` is set: all of them get what is published.
+    /// Set with `notifications.subscribers`: every subscriber receives what is published.
     Subscribed { kinds: &[Fanout], polarity: Positive, events: Message, decides_ready: false }
     /// The account's quotas leave room for more fan-outs of the class.
     QuotaAvailable { kinds: &[Class], polarity: Positive, events: Events::Reason, decides_ready: false }
-    /// kstatus: something is still to happen before the object is as it should be.
+    /// kstatus: something still has to happen before the object is as desired.
     Reconciling { kinds: &[Fanout, Class], polarity: Negative, events: Never, decides_ready: false }
-    /// kstatus: nothing will happen until a person does something.
+    /// kstatus: nothing changes until a person acts.
     Stalled { kinds: &[Fanout, Class], polarity: Negative, events: Events::Reason, decides_ready: false }
 }
 
 closed_set! {
-    /// Why a condition has its status.
+    /// The reason for the status of a condition.
     Reason: ReasonDeclaration;
 
-    /// A push was delivered and the next one will be.
+    /// A push was delivered, and the next one will be.
     Delivered { outlook: Well, severity: Normal }
-    /// Everything is made, nothing is in the bucket yet.
+    /// Everything is created, and nothing is in the bucket yet.
     NotYetDelivered { outlook: Open, severity: Silent }
     /// The newest finished execution failed.
     DeliveryFailed { outlook: Final, severity: Warning }
-    /// The provider's app may not read the repository.
+    /// The app at the provider may not read the repository.
     RepositoryNotAccessible { outlook: Final, severity: Warning }
     /// A person has to authorize the connection.
     ConnectionPending { outlook: Passing, severity: Normal }
-    /// The provider refuses the connection; AWS tries again by itself.
+    /// The provider rejects the connection. AWS retries by itself.
     ConnectionError { outlook: Passing, severity: Warning }
     /// The connection is authorized.
     ConnectionAvailable { outlook: Well, severity: Normal }
-    /// Everything in AWS is as the spec says.
+    /// Everything in AWS matches the spec.
     Provisioned { outlook: Well, severity: Normal }
-    /// AWS differs from the spec, and `drift: Detect` leaves it so.
+    /// AWS differs from the spec, and `drift: Detect` leaves the difference in place.
     DriftDetected { outlook: Final, severity: Warning }
-    /// AWS is as the spec says.
+    /// AWS matches the spec.
     NoDrift { outlook: Well, severity: Silent }
     /// Files that are no longer in the repository were deleted.
     Pruned { outlook: Well, severity: Normal }
-    /// Every file that a delivery put there is in the repository.
+    /// Every file that a delivery put in the bucket is still in the repository.
     NothingToPrune { outlook: Well, severity: Silent }
-    /// Files that are no longer in the repository would be deleted, were it not for `DryRun` or
-    /// `--read-only`.
+    /// Files that are no longer in the repository were kept, because of `DryRun` or `--read-only`.
     PruneDryRun { outlook: Final, severity: Normal }
-    /// More files would be deleted than `destination.pruneLimit` lets go at once.
+    /// More files would be deleted than `destination.pruneLimit` allows, so none was deleted.
     PruneLimited { outlook: Final, severity: Warning }
-    /// It cannot be proved any more that a delivery put them there.
+    /// There is no proof any more that a delivery put the files in the bucket.
     PruneUnproven { outlook: Final, severity: Warning }
-    /// What is no longer in the repository could not be found, or not be deleted.
+    /// Files that are no longer in the repository could not be listed or could not be deleted.
     PruneFailed { outlook: Final, severity: Warning }
-    /// The last delivery was announced in our own words.
+    /// The last delivery was announced in the operator's own message format.
     Announced { outlook: Well, severity: Silent }
     /// The last delivery could not be announced.
     AnnounceFailed { outlook: Final, severity: Warning }
-    /// All subscribers get what is published.
+    /// Every subscriber receives what is published.
     Subscribed { outlook: Well, severity: Normal }
-    /// A subscriber has to confirm.
+    /// A subscriber has to confirm its subscription.
     SubscriptionPending { outlook: Passing, severity: Normal }
-    /// A subscription could not be made, changed or ended.
+    /// A subscription could not be created, changed or removed.
     SubscribeFailed { outlook: Final, severity: Warning }
-    /// `suspend` is set: AWS is not looked at.
+    /// `suspend` is set, and AWS is not observed.
     Suspended { outlook: Open, severity: Normal }
-    /// Another, older object copies to the same keys.
+    /// An older object copies to the same keys.
     Overlaps { outlook: Final, severity: Warning }
-    /// AWS resources are being made or changed.
+    /// AWS resources are being created or changed.
     Provisioning { outlook: Passing, severity: Silent }
-    /// A role that was just written is not yet known to all of AWS.
+    /// A role that was just written is not yet known everywhere in AWS.
     IAMPropagating { outlook: Passing, severity: Normal }
     /// The account's first notification rule waits for its service-linked role.
     ServiceLinkedRoleCreating { outlook: Passing, severity: Normal }
-    /// AWS asks for fewer calls.
+    /// AWS throttles the operator's calls.
     Throttled { outlook: Passing, severity: Normal }
-    /// AWS cannot be reached or answered with an error of its own.
+    /// AWS cannot be reached, or answered with an internal error.
     AWSUnavailable { outlook: Passing, severity: Normal }
     /// A quota of the account is used up.
     QuotaExceeded { outlook: Final, severity: Warning }
-    /// A connection may have been made whose ARN is not known yet.
+    /// A connection may have been created, and its ARN is not known yet.
     ConnectionUnconfirmed { outlook: Passing, severity: Normal }
-    /// The class does not exist, or has not made yet what it shares.
+    /// The class does not exist, or has not created its shared resources yet.
     ClassNotReady { outlook: Passing, severity: Normal }
     /// Fan-outs still use the class that is to be deleted.
     InUse { outlook: Final, severity: Warning }
@@ -215,7 +218,7 @@ closed_set! {
     QuotaAvailable { outlook: Well, severity: Silent }
     /// A quota of the account is nearly used up.
     QuotaLow { outlook: Final, severity: Warning }
-    /// What is not used any more is being deleted.
+    /// Resources that are no longer used are being deleted.
     CleaningUp { outlook: Passing, severity: Normal }
     /// The resource in AWS belongs to somebody else.
     NotOwned { outlook: Final, severity: Warning }
@@ -223,17 +226,17 @@ closed_set! {
     NotAllowed { outlook: Final, severity: Warning }
     /// The spec contradicts itself or what AWS allows.
     InvalidSpec { outlook: Final, severity: Warning }
-    /// The operator may not do what it has to.
+    /// AWS denies the operator a call that it needs.
     AccessDenied { outlook: Final, severity: Warning }
-    /// An existing resource that the spec names is not there.
+    /// An existing resource that the spec names does not exist.
     NotFound { outlook: Final, severity: Warning }
-    /// The operator runs with `--read-only`, and something would have to be written.
+    /// The operator runs with `--read-only`, and a change is due in AWS.
     ReadOnly { outlook: Final, severity: Warning }
-    /// Account, region or names would be others than those the resources were made with.
+    /// Account, region or names differ from those that the resources were created with.
     PlacementChanged { outlook: Final, severity: Warning }
     /// The resources are being deleted.
     Deleting { outlook: Passing, severity: Normal }
-    /// Something holds up the deletion.
+    /// Something blocks the deletion.
     DeletionBlocked { outlook: Final, severity: Warning }
 }
 
@@ -249,12 +252,12 @@ impl ConditionType {
         self.declared().polarity
     }
 
-    /// Which of its changes are worth an event.
+    /// Which of its changes cause an event.
     pub fn events(self) -> Events {
         self.declared().events
     }
 
-    /// Whether `Ready` rests on it.
+    /// Whether `Ready` depends on it.
     pub fn decides_ready(self) -> bool {
         self.declared().decides_ready
     }
@@ -277,12 +280,12 @@ impl ConditionType {
 }
 
 impl Reason {
-    /// What becomes of a condition that has it.
+    /// How a condition with this reason goes on.
     pub fn outlook(self) -> Outlook {
         self.declared().outlook
     }
 
-    /// What kind of event it is worth.
+    /// The type of the event that the reason causes.
     pub fn severity(self) -> Severity {
         self.declared().severity
     }
@@ -335,7 +338,8 @@ mod tests {
              Subscribed SubscriptionPending Suspended IAMPropagating ServiceLinkedRoleCreating \
              Throttled AWSUnavailable ConnectionUnconfirmed ClassNotReady CleaningUp Deleting"
         );
-        // The rest warns: what only a person can mend, and a provider that refuses.
+        // All other reasons warn: those that only a person can fix, and a provider that rejects the
+        // connection.
         for reason in Reason::ALL {
             let outlook = reason.outlook();
             match reason.severity() {

@@ -1,7 +1,7 @@
 //! The custom resources and their conditions, as Kubernetes sees them.
 //!
-//! These types parse whatever the API server stores, also what a newer version
-//! wrote: enumerations are strings here, and the model gives them meaning.
+//! These types parse whatever the API server stores, even what a newer version wrote. Enumerations
+//! are strings here; `spec` parses them.
 
 pub mod class;
 pub mod condition;
@@ -21,23 +21,23 @@ pub use status::RepoFanoutStatus;
 /// API group of the custom resources, and prefix of our annotations and tags.
 pub const GROUP: &str = "repofanout.dev";
 
-/// Held on every object that has, or may have, something in AWS.
+/// Finalizer of every object that has, or may have, resources in AWS.
 pub const FINALIZER: &str = "repofanout.dev/aws-resources";
 
-/// A new value starts one execution of the pipeline ("Release change").
+/// Annotation: a new value starts one execution of the pipeline ("Release change").
 pub const RELEASE_REQUESTED_AT: &str = "repofanout.dev/release-requested-at";
 
-/// A new value asks for one full look at AWS now.
+/// Annotation: a new value asks for one full observation of AWS now.
 pub const RECONCILE_REQUESTED_AT: &str = "repofanout.dev/reconcile-requested-at";
 
-/// Names the object itself: its finalizer is dropped and what AWS still holds is
-/// logged and left behind.
+/// Annotation whose value is the name of the object itself: the operator drops the finalizer, logs
+/// what AWS still holds, and leaves it there.
 pub const ABANDON: &str = "repofanout.dev/abandon";
 
-/// `"true"` on a class: new fan-outs that name no class use it.
+/// Annotation: `"true"` on a class makes it the class of new fan-outs that name none.
 pub const IS_DEFAULT_CLASS: &str = "repofanout.dev/is-default-class";
 
-/// Of a CustomResourceDefinition: the number of its schema.
+/// Annotation of a CustomResourceDefinition: the number of its schema.
 pub const SCHEMA_ANNOTATION: &str = "repofanout.dev/schema";
 
 /// Number of the schema that this version writes; it grows with every field.
@@ -59,8 +59,8 @@ pub fn crds() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Why this version cannot write to the resource, if it cannot: a schema that is newer is fine,
-/// with an older one fields would be lost.
+/// The reason why this version cannot write to the resource, if it cannot. A newer schema is fine;
+/// with an older one, fields would be lost.
 pub fn unusable(name: &str, crd: Option<&CustomResourceDefinition>) -> Option<String> {
     let Some(crd) = crd else {
         return Some(format!(
@@ -81,8 +81,8 @@ pub fn unusable(name: &str, crd: Option<&CustomResourceDefinition>) -> Option<St
     })
 }
 
-/// Without `nullable` the API server prunes nulls, so that for CEL, too, a field
-/// is either set or not.
+/// Removes `nullable`: the API server then prunes nulls, so that for CEL, too, a field is either
+/// set or not.
 fn strip_nullable(value: &mut Value) {
     match value {
         Value::Object(object) => {

@@ -1,19 +1,19 @@
-//! `spec.notifications`: what is announced, where, and to whom.
+//! `spec.notifications`: the events that are announced, the topic, and its subscribers.
 
 use kube::KubeSchema;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What is announced, and where: one of `topicName` (made, configured and owned by the object) or
-/// `existingTopicARN`.
+/// Events and topic of the notifications. Write at most one of `topicName` (the object's own topic,
+/// which the operator creates, configures and deletes) and `existingTopicARN`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.topicName) && has(self.existingTopicARN))")
     .message("notifications: write only one of topicName and existingTopicARN"))]
 pub struct NotificationsSpec {
-    /// What is announced: ends of CodePipeline's event type ids, such as
-    /// `pipeline-execution-succeeded` (the default).
+    /// Events to announce, as CodePipeline event type ids without `codepipeline-pipeline-`.
+    /// Default: `pipeline-execution-succeeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 17),
@@ -29,18 +29,19 @@ pub struct NotificationsSpec {
     )]
     pub events: Option<Vec<String>>,
 
-    /// How much a notification tells; `FULL` adds failure messages.
+    /// Detail level of notifications. `FULL` adds failure messages. Default: `BASIC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["BASIC", "FULL"]))]
     pub detail: Option<String>,
 
-    /// Name of the object's own topic. The common base name if left out.
+    /// Name of the object's own topic. Default: the value of `status.placement.baseName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     pub topic_name: Option<String>,
 
-    /// ARN of a topic that exists; it is used, never configured or deleted. Only what the
-    /// operator's settings allow.
+    /// ARN of an existing topic. The operator uses it, and never configures or deletes it. The
+    /// class's `allowExisting`, or without a class the operator's `--allow-existing`, must cover
+    /// it.
     #[serde(
         default,
         rename = "existingTopicARN",
@@ -52,14 +53,15 @@ pub struct NotificationsSpec {
     )]
     pub existing_topic_arn: Option<String>,
 
-    /// Whether each delivery is announced in the operator's own words, too, beside AWS's
-    /// notification: repository, branch, commit, bucket, prefix and, where the operator runs with
-    /// `--allow-prune`, the keys that changed. At least once, in order. `false` if left out.
+    /// Also announces each delivery in the operator's own message format, beside AWS's
+    /// notification. The message has repository, branch, commit, bucket, prefix and, if the
+    /// operator runs with `--allow-prune`, the keys that changed. Each delivery is announced at
+    /// least once, and in order. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announce: Option<bool>,
 
-    /// Who subscribes to the object's own topic. Who is taken out of the list is unsubscribed;
-    /// subscriptions that others made are left alone.
+    /// Subscribers of the object's own topic. A subscriber that is removed from the list is
+    /// unsubscribed; subscriptions that others made are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 32),
@@ -69,7 +71,7 @@ pub struct NotificationsSpec {
     pub subscribers: Option<Vec<SubscriberSpec>>,
 }
 
-/// One subscriber of the object's own topic.
+/// A subscriber of the object's own topic.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -88,31 +90,31 @@ pub struct NotificationsSpec {
              by which SNS reaches the delivery stream")
 )]
 pub struct SubscriberSpec {
-    /// How it is reached, in SNS's words.
+    /// SNS protocol.
     #[schemars(extend("enum" = ["sqs", "lambda", "https", "email", "email-json", "firehose"]))]
     pub protocol: String,
 
-    /// ARN of the queue, function or delivery stream, URL, or mail address.
+    /// Endpoint: the ARN of a queue, function or delivery stream, a URL, or a mail address.
     #[schemars(length(min = 3, max = 2048))]
     pub endpoint: String,
 
-    /// Which messages it gets, as SNS has it. All if left out.
+    /// SNS filter policy. Default: none, so that every message is delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "filter_policy")]
     pub filter_policy: Option<Value>,
 
-    /// What the filter looks at. The attributes, which only the operator's own announcements have,
-    /// if left out.
+    /// Part of the message that the filter policy applies to. Default: `MessageAttributes`, which
+    /// only the operator's own announcements have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["MessageAttributes", "MessageBody"]))]
     pub filter_policy_scope: Option<String>,
 
-    /// Whether it gets a message without SNS's envelope. `false` if left out.
+    /// Delivers messages without the SNS envelope. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_message_delivery: Option<bool>,
 
-    /// ARN of the role by which SNS reaches a delivery stream of Firehose. The class's
-    /// `allowExisting`, or without a class the operator's `--allow-existing`, has to cover it.
+    /// ARN of the IAM role that SNS assumes to write to a Firehose delivery stream. The class's
+    /// `allowExisting`, or without a class the operator's `--allow-existing`, must cover it.
     #[serde(
         rename = "subscriptionRoleARN",
         default,
@@ -127,7 +129,7 @@ pub struct SubscriberSpec {
 
 fn filter_policy(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "description": "Which messages it gets, as SNS has it. All if left out.",
+        "description": "SNS filter policy. Default: none, so that every message is delivered.",
         "type": "object", "maxProperties": 32, "x-kubernetes-preserve-unknown-fields": true,
     })
 }

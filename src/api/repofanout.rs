@@ -1,4 +1,4 @@
-//! `RepoFanout`: one repository, fanned out to S3 and SNS.
+//! `RepoFanout`: copies one repository to S3 and announces it on SNS.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::api::status::RepoFanoutStatus;
 use crate::api::trigger::TriggersSpec;
 
 /// Copies every push to a repository into an S3 bucket and announces it on an SNS topic.
-// What most objects leave out is boxed: ten thousand of them are cached.
+// Fields that most objects leave out are boxed, because ten thousand objects are cached.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -85,8 +85,8 @@ use crate::api::trigger::TriggersSpec;
         .message("name: a pipeline that is taken over has its own; leave name or pipeline.name out")
 )]
 pub struct RepoFanoutSpec {
-    /// The repository to copy, as `owner/name` in the provider's own case (GitLab: with all its
-    /// groups).
+    /// Repository to copy, as `owner/name`, in the provider's own upper and lower case. A GitLab
+    /// repository includes all of its groups.
     #[schemars(
         length(min = 3, max = 255),
         regex(pattern = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$")
@@ -95,7 +95,7 @@ pub struct RepoFanoutSpec {
         .message("repository: write owner/name, no part of it may be '.' or '..'"))]
     pub repository: String,
 
-    /// The branch whose pushes are copied.
+    /// Branch whose pushes are copied.
     #[serde(default = "default_branch")]
     #[schemars(
         length(min = 1, max = 255),
@@ -106,9 +106,9 @@ pub struct RepoFanoutSpec {
         .message("branch: write a branch name as git has it, without '..', '//' or '@{', not starting with '/' or '-', not ending with '/', '.' or '.lock'"))]
     pub branch: String,
 
-    /// The `RepoFanoutClass` whose account, region and shared resources it uses. The default class,
-    /// or none, if left out: that is decided once. Writing another one moves the fan-out: it
-    /// delivers to the new place before the old one goes.
+    /// The `RepoFanoutClass` whose account, region and shared resources this object uses. Default:
+    /// the default class, if there is one when the object is placed; that is decided once. Changing
+    /// the class moves the fan-out: it delivers to the new place before it gives up the old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 63),
@@ -116,8 +116,9 @@ pub struct RepoFanoutSpec {
     )]
     pub class_name: Option<String>,
 
-    /// Readable base of every AWS name, only where the operator's settings allow names. Made of
-    /// namespace and name if left out. Immutable.
+    /// Readable part of every generated AWS name. The class's `overridable`, or without a class the
+    /// operator's `--allow-names`, must allow it. Default: namespace and name of the object.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 21),
@@ -125,7 +126,8 @@ pub struct RepoFanoutSpec {
     )]
     pub name: Option<String>,
 
-    /// The AWS region, such as `eu-west-1`. The operator's own if left out. Immutable.
+    /// AWS region, such as `eu-west-1`. Default: the class's region, or without a class the
+    /// operator's own. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 8, max = 25),
@@ -133,33 +135,36 @@ pub struct RepoFanoutSpec {
     )]
     pub region: Option<String>,
 
-    /// The connection to the repository's provider. Its own connection to GitHub if left out.
+    /// Connection to the repository's provider. Default: the connection that the class shares for
+    /// the repository's owner, or else the object's own connection to GitHub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Box<ConnectionSpec>>,
 
-    /// Where the files go. An own bucket, under `owner/name`, if left out.
+    /// Bucket and prefix that the files are copied to. Default: the bucket that the class shares,
+    /// or else the object's own bucket, with the prefix `owner/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<Box<DestinationSpec>>,
 
-    /// Where CodePipeline keeps the zip that it passes between its stages. An own bucket, kept 30
-    /// days, if left out.
+    /// Bucket for the zip that CodePipeline passes between its stages. Default: the bucket that the
+    /// class shares, or else the object's own bucket, where artifacts expire after 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Box<ArtifactsSpec>>,
 
-    /// How the pipeline runs. A V2 pipeline that queues its executions if left out.
+    /// Pipeline settings. Default: a V2 pipeline that queues its executions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<Box<PipelineSpec>>,
 
-    /// What is announced, and where. Succeeded executions, on an own topic, if left out.
+    /// Events, topic and subscribers of the notifications. Default: succeeded executions, on the
+    /// topic that the class shares, or else on the object's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notifications: Option<Box<NotificationsSpec>>,
 
-    /// What becomes of the resources when this object is deleted.
+    /// Deletion policy: whether each resource is deleted or kept when this object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Box<DeletionSpec>>,
 
-    /// Resources that may be taken over although they carry no ownership tags; they are kept on
-    /// deletion unless `deletion` says otherwise.
+    /// Resources that the operator may take over although they carry no ownership tags. They are
+    /// kept on deletion unless `deletion` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 7),
@@ -170,20 +175,20 @@ pub struct RepoFanoutSpec {
     )]
     pub adopt: Option<Vec<String>>,
 
-    /// Whether what somebody changed behind the operator's back is corrected (the default) or only
-    /// shown.
+    /// Drift policy: changes that somebody else made in AWS are corrected (`Correct`, the default)
+    /// or only reported (`Detect`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Correct", "Detect"]))]
     pub drift: Option<String>,
 
-    /// Stops the operator from looking at AWS for this object; the pipeline goes on. A suspended
-    /// object can be deleted.
+    /// Pauses the operator for this object: it neither reads nor writes AWS. The pipeline keeps
+    /// running, and a suspended object can be deleted. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How often AWS is looked at, such as `10m` (the default) or `1h30m`; at least `1m`. Where an
-    /// account and region have many fan-outs, what lists do not tell of each is looked at less
-    /// often.
+    /// Time between full observations of AWS, such as `10m` (the default) or `1h30m`; at least
+    /// `1m`. If an account and region have many fan-outs, details that AWS's lists do not contain
+    /// are read less often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 2, max = 16),
@@ -194,8 +199,8 @@ pub struct RepoFanoutSpec {
         .message("interval: write a duration from 1m to 168h, such as 10m"))]
     pub interval: Option<String>,
 
-    /// AWS tags of every resource that is made for this object. Keys of AWS (`aws:`) and of the
-    /// operator (`repofanout.dev/`) are refused.
+    /// AWS tags for every resource that is created for this object. Keys that begin with `aws:` or
+    /// `repofanout.dev/` are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 30), extend("additionalProperties" = {"type": "string", "maxLength": 256, "pattern": r"^[A-Za-z0-9 _.:/=+@-]*$"}))]
     #[x_kube(
@@ -214,21 +219,22 @@ fn default_branch() -> String {
     "main".to_owned()
 }
 
-/// The connection to the repository's provider: one of `provider`, `hostARN` (both its own) or
-/// `existingARN`.
+/// Connection to the repository's provider. Write at most one of `provider` and `hostARN`, which
+/// both give the object its own connection, and `existingARN`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("[has(self.provider), has(self.hostARN), \
      has(self.existingARN)].filter(x, x).size() <= 1")
     .message("connection: write only one of provider, hostARN and existingARN"))]
 pub struct ConnectionSpec {
-    /// The provider of the object's own connection; a person authorizes it once in the AWS console.
-    /// Immutable.
+    /// Provider of the object's own connection. A person authorizes the connection once, in the AWS
+    /// console. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["GitHub", "GitLab", "Bitbucket"]))]
     pub provider: Option<String>,
 
-    /// ARN of the host (GitHub Enterprise Server, GitLab self-managed) of the object's own
-    /// connection. Immutable.
+    /// ARN of the host of the object's own connection, for GitHub Enterprise Server and GitLab
+    /// self-managed. The class's `allowExisting`, or without a class the operator's
+    /// `--allow-existing`, must cover it. Immutable.
     #[serde(default, rename = "hostARN", skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 256),
@@ -238,8 +244,9 @@ pub struct ConnectionSpec {
     )]
     pub host_arn: Option<String>,
 
-    /// ARN of a connection that exists; it is used and looked at, never changed or deleted. Only
-    /// what the operator's settings allow.
+    /// ARN of an existing connection. The operator uses and observes it, and never changes or
+    /// deletes it. The class's `allowExisting`, or without a class the operator's
+    /// `--allow-existing`, must cover it.
     #[serde(
         default,
         rename = "existingARN",
@@ -254,14 +261,15 @@ pub struct ConnectionSpec {
     pub existing_arn: Option<String>,
 }
 
-/// Where the files go: one of `bucketName` (made, configured and owned by the object) or
-/// `existingBucket`.
+/// Destination of the files. Write at most one of `bucketName` (the object's own bucket, which the
+/// operator creates, configures and deletes) and `existingBucket`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.bucketName) && has(self.existingBucket))")
     .message("destination: write only one of bucketName and existingBucket"))]
 pub struct DestinationSpec {
-    /// Name of the object's own bucket. Immutable.
+    /// Name of the object's own bucket. The class's `overridable`, or without a class the
+    /// operator's `--allow-names`, must allow it. Default: a generated name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 63),
@@ -269,8 +277,9 @@ pub struct DestinationSpec {
     )]
     pub bucket_name: Option<String>,
 
-    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the
-    /// operator's settings allow.
+    /// Name of an existing bucket. The operator uses it, and never configures, tags or deletes it.
+    /// The class's `allowExisting`, or without a class the operator's `--allow-existing`, must
+    /// cover it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 63),
@@ -278,8 +287,8 @@ pub struct DestinationSpec {
     )]
     pub existing_bucket: Option<String>,
 
-    /// Prefix of every key, without a slash at either end. The repository's `owner/name` if left
-    /// out.
+    /// Prefix of every key, without a slash at either end. Default: the class's `prefixTemplate` in
+    /// a bucket that the class shares, or else the repository's `owner/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 512),
@@ -290,33 +299,36 @@ pub struct DestinationSpec {
              them, without '..'"))]
     pub prefix: Option<String>,
 
-    /// Whether files that are no longer in the repository are deleted after a succeeded execution:
-    /// `Disabled` (the default), `DryRun`, which only tells, or `Enabled`. Only what a delivery put
-    /// there goes, and only where the operator runs with `--allow-prune`.
+    /// Pruning of files that are no longer in the repository, after each succeeded execution:
+    /// `Disabled` (the default), `DryRun`, which only reports them, or `Enabled`. Only files that a
+    /// delivery put there are deleted, and only if the operator runs with `--allow-prune`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Disabled", "DryRun", "Enabled"]))]
     pub prune: Option<String>,
 
-    /// How much pruning may delete after one execution; more is left, and told.
+    /// Limit on what pruning may delete after one execution. Above the limit nothing is deleted,
+    /// and the condition `Pruned` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_limit: Option<PruneLimitSpec>,
 
-    /// Who else may list and get what is under the prefix. Only what the operator's settings or the
-    /// class allow. The policy of an existing bucket is never written: it has to let them in
-    /// already, and the object says which statements it lacks.
+    /// Others who may list and get the objects under the prefix. The class's `allowedReaders`, or
+    /// without a class the operator's `--allow-readers`, must cover them. The operator never writes
+    /// the policy of an existing bucket: that policy must already let them in, and the object's
+    /// status names the statements that are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub readers: Option<Vec<ReaderSpec>>,
 }
 
-/// Somebody who may read what is copied: one of `account`, `roleARN` and `organization`.
+/// A reader of the copied files. Write exactly one of `account`, `roleARN` and `organization`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.account), has(self.roleARN), \
      has(self.organization)].filter(x, x).size() == 1")
     .message("readers: write one of account, roleARN and organization in each entry"))]
 pub struct ReaderSpec {
-    /// An AWS account, twelve digits: everybody in it whom the account itself lets read.
+    /// AWS account id, twelve digits. Everybody in the account whom the account itself permits may
+    /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub account: Option<String>,
@@ -329,29 +341,31 @@ pub struct ReaderSpec {
     )]
     pub role_arn: Option<String>,
 
-    /// Id of an AWS organization: everybody in its accounts whom their account lets read.
+    /// Id of an AWS organization. Everybody in its accounts whom their own account permits may
+    /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 34), regex(pattern = r"^o-[a-z0-9]{10,32}$"))]
     pub organization: Option<String>,
 }
 
-/// How much pruning may delete after one execution. Ten keys may always go.
+/// Limit on what pruning may delete after one execution. Both the share and the number apply; up to
+/// ten keys may be deleted whatever their share.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PruneLimitSpec {
-    /// Share of the keys that deliveries put there. 50 if left out.
+    /// Share of the keys that deliveries put there, in percent. Default: 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub percent: Option<i32>,
 
-    /// Number of keys. 10,000 if left out.
+    /// Number of keys. Default: 10,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub objects: Option<i32>,
 }
 
-/// Where CodePipeline keeps its artifacts: one of `bucketName` (made, configured and owned by the
-/// object) or `existingBucket`.
+/// Bucket for CodePipeline's artifacts. Write at most one of `bucketName` (the object's own bucket,
+/// which the operator creates, configures and deletes) and `existingBucket`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -362,7 +376,8 @@ pub struct PruneLimitSpec {
              never configured; leave one of them out")
 )]
 pub struct ArtifactsSpec {
-    /// Name of the object's own bucket. Immutable.
+    /// Name of the object's own bucket. In a RepoFanout, the class's `overridable`, or without a
+    /// class the operator's `--allow-names`, must allow it. Default: a generated name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 63),
@@ -370,8 +385,9 @@ pub struct ArtifactsSpec {
     )]
     pub bucket_name: Option<String>,
 
-    /// Name of a bucket that exists; it is used, never configured, tagged or deleted. Only what the
-    /// operator's settings allow.
+    /// Name of an existing bucket. The operator uses it, and never configures, tags or deletes it.
+    /// In a RepoFanout, the class's `allowExisting`, or without a class the operator's
+    /// `--allow-existing`, must cover it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 3, max = 63),
@@ -379,13 +395,13 @@ pub struct ArtifactsSpec {
     )]
     pub existing_bucket: Option<String>,
 
-    /// Days after which an artifact in the object's own bucket expires.
+    /// Days until an artifact in the object's own bucket expires. Default: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3650))]
     pub retention_days: Option<i32>,
 }
 
-/// How the pipeline runs.
+/// Pipeline settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -400,61 +416,64 @@ pub struct ArtifactsSpec {
              meaning beside them; leave one of them out")
 )]
 pub struct PipelineSpec {
-    /// Name of a pipeline that exists and is taken over, with `Pipeline` in `adopt`. It keeps its
-    /// role, and whatever else the object does not say of it. Only what the operator's settings or
-    /// the class allow, and so its role. It is never created. Immutable.
+    /// Name of an existing pipeline that the object takes over; `adopt` must contain `Pipeline`.
+    /// The pipeline keeps its role and every setting that the object does not set. The class's
+    /// `allowExisting`, or without a class the operator's `--allow-existing`, must cover the
+    /// pipeline and its role. The operator never creates it. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9.@_-]+$"))]
     pub name: Option<String>,
 
-    /// CodePipeline's pipeline type; it decides the price.
+    /// CodePipeline pipeline type, which decides the price. Default: `V2`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["V1", "V2"]))]
     pub type_: Option<String>,
 
-    /// What happens to an execution while another one runs.
+    /// CodePipeline execution mode: while one execution runs, later ones wait in a queue
+    /// (`QUEUED`), or the newest replaces those that wait (`SUPERSEDED`). Default: `QUEUED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["QUEUED", "SUPERSEDED"]))]
     pub execution_mode: Option<String>,
 
-    /// Whether a push starts an execution. If `false`, only `repofanout.dev/release-requested-at`
-    /// does.
+    /// Starts an execution on each push. If `false`, only the annotation
+    /// `repofanout.dev/release-requested-at` starts one. Default: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_changes: Option<bool>,
 
-    /// Which pushes and pull requests start an execution, in the place of every push to the branch.
-    /// Of V2 pipelines alone.
+    /// Filters of the pushes and pull requests that start an execution, instead of every push to
+    /// the branch. V2 pipelines only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<TriggersSpec>,
 }
 
-/// What becomes of the resources when the object is deleted: each `Delete` or `Retain`.
+/// Deletion policy per resource, `Delete` or `Retain`, applied when the object is deleted.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletionSpec {
-    /// Of everything that is not named below. Without it each resource has a default of its own,
-    /// and the rest is deleted.
+    /// Policy for every resource that has no policy of its own here. If left out, each resource has
+    /// the default that its field describes, and the other resources are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub default: Option<String>,
 
-    /// Of the connection. Retained by default once it was AVAILABLE: it holds a person's
-    /// authorization.
+    /// Policy for the connection. Default: `Retain` once it was AVAILABLE, because it holds a
+    /// person's authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub connection: Option<String>,
 
-    /// Of the copied files: the own bucket, or the prefix in an existing one. Retained by default.
+    /// Policy for the copied files: the own bucket, or the prefix in an existing one. Default:
+    /// `Retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub destination: Option<String>,
 
-    /// Of the own artifacts bucket. Deleted by default.
+    /// Policy for the own artifacts bucket. Default: `Delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub artifacts: Option<String>,
 
-    /// Of the own topic. Retained by default while others subscribe to it.
+    /// Policy for the own topic. Default: `Retain` while others subscribe to it, or else `Delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Delete", "Retain"]))]
     pub topic: Option<String>,

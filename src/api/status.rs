@@ -1,4 +1,4 @@
-//! What the operator reports on a `RepoFanout`.
+//! `status` of a `RepoFanout`: what the operator reports.
 
 use std::collections::BTreeMap;
 
@@ -7,60 +7,62 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is known about the fan-out. A cache: wiped, it is found again from AWS.
+/// Observed state of the fan-out. It is a cache: if it is lost, the operator finds everything again
+/// in AWS.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RepoFanoutStatus {
-    /// The generation of the spec that the status describes.
+    /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The generation of the spec that AWS was last made to match; what differs from then on is
+    /// Generation of the spec that AWS was last made to match. A difference found after that is
     /// drift.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_generation: Option<i64>,
 
-    /// The generation of the class's spec that AWS was last made to match.
+    /// Generation of the class's spec that AWS was last made to match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_class_generation: Option<i64>,
 
-    /// The version of the pipeline's structure that matched the spec; another one in AWS is
-    /// somebody else's.
+    /// Version of the pipeline's structure that matched the spec. If AWS has another version,
+    /// somebody else changed the pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub pipeline_version: Option<i32>,
 
-    /// Where the resources live; decided once, before the first write to AWS.
+    /// Account, region and names of the resources. They are decided once, before the first write to
+    /// AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
 
-    /// What is not used any more: deleted, or kept as `spec.deletion` says, once the present place
-    /// has been delivered to.
+    /// Resources that the object no longer uses. They are deleted, or kept as `spec.deletion` says,
+    /// once a delivery has reached the present place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub former: Vec<FormerStatus>,
 
-    /// The connection to the repository's provider.
+    /// Connection to the repository's provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionStatus>,
 
-    /// The newest execution of the pipeline.
+    /// Newest execution of the pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_execution: Option<ExecutionStatus>,
 
-    /// What is in the bucket now.
+    /// Last delivery: what the bucket contains now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered: Option<DeliveredStatus>,
 
-    /// What pruning did after the last execution.
+    /// Result of pruning after the last execution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pruned: Option<PrunedStatus>,
 
-    /// The last execution that was announced in our own words.
+    /// Last execution that was announced in the operator's own message format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced: Option<AnnouncedStatus>,
 
-    /// Who subscribes to the own topic because the spec says so.
+    /// Subscriptions of the object's own topic that the spec asks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub subscriptions: Vec<SubscriptionStatus>,
@@ -71,70 +73,70 @@ pub struct RepoFanoutStatus {
     pub topic_arn: Option<String>,
 
     /// ARNs by resource: artifacts, destination, connection, role, pipeline, topic,
-    /// notification_rule, and readers, the bucket whose policy lets them in.
+    /// notification_rule, and readers, which is the bucket whose policy admits the readers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 
-    /// The last value of `repofanout.dev/release-requested-at` that was acted on; empty if none
-    /// stood at creation.
+    /// Last value of the annotation `repofanout.dev/release-requested-at` that the operator acted
+    /// on. It is empty if the object was created without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_release_at: Option<String>,
 
-    /// The last value of `repofanout.dev/reconcile-requested-at` that was acted on; empty if none
-    /// stood at creation.
+    /// Last value of the annotation `repofanout.dev/reconcile-requested-at` that the operator acted
+    /// on. It is empty if the object was created without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// When the role's permissions were last written: an execution refused before they took effect
-    /// is started again.
+    /// Time when the permissions of the role were last written. An execution that was refused
+    /// before they took effect is started again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub permissions_written_at: Option<Timestamp>,
 
-    /// `Ready`, `ConnectionAvailable`, `Provisioned`, `Delivered`, and kstatus's `Reconciling` and
-    /// `Stalled` while they hold.
+    /// Conditions: `Ready`, `ConnectionAvailable`, `Provisioned`, `Delivered`, one for each feature
+    /// that the spec asks for, and kstatus's `Reconciling` and `Stalled` while they are true.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map"), extend("x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Where the resources live.
+/// Account, region and names of the resources.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementStatus {
-    /// The AWS account, twelve digits.
+    /// AWS account id, twelve digits.
     #[schemars(length(max = 12))]
     pub account: String,
-    /// The AWS partition, such as `aws`.
+    /// AWS partition, such as `aws`.
     #[schemars(length(max = 16))]
     pub partition: String,
-    /// The AWS region.
+    /// AWS region.
     #[schemars(length(max = 32))]
     pub region: String,
     /// The `RepoFanoutClass`, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub class: Option<String>,
-    /// What every generated name begins with; the pipeline's name where one was taken over.
+    /// Beginning of every generated name, or the name of the pipeline that was taken over.
     #[schemars(length(max = 100))]
     pub base_name: String,
 }
 
-/// What belonged to the object before its spec or its class changed.
+/// Resources that belonged to the object before its spec or its class changed.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct FormerStatus {
-    /// Where it lives.
+    /// Account, region and names of these resources.
     pub placement: PlacementStatus,
     /// ARNs by resource.
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 }
 
-/// The connection to the repository's provider.
+/// Connection to the repository's provider.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionStatus {
@@ -142,29 +144,29 @@ pub struct ConnectionStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub arn: Option<String>,
-    /// `PENDING` until a person authorizes it, then `AVAILABLE`; `ERROR` while the provider refuses
-    /// it.
+    /// Status in AWS: `PENDING` until a person authorizes the connection, then `AVAILABLE`; `ERROR`
+    /// while the provider rejects it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub status: Option<String>,
-    /// The page of the AWS console where a person authorizes the connection.
+    /// Page of the AWS console where a person authorizes the connection.
     #[serde(rename = "authorizeURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub authorize_url: Option<String>,
-    /// Set from before the connection is created until its ARN is known, so that none is made
-    /// twice.
+    /// Intent to create the connection, recorded before the call and kept until the ARN is known.
+    /// It prevents a second connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<ConnectionIntent>,
 }
 
-/// The word given before a connection is created.
+/// Record of a connection that is about to be created.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionIntent {
-    /// Value of the connection's tag `repofanout.dev/intent`.
+    /// Value of the tag `repofanout.dev/intent` on the connection.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// When it was given.
+    /// Time when the intent was recorded.
     #[schemars(with = "Time")]
     pub at: Timestamp,
 }
@@ -173,49 +175,50 @@ pub struct ConnectionIntent {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionStatus {
-    /// CodePipeline's execution id.
+    /// CodePipeline execution id.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// CodePipeline's word: `InProgress`, `Succeeded`, `Failed`, `Cancelled`, `Superseded`,
+    /// CodePipeline status: `InProgress`, `Succeeded`, `Failed`, `Cancelled`, `Superseded`,
     /// `Stopping` or `Stopped`.
     #[schemars(length(max = 32))]
     pub status: String,
-    /// What started it, in CodePipeline's words, such as `Webhook` or `StartPipelineExecution`.
+    /// CodePipeline trigger type that started the execution, such as `Webhook` or
+    /// `StartPipelineExecution`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub trigger: Option<String>,
-    /// The commit that it copies, once its Source stage has run.
+    /// Commit that the execution copies, known once its Source stage has run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitStatus>,
-    /// When it started.
+    /// Start time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub finished_at: Option<Timestamp>,
-    /// Its page in the AWS console.
+    /// Page of the execution in the AWS console.
     #[serde(rename = "url", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub url: Option<String>,
-    /// Why it failed.
+    /// Failure, if the execution failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Box<FailureStatus>>,
 }
 
-/// Why an execution failed.
+/// Failure of an execution.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureStatus {
-    /// The stage that failed: `Source` or `Deploy`.
+    /// Stage that failed: `Source` or `Deploy`.
     #[schemars(length(max = 128))]
     pub stage: String,
-    /// CodePipeline's error code.
+    /// CodePipeline error code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub code: Option<String>,
-    /// CodePipeline's words, without the ARNs of others.
+    /// CodePipeline error message, without ARNs of resources that belong to others.
     #[schemars(length(max = 1024))]
     pub message: String,
 }
@@ -224,110 +227,112 @@ pub struct FailureStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CommitStatus {
-    /// The commit's id in full.
+    /// Full commit id.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// Its first seven characters.
+    /// First seven characters of the commit id.
     #[serde(rename = "shortID")]
     #[schemars(length(max = 7))]
     pub short_id: String,
-    /// First line of the commit's message.
+    /// First line of the commit message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub message: Option<String>,
-    /// The commit's page at the provider, where it can be told.
+    /// Page of the commit at the provider, if its URL is known.
     #[serde(rename = "url", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub url: Option<String>,
 }
 
-/// What is in the bucket now.
+/// Last delivery: what the bucket contains now.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveredStatus {
-    /// The execution that delivered it.
+    /// Execution that made the delivery.
     #[schemars(length(max = 64))]
     pub execution: String,
-    /// The commit that was delivered.
+    /// Commit that was delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitStatus>,
-    /// The repository that it came from.
+    /// Repository that was copied.
     #[schemars(length(max = 255))]
     pub repository: String,
-    /// The branch that it came from.
+    /// Branch that was copied.
     #[schemars(length(max = 255))]
     pub branch: String,
-    /// The bucket that it went to.
+    /// Bucket that the files were copied to.
     #[schemars(length(max = 63))]
     pub bucket: String,
-    /// The prefix that it went under.
+    /// Prefix of the keys of the files.
     #[schemars(length(max = 512))]
     pub prefix: String,
-    /// When the execution ended.
+    /// End time of the execution.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub at: Option<Timestamp>,
 }
 
-/// What pruning did after an execution.
+/// Result of pruning after an execution.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PrunedStatus {
-    /// The execution whose files were compared with those in the bucket.
+    /// Execution whose files were compared with the bucket.
     #[schemars(length(max = 64))]
     pub execution: String,
-    /// The generation of the spec that said how.
+    /// Generation of the spec that pruning followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec_generation: Option<i64>,
-    /// When.
+    /// Time when pruning ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub at: Option<Timestamp>,
-    /// How many keys were deleted.
+    /// Number of keys that were deleted.
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub deleted: i32,
-    /// How many keys are no longer in the repository and were left, for `DryRun` or for the limit.
+    /// Number of keys that are no longer in the repository and were kept, because of `DryRun` or
+    /// the limit.
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub left: i32,
-    /// Whether the next execution began meanwhile; what it misses then is delivered once more.
+    /// True if the next execution began while pruning ran. Keys that it may have lost are then
+    /// delivered once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlapped: Option<bool>,
-    /// When the execution's artifact was last kept from expiring: it proves what the delivery put
-    /// there.
+    /// Time when the execution's artifact was last kept from expiring. The artifact proves which
+    /// files the delivery put in the bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub artifact_kept_at: Option<Timestamp>,
 }
 
-/// An execution that was announced in our own words.
+/// An execution that was announced in the operator's own message format.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct AnnouncedStatus {
-    /// CodePipeline's execution id.
+    /// CodePipeline execution id.
     #[schemars(length(max = 64))]
     pub execution: String,
-    /// When it started; what started later is announced next.
+    /// Start time. Executions that started later are announced next.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub started_at: Option<Timestamp>,
 }
 
-/// A subscription of the own topic.
+/// A subscription of the object's own topic.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionStatus {
-    /// SNS's word.
+    /// SNS protocol.
     #[schemars(length(max = 16))]
     pub protocol: String,
-    /// ARN, URL or address.
+    /// Endpoint: an ARN, a URL or a mail address.
     #[schemars(length(max = 2048))]
     pub endpoint: String,
     /// ARN of the subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub arn: Option<String>,
-    /// `PENDING` until its owner confirms it, then `CONFIRMED`; `EXPIRED` if that was not in time,
-    /// or is taken back.
+    /// Status: `PENDING` until the endpoint's owner confirms the subscription, then `CONFIRMED`;
+    /// `EXPIRED` if it was not confirmed in time or was cancelled.
     #[schemars(length(max = 16))]
     pub status: String,
 }

@@ -1,31 +1,31 @@
-//! `spec.pipeline.triggers`: filters of pushes and pull requests, in CodePipeline's words.
+//! `spec.pipeline.triggers`: filters of pushes and pull requests, named as CodePipeline names them.
 //! <https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html>
 
 use kube::KubeSchema;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// What starts executions in the place of every push to the branch: a push or pull request that any
-/// of these filters lets through. What started an execution is what it copies, which may be another
-/// branch, a tag or a pull request.
+/// Filters of the pushes and pull requests that start an execution, instead of every push to the
+/// branch. An event that passes any of the filters starts one. The execution copies the commit that
+/// started it, which may be on another branch, a tag or a pull request.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.push) || has(self.pullRequest)")
     .message("triggers: write push, pullRequest or both; to have no push start anything, write \
          detectChanges: false in their place"))]
 pub struct TriggersSpec {
-    /// Filters of pushes.
+    /// Push filters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "atomic"))]
     pub push: Option<Vec<PushFilterSpec>>,
 
-    /// Filters of pull requests.
+    /// Pull request filters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "atomic"))]
     pub pull_request: Option<Vec<PullRequestFilterSpec>>,
 }
 
-/// A filter of pushes: by tags, or by branches, paths or both.
+/// A push filter: tags, or branches, file paths or both.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -33,26 +33,26 @@ pub struct TriggersSpec {
         .message("push: write either tags, or branches, filePaths or both")
 )]
 pub struct PushFilterSpec {
-    /// Branches that are pushed to.
+    /// Names of the branches that are pushed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<PatternsSpec>,
 
-    /// Tags that are pushed.
+    /// Names of the tags that are pushed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<PatternsSpec>,
 
-    /// Paths of files that changed.
+    /// Paths of the files that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_paths: Option<PatternsSpec>,
 }
 
-/// A filter of pull requests.
+/// A pull request filter.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.branches) || has(self.filePaths)")
     .message("pullRequest: write branches, filePaths or both"))]
 pub struct PullRequestFilterSpec {
-    /// What happened to it. All of them if left out.
+    /// Pull request events. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 3),
@@ -61,26 +61,27 @@ pub struct PullRequestFilterSpec {
     )]
     pub events: Option<Vec<String>>,
 
-    /// Branches that it is to go into.
+    /// Target branches of the pull request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<PatternsSpec>,
 
-    /// Paths of files that changed.
+    /// Paths of the files that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_paths: Option<PatternsSpec>,
 }
 
-/// Glob patterns (`*`, `**`, `?`, `{a,b}`); where one of each fits, it is excluded.
+/// Glob patterns (`*`, `**`, `?`, `{a,b}`). A name that matches an exclude is excluded, whatever
+/// the includes say.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("has(self.includes) || has(self.excludes)")
     .message("write includes, excludes or both"))]
 pub struct PatternsSpec {
-    /// What is let through. Everything if left out.
+    /// Patterns to include. Default: everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "patterns")]
     pub includes: Option<Vec<String>>,
 
-    /// What is not.
+    /// Patterns to exclude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "patterns")]
     pub excludes: Option<Vec<String>>,
@@ -88,7 +89,7 @@ pub struct PatternsSpec {
 
 fn patterns(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "description": "Glob patterns, eight at most.",
+        "description": "At most eight glob patterns.",
         "type": "array", "minItems": 1, "maxItems": 8, "x-kubernetes-list-type": "set",
         "items": {"type": "string", "minLength": 1, "maxLength": 255},
     })

@@ -1,4 +1,5 @@
-//! `repofanout check`: what is missing before the operator can work, in the cluster and in AWS.
+//! `repofanout check`: reports what is missing in the cluster and in AWS before the operator can
+//! work.
 
 use std::sync::Arc;
 
@@ -22,21 +23,21 @@ use crate::metrics::Metrics;
 use crate::resource::iam;
 use crate::resource::iam::Scope;
 
-/// The oldest Kubernetes 1.x that is supported.
+/// Minor version of the oldest Kubernetes 1.x that is supported.
 const OLDEST_MINOR: u32 = 34;
 
-/// What was found, line by line.
+/// Prints findings line by line, and counts what is missing.
 #[derive(Default)]
 struct Report {
     missing: usize,
 }
 
 impl Report {
-    fn tell(&mut self, what: &str, result: Result<String, String>) -> bool {
+    fn add(&mut self, subject: &str, result: Result<String, String>) -> bool {
         match &result {
-            Ok(said) => say(format!("ok       {what}: {said}")),
+            Ok(said) => say(format!("ok       {subject}: {said}")),
             Err(wrong) => {
-                say(format!("MISSING  {what}: {wrong}"));
+                say(format!("MISSING  {subject}: {wrong}"));
                 self.missing += 1;
             }
         }
@@ -44,7 +45,7 @@ impl Report {
     }
 }
 
-/// Prints what is there and what is missing.
+/// Prints what is present and what is missing.
 ///
 /// # Errors
 /// Something is missing.
@@ -53,7 +54,7 @@ pub async fn check(check: Check) -> Result<(), String> {
     match client().await {
         Ok(client) => kubernetes(&mut report, &check.shared, &client).await,
         Err(wrong) => {
-            report.tell("Kubernetes", Err(wrong));
+            report.add("Kubernetes", Err(wrong));
         }
     }
     amazon(&mut report, &check).await;
@@ -77,17 +78,17 @@ async fn kubernetes(report: &mut Report, shared: &Shared, client: &Client) {
             .unwrap_or(0);
         let known = v.major != "1" || minor >= OLDEST_MINOR;
         let wrong = format!(
-            "{} is older than 1.{OLDEST_MINOR}, the oldest that is supported; upgrade the cluster",
+            "{} is older than 1.{OLDEST_MINOR}, the oldest supported version; upgrade the cluster",
             v.git_version
         );
         known.then_some(v.git_version).ok_or(wrong)
     });
-    if !report.tell("Kubernetes", version) {
+    if !report.add("Kubernetes", version) {
         return;
     }
     for name in [RepoFanout::crd_name(), RepoFanoutClass::crd_name()] {
         let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-        // With this selector it needs no more than the operator has.
+        // With this selector the list needs no more permissions than the operator has.
         let listed = api
             .list(&ListParams::default().fields(&format!("metadata.name={name}")))
             .await;
@@ -98,22 +99,22 @@ async fn kubernetes(report: &mut Report, shared: &Shared, client: &Client) {
                 match api::unusable(name, crd.as_ref()) {
                     Some(wrong) => Err(wrong),
                     None if !is_crd_established().matches_object(crd.as_ref()) => Err(
-                        "the API server has not accepted its names; its conditions say why"
+                        "the API server has not accepted the names of the CustomResourceDefinition; its conditions say why"
                             .to_owned(),
                     ),
                     None => Ok("established".to_owned()),
                 }
             });
-        report.tell(&format!("CustomResourceDefinition {name}"), found);
+        report.add(&format!("CustomResourceDefinition {name}"), found);
     }
     for wanted in rules(shared, client) {
         let what = describe(&wanted);
         let allowed = allowed(client, wanted).await;
-        report.tell(&format!("permission to {what}"), allowed);
+        report.add(&format!("permission to {what}"), allowed);
     }
 }
 
-/// What the chart grants to the operator's ServiceAccount.
+/// Permissions that the chart grants to the operator's ServiceAccount.
 fn rules(shared: &Shared, client: &Client) -> Vec<ResourceAttributes> {
     let rule =
         |group: &str, resource: &str, verb: &str, name: Option<&str>, namespace: Option<&str>| {
@@ -159,7 +160,7 @@ fn rules(shared: &Shared, client: &Client) -> Vec<ResourceAttributes> {
     if shared.cluster_id.is_none() {
         rules.push(rule("", "namespaces", "get", Some("kube-system"), None));
     }
-    // Everywhere: a namespace that goes away loses its Roles before its objects.
+    // In every namespace: a namespace that is being deleted may lose its Roles before its objects.
     for verb in ["list", "watch", "patch"] {
         rules.push(rule(GROUP, "repofanouts", verb, None, None));
     }
@@ -172,7 +173,7 @@ fn rules(shared: &Shared, client: &Client) -> Vec<ResourceAttributes> {
     if served.is_empty() {
         served.push(None);
     }
-    // Events of classes, which have no namespace, are in `default`.
+    // Classes have no namespace, so their events are written to `default`.
     let default =
         (!served.contains(&None) && !served.contains(&Some("default"))).then_some(Some("default"));
     for namespace in served.iter().copied().chain(default) {
@@ -237,11 +238,11 @@ async fn allowed(client: &Client, wanted: ResourceAttributes) -> Result<String, 
     let review = api
         .create(&PostParams::default(), &review)
         .await
-        .map_err(|e| format!("cannot be asked: {e}"))?;
+        .map_err(|e| format!("the API server did not answer the access review: {e}"))?;
     match review.status {
         Some(status) if status.allowed => Ok("granted".to_owned()),
         _ => Err(
-            "not granted; take the chart's Roles and ClusterRoles (rbac.create), or add it to them"
+            "not granted; use the chart's Roles and ClusterRoles (rbac.create), or add the permission to your own"
                 .to_owned(),
         ),
     }
@@ -252,24 +253,24 @@ async fn amazon(report: &mut Report, check: &Check) {
     {
         Ok(aws) => aws,
         Err(wrong) => {
-            report.tell("AWS", Err(wrong));
+            report.add("AWS", Err(wrong));
             return;
         }
     };
     let identity = aws.identity().clone();
-    report.tell(
+    report.add(
         "AWS credentials",
-        Ok(format!("of {} in account {}", aws.arn(), identity.account)),
+        Ok(format!("{} in account {}", aws.arn(), identity.account)),
     );
-    report.tell("AWS region", Ok(aws.home().to_owned()));
+    report.add("AWS region", Ok(aws.home().to_owned()));
     let principal = match &check.principal {
         Some(principal) => principal.clone(),
         None => aws.principal().await,
     };
     if principal.ends_with(":root") {
         say(
-            "         the root user may do everything: run the operator with a role, as \
-                 `repofanout iam-policy` prints it",
+            "         the root user may do everything: run the operator with a role that has the \
+                 policy which `repofanout iam-policy` prints",
         );
         return;
     }
@@ -301,7 +302,7 @@ async fn amazon(report: &mut Report, check: &Check) {
                 one => one.as_str().map(str::to_owned).into_iter().collect(),
             }
         };
-        // A name that could be one of ours stands for all of them.
+        // One example name stands for all names that the pattern covers.
         let resources: Vec<String> = texts(&statement["Resource"])
             .iter()
             .map(|r| example(r))
@@ -313,7 +314,7 @@ async fn amazon(report: &mut Report, check: &Check) {
         let found = match denied {
             Ok(denied) if denied.is_empty() => Ok("allowed".to_owned()),
             Ok(denied) => Err(format!(
-                "{principal} may not {} on {}; take statement {sid} of what `repofanout \
+                "{principal} may not {} on {}; add statement {sid} of the policy that `repofanout \
                      iam-policy` prints",
                 denied.join(", "),
                 resources.join(", ")
@@ -321,18 +322,18 @@ async fn amazon(report: &mut Report, check: &Check) {
             Err(error) if error.class == Class::Denied => {
                 say(format!(
                     "unknown  AWS permissions: {} was refused: allow it on {principal}, or run \
-                         this with other credentials and --principal",
+                         this command with other credentials and --principal",
                     error.call
                 ));
                 return;
             }
             Err(error) => Err(error.to_string()),
         };
-        report.tell(&format!("AWS permissions {sid}"), found);
+        report.add(&format!("AWS permissions {sid}"), found);
     }
 }
 
-/// A resource that the pattern covers.
+/// An example of a resource that the pattern covers.
 fn example(pattern: &str) -> String {
     if pattern == "*" {
         pattern.to_owned()

@@ -1,4 +1,4 @@
-//! What the commands do: each connects to what it needs, and hands over.
+//! The commands. Each connects to what it needs, and hands over to the rooms below.
 
 pub mod check;
 pub mod import;
@@ -15,7 +15,7 @@ use crate::aws::Aws;
 use crate::cli::{CONTROLLER, Shared};
 use crate::domain::settings::Settings;
 
-/// Prints a line; that nobody reads on is no error.
+/// Prints a line. A closed standard output is not an error.
 fn say(line: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{line}");
@@ -24,12 +24,12 @@ fn say(line: impl std::fmt::Display) {
 async fn client() -> Result<Client, String> {
     Client::try_default().await.map_err(|e| {
         format!(
-            "no Kubernetes cluster: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG"
+            "cannot connect to Kubernetes: {e}; run it in a pod with a ServiceAccount, or set KUBECONFIG"
         )
     })
 }
 
-/// The id that the command line gives, or else the cluster's own.
+/// The cluster id: the one from the command line, or else the cluster's own.
 async fn cluster_id(shared: &Shared, client: &Client) -> Result<String, String> {
     if let Some(id) = &shared.cluster_id {
         return Ok(id.clone());
@@ -37,7 +37,7 @@ async fn cluster_id(shared: &Shared, client: &Client) -> Result<String, String> 
     let api: Api<Namespace> = Api::all(client.clone());
     let namespace = api.get("kube-system").await.map_err(|e| {
         format!(
-            "the namespace kube-system tells no uid: {e}; allow it to be read, or give --cluster-id"
+            "cannot read the uid of the namespace kube-system: {e}; grant permission to get it, or give --cluster-id"
         )
     })?;
     namespace

@@ -1,4 +1,4 @@
-//! `repofanout plan`: what would be written to AWS for a manifest.
+//! `repofanout plan`: shows what the operator would write to AWS for a manifest.
 
 use std::io::Read;
 use std::path::Path;
@@ -28,7 +28,7 @@ struct Manifest {
     classes: Vec<RepoFanoutClass>,
 }
 
-/// Prints what would be written.
+/// Prints what the operator would write.
 ///
 /// # Errors
 /// The manifest cannot be read, the API server or AWS does not answer, or something is refused.
@@ -57,7 +57,7 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
         fanouts = list(Api::all(client.clone())).await?;
         classes = list(Api::all(client.clone())).await?;
     }
-    // What the manifest has takes the place of what the cluster has.
+    // Objects of the manifest replace those of the cluster.
     fanouts.retain(|f: &RepoFanout| !manifest.fanouts.iter().any(|m| same(m, f)));
     fanouts.extend(manifest.fanouts.iter().cloned());
     classes.retain(|c: &RepoFanoutClass| !manifest.classes.iter().any(|m| same(m, c)));
@@ -91,12 +91,12 @@ pub async fn plan(plan: Plan) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "{refused} of the manifest's objects would be refused"
+            "{refused} objects of the manifest would be refused"
         ))
     }
 }
 
-/// Prints the preview of an object; answers whether it would be refused.
+/// Prints the preview of an object. Returns 1 if the object would be refused, and 0 otherwise.
 fn print(name: &str, preview: Result<Preview, Stop>) -> usize {
     match preview {
         Ok(preview) => {
@@ -140,12 +140,12 @@ fn read(path: &Path, namespace: &str) -> Result<Manifest, String> {
             .to_owned();
         if version != RepoFanout::api_version(&()) {
             return Err(format!(
-                "{shown}: {version} {kind} is none of {}; leave it out",
+                "{shown}: {version} {kind} does not belong to {}; leave it out",
                 RepoFanout::api_version(&())
             ));
         }
         if kind == "RepoFanout" && document["spec"]["branch"].is_null() {
-            // The API server's default, for those who ask none.
+            // The API server's default, which `--offline` has to fill in itself.
             document["spec"]["branch"] = "main".into();
         }
         let failed = |e: serde_json::Error| format!("{shown}: {kind}: {e}");
@@ -167,21 +167,21 @@ fn read(path: &Path, namespace: &str) -> Result<Manifest, String> {
                 .push(serde_json::from_value(document).map_err(failed)?),
             _ => {
                 return Err(format!(
-                    "{shown}: there is no kind {kind} in {version}; write RepoFanout or \
-                         RepoFanoutClass"
+                    "{shown}: {version} has no kind {kind}; write RepoFanout or RepoFanoutClass"
                 ));
             }
         }
     }
     if manifest.fanouts.is_empty() && manifest.classes.is_empty() {
         return Err(format!(
-            "{shown}: no RepoFanout and no RepoFanoutClass in it"
+            "{shown}: the manifest has no RepoFanout and no RepoFanoutClass"
         ));
     }
     Ok(manifest)
 }
 
-/// The object as the API server would have it, which refuses what the schema does: by a dry run.
+/// The object as the API server would store it, from a dry run. The API server refuses what its
+/// schema refuses.
 async fn accepted<K>(api: &Api<K>, object: &K) -> Result<K, String>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
@@ -202,7 +202,7 @@ where
         Some(live) => {
             let Value::Object(mut next) = serde_json::to_value(&live).map_err(|e| e.to_string())?
             else {
-                return Err(format!("{} {name} is no object", K::kind(&())));
+                return Err(format!("{} {name} is not a JSON object", K::kind(&())));
             };
             let wanted = serde_json::to_value(&object).map_err(|e| e.to_string())?;
             next.insert("spec".to_owned(), wanted["spec"].clone());

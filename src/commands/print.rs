@@ -1,4 +1,4 @@
-//! `repofanout crd` and `repofanout iam-policy`: what the program knows of itself.
+//! `repofanout crd`, `announcement-schema` and `iam-policy`: what the program prints about itself.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::feature::announce::message::Announcement;
 use crate::resource::iam;
 use crate::resource::iam::Scope;
 
-/// The CustomResourceDefinitions, one file a resource if there is a folder for them.
+/// Prints the CustomResourceDefinitions, or writes each into a file of the folder.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -28,7 +28,7 @@ pub fn crds(output: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
-/// The form of announcements.
+/// Prints the JSON schema of announcements, or writes it into the file.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -43,10 +43,10 @@ pub fn announcement_schema(output: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
-/// What the operator, and the roles that it makes, may do.
+/// Prints the IAM policies of the operator and of the roles that it creates.
 ///
 /// # Errors
-/// A document is asked for alone that is not there.
+/// `--only` names a document that is not printed.
 pub fn iam_policy(policy: IamPolicy) -> Result<(), String> {
     let IamPolicy {
         account,

@@ -1,4 +1,4 @@
-//! `repofanout run`: serves objects until it is told to end.
+//! `repofanout run`: reconciles objects until the process is asked to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +11,27 @@ use crate::cli::Run;
 use crate::commands::{aws_options, client, cluster_id, settings};
 use crate::runtime::operator::Operator;
 use crate::runtime::run::{Lease, Options};
-use crate::server::Told;
+use crate::server::ServerState;
 use crate::state::environment::{Environment, Pace};
 use crate::{aws, server};
 
-/// Serves objects until SIGTERM or SIGINT; passes that run then are finished first.
+/// Reconciles objects until SIGTERM or SIGINT. Reconciles that have begun are finished first.
 ///
 /// # Errors
-/// One line that says what is missing, or that the Lease was lost.
+/// The error is one line that says what is missing, or that the Lease was lost.
 pub async fn run(run: Run) -> Result<(), String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("no signals: {e}"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|e| format!("cannot listen for SIGTERM: {e}"))?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
-        info!("ending: passes that run are finished");
+        info!("stopping: reconciles that have begun are finished first");
     };
-    let told = Arc::new(Told::default());
+    let server_state = Arc::new(ServerState::default());
     if let Some(address) = run.listen {
-        server::start(address, Arc::clone(&told)).await?;
+        server::start(address, Arc::clone(&server_state)).await?;
     }
     let shared = &run.shared;
     let client = client().await?;
@@ -39,7 +40,7 @@ pub async fn run(run: Run) -> Result<(), String> {
         rates: run.aws_rates.clone(),
         ..aws_options(shared, run.read_only)
     };
-    let aws = Aws::connect(options, Arc::clone(&told.metrics)).await?;
+    let aws = Aws::connect(options, Arc::clone(&server_state.metrics)).await?;
     info!(
         account = aws.identity().account,
         region = aws.home(),
@@ -63,10 +64,10 @@ pub async fn run(run: Run) -> Result<(), String> {
         stuck: run.stuck_after,
     };
     let identity = aws.identity().clone();
-    let metrics = Arc::clone(&told.metrics);
+    let metrics = Arc::clone(&server_state.metrics);
     let env = Environment::new(client, Arc::new(aws), identity, settings, pace, metrics);
     let operator = Operator::new(env, run.concurrency);
-    let _ = told.operator.set(Arc::clone(&operator));
+    let _ = server_state.operator.set(Arc::clone(&operator));
     let options = Options {
         watch_namespaces: shared.watch_namespaces.clone(),
         lease,
@@ -74,7 +75,7 @@ pub async fn run(run: Run) -> Result<(), String> {
     crate::runtime::run::run(operator, options, shutdown).await
 }
 
-/// Leader election tells its candidates apart by this.
+/// Host name and process id, by which leader election distinguishes its candidates.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", name.trim(), std::process::id())

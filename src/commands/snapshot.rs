@@ -1,4 +1,4 @@
-//! An environment for previews: it knows the objects that it is given, in place of a watch.
+//! An environment for previews. It knows the objects that it is given, in place of a watch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub fn environment(
     Environment::new(client, Arc::new(aws), identity, settings, pace, metrics)
 }
 
-/// Takes these for all that there is in the cluster.
+/// Makes these objects the whole content of the cluster.
 pub fn fill(env: &Environment, fanouts: Vec<RepoFanout>, classes: Vec<RepoFanoutClass>) {
     let (reader, mut writer) = reflector::store();
     write(&mut writer, fanouts);

@@ -1,4 +1,5 @@
-//! `repofanout import`: manifests for pipelines that exist, and what applying them would change.
+//! `repofanout import`: prints manifests for existing pipelines, and what applying them would
+//! change.
 
 pub mod pipeline;
 pub mod terraform;
@@ -25,14 +26,14 @@ use crate::domain::placement::Placement;
 use crate::metrics::Metrics;
 use crate::reconcile;
 
-/// How many pipelines are read at once.
+/// Number of pipelines that are read at the same time.
 const AT_ONCE: usize = 8;
 
-/// Prints manifests for what is found; says of each what applying it would change, and of what is
-/// left out why.
+/// Prints a manifest for each pipeline that a RepoFanout could take over, with what applying it
+/// would change, and for every other pipeline the reason why none could.
 ///
 /// # Errors
-/// AWS does not answer, a state file cannot be read, or nothing is found.
+/// AWS does not answer, a state file cannot be read, or no pipeline can be taken over.
 pub async fn import(import: Import) -> Result<(), String> {
     let mut states = Vec::new();
     for path in &import.state {
@@ -59,7 +60,7 @@ pub async fn import(import: Import) -> Result<(), String> {
         base_name: base_name.clone(),
     };
     let found = stream::iter(names)
-        .map(|name| look(&cloud, at(&name), name))
+        .map(|name| observe(&cloud, at(&name), name))
         .buffered(AT_ONCE);
     let found: Vec<Found> = found
         .try_filter_map(|f| async { Ok(f) })
@@ -67,23 +68,24 @@ pub async fn import(import: Import) -> Result<(), String> {
         .await
         .map_err(failed)?;
 
-    let (mut specs, mut left) = (Vec::new(), Vec::new());
+    let (mut specs, mut left_out) = (Vec::new(), Vec::new());
     for found in found {
         match found.spec(&at(&found.name)) {
             Ok(spec) => specs.push((found, spec)),
-            Err(why) => left.push(format!("# Left out: pipeline {}: {why}.", found.name)),
+            Err(why) => left_out.push(format!("# Left out: pipeline {}: {why}.", found.name)),
         }
     }
-    left.iter().for_each(say);
+    left_out.iter().for_each(say);
     if specs.is_empty() {
         return Err(format!(
-            "no pipeline in account {}, region {region}, that a RepoFanout could take over; see \
-                 what was left out, or give another --region",
+            "no pipeline in account {}, region {region}, can be taken over by a RepoFanout: \
+                 the lines above say why each was left out. For pipelines elsewhere give another \
+                 --region",
             identity.account
         ));
     }
 
-    // Shown as it would be with the settings that it takes.
+    // The preview runs with the settings that the manifests need.
     let existing: BTreeSet<String> = specs
         .iter()
         .flat_map(|(found, _)| found.existing(&at(&found.name)))
@@ -135,14 +137,14 @@ pub async fn import(import: Import) -> Result<(), String> {
         match reconcile::fanout::preview::preview(&env, &object).await {
             Ok(preview) if preview.changes_tags_alone() => {
                 say(format!(
-                    "# Applying it changes nothing of pipeline {} but tags, which say who owns it.",
+                    "# Applying it changes nothing of pipeline {} but tags, which name its owner.",
                     found.name
                 ));
                 taken.extend(found.taken());
             }
             Ok(preview) => {
                 say(format!(
-                    "# Applying it changes more of pipeline {} than tags:",
+                    "# Applying it changes more than tags of pipeline {}:",
                     found.name
                 ));
                 preview
@@ -151,13 +153,16 @@ pub async fn import(import: Import) -> Result<(), String> {
                     .for_each(|line| say(format!("# {line}")));
                 taken.extend(found.taken());
             }
-            Err(stop) => say(format!("# It would be refused: {}", stop.describe())),
+            Err(stop) => say(format!(
+                "# The operator would refuse it: {}",
+                stop.describe()
+            )),
         }
         if let Some(stack) = found.tags.get("aws:cloudformation:stack-name") {
             say(format!(
-                "# CloudFormation stack {stack} made it: give it DeletionPolicy and \
-                     UpdateReplacePolicy Retain there, update the stack, and then take it out of \
-                     the template."
+                "# CloudFormation stack {stack} created the pipeline. Set its DeletionPolicy and \
+                     UpdateReplacePolicy to Retain in the template, update the stack, and then \
+                     remove the pipeline from the template."
             ));
         }
         say(serde_saphyr::to_string(&manifest)
@@ -165,7 +170,7 @@ pub async fn import(import: Import) -> Result<(), String> {
             .trim_end());
     }
     say(
-        "---\n# The operator has to run with these, and its policy to be printed with them \
+        "---\n# The operator must run with these flags; print its policy with the same ones \
              (`repofanout iam-policy`):",
     );
     say("#   --allow-names");
@@ -175,8 +180,8 @@ pub async fn import(import: Import) -> Result<(), String> {
     let blocks = terraform::removed(&states, &taken);
     if !blocks.is_empty() {
         say(
-            "# For the Terraform configuration, in the place of the resources that they name, and \
-                 to be applied before the manifests are:",
+            "# In the Terraform configuration, replace the resources with these blocks, and apply \
+                 that before the manifests:",
         );
         blocks
             .iter()
@@ -186,8 +191,8 @@ pub async fn import(import: Import) -> Result<(), String> {
     Ok(())
 }
 
-/// The pipeline, and the rule that announces its executions.
-async fn look(
+/// Reads the pipeline, and the notification rule that announces its executions.
+async fn observe(
     cloud: &Cloud,
     place: Placement,
     name: String,

@@ -1,4 +1,4 @@
-//! From a pipeline that exists to the manifest of a fan-out that takes it over.
+//! Translates an existing pipeline into the manifest of a fan-out that takes it over.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::resource::notification_rule::ObservedRule;
 use crate::resource::pipeline::Declaration;
 use crate::spec::pipeline::PARALLEL;
 
-/// A pipeline that exists, as far as it matters here.
+/// The parts of an existing pipeline that matter here.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its name.
@@ -22,15 +22,15 @@ pub struct Found {
     pub declaration: Declaration,
     /// All its tags.
     pub tags: Tags,
-    /// The rule that watches it, if there is one.
+    /// The notification rule that watches it, if there is one.
     pub rule: Option<ObservedRule>,
 }
 
 impl Found {
-    /// The spec that says what the pipeline does, or why none can.
+    /// The spec of a fan-out that does what the pipeline does, or the reason why there is none.
     ///
     /// # Errors
-    /// What of it no fan-out has.
+    /// The part of the pipeline that no fan-out can express.
     pub fn spec(&self, place: &Placement) -> Result<Value, String> {
         let Declaration {
             pipeline_type,
@@ -40,7 +40,7 @@ impl Found {
             ..
         } = &self.declaration;
         if !Owner::unowned(&self.tags) {
-            return Err("it has an owner already, as its tags say".to_owned());
+            return Err("it has an owner already, according to its tags".to_owned());
         }
         let Some((source, deploy)) = self.declaration.actions() else {
             return Err(
@@ -61,18 +61,18 @@ impl Found {
         let prefix = prefix.trim_end_matches('/');
         if prefix.is_empty() {
             return Err(
-                "it deploys without a prefix (ObjectKey), and a fan-out has one".to_owned(),
+                "it deploys without a prefix (ObjectKey), and a fan-out needs one".to_owned(),
             );
         }
         if of(source, "OutputArtifactFormat") == "CODEBUILD_CLONE_REF" {
             return Err(
-                "its source hands on a reference instead of files (OutputArtifactFormat is \
+                "its source passes on a reference instead of files (OutputArtifactFormat is \
                      CODEBUILD_CLONE_REF)"
                     .to_owned(),
             );
         }
         if artifacts.is_empty() {
-            return Err("it has artifact stores of several regions".to_owned());
+            return Err("it has artifact stores in several regions".to_owned());
         }
         if execution_mode.as_str() == PARALLEL {
             return Err(
@@ -112,7 +112,7 @@ impl Found {
         }))
     }
 
-    /// The rule that announces on a topic, and the topic's ARN.
+    /// The notification rule that announces on a topic, and the topic's ARN.
     fn announced(&self) -> Option<(&ObservedRule, &str)> {
         let rule = self.rule.as_ref()?;
         Some((
@@ -121,7 +121,7 @@ impl Found {
         ))
     }
 
-    /// ARNs that `--allow-existing` has to cover for it.
+    /// ARNs that `--allow-existing` has to cover for the manifest.
     pub fn existing(&self, place: &Placement) -> BTreeSet<String> {
         let bucket = |name: &str| arn::bucket(&place.partition, name);
         let mut all = BTreeSet::from([
@@ -142,7 +142,7 @@ impl Found {
         all
     }
 
-    /// ARNs of what is taken over.
+    /// ARNs of the resources that are taken over.
     pub fn taken(&self) -> BTreeSet<String> {
         let rule = self.announced().map(|(rule, _)| rule.arn.clone());
         [Some(self.arn.clone()), rule]
@@ -151,7 +151,7 @@ impl Found {
             .collect()
     }
 
-    /// Name of an object for it: what Kubernetes takes.
+    /// Name for its object, of characters that Kubernetes accepts.
     pub fn object_name(&self) -> String {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() {
@@ -168,7 +168,7 @@ impl Found {
     }
 }
 
-/// SNS takes fewer characters than CodePipeline.
+/// A topic name made of the pipeline's name: SNS accepts fewer characters than CodePipeline.
 fn topic_name(pipeline: &str) -> String {
     pipeline
         .chars()

@@ -1,12 +1,12 @@
-//! What a Terraform configuration has to say so that Terraform lets go of what is taken over, and
-//! destroys nothing.
+//! The blocks with which a Terraform configuration gives up resources that are taken over, without
+//! destroying them.
 //! <https://developer.hashicorp.com/terraform/language/block/removed>
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-/// A state file, as far as it is read.
+/// The parts of a state file that are read.
 #[derive(Debug, Deserialize)]
 pub struct State {
     version: u32,
@@ -39,20 +39,20 @@ struct Attributes {
 /// Reads a state file.
 ///
 /// # Errors
-/// It is none, or of a version that nobody has written since 2018.
+/// The text is not a state file, or its version has not been written by Terraform since 2018.
 pub fn state(text: &str) -> Result<State, String> {
     let state: State =
-        serde_json::from_str(text).map_err(|e| format!("it is no Terraform state: {e}"))?;
+        serde_json::from_str(text).map_err(|e| format!("it is not a Terraform state: {e}"))?;
     if state.version != 4 {
         return Err(format!(
-            "it is a Terraform state of version {}; write one of version 4, as Terraform 0.12 and later do",
+            "it is a Terraform state of version {}; give one of version 4, which Terraform 0.12 and later write",
             state.version
         ));
     }
     Ok(state)
 }
 
-/// The blocks for what is taken over, and what no block can say.
+/// The blocks for resources that are taken over, and comments where no block can help.
 pub fn removed(states: &[State], taken: &BTreeSet<String>) -> Vec<String> {
     // A block names a resource with all its instances, in all instances of its modules.
     let mut resources: BTreeMap<String, Vec<Option<&String>>> = BTreeMap::new();
@@ -84,15 +84,15 @@ pub fn removed(states: &[State], taken: &BTreeSet<String>) -> Vec<String> {
     let text = touched.map(|(address, arns)| match arns.iter().find(|arn| !is_taken(arn)) {
         None => format!("removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}"),
         Some(other) => format!(
-            "# {address} has an instance that is not taken over ({}), and a removed block is for \
-                 all of them: `terraform state rm` the others by hand, each with its key",
+            "# {address} has an instance that is not taken over ({}), and a removed block covers \
+                 all instances: run `terraform state rm` for each of the others, with its key",
             other.map_or("without an ARN", String::as_str)
         ),
     });
     text.collect()
 }
 
-/// `module.a["x"].module.b` without `["x"]`.
+/// Strips instance keys: `module.a["x"].module.b` becomes `module.a.module.b`.
 fn without_keys(module: &str) -> String {
     let mut out = String::new();
     let mut depth = 0;
