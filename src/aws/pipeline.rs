@@ -20,7 +20,7 @@ use crate::resource::delta::{Delta, Field};
 use crate::resource::desired::Pipeline;
 use crate::resource::observed::{ListedPipeline, ObservedPipeline};
 
-/// How many executions one look asks for: enough to see a success behind a queue.
+/// Number of executions that one request reads: enough to find a success behind queued executions.
 const EXECUTIONS: i32 = 10;
 
 #[async_trait]
@@ -64,8 +64,8 @@ impl Pipelines for Clients {
         Ok(ObservedPipeline {
             declaration: desired.declaration.clone(),
             version: 1,
-            // AWS's own time is read with the next look; until then every execution is of this
-            // version.
+            // The next observation reads AWS's own time. Until then, every execution counts as one
+            // of this version.
             updated_at: jiff::Timestamp::UNIX_EPOCH,
             tags: desired.tags.clone(),
         })
@@ -76,8 +76,8 @@ impl Pipelines for Clients {
             const CALL: &str = "codepipeline:UpdatePipeline";
             let mut declaration = declaration::write(desired).map_err(unbuildable(CALL))?;
             if desired.taken.is_some() {
-                // An update writes a pipeline as a whole: what we know nothing of has to be sent
-                // along.
+                // An update replaces the whole pipeline, so fields that we do not manage are sent,
+                // too.
                 const READ: &str = "codepipeline:GetPipeline";
                 let get = self.codepipeline.get_pipeline().name(&desired.name).send();
                 let present = self
