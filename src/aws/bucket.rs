@@ -18,7 +18,7 @@ use crate::resource::bucket::{Bucket, LIFECYCLE_RULE};
 use crate::resource::bucket::{BucketView, ObservedBucket};
 use crate::resource::delta::{Delta, Field};
 
-/// How many pages of 1,000 versions one call of `empty` deletes.
+/// Number of pages of 1,000 versions that one call of `empty` deletes.
 const PAGES: usize = 10;
 
 #[async_trait]
@@ -40,8 +40,8 @@ impl Buckets for Clients {
                 _ => {}
             },
             Err(error) => {
-                // Answers to HEAD have no words: what went wrong is told by status and header
-                // alone.
+                // A response to HEAD has no body, so only the status and a header describe the
+                // error.
                 let answer = error.raw_response();
                 let status = answer.map(|a| a.status().as_u16());
                 let region = answer
@@ -98,7 +98,7 @@ impl Buckets for Clients {
     async fn create(&self, desired: &Bucket, tags: &Tags) -> Result<()> {
         const CALL: &str = "s3:CreateBucket";
         let mut configuration = CreateBucketConfiguration::builder();
-        // us-east-1 is the one region that must not be named.
+        // The location constraint must be left out in us-east-1, and only there.
         if self.region != "us-east-1" {
             configuration = configuration
                 .location_constraint(BucketLocationConstraint::from(self.region.as_str()));
@@ -122,7 +122,7 @@ impl Buckets for Clients {
         if desired.kms_key.is_some() {
             self.put_encryption(desired).await?;
         }
-        // A bucket that was just made has neither policy nor rules.
+        // A new bucket has neither a policy nor lifecycle rules.
         self.put_statement(desired, None).await?;
         self.put_lifecycle(desired, Vec::new()).await
     }
@@ -174,8 +174,8 @@ impl Buckets for Clients {
         sids: &[String],
         ours: &[serde_json::Value],
     ) -> Result<serde_json::Value> {
-        // A policy is written as a whole, and that of a class's bucket for many objects: one after
-        // the other.
+        // A bucket policy is written as a whole, and the policy of a class's bucket serves many
+        // objects, so the writes take place one after another.
         let _alone = self.policies.lock().await;
         let present = <Self as Buckets>::policy(self, name).await?;
         let next = policy_document::replace(present.as_ref(), sids, ours);
@@ -187,7 +187,7 @@ impl Buckets for Clients {
 
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
         const CALL: &str = "s3:PutBucketTagging";
-        // PutBucketTagging replaces all tags: those that are there are read anew and kept.
+        // PutBucketTagging replaces all tags, so the existing tags are read again and kept.
         let mut all = self.tags(name).await?;
         all.extend(tags.clone());
         let set = tag_set!(Tag, CALL, &all)?;

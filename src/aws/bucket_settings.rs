@@ -1,4 +1,4 @@
-//! The settings of a bucket, one call each.
+//! Settings of a bucket, each with a call of its own.
 
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus,
@@ -13,11 +13,11 @@ use crate::domain::owner::Tags;
 use crate::domain::policy_document;
 use crate::resource::bucket::{Bucket, LIFECYCLE_RULE, Lifecycle};
 
-/// How a bucket encrypts new objects.
+/// Default encryption of a bucket.
 pub(super) struct Encryption {
-    /// Whether it does, in whatever way.
+    /// Whether the bucket encrypts new objects by any method.
     pub on: bool,
-    /// ARN or id of the KMS key that it encrypts by, if it names one.
+    /// ARN or id of the KMS key, if the configuration names one.
     pub kms_key: Option<String>,
 }
 
@@ -143,7 +143,7 @@ impl Clients {
             .unwrap_or_default())
     }
 
-    /// Encrypts by the bucket's key, or by Amazon S3's own.
+    /// Encrypts with the given KMS key, or with Amazon S3's own keys.
     pub(super) async fn put_encryption(&self, desired: &Bucket) -> Result<()> {
         const CALL: &str = "s3:PutEncryptionConfiguration";
         let algorithm = if desired.kms_key.is_some() {
@@ -156,7 +156,7 @@ impl Clients {
             .set_kms_master_key_id(desired.kms_key.clone());
         let rule = ServerSideEncryptionRule::builder()
             .apply_server_side_encryption_by_default(default.build().map_err(unbuildable(CALL))?)
-            // One key for a bucket's day instead of one for each object.
+            // A bucket key saves a KMS call for each object.
             .set_bucket_key_enabled(desired.kms_key.as_ref().map(|_| true))
             .build();
         let configuration = ServerSideEncryptionConfiguration::builder()
@@ -177,7 +177,7 @@ impl Clients {
         .map(|_| ())
     }
 
-    /// Puts our statement beside those of the others.
+    /// Adds our statement to the existing ones.
     pub(super) async fn put_statement(
         &self,
         desired: &Bucket,
@@ -204,7 +204,7 @@ impl Clients {
         .map(|_| ())
     }
 
-    /// Puts our rule beside the others.
+    /// Adds our rule to the existing ones.
     pub(super) async fn put_lifecycle(
         &self,
         desired: &Bucket,
@@ -248,7 +248,7 @@ fn write_lifecycle(
         .build()
 }
 
-/// Our rule, unless somebody switched it off or narrowed it.
+/// Returns our rule, unless it was disabled or its filter was changed.
 pub(super) fn read_lifecycle(rule: &LifecycleRule) -> Option<Lifecycle> {
     let whole = rule.filter().is_none_or(|f| {
         f.prefix().unwrap_or_default().is_empty() && f.tag().is_none() && f.and().is_none()

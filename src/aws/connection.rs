@@ -1,4 +1,4 @@
-//! Connections, by the API that both ARN prefixes answer to.
+//! Connections, by the API that accepts both ARN prefixes.
 //! <https://docs.aws.amazon.com/dtconsole/latest/userguide/rename.html>
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::domain::word::Word;
 use crate::resource::connection as desired;
 use crate::resource::connection::{ConnectionState, ObservedConnection};
 
-/// How old the list may be by whose names connections are found: what we make ourselves is always
-/// in it.
+/// Maximum age of the list in which connections are found by name. It always contains the
+/// connections that we created.
 const FRESH: Duration = Duration::from_secs(2);
 
 #[async_trait]
@@ -32,11 +32,12 @@ impl Connections for Clients {
         let all = self.all_connections(FRESH).await?;
         let mut named = Vec::new();
         for listed in all.iter().filter(|c| c.name == name) {
-            // By its status it is kept or deleted: that is not taken from a list of a while ago.
+            // The status decides whether the connection is kept or deleted, so it is not taken from
+            // a cached list.
             let Some(mut connection) = Connections::observe(self, &listed.arn).await? else {
                 continue;
             };
-            // Deleted between the two calls, it has no tags and is nobody's.
+            // A connection that was deleted between the two calls has no tags, so it has no owner.
             let list = self
                 .connections
                 .list_tags_for_resource()

@@ -1,4 +1,4 @@
-//! The structure of a pipeline, to and from the SDK.
+//! Converts the structure of a pipeline to and from the SDK's types.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::resource::pipeline::{Action, Declaration, Pipeline, Stage};
 use crate::spec::pipeline as spec;
 use crate::spec::trigger::{EVENTS, Filter, Patterns, Triggers};
 
-/// The structure as AWS takes it.
+/// Converts the structure to the SDK's type.
 pub(super) fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclaration, BuildError> {
     let declaration = &pipeline.declaration;
     let key = declaration.artifacts_key.as_ref().map(|key| {
@@ -52,7 +52,7 @@ pub(super) fn write(pipeline: &Pipeline) -> std::result::Result<PipelineDeclarat
         .build()
 }
 
-/// What we write, on a pipeline as it is.
+/// Overlays the fields that we manage on the existing structure of a pipeline.
 pub(super) fn overlay(
     mut present: PipelineDeclaration,
     ours: PipelineDeclaration,
@@ -87,7 +87,7 @@ fn write_triggers(
 ) -> std::result::Result<PipelineTriggerDeclaration, BuildError> {
     let some =
         |set: &BTreeSet<String>| (!set.is_empty()).then(|| set.iter().cloned().collect::<Vec<_>>());
-    // One type for each of the three, and all of one form.
+    // The SDK has three types of the same form.
     macro_rules! criteria {
         ($builder:ty, $patterns:expr) => {
             (!$patterns.is_empty()).then(|| {
@@ -169,7 +169,7 @@ fn write_action(action: &Action) -> std::result::Result<ActionDeclaration, Build
     builder.build()
 }
 
-/// The structure of a pipeline as AWS has it.
+/// Converts the structure from the SDK's type.
 pub(super) fn read(pipeline: &PipelineDeclaration) -> Declaration {
     Declaration {
         role_arn: pipeline.role_arn().to_owned(),
@@ -181,7 +181,7 @@ pub(super) fn read(pipeline: &PipelineDeclaration) -> Declaration {
             .artifact_store()
             .and_then(|s| s.encryption_key())
             .map(|k| k.id().to_owned()),
-        // CodePipeline leaves out what it takes for granted.
+        // CodePipeline leaves out default values.
         pipeline_type: pipeline
             .pipeline_type()
             .map_or(Found::Known(spec::PipelineType::V1), |t| {

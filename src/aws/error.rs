@@ -1,4 +1,4 @@
-//! SDK errors → [`Class`]; the only place that knows AWS's error codes.
+//! Classifies SDK errors into [`Class`]. Only this module knows AWS's error codes.
 
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -6,10 +6,10 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::cloud::{Class, Error};
 
-/// The SDK's error over HTTP.
+/// The SDK's error type over HTTP.
 pub type SdkError<E> = aws_smithy_runtime_api::client::result::SdkError<E, HttpResponse>;
 
-/// What the error means for what happens next.
+/// Classifies an error by how the operator has to react to it.
 pub fn classify<E>(call: &'static str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -32,7 +32,7 @@ where
         None => (None, None),
     };
     let message = message.unwrap_or_else(|| match (status, &code) {
-        // Answers to HEAD have no body, so S3 tells the status alone.
+        // A response to HEAD has no body, so S3 gives only the status.
         (Some(status), None) if error.as_service_error().is_some() => {
             format!("HTTP status {status}")
         }
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// What STS said, where a call was never sent because the role of its account was not to be had.
+/// Returns STS's error if a call was not sent because the account's role could not be assumed.
 fn not_assumed(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -73,7 +73,7 @@ fn not_assumed(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     None
 }
 
-/// All causes in one line.
+/// Joins all causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -96,13 +96,13 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
     };
     match code {
         "InvalidStructureException" if message.contains("not authorized") => Class::IamPropagating,
-        // For half a minute after its last rule is gone.
+        // AWS returns this error for half a minute after the last rule was deleted.
         "ValidationException"
             if message.contains("subscribed to one or more notification rules") =>
         {
             Class::Conflict
         }
-        // Of a principal that was just made, resource policies say that it is invalid.
+        // Resource policies reject a principal that was just created as invalid.
         "MalformedPolicyDocument" if message.contains("Invalid principal") => Class::IamPropagating,
         "ConfigurationException"
             if message.contains("managed rule") || message.contains("service-linked role") =>
@@ -118,7 +118,7 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
     }
 }
 
-/// Whether an answer, of whichever protocol, asks for fewer calls.
+/// Returns whether a response of any protocol reports throttling.
 pub fn throttles(status: u16, body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     status == 429
@@ -127,7 +127,7 @@ pub fn throttles(status: u16, body: &[u8]) -> bool {
             .any(|(code, class)| *class == Class::Throttled && text.contains(code))
 }
 
-/// The code as a metric may name it: one of a closed set.
+/// Maps the code to one of a closed set, for use in metrics.
 pub fn code(error: &Error) -> &'static str {
     let Some(code) = error.code.as_deref() else {
         return match error.class {
@@ -143,7 +143,7 @@ pub fn code(error: &Error) -> &'static str {
         .map_or("Other", |(known, _)| known)
 }
 
-/// What codes mean by themselves; where none is listed, the HTTP status decides.
+/// Classifies error codes. The HTTP status decides for codes that are not listed.
 const CODES: &[(&str, Class)] = &[
     ("NoSuchBucket", Class::NotFound),
     ("NoSuchKey", Class::NotFound),
@@ -181,7 +181,7 @@ const CODES: &[(&str, Class)] = &[
     ("ConcurrentAccessException", Class::Conflict),
     ("ConflictException", Class::Conflict),
     ("OperationAborted", Class::Conflict),
-    // A queue's name is taken for a minute after its end.
+    // The name of a deleted queue cannot be used again for a minute.
     ("QueueDeletedRecently", Class::Conflict),
     (
         "AWS.SimpleQueueService.QueueDeletedRecently",

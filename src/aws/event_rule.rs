@@ -125,7 +125,7 @@ impl Clients {
                     .send(),
             )
             .await?;
-        // Answered with 200, and refused all the same.
+        // A response with status 200 can still report a failed entry.
         let Some(refused) = answer.failed_entries().first() else {
             return Ok(());
         };

@@ -1,11 +1,11 @@
-//! Executions of a pipeline and their failures, from the SDK.
+//! Converts executions of a pipeline and their failures from the SDK's types.
 
 use aws_sdk_codepipeline::types::{ActionExecutionDetail, PipelineExecutionSummary};
 
 use crate::aws::timestamp;
 use crate::domain::execution::{Commit, Execution, ExecutionState, Failure};
 
-/// An execution of the list.
+/// Converts an execution from the list.
 pub(super) fn read(summary: &PipelineExecutionSummary) -> Execution {
     let revision = summary
         .source_revisions()
@@ -30,7 +30,8 @@ pub(super) fn read(summary: &PipelineExecutionSummary) -> Execution {
     }
 }
 
-/// The summary of a commit that came by a connection is JSON: `{"ProviderType":"GitHub","CommitMessage":"…"}`.
+/// Parses the summary of a commit. For a connection it is JSON:
+/// `{"ProviderType":"GitHub","CommitMessage":"…"}`.
 fn commit_message(summary: &str) -> Option<String> {
     match serde_json::from_str::<serde_json::Value>(summary) {
         Ok(serde_json::Value::Object(object)) => {
@@ -40,7 +41,7 @@ fn commit_message(summary: &str) -> Option<String> {
     }
 }
 
-/// Why the failed action failed.
+/// Returns why the failed action failed.
 pub(super) fn read_failure(detail: &ActionExecutionDetail) -> Failure {
     let result = detail.output().and_then(|o| o.execution_result());
     let error = result.and_then(|r| r.error_details());

@@ -1,7 +1,7 @@
-//! A budget of calls per account, region and API, which all workers share.
+//! Rate limit per account, region and API, which all workers share.
 //!
-//! A generic cell rate algorithm (ITU-T I.371) whose rate halves when AWS throttles, and grows back
-//! to its ceiling while it does not.
+//! It is a generic cell rate algorithm (ITU-T I.371). Its rate halves when AWS throttles, and grows
+//! back to its ceiling while AWS does not.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many calls a second an API bears, by the beginning of its name, longest first.
+/// Rate limit per API, in calls per second, by prefix of the call's name. The longest prefix
+/// applies.
 ///
-/// SNS documents 30 a second for topics and 10 for tags; CodePipeline, the connections, the
-/// notifications and IAM publish none, and throttle early.
+/// SNS documents 30 calls per second for topics and 10 for tags. CodePipeline, connections,
+/// notifications and IAM document no limit, and throttle early.
 /// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
 const RATES: [(&str, f64); 6] = [
     ("codepipeline:", 5.0),
@@ -22,19 +23,19 @@ const RATES: [(&str, f64); 6] = [
     ("sns:ListTags", 10.0),
     ("sqs:", 100.0),
 ];
-/// Of any other API.
+/// Rate limit of every other API.
 const OTHERWISE: f64 = 10.0;
-/// The share of that which is asked for: the rest is for others in the account.
+/// Share of the rate limit that the operator uses; the rest is left to others in the account.
 const SHARE: f64 = 0.9;
-/// The share of its ceiling that a throttled budget keeps at least.
+/// Share of the ceiling below which throttling does not lower the rate.
 const FLOOR: f64 = 1.0 / 16.0;
-/// How long a throttled budget takes to double.
+/// Time in which the rate doubles after throttling.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Account, region, call.
+/// Account, region and call.
 type Key = (String, String, &'static str);
 
-/// The budgets.
+/// Rate limits of all accounts, regions and APIs.
 #[derive(Default)]
 pub struct Limits {
     ceilings: Vec<(String, f64)>,
@@ -42,17 +43,17 @@ pub struct Limits {
 }
 
 struct Budget {
-    /// Calls a second that it never goes beyond, and as it is now.
+    /// Highest rate and present rate, in calls per second.
     ceiling: f64,
     rate: f64,
-    /// When the next call is due, had all been made evenly.
+    /// When the next call would be due if all calls were evenly spaced.
     next: Instant,
     changed: Instant,
 }
 
 impl Limits {
-    /// Budgets with other ceilings than the built-in ones, by the beginning of the call's name; `*`
-    /// is all.
+    /// Creates rate limits with ceilings that override the built-in ones, by prefix of the call's
+    /// name. `*` matches every call.
     pub fn new(ceilings: Vec<(String, f64)>) -> Self {
         Self {
             ceilings,
@@ -60,24 +61,24 @@ impl Limits {
         }
     }
 
-    /// Waits until the call is within its budget.
+    /// Waits until the rate limit permits the call.
     pub async fn ready(&self, account: &str, region: &str, call: &'static str) {
         let at = self.with(account, region, call, |budget, now| {
             budget.recover(now);
             let every = Duration::from_secs_f64(1.0 / budget.rate);
             let due = budget.next.max(now);
             budget.next = due + every;
-            // One more at once, after a rest.
+            // One extra call is permitted at once after a pause.
             due.checked_sub(every).unwrap_or(now)
         });
         tokio::time::sleep_until(at).await;
     }
 
-    /// AWS has refused the call as one too many.
+    /// Lowers the rate because AWS throttled the call.
     pub fn throttled(&self, account: &str, region: &str, call: &'static str) {
         self.with(account, region, call, |budget, now| {
             budget.recover(now);
-            // Calls that were under way together are refused together: they count once.
+            // Calls that were in flight together are throttled together, so they count once.
             if budget.rate >= budget.ceiling
                 || now.duration_since(budget.changed) > Duration::from_secs(1)
             {
@@ -87,7 +88,8 @@ impl Limits {
         });
     }
 
-    /// The call was refused for a quota, which is none of calls: it has not spent the budget.
+    /// Returns the call to the budget, because AWS refused it for a quota that does not count
+    /// calls.
     pub fn give_back(&self, account: &str, region: &str, call: &'static str) {
         self.with(account, region, call, |budget, now| {
             let every = Duration::from_secs_f64(1.0 / budget.rate);
@@ -103,7 +105,7 @@ impl Limits {
         f: impl FnOnce(&mut Budget, Instant) -> T,
     ) -> T {
         let now = Instant::now();
-        // IAM is one for all regions.
+        // IAM has one endpoint, and hence one limit, for all regions.
         let region = if call.starts_with("iam:") { "" } else { region };
         let mut budgets = self.budgets.lock().expect("no panic while held");
         let budget = budgets
@@ -152,7 +154,7 @@ mod tests {
 
     const CALL: &str = "codepipeline:CreatePipeline";
 
-    /// How many calls are let through within a time, by a clock that stands still but for them.
+    /// Counts the calls that are permitted within `time`, on a paused clock.
     async fn within(limits: &Limits, region: &str, time: Duration) -> usize {
         let end = Instant::now() + time;
         let mut calls = 0;

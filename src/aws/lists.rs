@@ -1,5 +1,5 @@
-//! What one list tells of everything: asked for once by all who want it at the same time, and kept
-//! for as long as they say.
+//! Shared lists: all callers that need a list at the same time share one request, and the result is
+//! cached for as long as each caller accepts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::cloud::Result;
 
-/// A list, and when it was asked for.
+/// A list, and when it was requested.
 pub struct Listed<T> {
     kept: Mutex<Option<(Instant, u64, Arc<T>)>>,
     changes: AtomicU64,
@@ -25,9 +25,9 @@ impl<T> Default for Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// The list, not older than `age` and than our last change of it.
+    /// Returns a list that is not older than `age`, nor than our last change of its items.
     pub async fn get(&self, age: Duration, ask: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
-        // Whoever comes while it is asked for waits for the same answer.
+        // A caller that arrives during the request waits for the same response.
         let mut kept = self.kept.lock().await;
         let changes = self.changes.load(Ordering::SeqCst);
         if let Some((at, of, list)) = &*kept
@@ -42,7 +42,8 @@ impl<T> Listed<T> {
         Ok(list)
     }
 
-    /// We are changing what it lists: what is kept, or on its way, may lack that.
+    /// Invalidates the list because we are changing its items: a cached or pending response may
+    /// lack the change.
     pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }

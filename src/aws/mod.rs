@@ -1,6 +1,7 @@
-//! The SDK, behind the traits of [`crate::cloud`]; the only place that names its types.
+//! Implements the traits of [`crate::cloud`] with the AWS SDK. Only this module names the SDK's
+//! types.
 
-/// Our tags as the SDK of a service has them: alike, and each of its own type.
+/// Converts our tags to the tag type of a service; each service's SDK has a type of its own.
 macro_rules! tag_set {
     ($tag:ident, $call:expr, $tags:expr) => {
         $tags
@@ -16,7 +17,7 @@ macro_rules! tag_set {
     };
 }
 
-/// A client whose throttled attempts are counted.
+/// Creates a client that counts throttled attempts.
 macro_rules! counted {
     ($sdk:ident, $config:expr, $throttles:expr) => {
         $sdk::Client::from_conf(
@@ -73,21 +74,21 @@ use crate::metrics::Metrics;
 use crate::resource::connection::ObservedConnection;
 use crate::resource::pipeline::ListedPipeline;
 
-/// How AWS is reached.
+/// Options for the access to AWS.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The region; the SDK's own default if none.
+    /// Region, or `None` for the SDK's default.
     pub region: Option<String>,
-    /// Addresses S3 buckets by path, for endpoints that are no AWS.
+    /// Addresses S3 buckets by path, for endpoints other than AWS.
     pub path_style: bool,
-    /// Sends nothing that changes anything.
+    /// Rejects every call that would change something.
     pub read_only: bool,
-    /// How many calls a second APIs bear, by the beginning of their names; beside the built-in
-    /// ones.
+    /// Rate limits per API, in calls per second, by prefix of the call's name. They override the
+    /// built-in ones.
     pub rates: Vec<(String, f64)>,
 }
 
-/// The operator's way to AWS: credentials by the SDK's default chain.
+/// The operator's access to AWS, with credentials from the SDK's default chain.
 pub struct Aws {
     config: SdkConfig,
     path_style: bool,
@@ -99,7 +100,7 @@ pub struct Aws {
     clouds: Mutex<HashMap<(Option<AssumeRole>, String), Cloud>>,
 }
 
-/// What all adapters of one region share.
+/// State that all adapters of one region share.
 struct Clients {
     account: String,
     region: String,
@@ -112,12 +113,12 @@ struct Clients {
     events: aws_sdk_eventbridge::Client,
     sqs: aws_sdk_sqs::Client,
     queue_urls: Mutex<HashMap<String, String>>,
-    /// Held while a bucket's policy is read, changed and written.
+    /// Held while the policy of a bucket is read, changed and written.
     policies: Mutex<()>,
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
-    /// Whether it is there; then it stays, and is asked for and made once a process.
+    /// Whether it exists. It is checked and created at most once per process, because it stays.
     service_linked_role: Mutex<bool>,
     listed_connections: Listed<Vec<ObservedConnection>>,
     listed_pipelines: Listed<BTreeMap<String, ListedPipeline>>,
@@ -125,10 +126,10 @@ struct Clients {
 }
 
 impl Aws {
-    /// Finds credentials and region, and asks STS whose they are.
+    /// Loads credentials and region, and asks STS for the identity.
     ///
     /// # Errors
-    /// One line that says what is missing: a region, credentials, or the way to STS.
+    /// Returns one line that says what is missing: a region, credentials, or access to STS.
     pub async fn connect(options: Options, metrics: Arc<Metrics>) -> Result<Self, String> {
         let Options {
             region,
@@ -136,7 +137,8 @@ impl Aws {
             read_only,
             rates,
         } = options;
-        // AWS gives no answer time; without these a lost connection would hold a worker for ever.
+        // The SDK has no time limit by default. Without these, a lost connection would block a
+        // worker for ever.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .operation_attempt_timeout(Duration::from_secs(20))
@@ -179,17 +181,17 @@ impl Aws {
         })
     }
 
-    /// Whose credentials they are.
+    /// Returns the identity of the credentials.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// ARN of the user, or of the role's session.
+    /// Returns the ARN of the user or of the role's session.
     pub fn arn(&self) -> &str {
         &self.arn
     }
 
-    /// The operator's own region.
+    /// Returns the operator's own region.
     pub fn home(&self) -> &str {
         self.config.region().map_or("", |r| r.as_ref())
     }
@@ -271,8 +273,8 @@ impl Aws {
         }
     }
 
-    /// Credentials of the role, chained from the operator's own; the SDK asks for new ones before
-    /// they expire. The region's own endpoint of STS is asked, so that other partitions work.
+    /// Returns credentials of the role, chained from the operator's own. The SDK renews them before
+    /// they expire. The regional endpoint of STS is used, so that other partitions work.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html>
     async fn assume(&self, role: &AssumeRole, region: &str) -> SharedCredentialsProvider {
         let tags = role
@@ -294,7 +296,7 @@ impl Aws {
 }
 
 impl Clients {
-    /// Sends within the budget of the call, and gives errors their class.
+    /// Sends a request within its rate limit, and classifies errors.
     async fn call<T: RequestId, E: ServiceError>(
         &self,
         call: &'static str,
@@ -306,7 +308,7 @@ impl Clients {
             .expect("it answers once")
     }
 
-    /// All pages of a list, each within the budget of the call.
+    /// Reads all pages of a list, each within its rate limit.
     async fn pages<T: RequestId, E: ServiceError>(
         &self,
         call: &'static str,
@@ -318,7 +320,7 @@ impl Clients {
             match self.measured(call, stream.next()).await {
                 Some(page) => pages.push(page?),
                 None => {
-                    // That there is no further page was told by the last one.
+                    // The previous page already reported that it was the last one.
                     self.limits.give_back(&self.account, &self.region, call);
                     return Ok(pages);
                 }
@@ -326,7 +328,7 @@ impl Clients {
         }
     }
 
-    /// Waits for the call's budget; refuses what a read-only operator must not send.
+    /// Waits for the call's rate limit. Rejects a call that a read-only operator must not send.
     async fn permit(&self, call: &'static str) -> cloud::Result<()> {
         if self.read_only && !reads(call) {
             return Err(cloud::Error {
@@ -343,7 +345,8 @@ impl Clients {
         Ok(())
     }
 
-    /// One answer, if there is one more: counted, and in a span of its own.
+    /// Awaits one response, if there is a next one. The response is counted and has its own tracing
+    /// span.
     async fn measured<T: RequestId, E: ServiceError>(
         &self,
         call: &'static str,
@@ -369,12 +372,12 @@ impl Clients {
     }
 }
 
-/// What the SDK's errors have in common.
+/// Bounds that the SDK's errors have in common.
 trait ServiceError: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static {}
 
 impl<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static> ServiceError for E {}
 
-/// Whether the call changes nothing.
+/// Returns whether the call only reads.
 fn reads(call: &str) -> bool {
     let operation = call
         .split_once(':')
@@ -384,7 +387,7 @@ fn reads(call: &str) -> bool {
         .any(|verb| operation.starts_with(verb))
 }
 
-/// Absence as a value.
+/// Turns "not found" into `None`.
 fn found<T>(result: cloud::Result<T>) -> cloud::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -393,12 +396,12 @@ fn found<T>(result: cloud::Result<T>) -> cloud::Result<Option<T>> {
     }
 }
 
-/// A deletion of what is not there has succeeded.
+/// Treats the deletion of something that does not exist as a success.
 fn gone<T>(result: cloud::Result<T>) -> cloud::Result<()> {
     found(result).map(|_| ())
 }
 
-/// An answer that lacks what AWS documents as always there.
+/// Error about a response without a field that AWS documents as always present.
 fn incomplete(call: &'static str, what: &str) -> cloud::Error {
     cloud::Error {
         class: cloud::Class::Transient,
@@ -409,7 +412,8 @@ fn incomplete(call: &'static str, what: &str) -> cloud::Error {
     }
 }
 
-/// A part of a request that cannot be made; always a bug or a spec that validation let through.
+/// Error about a part of a request that cannot be built. The cause is a bug, or a spec that
+/// validation should have rejected.
 fn unbuildable(
     call: &'static str,
 ) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> cloud::Error {

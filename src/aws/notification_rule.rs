@@ -67,7 +67,7 @@ impl NotificationRules for Clients {
             .value(pipeline_arn)
             .build()
             .map_err(unbuildable(CALL))?;
-        // AWS allows ten rules a resource: one page.
+        // AWS allows ten rules per resource, so one page lists them all.
         let list = self
             .notifications
             .list_notification_rules()

@@ -1,5 +1,4 @@
-//! Files in S3: those that were copied, and the source artifact, a zip of which only the end is
-//! read.
+//! Files in S3: the copied files, and the source artifact, a zip of which only the end is read.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -14,11 +13,11 @@ use crate::cloud;
 use crate::cloud::{Class, Objects, Result};
 use crate::domain::object::{Entries, Entry, Object};
 
-/// So much of a zip is read first: its last record with the longest comment, and what a reader
-/// looks for before it.
+/// Number of bytes at the end of a zip that are read first: its last record with the longest
+/// comment, and the records that a reader searches before it.
 const END: u64 = 128 << 10;
-/// The longest directory that is read, in bytes; that of 100,000 files, which is what CodePipeline
-/// takes, is shorter.
+/// Size limit of a zip's directory, in bytes. A directory of 100,000 files, CodePipeline's limit,
+/// is shorter.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html>
 const LONGEST: u64 = 64 << 20;
 const CALL: &str = "s3:GetObject";
@@ -70,7 +69,7 @@ impl Objects for Clients {
             .expected_bucket_owner(&self.account)
             .delete(delete);
         let answer = self.call(CALL, delete.send()).await?;
-        // Who is not there any more, or another one by now, is not ours to delete.
+        // A file that is missing or was replaced since is not ours to delete.
         let ours = |code: Option<&str>| {
             !matches!(code, Some("PreconditionFailed" | "NoSuchKey" | "NotFound"))
         };
@@ -97,7 +96,8 @@ impl Objects for Clients {
             .bucket(bucket)
             .key(key)
             .copy_source(source);
-        // Onto itself it is copied only with something that differs: the metadata is written anew.
+        // S3 rejects a copy of an object onto itself unless something differs, so the metadata is
+        // replaced.
         let copy = copy
             .metadata_directive(MetadataDirective::Replace)
             .expected_bucket_owner(&self.account);
@@ -105,7 +105,7 @@ impl Objects for Clients {
     }
 }
 
-/// An answer of 200 may carry errors of single keys.
+/// A response with status 200 can report errors of single keys.
 pub(crate) fn not_deleted(
     call: &'static str,
     failed: usize,
@@ -129,7 +129,7 @@ pub(crate) fn not_deleted(
 }
 
 impl Clients {
-    /// The files of the zip; nothing if there is no such object.
+    /// Returns the files of the zip, or `None` if the object does not exist.
     async fn zip_entries(&self, bucket: &str, key: &str) -> Result<Option<Entries>> {
         let Some((mut tail, len)) = self.part(bucket, key, &format!("bytes=-{END}")).await? else {
             return Ok(None);
@@ -174,7 +174,7 @@ impl Clients {
         }
     }
 
-    /// A range of an object, and how long the whole is.
+    /// Reads a range of an object, and returns it with the size of the whole object.
     async fn part(&self, bucket: &str, key: &str, range: &str) -> Result<Option<(Vec<u8>, u64)>> {
         let get = self
             .s3
@@ -187,7 +187,7 @@ impl Clients {
         let Some(answer) = found(self.call(CALL, get).await)? else {
             return Ok(None);
         };
-        // Without a range the answer is the whole.
+        // A response without a range contains the whole object.
         let len = answer
             .content_range()
             .and_then(|range| range.rsplit('/').next()?.parse().ok());
@@ -219,7 +219,7 @@ fn files(directory: &ZipArchiveMetadata) -> zip::result::ZipResult<Entries> {
     Ok(entries)
 }
 
-/// The end of a file, as if it were the whole; it remembers what was asked for before it.
+/// The end of a file, presented as the whole file. It records reads that start before that end.
 struct End<'a> {
     bytes: &'a [u8],
     start: u64,

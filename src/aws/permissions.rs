@@ -1,4 +1,4 @@
-//! What a principal may do, as IAM tells it without doing it.
+//! Simulates what a principal may do, without doing it.
 //! <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>
 
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
@@ -9,8 +9,8 @@ use crate::cloud::Result;
 use crate::domain::arn::Arn;
 
 impl Aws {
-    /// Whose policies apply to the operator: its user, or the role of its session, whose path the
-    /// session does not tell.
+    /// Returns the principal whose policies apply to the operator: its user, or the role of its
+    /// session. The ARN of a session lacks the path of its role.
     pub async fn principal(&self) -> String {
         let Some((parsed, role)) = Arn::parse(self.arn()).and_then(|arn| {
             let role = arn
@@ -36,11 +36,11 @@ impl Aws {
         }
     }
 
-    /// Which of the actions the principal may not do on one of the resources, where the conditions'
-    /// values are as they ask for.
+    /// Returns the actions that the principal may not do on one of the resources, given values that
+    /// satisfy the conditions.
     ///
     /// # Errors
-    /// IAM does not answer, or not to this caller.
+    /// Returns IAM's error if the simulation fails or the caller may not run it.
     pub async fn denied(
         &self,
         principal: &str,
@@ -87,7 +87,7 @@ impl Aws {
                     .collect::<Vec<_>>(),
             );
         }
-        // An action of one prefix is for the ARNs of that prefix alone.
+        // An action of one ARN prefix applies only to ARNs of that prefix.
         Ok(denied)
     }
 }

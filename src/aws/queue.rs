@@ -16,7 +16,8 @@ use crate::resource::delta::{Delta, Field};
 use crate::resource::queue::ObservedQueue;
 use crate::resource::queue::{MAX_RECEIVES, Queue, VISIBILITY};
 
-/// The longest that a request may wait for a message, and the most that it brings.
+/// Longest time that a request waits for a message, and the largest number of messages in a
+/// response.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
 const WAIT: i32 = 20;
 const BATCH: i32 = 10;
@@ -166,7 +167,7 @@ impl Queues for Clients {
                     .receipt_handle(receipt);
                 delete = delete.entries(entry.build().map_err(unbuildable(CALL))?);
             }
-            // A message that could not be deleted comes again, which does no harm.
+            // A message that could not be deleted is delivered again, which is harmless.
             self.call(CALL, delete.send()).await?;
         }
         Ok(())
@@ -174,7 +175,7 @@ impl Queues for Clients {
 }
 
 impl Clients {
-    /// The queue's URL: asked for once, as it stays the same for a name.
+    /// Returns the queue's URL. It is read once, because a name keeps its URL.
     async fn queue_url(&self, name: &str) -> Result<Option<String>> {
         if let Some(url) = self.queue_urls.lock().await.get(name) {
             return Ok(Some(url.clone()));

@@ -157,7 +157,7 @@ impl Roles for Clients {
             .aws_service_name(SERVICE)
             .send();
         match self.call("iam:CreateServiceLinkedRole", create).await {
-            // IAM has no code of its own for a service-linked role that is there already.
+            // IAM has no specific error code for a service-linked role that exists already.
             Err(e) if e.class == Class::Invalid && e.message.contains("has been taken") => {}
             other => other.map(|_| ())?,
         }
@@ -182,7 +182,7 @@ impl Clients {
     }
 }
 
-/// IAM answers with documents in URL encoding (RFC 3986).
+/// Decodes a policy document; IAM returns it URL-encoded (RFC 3986).
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRolePolicy.html>
 fn document(call: &'static str, text: &str) -> Result<serde_json::Value> {
     json(call, &percent_decode_str(text).decode_utf8_lossy())

@@ -1,5 +1,5 @@
-//! Counts the attempts that a service refuses as too many, and has the budget shrink: the SDK tries
-//! those again, and a call that succeeds hides them.
+//! Counts throttled attempts and lowers the rate limit. The SDK retries such attempts, so a call
+//! that succeeds in the end hides them.
 
 use std::sync::Arc;
 
@@ -13,23 +13,23 @@ use crate::aws::error;
 use crate::aws::limit::Limits;
 use crate::metrics::Metrics;
 
-/// Counts for one service.
+/// Counts the attempts of one service.
 #[derive(Clone)]
 pub struct Throttles {
-    /// As the metric names it.
+    /// Name of the service in the metric.
     pub service: &'static str,
-    /// Where it is counted.
+    /// Metrics that count the attempts.
     pub metrics: Arc<Metrics>,
-    /// Whose budget shrinks.
+    /// Account whose rate limit is lowered.
     pub account: String,
-    /// Where.
+    /// Region whose rate limit is lowered.
     pub region: String,
-    /// The budgets.
+    /// Rate limits.
     pub limits: Arc<Limits>,
 }
 
 tokio::task_local! {
-    /// The call that is being made, as IAM names it.
+    /// The call in progress, by its IAM name.
     pub static CALL: &'static str;
 }
 

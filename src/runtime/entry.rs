@@ -1,5 +1,5 @@
-//! From the controllers' queues into a pass: whether it may run, in which order, and how long it
-//! took.
+//! Entry points of the controllers: each decides whether a pass may run, waits for a permit, and
+//! measures the pass.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,25 +19,25 @@ use crate::state::environment::Environment;
 use crate::state::fleet::Guarded;
 use crate::state::live_object::Custom;
 
-/// A pass over a fan-out, once it is its turn.
+/// Runs a pass over a fan-out once it has a permit.
 ///
 /// # Errors
-/// The API server did not take a write.
+/// The API server rejected a write.
 pub async fn fanout(
     object: Arc<Guarded<RepoFanout>>,
     operator: Arc<Operator>,
 ) -> Result<Action, kube::Error> {
     let (env, queue) = (&operator.env, &operator.queue);
     if operator.gate.open_since().is_none() {
-        // Every object is reconciled once passes may run.
+        // Every object is reconciled when the gate opens.
         return Ok(Action::await_change());
     }
-    // An object that has no need of its permit any more gives it back.
+    // If the object needs no pass any more, the permit is dropped and another object gets it.
     let granted = queue.granted(&object.namespace().unwrap_or_default(), &object.name_any());
     let request = match &object.0 {
         Err(invalid) => {
-            warn!(error = %invalid.error, "this version cannot read the object; it is left alone \
-                 until it changes");
+            warn!(error = %invalid.error, "this version cannot read the object; the object is \
+                 ignored until it changes");
             return Ok(Action::await_change());
         }
         Ok(object) => match quick::rest(env, object) {
@@ -52,7 +52,7 @@ pub async fn fanout(
     let Some(_permit) = granted.or_else(|| queue.acquire(request, wake)) else {
         return Ok(Action::await_change());
     };
-    // It may have changed while it waited.
+    // The object may have changed while it waited.
     let object = env.fleet.latest(&object);
     let Ok(current) = &object.0 else {
         return Ok(Action::await_change());
@@ -66,10 +66,10 @@ pub async fn fanout(
     Box::pin(measured(current, &operator, pass)).await
 }
 
-/// A pass over a class.
+/// Runs a pass over a class.
 ///
 /// # Errors
-/// The API server did not take a write.
+/// The API server rejected a write.
 pub async fn class(
     object: Arc<Guarded<RepoFanoutClass>>,
     operator: Arc<Operator>,
@@ -79,14 +79,14 @@ pub async fn class(
         Ok(class) if !env.catalog.serves(class) => Ok(Action::await_change()),
         Ok(class) => Box::pin(measured(class, &operator, class::run(env, class))).await,
         Err(invalid) => {
-            warn!(error = %invalid.error, "this version cannot read the class; it is left alone \
-                 until it changes");
+            warn!(error = %invalid.error, "this version cannot read the class; the class is \
+                 ignored until it changes");
             Ok(Action::await_change())
         }
     }
 }
 
-/// What an object asks of the queue.
+/// Builds the object's request to the fair queue.
 fn request(env: &Environment, object: &RepoFanout) -> Request {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let status = object.status.as_ref();
@@ -95,20 +95,20 @@ fn request(env: &Environment, object: &RepoFanout) -> Request {
         .and_then(|p| p.class.clone());
     let generation = object.metadata.generation;
     let annotations = object.metadata.annotations.as_ref();
-    let asked = |key: &str, handled: Option<&String>| {
+    let is_requested = |key: &str, handled: Option<&String>| {
         annotations.and_then(|all| all.get(key)) != handled.filter(|h| !h.is_empty())
     };
     let changed = object.metadata.deletion_timestamp.is_some()
         || status.is_none_or(|s| {
             s.observed_generation != generation
                 || s.applied_generation != generation
-                || asked(RECONCILE_REQUESTED_AT, s.last_handled_reconcile_at.as_ref())
-                || asked(RELEASE_REQUESTED_AT, s.last_handled_release_at.as_ref())
+                || is_requested(RECONCILE_REQUESTED_AT, s.last_handled_reconcile_at.as_ref())
+                || is_requested(RELEASE_REQUESTED_AT, s.last_handled_release_at.as_ref())
         });
     Request {
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
-        account: placed
+        class: placed
             .or_else(|| object.spec.class_name.clone())
             .unwrap_or_default(),
         priority: match (env.memory.is_notified(uid), changed) {
@@ -119,24 +119,24 @@ fn request(env: &Environment, object: &RepoFanout) -> Request {
     }
 }
 
-/// A pass, if passes may run: in a span of its own, and measured.
+/// Runs a pass in its own tracing span and measures it, provided the gate is open.
 async fn measured<K: Custom>(
     object: &K,
     operator: &Operator,
     pass: impl Future<Output = Result<Action, kube::Error>>,
 ) -> Result<Action, kube::Error> {
     if operator.gate.open_since().is_none() {
-        // Every object is reconciled once they may.
+        // Every object is reconciled when the gate opens.
         return Ok(Action::await_change());
     }
     let env = &operator.env;
     let uid = object.uid().unwrap_or_default();
     let span = info_span!("reconcile", object = %ObjectRef::from_obj(object), uid);
-    let begun = Instant::now();
+    let started = Instant::now();
     env.memory.begun(&uid);
     let result = pass.instrument(span).await;
     env.memory.ended(&uid);
-    env.metrics.reconcile_took(K::KIND, begun.elapsed());
+    env.metrics.reconcile_took(K::KIND, started.elapsed());
     match &result {
         Err(kube::Error::Api(status)) if status.is_conflict() => {
             env.metrics.reconciled(K::KIND, "conflict");
@@ -147,7 +147,7 @@ async fn measured<K: Custom>(
     result
 }
 
-/// When a pass is tried again that the API server ended.
+/// Decides when to retry a pass that an API server error stopped.
 pub fn on_error<K: Resource>(
     object: Arc<K>,
     error: &kube::Error,
@@ -155,7 +155,7 @@ pub fn on_error<K: Resource>(
 ) -> Action {
     let env = &operator.env;
     match error {
-        // What was read is older than what is there: the watch brings the newer one.
+        // The cached object is out of date. The watch delivers the newer version.
         kube::Error::Api(status) if status.is_conflict() => {
             Action::requeue(env.pace.close.min(Duration::from_secs(1)))
         }
@@ -167,21 +167,21 @@ pub fn on_error<K: Resource>(
     }
 }
 
-/// Logs a pass that did not come to its end.
+/// Logs a pass that failed.
 pub async fn log_failed<T, Q: std::error::Error + 'static>(
     result: Result<T, controller::Error<kube::Error, Q>>,
 ) {
     use controller::Error::{ObjectNotFound, QueueError, ReconcilerFailed};
     match result {
-        // Deleted while it was queued.
+        // The object was deleted while it was queued.
         Ok(_) | Err(ObjectNotFound(_)) => {}
         Err(ReconcilerFailed(kube::Error::Api(status), object)) if status.is_conflict() => {
             info!(%object, "the object changed during the pass; it is reconciled again");
         }
         Err(ReconcilerFailed(error, object)) => {
-            warn!(%object, %error, "the API server did not take a write; trying again");
+            warn!(%object, %error, "the API server rejected a write; it is tried again");
         }
-        Err(QueueError(error)) => warn!(%error, "the watch was cut; it is taken up again"),
+        Err(QueueError(error)) => warn!(%error, "the watch was interrupted and is being restarted"),
         Err(other) => warn!(error = %other, "the controller failed"),
     }
 }

@@ -1,177 +1,179 @@
-//! Whose pass is next: what was heard of and what changed, in permit, before what is only looked at
-//! again; and namespaces take queue.
+//! A fair queue: decides which object is reconciled next.
 //!
-//! Whoever waits holds nothing but its account in the row, and is woken when it is its permit: a
-//! controller polls every pass that has begun whenever it polls one.
+//! Urgent requests (execution events and changed specs) are served before routine ones, and
+//! namespaces take turns within a priority. A waiting object holds nothing but its entry in the
+//! queue and is woken when it is granted a permit, because a controller polls every reconcile that
+//! has begun whenever it polls one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// How many queue go to what was heard of or changed for one that goes to a look, while both wait.
-const URGENT_FIRST: usize = 7;
+/// Number of urgent requests that are served for each routine one while both wait.
+const URGENT_PER_ROUTINE: usize = 7;
 
-/// Priority a pass is asked for.
+/// Priority of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// It is only looked at again.
+    /// The object is due for a periodic reconcile.
     Routine,
-    /// It is new, or its spec changed.
+    /// The object is new, or its spec changed.
     Changed,
-    /// Something happened to it: an execution ended. Mostly that takes another API than a change
-    /// does, and would be waited for in vain behind a thousand of them.
+    /// An event arrived for the object, as when an execution ended. It rarely needs the AWS API
+    /// that a change needs, so it must not wait behind a thousand changes.
     Event,
 }
 
-/// Who asks for a permit.
+/// A request for a permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Its namespace; what anybody may cause in it, as by an annotation, counts against its share.
+    /// Namespace of the object. Everything that its users cause, as by an annotation, counts
+    /// against its share.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// Where its calls go: the class, which is an account and region. One that throttles holds its
-    /// own passes alone.
-    pub account: String,
-    /// Priority.
+    /// Class of the object, which stands for one AWS account and region. If AWS throttles calls
+    /// there, only the reconciles of this class are held up.
+    pub class: String,
+    /// Priority of the request.
     pub priority: Priority,
 }
 
-/// Namespace and name.
+/// Namespace and name of an object.
 type Id = (String, String);
 
-/// A limited number of passes at once.
+/// Wakes an object that was granted a permit.
+type Wake = Box<dyn FnOnce() + Send>;
+
+/// Limits how many reconciles run at once.
 #[derive(Clone)]
 pub struct FairQueue(Arc<Mutex<State>>);
 
-/// A pass may run until this is dropped.
+/// Permission for one reconcile to run, given back when it is dropped.
 pub struct Permit {
     queue: FairQueue,
-    account: String,
+    class: String,
 }
 
 struct State {
-    /// At once, and of them in one account.
+    /// Limit on all permits, and on the permits of one class.
     total: usize,
-    per_account: usize,
-    running: HashMap<String, usize>,
-    /// By priority.
-    lines: [Line; 3],
-    /// FairQueue given to anything else since the last look, and to what of that the last one was.
-    in_a_row: usize,
-    last: Priority,
-    asked: HashMap<Id, Asked>,
-    tickets: u64,
+    per_class: usize,
+    /// Number of permits that are granted, by class.
+    granted: HashMap<String, usize>,
+    /// Waiting requests by priority.
+    levels: [Level; 3],
+    /// Number of urgent requests served since the last routine one, and the priority of the last
+    /// urgent one.
+    urgent_served: usize,
+    last_urgent: Priority,
+    /// State of each object's request.
+    entries: HashMap<Id, Entry>,
+    next_ticket: u64,
 }
 
-enum Asked {
-    /// It waits; another ticket of the same object counts for nothing.
-    Waits {
+enum Entry {
+    /// The object waits. Only this ticket is valid: an older ticket of the same object is skipped.
+    Waiting {
         ticket: u64,
         priority: Priority,
-        wake: Box<dyn FnOnce() + Send>,
+        wake: Wake,
     },
-    /// It has a permit in this account, and has not taken it up yet.
+    /// The object was granted a permit of this class and has not collected it yet.
     Granted(String),
 }
 
-/// Those that wait, by namespace and account, and the namespaces in the order of their queue.
+/// Waiting requests of one priority.
 #[derive(Default)]
-struct Line {
-    order: VecDeque<String>,
+struct Level {
+    /// Namespaces with waiting requests; the first one is served next.
+    rotation: VecDeque<String>,
+    /// Tickets and names, by namespace and class, oldest first.
     waiting: HashMap<String, HashMap<String, VecDeque<(u64, String)>>>,
 }
 
+/// A request that was taken from its level.
+struct Candidate {
+    id: Id,
+    class: String,
+    ticket: u64,
+}
+
 impl FairQueue {
-    /// So many at once; of them three in four in one account, so that another account always finds one.
+    /// Allows `total` reconciles at once. One class gets at most three quarters of them, so that a
+    /// permit remains for another class.
     pub fn new(total: u16) -> Self {
         let total = usize::from(total.max(1));
         Self(Arc::new(Mutex::new(State {
             total,
-            per_account: (total * 3 / 4).max(1),
-            running: HashMap::new(),
-            lines: Default::default(),
-            in_a_row: 0,
-            last: Priority::Changed,
-            asked: HashMap::new(),
-            tickets: 0,
+            per_class: (total * 3 / 4).max(1),
+            granted: HashMap::new(),
+            levels: Default::default(),
+            urgent_served: 0,
+            last_urgent: Priority::Changed,
+            entries: HashMap::new(),
+            next_ticket: 0,
         })))
     }
 
-    /// How many there are at once.
+    /// Number of reconciles that may run at once.
     pub fn total(&self) -> u16 {
         u16::try_from(self.0.lock().expect("no panic while held").total).unwrap_or(u16::MAX)
     }
 
-    /// The permit that it was woken for, if it was.
+    /// Collects the permit that the object was woken for, if there is one.
     pub fn granted(&self, namespace: &str, name: &str) -> Option<Permit> {
         let id = (namespace.to_owned(), name.to_owned());
         let mut state = self.0.lock().expect("no panic while held");
-        let Some(Asked::Granted(_)) = state.asked.get(&id) else {
+        let Some(Entry::Granted(_)) = state.entries.get(&id) else {
             return None;
         };
-        let Some(Asked::Granted(account)) = state.asked.remove(&id) else {
+        let Some(Entry::Granted(class)) = state.entries.remove(&id) else {
             return None;
         };
         Some(Permit {
             queue: self.clone(),
-            account,
+            class,
         })
     }
 
-    /// A permit if there is one now; else it waits in the row, and is woken.
+    /// Returns a permit if one is free. Otherwise the object waits, and `wake` is called once it is
+    /// granted one.
     pub fn acquire(
         &self,
         request: Request,
         wake: impl FnOnce() + Send + 'static,
     ) -> Option<Permit> {
-        let Request {
-            namespace,
-            name,
-            account,
-            priority,
-        } = request;
-        let id = (namespace.clone(), name.clone());
-        {
-            let mut state = self.0.lock().expect("no panic while held");
-            let waits = matches!(state.asked.get(&id), Some(Asked::Waits { priority: before, .. }) if *before >= priority);
-            if !waits {
-                let ticket = state.tickets;
-                state.tickets += 1;
-                let asked = Asked::Waits {
-                    ticket,
-                    priority,
-                    wake: Box::new(wake),
-                };
-                state.asked.insert(id.clone(), asked);
-                state.lines[priority as usize].push(id.0.clone(), account, ticket, id.1.clone());
-            }
-        }
+        let id = (request.namespace.clone(), request.name.clone());
+        self.0
+            .lock()
+            .expect("no panic while held")
+            .enqueue(request, Box::new(wake));
         self.grant(Some(&id));
-        self.granted(&namespace, &name)
+        self.granted(&id.0, &id.1)
     }
 
-    /// It is not there any more.
+    /// Removes a deleted object from the queue and frees the permit that it did not collect.
     pub fn forget(&self, namespace: &str, name: &str) {
         let id = (namespace.to_owned(), name.to_owned());
-        let asked = {
+        let entry = {
             let mut state = self.0.lock().expect("no panic while held");
-            state.asked.remove(&id)
+            state.entries.remove(&id)
         };
-        if let Some(Asked::Granted(account)) = asked {
+        if let Some(Entry::Granted(class)) = entry {
             drop(Permit {
                 queue: self.clone(),
-                account,
+                class,
             });
         }
     }
 
-    /// Gives queue to those that wait, as far as there are any; whoever asks at this moment need
-    /// not be woken.
-    fn grant(&self, asks: Option<&Id>) {
+    /// Grants all free permits and wakes the objects that got one. The object that is asking at
+    /// this moment collects its permit itself and is not woken.
+    fn grant(&self, asking: Option<&Id>) {
         loop {
-            let next = self.0.lock().expect("no panic while held").next();
+            let next = self.0.lock().expect("no panic while held").grant_next();
             let Some((id, wake)) = next else { return };
-            if asks != Some(&id) {
+            if asking != Some(&id) {
                 wake();
             }
         }
@@ -182,10 +184,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         {
             let mut state = self.queue.0.lock().expect("no panic while held");
-            if let Some(count) = state.running.get_mut(&self.account) {
+            if let Some(count) = state.granted.get_mut(&self.class) {
                 *count -= 1;
                 if *count == 0 {
-                    state.running.remove(&self.account);
+                    state.granted.remove(&self.class);
                 }
             }
         }
@@ -194,108 +196,131 @@ impl Drop for Permit {
 }
 
 impl State {
-    fn next(&mut self) -> Option<(Id, Box<dyn FnOnce() + Send>)> {
+    /// Adds a request, unless the object waits already with the same priority or a higher one.
+    fn enqueue(&mut self, request: Request, wake: Wake) {
+        let Request {
+            namespace,
+            name,
+            class,
+            priority,
+        } = request;
+        let id = (namespace.clone(), name.clone());
+        let waits = matches!(
+            self.entries.get(&id),
+            Some(Entry::Waiting { priority: current, .. }) if *current >= priority
+        );
+        if waits {
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let entry = Entry::Waiting {
+            ticket,
+            priority,
+            wake,
+        };
+        self.entries.insert(id, entry);
+        self.levels[priority as usize].push(namespace, class, ticket, name);
+    }
+
+    /// Grants one permit, if one is free and somebody waits for it.
+    fn grant_next(&mut self) -> Option<(Id, Wake)> {
         loop {
-            if self.running.values().sum::<usize>() >= self.total {
+            if self.granted.values().sum::<usize>() >= self.total {
                 return None;
             }
-            let other = if self.last == Priority::Event {
-                Priority::Changed
-            } else {
-                Priority::Event
-            };
-            let order = match self.in_a_row >= URGENT_FIRST {
-                true => [Priority::Routine, other, self.last],
-                false => [other, self.last, Priority::Routine],
-            };
+            let order = self.priorities();
             let Self {
-                running,
-                per_account,
-                lines,
-                in_a_row,
-                last,
-                asked,
+                granted,
+                per_class,
+                levels,
+                urgent_served,
+                last_urgent,
+                entries,
                 ..
             } = self;
-            let free = |account: &str| running.get(account).is_none_or(|count| count < per_account);
+            let has_room = |class: &str| granted.get(class).is_none_or(|count| count < per_class);
             let next = order
                 .into_iter()
-                .find_map(|priority| Some((priority, lines[priority as usize].pop(free)?)));
-            let (
-                priority,
-                Waiting {
-                    id,
-                    account,
-                    ticket,
-                },
-            ) = next?;
-            // Who asked again has a better account in the row, or is gone.
-            if !matches!(asked.get(&id), Some(Asked::Waits { ticket: last, .. }) if *last == ticket)
+                .find_map(|priority| Some((priority, levels[priority as usize].pop(has_room)?)));
+            let (priority, candidate) = next?;
+            let Candidate { id, class, ticket } = candidate;
+            // The ticket is void if the object got a later one with a higher priority, or is gone.
+            if !matches!(entries.get(&id), Some(Entry::Waiting { ticket: valid, .. }) if *valid == ticket)
             {
                 continue;
             }
-            let Some(Asked::Waits { wake, .. }) =
-                asked.insert(id.clone(), Asked::Granted(account.clone()))
+            let Some(Entry::Waiting { wake, .. }) =
+                entries.insert(id.clone(), Entry::Granted(class.clone()))
             else {
                 continue;
             };
             if priority == Priority::Routine {
-                *in_a_row = 0;
+                *urgent_served = 0;
             } else {
-                *in_a_row += 1;
-                *last = priority;
+                *urgent_served += 1;
+                *last_urgent = priority;
             }
-            *running.entry(account).or_default() += 1;
+            *granted.entry(class).or_default() += 1;
             return Some((id, wake));
+        }
+    }
+
+    /// The order in which the levels are searched. Events and changes alternate; routine requests
+    /// come first once enough urgent ones were served in a row.
+    fn priorities(&self) -> [Priority; 3] {
+        let alternate = match self.last_urgent {
+            Priority::Event => Priority::Changed,
+            Priority::Changed | Priority::Routine => Priority::Event,
+        };
+        if self.urgent_served >= URGENT_PER_ROUTINE {
+            [Priority::Routine, alternate, self.last_urgent]
+        } else {
+            [alternate, self.last_urgent, Priority::Routine]
         }
     }
 }
 
-/// One that waits.
-struct Waiting {
-    id: Id,
-    account: String,
-    ticket: u64,
-}
-
-impl Line {
-    fn push(&mut self, namespace: String, account: String, ticket: u64, name: String) {
+impl Level {
+    fn push(&mut self, namespace: String, class: String, ticket: u64, name: String) {
         if !self.waiting.contains_key(&namespace) {
-            self.order.push_back(namespace.clone());
+            self.rotation.push_back(namespace.clone());
         }
         self.waiting
             .entry(namespace)
             .or_default()
-            .entry(account)
+            .entry(class)
             .or_default()
             .push_back((ticket, name));
     }
 
-    /// The next one whose account is free; its namespace goes to the end of the row.
-    fn pop(&mut self, free: impl Fn(&str) -> bool) -> Option<Waiting> {
-        for index in 0..self.order.len() {
-            let namespace = &self.order[index];
-            let places = self.waiting.get_mut(namespace)?;
-            let first = places.iter().filter(|(account, _)| free(account));
-            let first = first.min_by_key(|(_, row)| row.front().map(|(ticket, _)| *ticket));
-            let Some(account) = first.map(|(account, _)| account.clone()) else {
+    /// Takes the next request whose class has room; its namespace moves to the end of the rotation.
+    fn pop(&mut self, has_room: impl Fn(&str) -> bool) -> Option<Candidate> {
+        for index in 0..self.rotation.len() {
+            let namespace = &self.rotation[index];
+            let by_class = self.waiting.get_mut(namespace)?;
+            let oldest = by_class
+                .iter()
+                .filter(|(class, _)| has_room(class))
+                .min_by_key(|(_, requests)| requests.front().map(|(ticket, _)| *ticket));
+            let Some(class) = oldest.map(|(class, _)| class.clone()) else {
                 continue;
             };
-            let row = places.get_mut(&account)?;
-            let (ticket, name) = row.pop_front()?;
-            if row.is_empty() {
-                places.remove(&account);
+            let requests = by_class.get_mut(&class)?;
+            let (ticket, name) = requests.pop_front()?;
+            if requests.is_empty() {
+                by_class.remove(&class);
             }
-            let emptied = places.is_empty();
-            let namespace = self.order.remove(index)?;
+            let emptied = by_class.is_empty();
+            let namespace = self.rotation.remove(index)?;
             if emptied {
                 self.waiting.remove(&namespace);
             } else {
-                self.order.push_back(namespace.clone());
+                self.rotation.push_back(namespace.clone());
             }
-            return Some(Waiting {
+            return Some(Candidate {
                 id: (namespace, name),
-                account,
+                class,
                 ticket,
             });
         }
@@ -307,22 +332,22 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn request(namespace: &str, name: usize, account: &str, priority: Priority) -> Request {
+    fn request(namespace: &str, name: usize, class: &str, priority: Priority) -> Request {
         Request {
             namespace: namespace.into(),
             name: name.to_string(),
-            account: account.into(),
+            class: class.into(),
             priority,
         }
     }
 
-    /// A row that tells who was woken.
-    struct Harness {
+    /// A queue that records which requests were woken.
+    struct RecordedQueue {
         queue: FairQueue,
         woken: Arc<Mutex<VecDeque<Request>>>,
     }
 
-    impl Harness {
+    impl RecordedQueue {
         fn new(total: u16) -> Self {
             Self {
                 queue: FairQueue::new(total),
@@ -331,27 +356,28 @@ mod tests {
         }
 
         fn acquire(&self, request: Request) -> Option<Permit> {
-            let (woken, who) = (Arc::clone(&self.woken), request.clone());
+            let (woken, requested) = (Arc::clone(&self.woken), request.clone());
             self.queue
-                .acquire(request, move || woken.lock().unwrap().push_back(who))
+                .acquire(request, move || woken.lock().unwrap().push_back(requested))
         }
 
-        fn woken(&self) -> Option<Request> {
+        fn next_woken(&self) -> Option<Request> {
             self.woken.lock().unwrap().pop_front()
         }
 
-        /// The order in which these are served, one after the other, once what runs has ended.
-        fn order(&self, running: Permit, requests: Vec<Request>) -> Vec<Request> {
+        /// The order in which waiting requests are served, one at a time, once `running` is given
+        /// back.
+        fn served_after(&self, running: Permit, requests: Vec<Request>) -> Vec<Request> {
             for request in requests {
                 assert!(self.acquire(request).is_none());
             }
             drop(running);
             let mut served = Vec::new();
-            while let Some(request) = self.woken() {
+            while let Some(request) = self.next_woken() {
                 let permit = self
                     .queue
                     .granted(&request.namespace, &request.name)
-                    .expect("it was woken for it");
+                    .expect("a woken object has a permit");
                 served.push(request);
                 drop(permit);
             }
@@ -359,113 +385,99 @@ mod tests {
         }
     }
 
+    /// The number of requests with this priority.
+    fn count(requests: &[Request], priority: Priority) -> usize {
+        requests.iter().filter(|r| r.priority == priority).count()
+    }
+
     #[test]
-    fn a_namespace_with_many_does_not_starve_one_with_few() {
-        let row = Harness::new(1);
-        let running = row
+    fn a_namespace_with_many_objects_does_not_starve_one_with_few() {
+        let queue = RecordedQueue::new(1);
+        let running = queue
             .acquire(request("x", 0, "p", Priority::Changed))
             .unwrap();
         let mut requests: Vec<Request> = (0..100)
             .map(|n| request("many", n, "p", Priority::Changed))
             .collect();
         requests.push(request("few", 0, "p", Priority::Changed));
-        let served = row.order(running, requests);
+        let served = queue.served_after(running, requests);
         assert_eq!(served.len(), 101);
         assert!(served.iter().position(|r| r.namespace == "few").unwrap() <= 2);
     }
 
     #[test]
-    fn what_changed_goes_first_and_looks_are_not_starved() {
-        let row = Harness::new(1);
-        let running = row
+    fn changes_come_before_routine_reconciles_and_do_not_starve_them() {
+        let queue = RecordedQueue::new(1);
+        let running = queue
             .acquire(request("x", 0, "p", Priority::Changed))
             .unwrap();
         let mut requests: Vec<Request> = (0..20)
             .map(|n| request("a", n, "p", Priority::Routine))
             .collect();
         requests.extend((0..20).map(|n| request("b", n, "p", Priority::Changed)));
-        let served = row.order(running, requests);
-        let looks = served[..20]
-            .iter()
-            .filter(|r| r.priority == Priority::Routine)
-            .count();
-        assert!((1..=3).contains(&looks), "{looks}");
+        let served = queue.served_after(running, requests);
+        let routine = count(&served[..20], Priority::Routine);
+        assert!((1..=3).contains(&routine), "{routine}");
     }
 
     #[test]
-    fn what_was_heard_of_does_not_wait_for_all_that_changed() {
-        let row = Harness::new(1);
-        let running = row
+    fn events_alternate_with_changes() {
+        let queue = RecordedQueue::new(1);
+        let running = queue
             .acquire(request("x", 0, "p", Priority::Changed))
             .unwrap();
         let mut requests: Vec<Request> = (0..20)
             .map(|n| request("a", n, "p", Priority::Changed))
             .collect();
         requests.extend((20..40).map(|n| request("a", n, "p", Priority::Event)));
-        let served = row.order(running, requests);
-        let heard = served[..20]
-            .iter()
-            .filter(|r| r.priority == Priority::Event)
-            .count();
-        assert_eq!(heard, 10);
+        let served = queue.served_after(running, requests);
+        assert_eq!(count(&served[..20], Priority::Event), 10);
     }
 
     #[test]
-    fn an_account_that_is_slow_leaves_turns_to_others() {
-        let row = Harness::new(4);
+    fn a_slow_class_leaves_permits_to_others() {
+        let queue = RecordedQueue::new(4);
         let mut slow: Vec<Permit> = (0..3)
             .map(|n| {
-                row.acquire(request("a", n, "slow", Priority::Changed))
+                queue
+                    .acquire(request("a", n, "slow", Priority::Changed))
                     .unwrap()
             })
             .collect();
-        assert!(
-            row.acquire(request("a", 3, "slow", Priority::Changed))
-                .is_none()
-        );
-        let other = row
+        let fourth = queue.acquire(request("a", 3, "slow", Priority::Changed));
+        assert!(fourth.is_none());
+        let other = queue
             .acquire(request("a", 4, "other", Priority::Routine))
             .unwrap();
-        assert!(row.woken().is_none());
+        assert!(queue.next_woken().is_none());
         drop((slow.pop(), other));
-        assert_eq!(row.woken().unwrap().name, "3");
+        assert_eq!(queue.next_woken().unwrap().name, "3");
     }
 
     #[test]
-    fn who_asks_again_keeps_one_place_the_better_one_and_who_is_gone_gives_its_turn_back() {
-        let row = Harness::new(1);
-        let running = row
+    fn a_repeated_request_keeps_its_highest_priority_and_a_deleted_object_frees_its_permit() {
+        let queue = RecordedQueue::new(1);
+        let running = queue
             .acquire(request("x", 0, "p", Priority::Changed))
             .unwrap();
-        assert!(
-            row.acquire(request("a", 1, "p", Priority::Routine))
-                .is_none()
-        );
-        assert!(
-            row.acquire(request("a", 2, "p", Priority::Changed))
-                .is_none()
-        );
-        assert!(
-            row.acquire(request("a", 1, "p", Priority::Changed))
-                .is_none()
-        );
-        assert!(
-            row.acquire(request("a", 1, "p", Priority::Routine))
-                .is_none()
-        );
+        for waiting in [
+            request("a", 1, "p", Priority::Routine),
+            request("a", 2, "p", Priority::Changed),
+            request("a", 1, "p", Priority::Changed),
+            request("a", 1, "p", Priority::Routine),
+        ] {
+            assert!(queue.acquire(waiting).is_none());
+        }
         drop(running);
-        assert_eq!(row.woken().unwrap().name, "2");
-        row.queue.forget("a", "2");
+        assert_eq!(queue.next_woken().unwrap().name, "2");
+        queue.queue.forget("a", "2");
         assert_eq!(
-            row.woken().unwrap(),
+            queue.next_woken().unwrap(),
             request("a", 1, "p", Priority::Changed)
         );
-        drop(row.queue.granted("a", "1").unwrap());
-        assert!(
-            row.woken().is_none()
-                && row
-                    .acquire(request("a", 1, "p", Priority::Routine))
-                    .is_some()
-        );
+        drop(queue.queue.granted("a", "1").unwrap());
+        assert!(queue.next_woken().is_none());
+        let again = queue.acquire(request("a", 1, "p", Priority::Routine));
+        assert!(again.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What this process tells of itself: whether it may work, whether it does, and what it sees.
+//! Health and metrics of this process: readiness, liveness and a snapshot of its caches.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ use crate::runtime::operator::Operator;
 use crate::state::live_object::Custom;
 
 impl Operator {
-    /// Whether the cluster is followed, and this version may write to it; also of a process that
-    /// does not lead.
+    /// Checks readiness: the caches are synced and the schema is usable. A process that does not
+    /// lead can be ready, too.
     ///
     /// # Errors
-    /// One line that says what is missing.
+    /// Returns one line that says what is missing.
     pub fn ready(&self) -> Result<(), String> {
         self.gate.ready()
     }
 
-    /// Whether passes come to their end.
+    /// Checks liveness: passes finish.
     ///
     /// # Errors
-    /// One line that says what is stuck.
+    /// Returns one line that says what is stuck.
     pub fn alive(&self) -> Result<(), String> {
         let limit = self.env.pace.stuck;
         if let Some((uid, since)) = self.env.memory.longest_running()
@@ -61,7 +61,7 @@ impl Operator {
         Ok(())
     }
 
-    /// The world as the caches have it.
+    /// Takes a snapshot of all cached objects for the metrics.
     pub fn snapshot(&self) -> Snapshot {
         let open = self.gate.open_since();
         let mut snapshot = Snapshot {
@@ -87,7 +87,7 @@ impl Operator {
         snapshot
     }
 
-    /// What is due, by kind.
+    /// Counts the objects that are due, by kind.
     fn queues(&self, open: Instant) -> BTreeMap<&'static str, Queue> {
         let fanouts = self.env.fleet.all();
         let fanouts = fanouts

@@ -1,4 +1,4 @@
-//! Watches, the fair queue, leader election, health. The only room that runs controllers.
+//! Watches, the fair queue, leader election and health. Only this module runs controllers.
 
 pub mod entry;
 pub mod fair_queue;

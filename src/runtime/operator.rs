@@ -1,4 +1,4 @@
-//! The running operator: what its passes use, whether they may run, and whose turn it is.
+//! The running operator: its environment, its gate and its fair queue.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use crate::state::environment::Environment;
 
 /// The running operator.
 pub struct Operator {
-    /// What every pass may use.
+    /// Environment that every pass uses.
     pub env: Environment,
-    /// Whether passes may run.
+    /// Decides whether passes may run.
     pub gate: Gate,
-    /// Which pass is next.
+    /// Decides which object is reconciled next.
     pub queue: FairQueue,
 }
 
 impl Operator {
-    /// One that runs so many passes at once.
+    /// Creates an operator that runs up to `concurrency` passes at once.
     pub fn new(env: Environment, concurrency: u16) -> Arc<Self> {
         Arc::new(Self {
             env,

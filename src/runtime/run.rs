@@ -1,4 +1,4 @@
-//! Watches, queue, leader election, events: wiring only.
+//! Wires watches, controllers, leader election and execution events together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,35 +25,35 @@ use crate::state::event_dispatch;
 use crate::state::fleet::{Guarded, Served};
 use crate::state::live_object::Custom;
 
-/// kubectl's copy of the whole object.
+/// Annotation in which kubectl keeps a copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// How the controller runs.
+/// Options of the controllers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The namespaces whose objects are served; all if none.
+    /// Namespaces whose objects are served; all if empty.
     pub watch_namespaces: Vec<String>,
-    /// Who holds the Lease, and where; no election if none.
+    /// Lease of leader election; no election takes place without one.
     pub lease: Option<Lease>,
 }
 
 /// The Lease of leader election.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Its namespace.
+    /// Namespace of the Lease.
     pub namespace: String,
-    /// Its name.
+    /// Name of the Lease.
     pub name: String,
-    /// This process.
+    /// Identity of this process.
     pub identity: String,
-    /// How long it holds without being renewed.
+    /// Time after which the Lease expires unless it is renewed.
     pub duration: Duration,
 }
 
-/// Serves objects until `shutdown`; passes that run then are finished first.
+/// Serves objects until `shutdown`, then finishes the passes that are running.
 ///
 /// # Errors
-/// Says that the Lease was lost: the process has to end, so that nothing of it
+/// Returns a message if the Lease was lost. The process must then exit, so that nothing of it
 /// outlives its leadership.
 pub async fn run(
     operator: Arc<Operator>,
@@ -62,7 +62,7 @@ pub async fn run(
 ) -> Result<(), String> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let (drained, drain) = tokio::sync::oneshot::channel::<()>();
-    // Whoever does not lead follows: its caches are filled when it takes over.
+    // A process that does not lead keeps its caches synced, so that it can take over at once.
     let serving = async {
         serve(&operator, &options, stopped.map(|_| ())).await;
         let _ = drained.send(());
@@ -82,7 +82,7 @@ pub async fn run(
         select(std::pin::pin!(serving), std::pin::pin!(work)).await;
         return Ok(());
     };
-    // client-go's proportions: 15 s, 10 s and 2 s.
+    // client-go uses the same proportions: 15 s, 10 s and 2 s.
     let election = LeaderElection::new(
         operator.env.client.clone(),
         &lease.namespace,
@@ -94,7 +94,7 @@ pub async fn run(
     .with_retry_period(lease.duration * 2 / 15);
     let lost = || {
         format!(
-            "the Lease {}/{} was lost to another process; ending",
+            "the Lease {}/{} was lost to another process; exiting",
             lease.namespace, lease.name
         )
     };
@@ -105,7 +105,7 @@ pub async fn run(
         _ = &mut leading => return Err(lost()),
         () = shutdown => {}
     }
-    // A follower has nothing to finish; a leader finishes its passes, then gives the Lease back.
+    // A follower has nothing to finish. A leader finishes its passes, then releases the Lease.
     let _ = stop.send(());
     if operator.gate.open_since().is_some()
         && let Ok(Either::Left((None, _))) =
@@ -113,7 +113,8 @@ pub async fn run(
     {
         return Err(lost());
     }
-    // Passes that took too long have kept it; an API server that is away is not waited for.
+    // The Lease is still held if passes took too long. An API server that does not respond is not
+    // waited for.
     let _ = tokio::time::timeout(Duration::from_secs(2), election.release()).await;
     Ok(())
 }
@@ -125,7 +126,7 @@ async fn serve(
 ) {
     let stopped = stopped.shared();
     let env = &operator.env;
-    let hand_on = async {
+    let dispatch_events = async {
         if let Some(events) = env.feeds.events() {
             event_dispatch::dispatch(env, events).await;
         }
@@ -136,7 +137,7 @@ async fn serve(
     let follow = join3(
         follow_namespaces(operator, labels),
         schema::follow(operator),
-        hand_on,
+        dispatch_events,
     );
     let passes = async {
         schema::established(operator).await;
@@ -150,23 +151,23 @@ async fn passes(
     options: &Options,
     stopped: impl Future<Output = ()> + Send + Sync + Clone + 'static,
 ) {
-    let (classes, known) = followed(
+    let (classes, cached) = followed(
         operator,
         Api::<Guarded<RepoFanoutClass>>::all(operator.env.client.clone()),
     );
-    operator.env.catalog.follow_classes(known.clone());
+    operator.env.catalog.follow_classes(cached.clone());
     let classes = classes
         .reconcile_all_on(wakes(operator.env.catalog.wakes()))
         .graceful_shutdown_on(stopped.clone())
         .run(entry::class, on_error, Arc::clone(operator))
         .for_each(log_failed);
     let fanouts = async {
-        // Without its class an object would be placed elsewhere: classes are known first.
-        let _ = known.wait_until_ready().await;
+        // Classes are cached first: without its class, an object would be placed elsewhere.
+        let _ = cached.wait_until_ready().await;
         info!("serving RepoFanouts");
         let apis: Vec<Api<Guarded<RepoFanout>>> = match &*options.watch_namespaces {
             [] => vec![Api::all(operator.env.client.clone())],
-            some => some
+            namespaces => namespaces
                 .iter()
                 .map(|namespace| Api::namespaced(operator.env.client.clone(), namespace))
                 .collect(),
@@ -191,7 +192,7 @@ async fn passes(
         });
         let controllers = join_all(controllers.collect::<Vec<_>>());
         let served = operator.env.fleet.served();
-        let filled = async {
+        let sync = async {
             let _ = join_all(served.iter().map(|served| served.store.wait_until_ready())).await;
             if let Some(namespaces) = operator.env.catalog.namespaces() {
                 let _ = namespaces.wait_until_ready().await;
@@ -200,16 +201,17 @@ async fn passes(
                 operator.env.wake_all();
             }
         };
-        join(controllers, filled).await;
+        join(controllers, sync).await;
     };
     join(classes, fanouts).await;
 }
 
-/// A controller of all objects of an API, and the cache of them, which holds nothing that is not
-/// read.
+/// Creates a controller of all objects of an API, and its cache. Fields that nothing reads are
+/// removed before an object is cached.
 ///
-/// As many passes as have turns, and as many again that find none and leave, are begun at once: for
-/// a restart's thousands no room is made.
+/// The controller starts at most twice as many reconciles as there are permits, so that thousands
+/// of objects after a restart do not all take memory at once. Reconciles without a permit return
+/// immediately.
 fn followed<K: Custom>(
     operator: &Operator,
     api: Api<Guarded<K>>,
@@ -228,7 +230,7 @@ fn followed<K: Custom>(
     (controller.with_config(config), store)
 }
 
-/// Keeps the labels of all namespaces, and has fan-outs look at them again where they change.
+/// Caches the labels of all namespaces, and wakes all fan-outs when the labels of one change.
 async fn follow_namespaces(operator: &Operator, store: Writer<PartialObjectMeta<Namespace>>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(operator.env.client.clone());
     let mut labels = HashMap::new();
@@ -240,20 +242,23 @@ async fn follow_namespaces(operator: &Operator, store: Writer<PartialObjectMeta<
     while let Some(change) = changes.next().await {
         match change {
             Ok(namespace) => {
-                let now = namespace.labels().clone();
+                let current = namespace.labels().clone();
                 if labels
-                    .insert(namespace.name_any(), now.clone())
-                    .is_none_or(|before| before != now)
+                    .insert(namespace.name_any(), current.clone())
+                    .is_none_or(|before| before != current)
                 {
                     operator.env.fleet.wake_all();
                 }
             }
-            Err(error) => warn!(%error, "the watch of namespaces was cut; it is taken up again"),
+            Err(error) => {
+                warn!(%error, "the watch of namespaces was interrupted and is being restarted")
+            }
         }
     }
 }
 
-/// One item for each time, or several, that it was sent.
+/// Turns a watch channel into a stream with one item per change; changes in quick succession may
+/// share an item.
 fn wakes(receiver: watch::Receiver<()>) -> impl Stream<Item = ()> + Send + 'static {
     futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.changed().await.ok()?;

@@ -1,5 +1,5 @@
-//! The CustomResourceDefinitions that the cluster has: a newer schema than this program's is fine,
-//! with an older one fields that it writes would be lost.
+//! Checks the CustomResourceDefinitions of the cluster. A schema newer than this program's is fine;
+//! with an older one, the API server would drop fields that the program writes.
 
 use futures::StreamExt;
 use futures::future::join;
@@ -13,27 +13,27 @@ use crate::api;
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::runtime::operator::Operator;
 
-/// Waits, visibly, until the API server knows the resources.
+/// Waits until both resources are established, and logs while it waits.
 pub async fn established(operator: &Operator) {
     for name in [RepoFanoutClass::crd_name(), RepoFanout::crd_name()] {
         let api: Api<CustomResourceDefinition> = Api::all(operator.env.client.clone());
         while let Err(error) = await_condition(api.clone(), name, is_crd_established()).await {
-            warn!(%error, "the API server does not tell of {name}; asking again");
+            warn!(%error, "cannot read CustomResourceDefinition {name}; trying again");
         }
     }
 }
 
-/// Follows both resources for ever: passes stop while one is older than this program, and begin
-/// again once it is not.
+/// Watches both CustomResourceDefinitions for ever: the gate closes while one is older than this
+/// program, and opens again once it is not.
 pub async fn follow(operator: &Operator) {
     join(
-        one(operator, RepoFanoutClass::crd_name()),
-        one(operator, RepoFanout::crd_name()),
+        follow_one(operator, RepoFanoutClass::crd_name()),
+        follow_one(operator, RepoFanout::crd_name()),
     )
     .await;
 }
 
-async fn one(operator: &Operator, name: &'static str) {
+async fn follow_one(operator: &Operator, name: &'static str) {
     let api: Api<CustomResourceDefinition> = Api::all(operator.env.client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let events = watcher(api, config).default_backoff();
@@ -50,17 +50,17 @@ async fn one(operator: &Operator, name: &'static str) {
             Ok(watcher::Event::InitDone) if listed => continue,
             Ok(watcher::Event::InitDone) => None,
             Err(error) => {
-                warn!(%error, "the watch of CustomResourceDefinition {name} was cut; it is taken up again");
+                warn!(%error, "the watch of CustomResourceDefinition {name} was interrupted and is being restarted");
                 continue;
             }
         };
         listed = true;
-        let wrong = api::unusable(name, crd.as_ref());
-        if let Some(wrong) = &wrong {
-            error!("{wrong}");
+        let problem = api::unusable(name, crd.as_ref());
+        if let Some(problem) = &problem {
+            error!("{problem}");
         }
-        if operator.gate.schema(name, wrong) {
-            info!("the cluster's schema can be used");
+        if operator.gate.schema(name, problem) {
+            info!("the cluster's schema is usable");
             operator.env.wake_all();
         }
     }

@@ -1,4 +1,4 @@
-//! Which class an object uses, and what the class has for it.
+//! Resolves which class an object uses, and what the class provides for it.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,7 +29,7 @@ use crate::spec::policy::Policy;
 use crate::spec::{class, fanout};
 use crate::state::claims::since;
 
-/// A class in the cache, one that this version can read.
+/// A cached class that this version can read.
 #[derive(Clone)]
 pub struct Known(Arc<DeserializeGuard<RepoFanoutClass>>);
 
@@ -43,31 +43,34 @@ impl Deref for Known {
     type Target = RepoFanoutClass;
 
     fn deref(&self) -> &RepoFanoutClass {
-        self.0.0.as_ref().expect("it was read when it was made")
+        self.0
+            .0
+            .as_ref()
+            .expect("only readable classes are wrapped")
     }
 }
 
 /// The class of an object.
 pub enum Resolved {
-    /// It uses none.
+    /// The object uses no class.
     None,
-    /// It uses this one.
+    /// The object uses this class.
     Ours(Known),
-    /// It uses one that another installation serves, which then serves the object, too.
+    /// The object uses a class of another installation, which then serves the object, too.
     Others,
 }
 
-/// Changes whenever what fan-outs take from the class does.
+/// A key that changes with everything that fan-outs take from the class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClassKey {
-    /// Generation of its spec: what changes by it is spread over time.
+    /// Generation of its spec. Fan-outs follow a change of it over time.
     pub generation: i64,
-    /// What it has made: connections that were authorized, buckets that are there.
+    /// Hash of the resources that the class created, such as authorized connections and buckets.
     pub made: u64,
 }
 
 impl ClassKey {
-    /// The key of the class as it is, for a namespace with these labels.
+    /// Computes the key of the class for a namespace with these labels.
     pub fn of(class: &RepoFanoutClass, labels: &BTreeMap<String, String>) -> Self {
         let mut hasher = DefaultHasher::new();
         (&class.metadata.uid, labels).hash(&mut hasher);
@@ -88,12 +91,11 @@ impl ClassKey {
     }
 }
 
-/// The classes and the namespaces' labels, as the caches have them, and what the settings make of
-/// an object.
+/// The cached classes and namespace labels, and the settings under which objects are parsed.
 pub struct Catalog {
-    /// What holds for every object.
+    /// Settings that hold for every object.
     pub settings: Settings,
-    /// Whose credentials the operator has.
+    /// Identity of the operator's credentials.
     pub identity: Identity,
     classes: OnceLock<Store<DeserializeGuard<RepoFanoutClass>>>,
     namespaces: OnceLock<Store<PartialObjectMeta<Namespace>>>,
@@ -101,7 +103,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// One that knows no class and no namespace yet.
+    /// Creates a catalog that knows no class and no namespace yet.
     pub fn new(settings: Settings, identity: Identity) -> Self {
         Self {
             settings,
@@ -112,32 +114,32 @@ impl Catalog {
         }
     }
 
-    /// Looks classes up in this cache from now on.
+    /// Sets the cache of classes.
     pub fn follow_classes(&self, store: Store<DeserializeGuard<RepoFanoutClass>>) {
         let _ = self.classes.set(store);
     }
 
-    /// Looks labels up in this cache from now on.
+    /// Sets the cache of namespaces.
     pub fn follow_namespaces(&self, store: Store<PartialObjectMeta<Namespace>>) {
         let _ = self.namespaces.set(store);
     }
 
-    /// The cache of namespaces, once there is one.
+    /// Returns the cache of namespaces, once it is set.
     pub fn namespaces(&self) -> Option<&Store<PartialObjectMeta<Namespace>>> {
         self.namespaces.get()
     }
 
-    /// Has every class ask itself who uses it.
+    /// Wakes every class, so that each counts its fan-outs.
     pub fn wake_all(&self) {
         self.wake.send_replace(());
     }
 
-    /// Tells of each [`Self::wake_all`].
+    /// Returns a channel that changes with each [`Self::wake_all`].
     pub fn wakes(&self) -> watch::Receiver<()> {
         self.wake.subscribe()
     }
 
-    /// All classes that this installation serves, as far as this version can read them.
+    /// Returns all classes that this installation serves and this version can read.
     pub fn classes(&self) -> Vec<Known> {
         let all = self
             .classes
@@ -150,12 +152,12 @@ impl Catalog {
             .collect()
     }
 
-    /// Whether the class is ours.
+    /// Returns whether this installation serves the class.
     pub fn serves(&self, class: &RepoFanoutClass) -> bool {
         class.spec.controller.as_deref().unwrap_or("repofanout") == self.settings.controller
     }
 
-    /// The class with this name, whoever serves it.
+    /// Returns the class with this name, no matter which installation serves it.
     pub fn class(&self, name: &str) -> Option<Known> {
         Known::of(
             self.classes
@@ -164,7 +166,8 @@ impl Catalog {
         )
     }
 
-    /// The class that the object names, or that it was placed in, or the default one.
+    /// Returns the class that the object names, or the one that it was placed in, or the default
+    /// one.
     pub fn resolve(&self, object: &RepoFanout) -> Result<Resolved, Refusal> {
         let placed = object.status.as_ref().and_then(|s| s.placement.as_ref());
         let named = object
@@ -220,7 +223,7 @@ impl Catalog {
         Ok(first.map_or_else(|| self.classless(), Resolved::Ours))
     }
 
-    /// What the class means, or why it cannot be used.
+    /// Parses a class, or returns the cause why it cannot be used.
     pub fn parse_class(&self, class: &RepoFanoutClass) -> Result<Class, Refusal> {
         Class::parse(class, &self.settings, &self.identity).map_err(|refusal| {
             let name = class.name_any();
@@ -231,7 +234,7 @@ impl Catalog {
         })
     }
 
-    /// The class's key for an object.
+    /// Computes the class's key for an object.
     pub fn class_key(&self, class: &RepoFanoutClass, object: &RepoFanout) -> ClassKey {
         let selects = class
             .spec
@@ -246,7 +249,7 @@ impl Catalog {
         ClassKey::of(class, &labels)
     }
 
-    /// What an object asks for, under the policy of its class.
+    /// Parses an object under the policy of its class.
     pub fn fanout(&self, object: &RepoFanout, class: Option<&Class>) -> Result<Fanout, Refusal> {
         let labels = match class {
             Some(_) => self.labels(&object.namespace().unwrap_or_default()),
@@ -272,7 +275,7 @@ impl Catalog {
             .unwrap_or_default()
     }
 
-    /// The role that reaches a placement, or why nothing does.
+    /// Returns the role that gives access to a placement, or the cause why there is no access.
     pub fn access(&self, place: &PlacementStatus) -> Result<Option<AssumeRole>, String> {
         let access = match &place.class {
             None => None,
@@ -299,7 +302,8 @@ impl Catalog {
         ))
     }
 
-    /// Where an object copies to, as its spec says; else where it last did.
+    /// Returns the destination that an object claims by its spec. If the spec is invalid, returns
+    /// the destination of its last delivery.
     pub fn claim_of(&self, object: &RepoFanout) -> Option<Claim> {
         let owner = fanout::owner(object, &self.settings);
         let class = match self.resolve(object).ok()? {
@@ -328,8 +332,8 @@ impl Catalog {
         })
     }
 
-    /// Where else an object without a placement could have been placed: in no class, or in another
-    /// one.
+    /// Returns the other places where an object without a recorded placement may have been placed:
+    /// in no class, or in another class.
     pub fn places(&self, object: &RepoFanout, chosen: &Placement) -> Vec<PlacementStatus> {
         let classes = self
             .classes()
@@ -347,14 +351,14 @@ impl Catalog {
         places
     }
 
-    /// Where the object would be in this class, or in none; known also where its spec makes no
-    /// sense.
+    /// Returns where the object would be placed in this class, or in none. The place is known even
+    /// if the spec is invalid.
     pub fn place_in(&self, object: &RepoFanout, class: Option<&Class>) -> PlacementStatus {
         let prefix = class.map_or(&self.settings.name_prefix, |c| &c.name_prefix);
         let owner = fanout::owner(object, &self.settings);
-        let taken = object.spec.pipeline.as_ref().and_then(|p| p.name.clone());
-        let base_name =
-            taken.unwrap_or_else(|| names::base_name(prefix, object.spec.name.as_deref(), &owner));
+        let adopted = object.spec.pipeline.as_ref().and_then(|p| p.name.clone());
+        let base_name = adopted
+            .unwrap_or_else(|| names::base_name(prefix, object.spec.name.as_deref(), &owner));
         match class {
             Some(class) => PlacementStatus {
                 class: Some(class.name.clone()),
@@ -376,7 +380,7 @@ impl Catalog {
     }
 }
 
-/// Whether the class is marked as the default one.
+/// Returns whether the class is marked as the default one.
 pub fn is_default(class: &RepoFanoutClass) -> bool {
     class
         .annotations()

@@ -1,4 +1,5 @@
-//! Who copies where: an index over all objects, so that none has to be compared with all others.
+//! An index of the destinations that objects claim, so that no object has to be compared with all
+//! others.
 
 use std::sync::Mutex;
 
@@ -8,20 +9,20 @@ use crate::api::RepoFanout;
 use crate::domain::owner::Owner;
 use crate::domain::prefix::{Claim, Claims, Since};
 
-/// The index. It is made from all objects when it is first asked.
+/// The index, built from all objects on first use.
 #[derive(Default)]
 pub struct ClaimIndex(Mutex<Option<Claims>>);
 
-/// A claim that was put in, and what that means for others.
+/// Result of a claim.
 pub struct Claimed {
-    /// An older claim on the same keys, which goes first.
+    /// An older claim on the same keys, which has precedence.
     pub older: Option<Claim>,
-    /// The owners of younger claims on the same keys: something may have changed for them.
+    /// Owners of younger claims on the same keys, for which this claim may change something.
     pub younger: Vec<Owner>,
 }
 
 impl ClaimIndex {
-    /// Puts the claim in the place of the one that its owner had.
+    /// Adds a claim, in place of the owner's previous one.
     pub fn claim(&self, claim: Claim, all: impl FnOnce() -> Vec<Claim>) -> Claimed {
         self.with(all, |claims| {
             let younger = claims.set(claim.clone());
@@ -32,23 +33,23 @@ impl ClaimIndex {
         })
     }
 
-    /// Takes the owner's claim out, and answers the owners of younger claims on the same keys.
+    /// Removes the owner's claim. Returns the owners of younger claims on the same keys.
     pub fn release(&self, owner: &Owner, all: impl FnOnce() -> Vec<Claim>) -> Vec<Owner> {
         self.with(all, |claims| claims.remove(owner))
     }
 
-    fn with<T>(&self, all: impl FnOnce() -> Vec<Claim>, ask: impl FnOnce(&mut Claims) -> T) -> T {
+    fn with<T>(&self, all: impl FnOnce() -> Vec<Claim>, f: impl FnOnce(&mut Claims) -> T) -> T {
         let mut index = self.0.lock().expect("no panic while held");
         let claims = index.get_or_insert_with(|| {
             let mut claims = Claims::default();
             all().into_iter().for_each(|claim| drop(claims.set(claim)));
             claims
         });
-        ask(claims)
+        f(claims)
     }
 }
 
-/// The age of an object's claim.
+/// Returns the age of an object's claim.
 pub fn since(object: &RepoFanout) -> Since {
     let status = object.status.as_ref();
     Since {

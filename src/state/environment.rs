@@ -1,4 +1,4 @@
-//! What every pass may use: the cluster, the cloud, the settings, and what is remembered.
+//! The environment of every pass: the cluster, the cloud, the settings and the memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,40 +24,41 @@ use crate::state::recorder::Recorder;
 /// How often AWS is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Between two observations of executions while none runs.
+    /// Time between two observations of executions while none runs.
     pub idle: Duration,
-    /// Between two observations while an execution runs or a connection was just made.
+    /// Time between two observations while an execution runs or a connection is new.
     pub close: Duration,
-    /// A pass that takes longer counts as stuck.
+    /// Time after which a running pass counts as stuck.
     pub stuck: Duration,
 }
 
-/// What every pass may use. Nothing of it decides anything: lost, all is observed again.
+/// The environment of every pass. Nothing in it decides anything: if it is lost, everything is
+/// observed again.
 pub struct Environment {
-    /// The cluster.
+    /// Client of the cluster.
     pub client: Client,
-    /// AWS, by account and region.
+    /// AWS clients by account and region.
     pub clouds: Arc<dyn Clouds>,
     /// How often AWS is observed.
     pub pace: Pace,
-    /// What is counted.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Publishes events.
     pub recorder: Recorder,
-    /// The classes, the namespaces' labels, and the settings.
+    /// Classes, the labels of namespaces, and the settings.
     pub catalog: Catalog,
-    /// The fan-outs.
+    /// The fan-outs of this process.
     pub fleet: Fleet,
-    /// What is remembered of each object.
+    /// Memory of each object.
     pub memory: Memory,
-    /// Which object copies where.
+    /// Index of the destinations that objects claim.
     pub claims: ClaimIndex,
-    /// The queues of execution events.
+    /// Feeds of execution events.
     pub feeds: Feeds,
 }
 
 impl Environment {
-    /// One that knows no object yet.
+    /// Creates an environment that knows no object yet.
     pub fn new(
         client: Client,
         clouds: Arc<dyn Clouds>,
@@ -80,35 +81,35 @@ impl Environment {
         }
     }
 
-    /// What holds for every object.
+    /// Settings that hold for every object.
     pub fn settings(&self) -> &Settings {
         &self.catalog.settings
     }
 
-    /// Has every object ask itself whether something changed for it.
+    /// Wakes every object, so that each checks whether something changed for it.
     pub fn wake_all(&self) {
         self.catalog.wake_all();
         self.fleet.wake_all();
     }
 
-    /// The cloud that a placement is in, or why it cannot be reached.
+    /// Returns the cloud of a placement, or the cause why it cannot be reached.
     pub async fn cloud_of(&self, place: &PlacementStatus) -> Result<Cloud, String> {
         let access = self.catalog.access(place)?;
         Ok(self.clouds.cloud(access.as_ref(), &place.region).await)
     }
 
-    /// Claims keys for an object. An older claim on the same keys is answered, and whoever has a
-    /// younger one is reconciled.
+    /// Claims a destination for an object. Returns an older claim on the same keys, if there is
+    /// one, and reconciles the owners of younger claims.
     pub fn claim(&self, claim: Claim) -> Option<Claim> {
         let claimed = self.claims.claim(claim, || self.all_claims());
-        self.notify(&claimed.younger);
+        self.notify_owners(&claimed.younger);
         claimed.older
     }
 
-    /// Gives an object's claim up. Whoever has a younger one on the same keys is reconciled.
+    /// Releases an object's claim, and reconciles the owners of younger claims on the same keys.
     pub fn unclaim(&self, owner: &Owner) {
         let younger = self.claims.release(owner, || self.all_claims());
-        self.notify(&younger);
+        self.notify_owners(&younger);
     }
 
     fn all_claims(&self) -> Vec<Claim> {
@@ -119,7 +120,7 @@ impl Environment {
             .collect()
     }
 
-    fn notify(&self, owners: &[Owner]) {
+    fn notify_owners(&self, owners: &[Owner]) {
         for served in self.fleet.served() {
             for owner in owners {
                 let reference = ObjectRef::new(&owner.name).within(&owner.namespace);
@@ -132,7 +133,7 @@ impl Environment {
         }
     }
 
-    /// Acknowledges the execution events that a pass over the object has looked into.
+    /// Acknowledges the execution events that a pass over the object has handled.
     pub fn acknowledge(&self, object: &RepoFanout, receipts: &[String]) {
         if receipts.is_empty() {
             return;
@@ -145,7 +146,7 @@ impl Environment {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets a deleted object.
     pub fn forget(&self, object: &RepoFanout) {
         let uid = object.uid().unwrap_or_default();
         self.acknowledge(object, &self.memory.receipts(&uid));

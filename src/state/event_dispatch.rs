@@ -1,4 +1,4 @@
-//! Execution events on their way from the queues to the objects that they are about.
+//! Dispatches execution events from the queues to the objects whose pipelines they concern.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::state::environment::Environment;
 use crate::state::event_feed::FeedEvent;
 use crate::state::fleet::Guarded;
 
-/// What is read of an event.
+/// The fields of an event that are used.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html>
 #[derive(Deserialize)]
 struct Event {
@@ -29,27 +29,24 @@ struct Detail {
     state: String,
 }
 
-/// An event, and what it is acknowledged by.
+/// An event and the receipt that acknowledges it.
 struct Received {
     event: Event,
     receipt: String,
 }
 
-/// Hands on what the queues bring, for ever.
+/// Dispatches the items of all feeds, for ever.
 pub async fn dispatch(env: &Environment, mut events: mpsc::Receiver<FeedEvent>) {
     while let Some(event) = events.recv().await {
         match event {
-            FeedEvent::Messages(class, messages) => hand_on(env, &class, messages),
+            FeedEvent::Messages(class, messages) => dispatch_messages(env, &class, messages),
             FeedEvent::Silent(class, silent) if env.feeds.set_silent(&class, silent) => {
-                let what = if silent {
-                    "executions are polled for"
+                let polling = if silent {
+                    "does not answer: executions are polled"
                 } else {
-                    "executions are not polled"
+                    "answers again: executions are not polled"
                 };
-                warn!(
-                    class,
-                    "the queue of execution events was silent: {what} from now on"
-                );
+                warn!(class, "the queue of execution events {polling} from now on");
                 observe_all(env, &class);
             }
             FeedEvent::Silent(..) => {}
@@ -57,9 +54,9 @@ pub async fn dispatch(env: &Environment, mut events: mpsc::Receiver<FeedEvent>) 
     }
 }
 
-/// Has the objects reconciled that the messages are about. What is about no object is acknowledged
-/// at once.
-fn hand_on(env: &Environment, class: &str, messages: Vec<Message>) {
+/// Wakes the objects that the messages concern. Messages that concern no object are acknowledged at
+/// once.
+fn dispatch_messages(env: &Environment, class: &str, messages: Vec<Message>) {
     let mut by_pipeline: HashMap<String, Vec<Received>> = HashMap::new();
     let mut acknowledged = Vec::new();
     for Message { body, receipt } in messages {
@@ -71,8 +68,8 @@ fn hand_on(env: &Environment, class: &str, messages: Vec<Message>) {
                 of_pipeline.push(Received { event, receipt });
             }
             Err(error) => {
-                warn!(class, %error, "the queue of execution events holds something else; it is \
-                     taken off");
+                warn!(class, %error, "a message in the queue of execution events is not an event; it \
+                     is removed");
                 acknowledged.push(receipt);
             }
         }
@@ -83,9 +80,9 @@ fn hand_on(env: &Environment, class: &str, messages: Vec<Message>) {
                 break;
             }
             let Ok(object) = &guarded.0 else { continue };
-            let received = take(&mut by_pipeline, class, object);
-            // The first execution comes with the pipeline that we have just made: there is nothing
-            // to observe before its end.
+            let received = take_events_of(&mut by_pipeline, class, object);
+            // A new pipeline starts its first execution by itself. There is nothing to observe
+            // before that execution ends.
             let first = object
                 .status
                 .as_ref()
@@ -104,13 +101,13 @@ fn hand_on(env: &Environment, class: &str, messages: Vec<Message>) {
                 .send(ObjectRef::<Guarded<RepoFanout>>::from_obj(&guarded));
         }
     }
-    // The rest is about pipelines of another class, or of no object any more.
+    // The remaining events concern pipelines of another class, or of deleted objects.
     acknowledged.extend(by_pipeline.into_values().flatten().map(|r| r.receipt));
     env.feeds.acknowledge(class, acknowledged);
 }
 
-/// Takes out what is about the object's pipeline.
-fn take(
+/// Removes and returns the events of the object's pipeline.
+fn take_events_of(
     by_pipeline: &mut HashMap<String, Vec<Received>>,
     class: &str,
     object: &RepoFanout,
@@ -127,14 +124,14 @@ fn take(
     };
     let here =
         |r: &mut Received| r.event.account == place.account && r.event.region == place.region;
-    let taken = of_name.extract_if(.., here).collect();
+    let events = of_name.extract_if(.., here).collect();
     if of_name.is_empty() {
         by_pipeline.remove(&place.base_name);
     }
-    taken
+    events
 }
 
-/// The class observes its queue, and its objects their executions.
+/// Makes the class observe its queue, and its objects observe their executions.
 fn observe_all(env: &Environment, class: &str) {
     if let Some(class) = env.catalog.class(class) {
         env.memory

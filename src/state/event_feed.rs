@@ -1,8 +1,8 @@
-//! Events of executions: from a class's queue to the objects that they are of.
+//! Receives execution events from the queues of classes.
 //!
-//! An event is a hint to look, and nothing else: lost, late, doubled or out of order, it changes
-//! when an object is looked at, not what is found. It is acknowledged once a pass has looked, so
-//! that a crash loses none.
+//! An event is only a hint: if it is lost, late, duplicated or out of order, it changes when an
+//! object is observed, but not the result. It is acknowledged after a pass has handled it, so that
+//! a crash loses none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -20,16 +20,16 @@ use crate::cloud::{Message, Queues};
 use crate::domain::kind::Resource;
 use crate::resource::queue::VISIBILITY;
 
-/// How many events may be with passes at once; more wait in the queue.
-const UNDER_WAY: usize = 200;
-/// How many receipts are acknowledged in one call.
+/// Number of events that passes may handle at once; more events wait in the queue.
+const MAX_IN_FLIGHT: usize = 200;
+/// Number of receipts that one call acknowledges.
 const BATCH: usize = 10;
-/// How long receipts are gathered for that.
-const GATHER: Duration = Duration::from_secs(1);
-/// After how many failures in a row a queue counts as silent.
-const PATIENCE: u32 = 3;
+/// Time during which receipts are collected for one call.
+const BATCH_WAIT: Duration = Duration::from_secs(1);
+/// Number of failures in a row after which a queue counts as silent.
+const SILENT_AFTER: u32 = 3;
 
-/// The queues that are listened to, by class.
+/// The feeds of execution events, by class.
 pub struct Feeds {
     by_class: Mutex<HashMap<String, Feed>>,
     sender: mpsc::Sender<FeedEvent>,
@@ -51,9 +51,10 @@ struct Feed {
     queue: String,
     task: JoinHandle<()>,
     acknowledged: mpsc::UnboundedSender<String>,
-    /// Counts interruptions: whoever has seen another number may have missed something.
+    /// Number of interruptions. If it differs from the number at the last pass, events may have
+    /// been lost.
     interruptions: u64,
-    /// Whether nothing is heard at present.
+    /// Whether the queue does not answer at present.
     silent: bool,
 }
 
@@ -63,21 +64,21 @@ impl Drop for Feed {
     }
 }
 
-/// What a queue brings.
+/// An item from a feed.
 pub enum FeedEvent {
-    /// Messages of this class's queue.
+    /// The queue of this class delivered messages.
     Messages(String, Vec<Message>),
-    /// Nothing: the queue does not answer, or does so again.
+    /// The queue of this class stopped answering (`true`) or answers again (`false`).
     Silent(String, bool),
 }
 
 impl Feeds {
-    /// What the queues bring, for the one who hands it on; nothing if somebody does already.
+    /// Returns the stream of all feeds to its first caller, and `None` afterwards.
     pub fn events(&self) -> Option<mpsc::Receiver<FeedEvent>> {
         self.receiver.lock().expect("no panic while held").take()
     }
 
-    /// Listens to the class's queue, if it is not listened to already.
+    /// Starts to receive from the class's queue, unless it is received from already.
     pub fn listen(&self, class: &str, queue: &str, queues: Arc<dyn Queues>) {
         let mut feeds = self.by_class.lock().expect("no panic while held");
         if feeds.get(class).is_some_and(|feed| feed.queue == queue) {
@@ -91,7 +92,7 @@ impl Feeds {
             self.sender.clone(),
             receipts,
         ));
-        info!(class, queue, "listening to execution events");
+        info!(class, queue, "receiving execution events");
         let feed = Feed {
             queue: queue.to_owned(),
             task,
@@ -102,7 +103,7 @@ impl Feeds {
         feeds.insert(class.to_owned(), feed);
     }
 
-    /// Listens no more.
+    /// Stops the feed of a class.
     pub fn end(&self, class: &str) {
         self.by_class
             .lock()
@@ -110,7 +111,8 @@ impl Feeds {
             .remove(class);
     }
 
-    /// Something between the pipelines and the queue was not as it is to be: events may be lost.
+    /// Records that a resource between the pipelines and the queue was missing or wrong, so that
+    /// events may have been lost.
     pub fn interrupted(&self, class: &str) {
         if let Some(feed) = self
             .by_class
@@ -122,12 +124,13 @@ impl Feeds {
         }
     }
 
-    /// How often the class's feed was interrupted; nothing if it tells nothing now.
+    /// Returns how often the class's feed was interrupted, or `None` if it delivers no events now.
     pub fn interruptions(&self, class: &RepoFanoutClass) -> Option<u64> {
         let feeds = self.by_class.lock().expect("no panic while held");
         match feeds.get(&class.name_any()) {
             Some(feed) => (!feed.silent).then_some(feed.interruptions),
-            // What came since the process before ended is in the queue, and is listened to soon.
+            // Events that arrived after the previous process ended are still in the queue, and this
+            // process will receive from it soon.
             None => {
                 let made = class
                     .status
@@ -138,7 +141,7 @@ impl Feeds {
         }
     }
 
-    /// These events of the class were looked into.
+    /// Acknowledges events that a pass has handled.
     pub fn acknowledge(&self, class: &str, receipts: Vec<String>) {
         if let Some(feed) = self
             .by_class
@@ -152,7 +155,7 @@ impl Feeds {
         }
     }
 
-    /// How many queues are listened to, and how many do not answer.
+    /// Counts the queues that answer and those that do not.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let feeds = self.by_class.lock().expect("no panic while held");
         let silent = feeds.values().filter(|feed| feed.silent).count();
@@ -162,7 +165,7 @@ impl Feeds {
         ])
     }
 
-    /// Answers whether that is news.
+    /// Records whether the queue answers. Returns whether that changed.
     pub fn set_silent(&self, class: &str, silent: bool) -> bool {
         let mut feeds = self.by_class.lock().expect("no panic while held");
         let Some(feed) = feeds.get_mut(class).filter(|feed| feed.silent != silent) else {
@@ -176,7 +179,7 @@ impl Feeds {
     }
 }
 
-/// Receives and acknowledges, as long as it is let.
+/// Receives and acknowledges messages until the task is aborted.
 async fn follow(
     class: String,
     queue: String,
@@ -184,10 +187,10 @@ async fn follow(
     sender: mpsc::Sender<FeedEvent>,
     mut receipts: mpsc::UnboundedReceiver<String>,
 ) {
-    let room = Semaphore::new(UNDER_WAY);
+    let room = Semaphore::new(MAX_IN_FLIGHT);
     let receive = async {
         let mut failures = 0;
-        let patient = || {
+        let new_backoff = || {
             let builder = ExponentialBuilder::default().with_min_delay(Duration::from_secs(1));
             builder
                 .with_max_delay(Duration::from_secs(60))
@@ -195,23 +198,24 @@ async fn follow(
                 .with_jitter()
                 .build()
         };
-        let mut backoff = patient();
+        let mut backoff = new_backoff();
         loop {
-            let permit =
-                match tokio::time::timeout(VISIBILITY * 2, room.acquire_many(BATCH as u32)).await {
-                    Ok(permit) => permit.expect("it is never closed"),
-                    Err(_) => {
-                        // What nobody has looked into by now comes again.
-                        room.add_permits(UNDER_WAY - room.available_permits().min(UNDER_WAY));
-                        continue;
-                    }
-                };
+            let permit = match tokio::time::timeout(VISIBILITY * 2, room.acquire_many(BATCH as u32))
+                .await
+            {
+                Ok(permit) => permit.expect("it is never closed"),
+                Err(_) => {
+                    // Messages that were not handled by now are delivered again.
+                    room.add_permits(MAX_IN_FLIGHT - room.available_permits().min(MAX_IN_FLIGHT));
+                    continue;
+                }
+            };
             match queues.receive(&queue).await {
                 Ok(messages) => {
-                    if failures >= PATIENCE {
+                    if failures >= SILENT_AFTER {
                         let _ = sender.send(FeedEvent::Silent(class.clone(), false)).await;
                     }
-                    (failures, backoff) = (0, patient());
+                    (failures, backoff) = (0, new_backoff());
                     permit.forget();
                     room.add_permits(BATCH.saturating_sub(messages.len()));
                     if !messages.is_empty() {
@@ -223,7 +227,7 @@ async fn follow(
                 Err(error) => {
                     error.log();
                     failures += 1;
-                    if failures == PATIENCE {
+                    if failures == SILENT_AFTER {
                         let _ = sender.send(FeedEvent::Silent(class.clone(), true)).await;
                     }
                     tokio::time::sleep(backoff.next().unwrap_or_default()).await;
@@ -234,14 +238,14 @@ async fn follow(
     let acknowledge = async {
         let mut batch = Vec::with_capacity(BATCH);
         while receipts.recv_many(&mut batch, BATCH).await > 0 {
-            let end = tokio::time::Instant::now() + GATHER;
+            let end = tokio::time::Instant::now() + BATCH_WAIT;
             while batch.len() < BATCH
                 && let Ok(Some(receipt)) = tokio::time::timeout_at(end, receipts.recv()).await
             {
                 batch.push(receipt);
             }
             if let Err(error) = queues.acknowledge(&queue, &batch).await {
-                // They come again.
+                // The messages are delivered again.
                 error.log();
             }
             room.add_permits(batch.len());

@@ -1,4 +1,4 @@
-//! The caches of all fan-outs that this process serves, and the way to have one reconciled.
+//! The caches of all fan-outs that this process serves, and the channels that wake them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -14,25 +14,25 @@ use crate::api::{FINALIZER, RepoFanout};
 /// An object that this version may not be able to read.
 pub type Guarded<K> = DeserializeGuard<K>;
 
-/// How long a count of the fan-outs of a place holds.
-const COUNTED: Duration = Duration::from_secs(60);
+/// Time for which a count of the fan-outs in an account and region is valid.
+const COUNT_VALID_FOR: Duration = Duration::from_secs(60);
 
-/// The cache of one watch, and the queue of its controller.
+/// The cache of one watch, and the channel to its controller.
 #[derive(Clone)]
 pub struct Served {
     /// The cache.
     pub store: Store<Guarded<RepoFanout>>,
-    /// An object that is sent here is reconciled.
+    /// Every object that is sent here is reconciled.
     pub wake: mpsc::UnboundedSender<ObjectRef<Guarded<RepoFanout>>>,
 }
 
-/// All fan-outs that are served, over all watches.
+/// All fan-outs that are served, across all watches.
 #[derive(Default)]
 pub struct Fleet {
     served: Mutex<Vec<Served>>,
     /// Number of fan-outs by account and region, and when they were counted.
     sizes: Mutex<HashMap<(String, String), (Instant, usize)>>,
-    /// Uids of objects whose finalizer is off, and which the caches may still hold.
+    /// Uids of objects whose finalizer is removed, and which the caches may still hold.
     released: Mutex<HashSet<String>>,
     wake: watch::Sender<()>,
 }
@@ -46,12 +46,12 @@ impl Fleet {
             .push(served);
     }
 
-    /// The caches.
+    /// Returns the caches.
     pub fn served(&self) -> Vec<Served> {
         self.served.lock().expect("no panic while held").clone()
     }
 
-    /// All objects, also those that this version cannot read.
+    /// Returns all objects, including those that this version cannot read.
     pub fn all(&self) -> Vec<Arc<Guarded<RepoFanout>>> {
         self.served()
             .iter()
@@ -59,7 +59,7 @@ impl Fleet {
             .collect()
     }
 
-    /// The object as the caches have it now.
+    /// Returns the object as it is cached now.
     pub fn latest(&self, object: &Arc<Guarded<RepoFanout>>) -> Arc<Guarded<RepoFanout>> {
         let reference = ObjectRef::from_obj(&**object);
         let found = self
@@ -69,7 +69,7 @@ impl Fleet {
         found.unwrap_or_else(|| Arc::clone(object))
     }
 
-    /// Has an object reconciled; one that is gone is found to be so.
+    /// Wakes an object. For a deleted object, its controller then notices that it is gone.
     pub fn wake(&self, object: ObjectRef<Guarded<RepoFanout>>) {
         let served = self.served();
         let holder = served
@@ -80,22 +80,24 @@ impl Fleet {
         }
     }
 
-    /// Has every fan-out ask itself whether something changed for it.
+    /// Wakes every fan-out, so that each checks whether something changed for it.
     pub fn wake_all(&self) {
         self.wake.send_replace(());
     }
 
-    /// Tells of each [`Self::wake_all`].
+    /// Returns a channel that changes with each [`Self::wake_all`].
     pub fn wakes(&self) -> watch::Receiver<()> {
         self.wake.subscribe()
     }
 
-    /// Number of fan-outs that are placed in an account and region, as counted within the last
-    /// minute.
+    /// Returns the number of fan-outs in an account and region, as counted within the last minute.
     pub fn size(&self, account: &str, region: &str) -> usize {
         let key = (account.to_owned(), region.to_owned());
         let mut sizes = self.sizes.lock().expect("no panic while held");
-        if let Some((_, size)) = sizes.get(&key).filter(|(at, _)| at.elapsed() < COUNTED) {
+        if let Some((_, size)) = sizes
+            .get(&key)
+            .filter(|(at, _)| at.elapsed() < COUNT_VALID_FOR)
+        {
             return *size;
         }
         let there = |guarded: &Arc<Guarded<RepoFanout>>| {
@@ -112,7 +114,8 @@ impl Fleet {
         size
     }
 
-    /// Remembers that an object has given up what it had, as the caches may hold it for a while.
+    /// Remembers that an object released its resources, because the caches may hold it for a while
+    /// longer.
     pub fn released(&self, uid: String) {
         self.released
             .lock()
@@ -120,7 +123,7 @@ impl Fleet {
             .insert(uid);
     }
 
-    /// Number of objects that do not match this generation of their class yet.
+    /// Returns the number of objects that do not match this generation of their class yet.
     pub fn behind(&self, class: &str, generation: Option<i64>) -> usize {
         let follows = |object: &RepoFanout| {
             let status = object.status.as_ref();
@@ -132,8 +135,8 @@ impl Fleet {
         self.all().iter().filter(behind).count()
     }
 
-    /// The objects that use the class, or whose orphaned resources are in it; those that this
-    /// version cannot read may use it.
+    /// Returns the objects that use the class or have orphaned resources in it. An object that this
+    /// version cannot read counts as a user.
     pub fn users(&self, class: &str) -> Vec<Arc<Guarded<RepoFanout>>> {
         let mut all = self.all();
         let mut released = self.released.lock().expect("no panic while held");
@@ -145,11 +148,11 @@ impl Fleet {
             Ok(object) => {
                 let status = object.status.as_ref();
                 let present = status.and_then(|s| s.placement.as_ref()).into_iter();
-                let former = status
+                let orphaned = status
                     .into_iter()
                     .flat_map(|s| s.former.iter().map(|f| &f.placement));
                 present
-                    .chain(former)
+                    .chain(orphaned)
                     .any(|p| p.class.as_deref() == Some(class))
             }
             Err(_) => guarded

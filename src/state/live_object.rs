@@ -1,4 +1,4 @@
-//! One object in the API server: its finalizer, its status, its events.
+//! One object in the API server: its finalizer, its status and its events.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -20,15 +20,15 @@ use crate::state::environment::Environment;
 use crate::state::memory::Basis;
 use crate::state::recorder::Notice;
 
-/// A status that tells what changed for its readers.
+/// A status that can describe its changes as Kubernetes events.
 pub trait Transition {
-    /// The conditions.
+    /// Returns the conditions.
     fn conditions(&self) -> &[Condition];
-    /// The events of a transition from this status to the next one.
+    /// Returns the events that describe the transition from this status to `next`.
     fn notices(&self, next: &Self) -> Vec<Notice>;
 }
 
-/// A custom resource of ours.
+/// One of our custom resources.
 pub trait Custom:
     Resource<DynamicType = ()>
     + HasStatus<Status: Clone + Default + PartialEq + Transition>
@@ -40,9 +40,9 @@ pub trait Custom:
     + DeserializeOwned
     + 'static
 {
-    /// Its kind, as metrics name it.
+    /// Kind, as metrics name it.
     const KIND: &'static str;
-    /// The API that serves it.
+    /// Returns the API client for the object.
     fn api(&self, client: Client) -> Api<Self>;
 }
 
@@ -69,27 +69,27 @@ fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     Api::namespaced(client, &object.namespace().unwrap_or_default())
 }
 
-/// An object and the version of it that our writes build on: each write is a
-/// compare-and-swap, so that what was read from a stale cache changes nothing.
+/// An object and the resource version that our writes build on. Each write is a compare-and-swap,
+/// so that a stale cache changes nothing.
 pub struct LiveObject<'a, K> {
     env: &'a Environment,
     api: Api<K>,
-    /// The object as the API server last told it.
+    /// The object as the API server last returned it.
     pub current: K,
 }
 
 impl LiveObject<'_, RepoFanout> {
-    /// What asks for a release that nobody has acted on. A value that stands at creation, or while
-    /// its echo is lost, asks for nothing.
+    /// Returns the value of the release annotation if it was not handled yet. A value that is
+    /// present at creation, or while its echo is lost, counts as handled.
     pub fn release(&self) -> Option<String> {
-        let asked = self.requested(RELEASE_REQUESTED_AT);
+        let requested = self.requested(RELEASE_REQUESTED_AT);
         let handled = self.status().last_handled_release_at?;
-        (!asked.is_empty() && asked != handled).then_some(asked)
+        (!requested.is_empty() && requested != handled).then_some(requested)
     }
 }
 
 impl<'a, K: Custom> LiveObject<'a, K> {
-    /// The object as it was read.
+    /// Wraps an object that was read from the cache.
     pub fn new(env: &'a Environment, object: &K) -> Self {
         Self {
             env,
@@ -98,17 +98,18 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         }
     }
 
-    /// The object's uid.
+    /// Returns the uid of the object.
     pub fn uid(&self) -> String {
         self.current.uid().unwrap_or_default()
     }
 
-    /// The status as last written.
+    /// Returns the status as last written.
     pub fn status(&self) -> K::Status {
         self.current.status().cloned().unwrap_or_default()
     }
 
-    /// Whether it was Ready in this generation when its status was last written.
+    /// Returns whether the object was Ready in its present generation when its status was last
+    /// written.
     pub fn is_ready(&self) -> bool {
         let status: K::Status = self.status();
         let ready = conditions::find(status.conditions(), ConditionType::Ready.as_str());
@@ -116,13 +117,13 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         ready.is_some_and(|c| c.status == "True" && c.observed_generation == generation)
     }
 
-    /// The value of an annotation.
+    /// Returns the value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.current.annotations().get(key).map(String::as_str)
     }
 
-    /// The value of an annotation that asks for something, as status echoes it: empty if it does
-    /// not stand.
+    /// Returns the value of a requesting annotation as status echoes it: empty if the annotation is
+    /// absent.
     pub fn requested(&self, key: &str) -> String {
         self.annotation(key)
             .unwrap_or_default()
@@ -131,15 +132,15 @@ impl<'a, K: Custom> LiveObject<'a, K> {
             .collect()
     }
 
-    /// Counts what came of a pass.
+    /// Counts the result of a pass.
     pub fn count(&self, result: &'static str) {
         self.env.metrics.reconciled(K::KIND, result);
     }
 
-    /// Puts our finalizer on it, or takes it off.
+    /// Adds or removes our finalizer.
     pub async fn set_finalizer(&mut self, present: bool) -> Result<(), kube::Error> {
         if present && self.env.settings().read_only {
-            // Nothing is made that would have to be deleted.
+            // A read-only operator creates nothing that would have to be deleted.
             return Ok(());
         }
         let has = self.current.finalizers().iter().any(|f| f == FINALIZER);
@@ -161,7 +162,8 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         Ok(())
     }
 
-    /// Writes the status, if it differs from the last one, and tells of transitions.
+    /// Writes the status if it differs from the last one, and publishes the events of the
+    /// transition.
     pub async fn set_status(&mut self, next: K::Status) -> Result<(), kube::Error> {
         let before = self.status();
         if next == before {
@@ -181,9 +183,9 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         Ok(())
     }
 
-    /// Writes the status, also if it is as it was: the API server refuses where the object is not
-    /// as it was read. To be done before AWS is written to, so that nothing is done for an object
-    /// of the past.
+    /// Writes the status even if it is unchanged: the API server refuses the write if the object
+    /// changed since it was read. Call it before a write to AWS, so that nothing is done for an
+    /// outdated object.
     pub async fn confirm_status(&mut self, next: K::Status) -> Result<(), kube::Error> {
         if next != self.status() {
             return self.set_status(next).await;
@@ -196,19 +198,23 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         Ok(())
     }
 
-    /// Publishes an event about it.
+    /// Publishes an event about the object.
     pub async fn notify(&self, notice: Notice) {
         self.env.recorder.publish(&self.current, notice).await;
     }
 
-    /// Whether its author lets go of what it has in AWS; it is told then what stays there.
-    pub async fn abandoned(&self, left: &BTreeMap<String, String>) -> bool {
+    /// Returns whether the object is abandoned by its annotation. If so, publishes an event that
+    /// lists the resources that stay in AWS.
+    pub async fn abandoned(&self, resources: &BTreeMap<String, String>) -> bool {
         if self.annotation(ABANDON) != Some(&*self.current.name_any()) {
             return false;
         }
-        let left: Vec<&str> = left.values().map(String::as_str).collect();
-        warn!(?left, "abandoned: these resources stay in AWS");
-        let note = format!("abandoned by annotation; left in AWS: {}", left.join(", "));
+        let remaining: Vec<&str> = resources.values().map(String::as_str).collect();
+        warn!(?remaining, "abandoned: these resources stay in AWS");
+        let note = format!(
+            "abandoned by annotation; left in AWS: {}",
+            remaining.join(", ")
+        );
         self.notify(Notice {
             warning: true,
             reason: "Abandoned".to_owned(),
@@ -218,10 +224,10 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         true
     }
 
-    /// Tells what was kept, if anything was, and why.
-    pub async fn retained(&self, why: &str, kept: Vec<String>) {
+    /// Publishes an event that lists the retained resources and the cause, if there are any.
+    pub async fn retained(&self, cause: &str, kept: Vec<String>) {
         if !kept.is_empty() {
-            let note = format!("{why}: {}", kept.join(", "));
+            let note = format!("{cause}: {}", kept.join(", "));
             self.notify(Notice {
                 warning: false,
                 reason: "Retained".to_owned(),
@@ -231,7 +237,7 @@ impl<'a, K: Custom> LiveObject<'a, K> {
         }
     }
 
-    /// What the next pass rests on, where class and events play no part.
+    /// Returns the inputs of the next pass, where class and events play no part.
     pub fn basis(&self) -> Basis {
         Basis {
             resource_version: self.current.meta().resource_version.clone(),

@@ -1,4 +1,5 @@
-//! What a process remembers between passes. Nothing here decides: lost, all is observed again.
+//! State that a process keeps between passes. Nothing here decides anything: if it is lost,
+//! everything is observed again.
 
 pub mod catalog;
 pub mod claims;

@@ -1,4 +1,4 @@
-//! Kubernetes events: a repeated warning is counted on the one before it.
+//! Publishes Kubernetes events. A repeated warning increases the count of the event before it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,23 +7,23 @@ use kube::Client;
 use kube::runtime::events::{EventType, Reporter};
 use tracing::{info, warn};
 
-/// A recorder searches all that it has published within ten minutes whenever it publishes. With ten
-/// thousand objects that fail, several share that work.
+/// Number of recorders that share the work. Whenever a recorder publishes, it searches all events
+/// that it published within ten minutes, which is slow with ten thousand failing objects.
 const RECORDERS: usize = 32;
 
 /// One Kubernetes event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Whether it is a `Warning`.
+    /// Whether the event is a `Warning`.
     pub warning: bool,
-    /// Its reason.
+    /// Reason of the event.
     pub reason: String,
-    /// Its note.
+    /// Note of the event.
     pub note: String,
 }
 
 impl Notice {
-    /// Something that went as it should.
+    /// Creates an event about something that went as expected.
     pub fn normal(reason: &str, note: String) -> Self {
         Self {
             warning: false,
@@ -32,7 +32,7 @@ impl Notice {
         }
     }
 
-    /// Something that a person should look at.
+    /// Creates an event about something that a person should check.
     pub fn warning(reason: &str, note: String) -> Self {
         Self {
             warning: true,
@@ -50,7 +50,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Reports under this controller's name.
+    /// Creates a recorder that reports under this controller's name.
     pub fn new(client: Client, controller: &str) -> Self {
         let controller = format!("repofanout.dev/{controller}");
         let reporter = Reporter {
@@ -66,9 +66,9 @@ impl Recorder {
         }
     }
 
-    /// Publishes an event about an object. A warning is counted on the last one of its kind where
-    /// they are alike. Normal events happen once, and nothing is kept of them. An event that is
-    /// refused, as in a namespace that is going away, is no error.
+    /// Publishes an event about an object. A warning increases the count of the last one if both
+    /// are alike. A normal event is published once and not remembered. If the API server refuses
+    /// the event, as in a namespace that is being deleted, the refusal is only logged.
     pub async fn publish<K>(&self, object: &K, notice: Notice)
     where
         K: kube::Resource<DynamicType = ()>,
@@ -101,7 +101,7 @@ impl Recorder {
             once.publish(object, &event).await
         };
         if let Err(error) = published {
-            warn!(%error, "the event was not taken");
+            warn!(%error, "the API server rejected the event");
         }
     }
 }

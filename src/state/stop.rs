@@ -10,23 +10,23 @@ use crate::resource::plan;
 /// Why a reconcile stopped early.
 #[derive(Debug)]
 pub enum Stop {
-    /// The API server did not take a write.
+    /// The API server rejected a write.
     Kube(kube::Error),
-    /// The cloud answered with an error.
+    /// The cloud returned an error.
     Cloud(Error),
-    /// Something passes by itself: its reason, its message, and when to look again.
+    /// A temporary obstacle: its reason, its message, and when to try again.
     Wait(Reason, String, Duration),
-    /// Something that only a person can mend.
+    /// Obstacles that only a person can remove.
     Refused(Vec<Refusal>),
 }
 
 impl Stop {
-    /// A read-only operator says what it would do, in place of doing it.
+    /// Stops a read-only operator before a write, and says which write that was.
     pub fn read_only(would: &str) -> Self {
         plan::not_written(would).into()
     }
 
-    /// What keeps the object from being reconciled, as its conditions would say it.
+    /// Describes the obstacle as the object's conditions would.
     pub fn describe(&self) -> String {
         match self {
             Self::Kube(error) => error.to_string(),
@@ -58,19 +58,19 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// A phase that stopped early, and what it had found by then.
+/// Error of a phase that stopped early, with its results up to then.
 #[derive(Debug)]
 pub struct Partial<T> {
-    /// What is known all the same.
+    /// Results that are valid all the same.
     pub found: T,
-    /// Why it stopped.
+    /// Why the phase stopped.
     pub stop: Stop,
 }
 
-/// Keeps what a phase found, also where it stopped early.
+/// Stores the results of a phase, even if it stopped early.
 ///
 /// # Errors
-/// Why it stopped early.
+/// Returns why the phase stopped early.
 pub fn keep<T>(slot: &mut Option<T>, result: Result<T, Partial<T>>) -> Result<&mut T, Stop> {
     match result {
         Ok(found) => Ok(slot.insert(found)),

@@ -1,4 +1,4 @@
-//! What one pass over a fan-out is about.
+//! The target of one pass over a fan-out.
 
 use jiff::Timestamp;
 
@@ -18,72 +18,73 @@ use crate::spec::source::{ConnectionSource, Source};
 use crate::state::catalog::{ClassKey, Known};
 use crate::state::memory::Basis;
 
-/// What a pass begins with, beside its object: taken once, so that all phases see the same.
+/// Inputs of a pass besides its object. They are read once, so that all phases use the same.
 pub struct Inputs {
     /// When the pass began.
     pub now: Timestamp,
-    /// The object's class, if it has one that can be used.
+    /// The object's class, if it has a usable one.
     pub class: Option<Known>,
-    /// What the pass rests on beside AWS.
+    /// The inputs other than AWS, to be compared at the next pass.
     pub basis: Basis,
-    /// Receipts of the execution events that came since the last pass.
+    /// Receipts of the execution events that arrived since the last pass.
     pub receipts: Vec<String>,
 }
 
-/// What one pass is about: the object as parsed, its place, and how AWS is reached there.
+/// The target of a pass: the parsed object, its placement, and access to AWS there.
 pub struct Target {
     /// When the pass began.
     pub now: Timestamp,
-    /// What the object asks for.
+    /// The parsed object.
     pub fanout: Fanout,
-    /// Where its resources are, or are to be.
+    /// Placement of its resources.
     pub place: Placement,
-    /// Whether they may be placed there now. An operator that may not write places nothing.
+    /// Whether the resources may be placed there now. A read-only operator places none.
     pub placed: bool,
-    /// Names and ARNs that follow from the place.
+    /// Names and ARNs that are computed from the placement.
     pub names: Computed,
     /// AWS in that account and region.
     pub cloud: Cloud,
-    /// What its class has made for it.
+    /// Resources that its class shares with it.
     pub shared: Shared,
-    /// The class, as it was when the pass began.
+    /// Key of the class when the pass began.
     pub class: Option<ClassKey>,
-    /// Which feed brings its execution events; they are polled for if none does.
+    /// The feed that delivers its execution events. Without one, executions are polled.
     pub feed: Option<u64>,
-    /// Whether an execution event came since the last pass.
+    /// Whether an execution event arrived since the last pass.
     pub notified: bool,
 }
 
 impl Target {
-    /// The name of its pipeline.
+    /// Returns the name of the pipeline.
     pub fn pipeline(&self) -> &str {
         &self.names.base
     }
 
-    /// What is to be in AWS, given the ARN of the connection.
+    /// Returns the desired resources, given the ARN of the connection.
     pub fn desire(&self, connection_arn: Option<&str>) -> Desired {
         Desired::new(&self.fanout, &self.place, connection_arn)
     }
 
-    /// What the pipeline is to copy from where to where.
+    /// Returns the source and destination of the desired pipeline.
     pub fn copy(&self) -> Option<domain::execution::Target> {
         self.desire(Some("")).target()
     }
 }
 
-/// What a class has made that a fan-out uses.
+/// Resources of a class that a fan-out uses.
 #[derive(Default)]
 pub struct Shared {
     /// The connection, if the fan-out has none of its own.
     pub connection: Option<ObservedConnection>,
-    /// When the shared destination bucket was made.
+    /// When the shared destination bucket was created.
     pub destination_created_at: Option<jiff::Timestamp>,
-    /// When the shared role's permissions were last written.
+    /// When the permissions of the shared role were last written.
     pub permissions_written_at: Option<jiff::Timestamp>,
 }
 
 impl Shared {
-    /// What the class has for the fan-out, or what it has not made yet.
+    /// Returns the class's resources for the fan-out, or a message about the one that does not
+    /// exist yet.
     pub fn of(object: &RepoFanoutClass, class: &Class, fanout: &Fanout) -> Result<Self, String> {
         let status = object.status.clone().unwrap_or_default();
         let name = &class.name;
