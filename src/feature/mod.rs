@@ -1,7 +1,7 @@
-//! What an object may ask for beside the copy: one folder or file a feature.
+//! Optional features beside the copy: one file or folder each.
 //!
-//! A feature observes and acts by itself; what it returns becomes a condition of its own, and
-//! `Ready` does not depend on it.
+//! A feature observes and acts by itself. Its outcome becomes a condition of its own, and `Ready`
+//! does not depend on it.
 
 pub mod announce;
 pub mod prune;
@@ -9,12 +9,12 @@ pub mod subscribe;
 
 use crate::api::condition::Reason;
 
-/// What came of a feature in a pass.
+/// The outcome of a feature in one pass.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Whether the spec asks for the feature.
     pub asked: bool,
-    /// What its condition is to say; it stays as it was where nothing was observed.
+    /// The new verdict of its condition. The condition stays as it was if there is none.
     pub verdict: Option<Verdict>,
 }
 
@@ -28,7 +28,7 @@ pub struct Verdict {
 }
 
 impl Outcome {
-    /// The spec asks for it, and nothing is known of it yet.
+    /// The outcome of a feature that the spec asks for and that was not observed.
     pub fn asked() -> Self {
         Self {
             asked: true,
@@ -36,7 +36,7 @@ impl Outcome {
         }
     }
 
-    /// The spec asks for it, and this came of it.
+    /// The outcome of a feature that the spec asks for, with this verdict.
     pub fn of(reason: Reason, message: String) -> Self {
         Self {
             asked: true,

@@ -1,5 +1,5 @@
-//! Subscriptions of the object's own topic, as far as the object names them. Subscriptions that
-//! somebody else made are left alone.
+//! Subscriptions to the object's own topic that the spec lists. Subscriptions that somebody else
+//! created are left alone.
 
 use std::collections::BTreeMap;
 
@@ -18,17 +18,17 @@ use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
 use crate::state::target::Target;
 
-/// What came of the subscriptions.
+/// The result of the feature in one pass.
 #[derive(Debug, Default)]
 pub struct Subscribed {
-    /// What the condition is to say.
+    /// The new verdict of the condition.
     pub outcome: Outcome,
-    /// The subscriptions as they are now, where they were observed.
+    /// The subscriptions as they are now, if they were observed.
     pub subscriptions: Option<Vec<SubscriptionStatus>>,
 }
 
-/// Makes the subscriptions what the object says. They are observed by a `full` pass, and while one
-/// waits for its confirmation.
+/// Creates, updates and deletes subscriptions until they match the spec. A `full` pass observes
+/// them, and every pass does while one waits for its confirmation.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -103,7 +103,7 @@ async fn converge(
                 (Some(arn.clone()), status)
             }
             (Some(_), _) => (None, PENDING),
-            // Whoever has to agree, and did not or does no more, is not asked again and again.
+            // A subscriber that did not confirm, or has unsubscribed, is not asked again and again.
             (None, Some(before))
                 if !changed && (before.status != CONFIRMED || subscriber.is_person()) =>
             {
@@ -131,7 +131,7 @@ async fn converge(
     Ok(next)
 }
 
-/// Gives a subscription its attributes; answers its status.
+/// Writes the attributes of a subscription that differ. Returns its status.
 async fn configure(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -152,7 +152,7 @@ async fn configure(
     Ok(if pending { PENDING } else { CONFIRMED })
 }
 
-/// Makes a subscription; answers its ARN, if it has one, and its status.
+/// Creates a subscription. Returns its ARN, if it has one, and its status.
 async fn subscribe(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -163,7 +163,7 @@ async fn subscribe(
     before_write(env, live).await?;
     let topics = &target.cloud.topics;
     let arn = topics.subscribe(topic, subscriber).await?;
-    // Where nobody has to agree, it is confirmed at once, and its attributes say so.
+    // If nobody has to confirm, SNS confirms it at once, and its attributes show that.
     let present = match &arn {
         Some(arn) => topics.subscription(arn).await?,
         None => BTreeMap::new(),
@@ -174,7 +174,7 @@ async fn subscribe(
     Ok((arn, if confirmed { CONFIRMED } else { PENDING }))
 }
 
-/// Makes sure that the object is still what was read.
+/// Checks, before a write to AWS, that the object is still the one that this pass read.
 async fn before_write(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -197,32 +197,40 @@ fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {
         let who = format!("{protocol} {endpoint}");
         waiting.push(match (&**protocol, status == EXPIRED) {
             (_, true) => format!(
-                "{who} did not confirm in time, or has unsubscribed; change the entry, or remove \
-                     and add it, to ask once more"
+                "{who} did not confirm in time, or has unsubscribed; to ask again, change the \
+                     entry, or remove it and add it again"
             ),
             ("sqs", _) => {
                 let statement = policy_document::receive(endpoint, topic);
                 format!(
-                    "{who}: its owner confirms by the SubscribeURL of the message in the queue, \
-                         whose policy needs {statement}"
+                    "{who} has to be confirmed by the owner of the queue: open the SubscribeURL \
+                         in the message that SNS sent to the queue. The queue's policy has to \
+                         contain {statement}"
                 )
             }
-            ("email" | "email-json", _) => format!("{who}: click the link of the mail from AWS"),
-            _ => format!("{who}: call the SubscribeURL of the message that was sent there"),
+            ("email" | "email-json", _) => {
+                format!("{who} has to confirm: click the link in the mail from AWS")
+            }
+            _ => format!(
+                "{who} has to confirm: open the SubscribeURL in the message that SNS sent there"
+            ),
         });
     }
-    // What we cannot see: a queue in the account takes messages only if its own policy lets the
-    // topic in.
+    // A queue in the account takes messages only if its own policy lets the topic in, and the
+    // operator does not read that policy.
     let queues = all.iter().filter(|s| {
         s.protocol == "sqs" && Arn::parse(&s.endpoint).is_some_and(|a| a.account == account)
     });
     let hint = queues.count() > 0;
     match waiting.is_empty() {
         true => {
-            let mut message = format!("{} subscriptions are confirmed", all.len());
+            let mut message = match all.len() {
+                1 => "the subscription is confirmed".to_owned(),
+                count => format!("all {count} subscriptions are confirmed"),
+            };
             if hint {
-                message += "; the policy of each queue has to let sns.amazonaws.com send with \
-                     this topic as aws:SourceArn";
+                message += "; messages reach a queue only if its policy allows sns.amazonaws.com \
+                     to send, with this topic as aws:SourceArn";
             }
             Outcome::of(Reason::Subscribed, message)
         }
@@ -234,10 +242,10 @@ fn failed(error: &Error) -> String {
     let said = arn::filter(&error.message, Audience::Own(&[]));
     let advice = match error.class {
         Class::Denied => {
-            "; take what `repofanout iam-policy` prints, and see whether the endpoint's own policy \
-             lets SNS in"
+            "; give the operator the IAM policy that `repofanout iam-policy` prints, and check that \
+             the endpoint's own policy lets SNS in"
         }
-        _ => "; see that the endpoint is there and its ARN or URL is right",
+        _ => "; check that the endpoint exists and that its ARN or URL is right",
     };
     format!("{}: {said}{advice}", error.refused())
 }

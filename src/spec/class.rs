@@ -1,4 +1,4 @@
-//! The validated class: an account and region, what is shared there, and who may use it.
+//! The validated class: its account and region, the resources that it shares, and its users.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,11 +17,12 @@ use crate::domain::{names, prefix};
 use crate::spec::interval::interval;
 use crate::spec::source::{ConnectionSource, Source};
 
-/// Kind of the owner of what a class shares.
+/// Owner kind of the resources that a class shares.
 pub const KIND: &str = "RepoFanoutClass";
 
 words! {
-    /// What a fan-out may set itself although its class offers it, as in `spec.overridable`.
+    /// Values of `spec.overridable`: things that a fan-out may set itself although its class offers
+    /// them.
     Overridable {
         /// Names in AWS.
         Name = "Name",
@@ -39,21 +40,21 @@ words! {
 }
 
 words! {
-    /// Whether fan-outs share a role or a topic, as in `spec.pipelineRole` and `spec.topic`.
+    /// Values of `spec.pipelineRole` and `spec.topic`: whether fan-outs share a role or a topic.
     Sharing {
-        /// All use one of the class.
+        /// All fan-outs use the class's.
         Shared = "Shared",
-        /// Each has its own.
+        /// Each fan-out has its own.
         Own = "Own",
     }
 }
 
 words! {
-    /// How executions are heard of, as in `spec.executionEvents`.
+    /// Values of `spec.executionEvents`: how the operator learns of executions.
     ExecutionEvents {
-        /// By an EventBridge rule and an SQS queue of the class.
+        /// The class's EventBridge rule sends events to the class's SQS queue.
         Queue = "Queue",
-        /// By looking at each pipeline now and then.
+        /// The operator polls each pipeline.
         Poll = "Poll",
     }
 }
@@ -61,44 +62,44 @@ words! {
 /// One of a class's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassConnection {
-    /// The owner of the repositories that it serves; `*` for all others.
+    /// Owner of the repositories that the connection serves; `*` for all other owners.
     pub owner: String,
-    /// Where it comes from.
+    /// Source of the connection.
     pub source: ConnectionSource,
 }
 
-/// A `RepoFanoutClass` that makes sense.
+/// A validated `RepoFanoutClass`.
 #[derive(Clone, Debug)]
 pub struct Class {
     /// Its name.
     pub name: String,
-    /// The owner of what it shares.
+    /// Owner of the resources that it shares.
     pub owner: Owner,
-    /// The role by which its account is reached, unless the operator's own identity is enough.
+    /// The role to assume in its account; none if the operator's own identity is enough.
     pub access: Option<AssumeRole>,
-    /// Where what it shares lives.
+    /// Account, region and names of the shared resources.
     pub place: Placement,
-    /// The prefix of generated names of its fan-outs.
+    /// Prefix of the generated names of its fan-outs.
     pub name_prefix: String,
-    /// Tags of everything that is made for it.
+    /// Tags of everything that is created for the class and its fan-outs.
     pub tags: Tags,
-    /// ARN of the policy that bounds every role.
+    /// ARN of the permissions boundary of every role.
     pub permissions_boundary: Option<String>,
-    /// ARN of the key of own buckets and topics.
+    /// ARN of the KMS key of own buckets and topics.
     pub kms_key: Option<String>,
     /// The shared artifacts bucket.
     pub artifacts: Option<Source>,
-    /// Days that artifacts are kept.
+    /// Number of days that artifacts are kept.
     pub retention_days: i32,
     /// The shared destination bucket.
     pub destination: Option<Source>,
-    /// Prefix of a fan-out's keys, with placeholders.
+    /// Template, with placeholders, for the prefix of a fan-out's keys.
     pub prefix_template: String,
     /// Whether pipelines share one role.
     pub shared_role: bool,
     /// Whether fan-outs share one topic.
     pub shared_topic: bool,
-    /// Whether a queue tells of executions.
+    /// Whether events of executions arrive on the class's queue.
     pub queue: bool,
     /// Connections by name.
     pub connections: BTreeMap<String, ClassConnection>,
@@ -106,19 +107,19 @@ pub struct Class {
     pub allowed_tag_keys: Vec<String>,
     /// Patterns of repositories that fan-outs may name.
     pub allowed_repositories: Vec<String>,
-    /// ARN patterns of existing things that fan-outs may refer to.
+    /// ARN patterns of existing resources that fan-outs may use.
     pub allow_existing: Vec<String>,
-    /// Patterns of those that fan-outs may let read.
+    /// Patterns of readers that fan-outs may admit.
     pub allowed_readers: Vec<String>,
-    /// What fan-outs may set themselves.
+    /// Things that fan-outs may set themselves.
     pub overridable: BTreeSet<Overridable>,
-    /// How often the shared resources are looked at in full.
+    /// Time between two full observations of the shared resources.
     pub interval: Duration,
     namespaces: Vec<String>,
     selector: Option<LabelSelector>,
 }
 
-/// The owner of what a class shares; known also where its spec makes no sense.
+/// Owner of the resources that a class shares; known also if its spec is invalid.
 pub fn owner(class: &RepoFanoutClass, settings: &Settings) -> Owner {
     Owner {
         cluster: settings.cluster_id.clone(),
@@ -128,7 +129,7 @@ pub fn owner(class: &RepoFanoutClass, settings: &Settings) -> Owner {
     }
 }
 
-/// The role by which a class's account is reached.
+/// The role to assume in a class's account, if it names one.
 pub fn access(class: &RepoFanoutClass) -> Option<AssumeRole> {
     let account = class.spec.account.as_ref()?;
     Some(AssumeRole {
@@ -138,7 +139,7 @@ pub fn access(class: &RepoFanoutClass) -> Option<AssumeRole> {
     })
 }
 
-/// The prefix of generated names of the class and its fan-outs.
+/// Prefix of the generated names of the class and its fan-outs.
 pub fn name_prefix<'a>(class: &'a RepoFanoutClass, settings: &'a Settings) -> &'a str {
     class
         .spec
@@ -147,7 +148,7 @@ pub fn name_prefix<'a>(class: &'a RepoFanoutClass, settings: &'a Settings) -> &'
         .unwrap_or(&settings.name_prefix)
 }
 
-/// Where what the class shares is to be; known also where its spec makes no sense.
+/// Placement of the resources that the class shares; known also if its spec is invalid.
 pub fn placement(class: &RepoFanoutClass, settings: &Settings, identity: &Identity) -> Placement {
     let region = class.spec.region.as_ref().unwrap_or(&settings.region);
     let prefix = name_prefix(class, settings);
@@ -161,7 +162,7 @@ pub fn placement(class: &RepoFanoutClass, settings: &Settings, identity: &Identi
 }
 
 impl Class {
-    /// What the class says, or why it cannot be so.
+    /// Parses and validates the class's spec.
     pub fn parse(
         class: &RepoFanoutClass,
         settings: &Settings,
@@ -215,8 +216,8 @@ impl Class {
         let rendered = prefix::render(&self.prefix_template, &prefix::Parts::example());
         rendered.map(drop).map_err(|unknown| {
             invalid(format!(
-                "destination.prefixTemplate: '{unknown}' is no placeholder; write {{namespace}}, \
-                 {{name}}, {{owner}}, {{repo}} and {{branch}}, and plain parts between slashes"
+                "destination.prefixTemplate: '{unknown}' is no placeholder; the placeholders are \
+                 {{namespace}}, {{name}}, {{owner}}, {{repo}} and {{branch}}"
             ))
         })
     }
@@ -225,8 +226,8 @@ impl Class {
         let same = self.artifacts.is_some() && self.artifacts == self.destination;
         if same && self.artifacts != Some(Source::Own(None)) {
             return Err(invalid(
-                "artifacts and destination name the same bucket: artifacts would lie among the \
-                 copied files; name two",
+                "artifacts and destination name the same bucket, so that artifacts would lie among \
+                 the copied files; name two buckets",
             ));
         }
         Ok(())
@@ -237,8 +238,9 @@ impl Class {
             self.artifacts.is_some() && self.destination.is_some() && !self.connections.is_empty();
         if self.shared_role && !offers {
             return Err(invalid(
-                "pipelineRole: a Shared role covers what the class shares; write artifacts, \
-                 destination and connections, or write Own",
+                "pipelineRole: a Shared role covers what the class shares, which has to include \
+                 both buckets and a connection; write artifacts, destination and connections, or \
+                 write Own",
             ));
         }
         Ok(())
@@ -253,7 +255,7 @@ impl Class {
                 self.place.check_arn(
                     &format!("connections.{name}"),
                     arn,
-                    "name one of that region and account",
+                    "name a connection or host of that region and account",
                 )?;
             }
         }
@@ -277,7 +279,7 @@ impl Class {
             || self.selector.as_ref().is_some_and(|s| selects(s, labels))
     }
 
-    /// The connection that serves the repository: its owner's, or else that of all.
+    /// Name of the connection that serves the repository: that of its owner, or else that of `*`.
     pub fn connection_for(&self, repository: &str) -> Option<&str> {
         let owner = prefix::owner(repository);
         let serving = |wanted: &str| {
@@ -288,7 +290,7 @@ impl Class {
         Some(name)
     }
 
-    /// Names and ARNs of what it shares.
+    /// Names and ARNs of the shared resources.
     pub fn computed(&self) -> Computed {
         Computed::of_class(&self.place)
     }
@@ -305,7 +307,7 @@ impl Class {
         Some(source.name(&self.computed().destination).to_owned())
     }
 
-    /// Name of one of its own connections in AWS.
+    /// Name in AWS of one of the class's own connections.
     pub fn connection_name(&self, name: &str) -> String {
         names::connection_name(&self.name_prefix, &self.owner, name)
     }
@@ -373,7 +375,8 @@ fn overridable(words: &[String]) -> Result<BTreeSet<Overridable>, Refusal> {
     words.iter().map(known).collect()
 }
 
-/// Kubernetes's rules for label selectors; an operator that is not known selects nothing.
+/// Applies Kubernetes's rules for label selectors. A selector with an unknown operator selects
+/// nothing.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     kube::core::Selector::try_from(selector.clone())

@@ -25,7 +25,7 @@ pub fn class(spec: Value) -> Result<Class, Refusal> {
     Class::parse(&object, &Settings::example(), &identity)
 }
 
-/// A class that namespace team may use for each of its repositories, with these fields beside.
+/// A class with these fields that namespace team may use for any repository.
 pub fn open_class(fields: Value) -> Class {
     let mut spec = json!({"allowedNamespaces": {"names": ["team"]}, "allowedRepositories": ["*"]});
     let (Value::Object(all), Value::Object(fields)) = (&mut spec, fields) else {
@@ -44,7 +44,7 @@ pub fn object(spec: Value) -> RepoFanout {
     .unwrap()
 }
 
-/// What object team/docs asks for, under these settings and this class.
+/// Parses object team/docs under these settings and this class.
 pub fn parse(spec: Value, settings: &Settings, class: Option<&Class>) -> Result<Fanout, Refusal> {
     let labels = &BTreeMap::new();
     let policy = Policy {

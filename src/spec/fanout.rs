@@ -1,4 +1,4 @@
-//! The validated spec: what an object asks for, with everything left out resolved.
+//! The validated spec of a fan-out, with a value for everything that the object leaves out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,74 +22,74 @@ use crate::spec::prune::Prune;
 use crate::spec::reader::Reader;
 use crate::spec::source::{ConnectionSource, Provider, Source};
 
-/// A `RepoFanout` that makes sense.
+/// A validated `RepoFanout`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fanout {
-    /// The owner of its resources.
+    /// Owner of its resources.
     pub owner: Owner,
     /// The object's uid.
     pub uid: String,
-    /// `owner/name`.
+    /// The repository, `owner/name`.
     pub repository: String,
     /// The branch.
     pub branch: String,
-    /// Readable base of its names.
+    /// Readable base of its names in AWS, if one is chosen.
     pub name: Option<String>,
-    /// Its class.
+    /// Name of its class, if it has one.
     pub class: Option<String>,
-    /// The role by which its account is reached, unless the operator's own identity is enough.
+    /// The role to assume in its account; none if the operator's own identity is enough.
     pub access: Option<AssumeRole>,
-    /// Its region.
+    /// The AWS region.
     pub region: String,
-    /// The prefix of its generated names.
+    /// Prefix of its generated names.
     pub name_prefix: String,
-    /// ARN of the policy that bounds its role.
+    /// ARN or name of its role's permissions boundary.
     pub permissions_boundary: Option<String>,
-    /// ARN of the key of its own buckets and topic, and of a shared bucket.
+    /// ARN of the KMS key of its own buckets and topic, and of a shared bucket.
     pub kms_key: Option<String>,
-    /// ARN of the role that it shares; its own if none.
+    /// ARN of the class's role that it uses; it has its own role if there is none.
     pub shared_role: Option<String>,
-    /// Its connection.
+    /// Source of the connection.
     pub connection: ConnectionSource,
-    /// Its destination bucket.
+    /// Source of the destination bucket.
     pub destination: Source,
     /// Prefix of every key, without a slash at either end.
     pub prefix: String,
-    /// Whether and how files go that are no longer in the repository.
+    /// Options of pruning, if the spec asks for it.
     pub prune: Option<Prune>,
-    /// The others who may read what is copied.
+    /// Others who may read the copied files.
     pub readers: Vec<Reader>,
-    /// Whether the destination's policy is the operator's to write.
+    /// Whether the operator writes the policy of the destination bucket.
     pub writes_policy: bool,
-    /// Its artifacts bucket.
+    /// Source of the artifacts bucket.
     pub artifacts: Source,
-    /// Days that own artifacts are kept.
+    /// Number of days that own artifacts are kept.
     pub retention_days: i32,
-    /// How its pipeline runs.
+    /// Options of the pipeline.
     pub pipeline: Pipeline,
-    /// What is announced, where, and to whom.
+    /// Events, topic and subscribers.
     pub notifications: Notifications,
-    /// How often it is looked at in full.
+    /// Time between two full observations.
     pub interval: Duration,
-    /// Tags of the user.
+    /// The user's tags.
     pub tags: Tags,
-    /// The resources that may be taken over.
+    /// Existing resources that may be adopted.
     pub adopt: BTreeSet<Resource>,
-    /// Whether drift is only shown.
+    /// Whether drift is shown, and not corrected.
     pub detect_drift: bool,
 }
 
 words! {
-    /// What becomes of changes that somebody made behind the operator's back: `spec.drift`.
+    /// Values of `spec.drift`: how the operator treats changes that somebody else made in AWS.
     Drift {
-        /// They are undone.
+        /// It undoes them.
         Correct = "Correct",
-        /// They are only shown.
+        /// It shows them.
         Detect = "Detect",
     }
 }
 
-/// The owner of an object's resources; known also where its spec makes no sense.
+/// Owner of an object's resources; known also if its spec is invalid.
 pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
     Owner {
         cluster: settings.cluster_id.clone(),
@@ -100,7 +100,7 @@ pub fn owner(object: &RepoFanout, settings: &Settings) -> Owner {
 }
 
 impl Fanout {
-    /// What the object asks for, or why it cannot have it.
+    /// Parses and validates the object's spec.
     pub fn parse(object: &RepoFanout, policy: &Policy<'_>) -> Result<Self, Refusal> {
         let spec = &object.spec;
         let asked = *spec.destination.clone().unwrap_or_default();
@@ -135,7 +135,7 @@ impl Fanout {
         let pipeline = Pipeline::parse(*spec.pipeline.clone().unwrap_or_default(), policy)?;
         let notifications = *spec.notifications.clone().unwrap_or_default();
         let notifications = Notifications::parse(notifications, policy)?;
-        // A pipeline that is taken over keeps its role.
+        // An adopted pipeline keeps its role.
         let shared_role = match &pipeline.adopted {
             Some(_) => None,
             None => policy.shared_role(&connection, [&artifacts, &destination]),
@@ -192,7 +192,7 @@ impl Fanout {
         }
     }
 
-    /// A pipeline that is taken over names everything that it uses already.
+    /// Refuses generated names beside an adopted pipeline, which already uses resources with names.
     fn check_adopted(&self) -> Result<(), Refusal> {
         let sources = [
             &self.artifacts,
@@ -206,9 +206,10 @@ impl Fanout {
             );
         if self.pipeline.adopted.is_some() && generated {
             return Err(invalid(
-                "pipeline.name: beside a pipeline that is taken over, what it uses is to be \
-                 named; write connection.existingARN, a bucket each under destination and \
-                 artifacts, and topicName or existingTopicARN, as far as the class does not offer them",
+                "pipeline.name: an existing pipeline already uses a connection, buckets and a \
+                 topic, and the spec has to name those that the class does not offer; write \
+                 connection.existingARN, bucketName or existingBucket under destination and under \
+                 artifacts, and topicName or existingTopicARN under notifications",
             ));
         }
         Ok(())
@@ -218,8 +219,8 @@ impl Fanout {
         let named = matches!(self.destination, Source::Own(Some(_)) | Source::Existing(_));
         if named && self.destination == self.artifacts {
             return Err(invalid(
-                "destination and artifacts name the same bucket: artifacts would lie among the \
-                 copied files; name two",
+                "destination and artifacts name the same bucket, so that artifacts would lie among \
+                 the copied files; name two buckets",
             ));
         }
         Ok(())
@@ -229,13 +230,14 @@ impl Fanout {
         let mut parts = self.prefix.split('/');
         if parts.any(|part| part == "." || part == "..") {
             return Err(invalid(
-                "destination.prefix: no part of it may be '.' or '..'",
+                "destination.prefix: no part of it may be '.' or '..'; write plain names between \
+                 the slashes",
             ));
         }
         Ok(())
     }
 
-    /// The base of its names: the name of a pipeline that is taken over, or a generated one.
+    /// Base of its names in AWS: the name of an adopted pipeline, or a generated one.
     pub fn base_name(&self) -> String {
         match &self.pipeline.adopted {
             Some(adopted) => adopted.name.clone(),
@@ -243,7 +245,7 @@ impl Fanout {
         }
     }
 
-    /// Where its resources are to be.
+    /// The placement that the spec asks for.
     pub fn place(&self, identity: &Identity) -> Placement {
         Placement::decide(
             self.access.as_ref(),
@@ -281,14 +283,14 @@ impl Fanout {
             Source::Existing(arn) => place.check_arn(
                 "notifications.existingTopicARN",
                 arn,
-                "a notification rule reaches topics of its own region and account only",
+                "name a topic of that region and account, because a notification rule reaches no other",
             ),
             Source::Own(_) | Source::Shared(_) => Ok(()),
         }
     }
 }
 
-/// What placeholders of the class's prefix template stand for.
+/// Values for the placeholders of the class's prefix template.
 fn parts<'a>(owner: &'a Owner, spec: &'a RepoFanoutSpec) -> Parts<'a> {
     Parts {
         namespace: &owner.namespace,
@@ -560,7 +562,7 @@ mod tests {
             ),
             (
                 json!({"pipeline": {"name": "p"}, "adopt": ["Pipeline"]}),
-                "pipeline.name: beside a pipeline that is taken over",
+                "pipeline.name: an existing pipeline already uses",
             ),
             (
                 json!({"notifications": {"detail": "basic"}}),

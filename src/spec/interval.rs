@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::domain::refusal::{Refusal, invalid};
 
-/// How often everything is looked at.
+/// The time between two full observations.
 pub fn interval(text: Option<&str>) -> Result<Duration, Refusal> {
     let Some(text) = text else {
         return Ok(Duration::from_secs(600));
     };
     let bad = || {
         invalid(format!(
-            "interval: '{text}' is no duration from 1m to 168h; write one such as 10m"
+            "interval: '{text}' is no duration from 1m to 168h; write a duration such as 10m"
         ))
     };
     let span: jiff::SignedDuration = text.parse().map_err(|_| bad())?;

@@ -1,4 +1,5 @@
-//! What the objects ask for: strings become meaning here, and nowhere later. Pure.
+//! Parses and validates the specs of objects and classes. Strings become types here, and nowhere
+//! later. Pure.
 
 pub mod class;
 #[cfg(test)]

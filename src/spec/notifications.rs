@@ -1,4 +1,4 @@
-//! `spec.notifications`: what is announced, where, and to whom.
+//! `spec.notifications`: events, topic and subscribers.
 
 use std::collections::BTreeSet;
 
@@ -9,38 +9,38 @@ use crate::spec::policy::Policy;
 use crate::spec::source::Source;
 use crate::spec::subscriber::Subscriber;
 
-/// Every generated event type id begins so.
+/// Prefix of CodePipeline's event type ids, which the spec leaves out.
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/concepts.html>
 const EVENT_PREFIX: &str = "codepipeline-pipeline-";
 
 words! {
-    /// How much a notification tells.
+    /// The level of detail of AWS's notifications.
     /// <https://docs.aws.amazon.com/codestar-notifications/latest/APIReference/API_CreateNotificationRule.html>
     Detail {
-        /// That it happened.
+        /// The event alone.
         Basic = "BASIC",
-        /// Failure messages, too.
+        /// The event and, for example, failure messages.
         Full = "FULL",
     }
 }
 
-/// What is announced, where, and to whom.
+/// The events, the topic and its subscribers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notifications {
     /// CodePipeline's event type ids, such as `codepipeline-pipeline-pipeline-execution-failed`.
     pub events: BTreeSet<String>,
-    /// How much AWS's notifications tell.
+    /// The level of detail of AWS's notifications.
     pub detail: Detail,
-    /// The topic.
+    /// Source of the topic.
     pub topic: Source,
-    /// Whether deliveries are announced in our own words, too.
+    /// Whether the operator publishes its own announcement of each delivery, too.
     pub announce: bool,
-    /// The subscribers of its own topic.
+    /// Subscribers of the object's own topic.
     pub subscribers: Vec<Subscriber>,
 }
 
 impl Notifications {
-    /// What the object asks for.
+    /// Parses the options.
     pub fn parse(spec: NotificationsSpec, policy: &Policy<'_>) -> Result<Self, Refusal> {
         let succeeded = || vec!["pipeline-execution-succeeded".to_owned()];
         let events = spec.events.unwrap_or_else(succeeded);
@@ -56,9 +56,9 @@ impl Notifications {
         let topic = policy.topic(spec.topic_name, spec.existing_topic_arn)?;
         if !subscribers.is_empty() && !matches!(topic, Source::Own(_)) {
             return Err(invalid(
-                "notifications.subscribers: the topic is not the object's own, and its \
-                 subscriptions are not the object's to make; subscribe to it where it \
-                 belongs, or have a topic of one's own",
+                "notifications.subscribers: the topic is not the object's own, and an object \
+                 manages subscriptions of its own topic only; leave subscribers out and subscribe \
+                 to that topic yourself, or let the object create a topic of its own",
             ));
         }
         Ok(Self {

@@ -1,4 +1,4 @@
-//! `spec.pipeline`: how the pipeline runs, or which one is taken over.
+//! `spec.pipeline`: how the pipeline runs, or which existing pipeline is adopted.
 
 use crate::api::repofanout::PipelineSpec;
 use crate::domain::pattern::Allowed;
@@ -11,62 +11,64 @@ words! {
     /// CodePipeline's pipeline types.
     /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/pipeline-types.html>
     PipelineType {
-        /// Priced by the pipeline.
+        /// Billed per pipeline.
         V1 = "V1",
-        /// Priced by the minute; has triggers and execution modes.
+        /// Billed per minute; supports triggers and execution modes.
         V2 = "V2",
     }
 }
 
 words! {
-    /// What happens to an execution while another one runs, as far as objects may ask for it.
+    /// The execution modes that objects may ask for: what happens to an execution while another one
+    /// runs.
     /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/execution-modes.html>
     ExecutionMode {
         /// It waits.
         Queued = "QUEUED",
-        /// It replaces an older one that waits.
+        /// It replaces an older execution that waits.
         Superseded = "SUPERSEDED",
     }
 }
 
-/// The execution mode that no object may ask for: an older execution may overwrite a newer one.
+/// The execution mode that no object may ask for, since an older execution could overwrite a newer
+/// one.
 pub const PARALLEL: &str = "PARALLEL";
 
-/// How the pipeline runs.
+/// The options of the pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
-    /// The pipeline that exists and is taken over, if there is one.
+    /// The existing pipeline that is adopted, if there is one.
     pub adopted: Option<AdoptedPipeline>,
-    /// Its type.
+    /// The pipeline's type.
     pub kind: PipelineType,
-    /// How its executions follow each other.
+    /// The execution mode.
     pub execution_mode: ExecutionMode,
     /// Whether a push starts an execution.
     pub detect_changes: bool,
-    /// The filters that start executions in the place of every push.
+    /// Filters for the events that start executions, instead of every push.
     pub triggers: Option<Triggers>,
 }
 
-/// A pipeline that exists and is taken over.
+/// An existing pipeline that is adopted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdoptedPipeline {
     /// Its name.
     pub name: String,
-    /// The ARNs that it and its role may have.
+    /// The allowed ARNs of the pipeline and its role.
     pub allowed: Allowed,
 }
 
 impl Pipeline {
-    /// What the object asks for.
+    /// Parses the options.
     pub fn parse(spec: PipelineSpec, policy: &Policy<'_>) -> Result<Self, Refusal> {
         let kind = known_or("pipeline.type", spec.type_.as_deref(), PipelineType::V2)?;
         let execution_mode = execution_mode(kind, spec.execution_mode.as_deref())?;
-        // A trigger and the detection of changes would each start an execution.
+        // Triggers and the detection of changes together would start two executions a push.
         let detect_changes = spec.detect_changes.unwrap_or(spec.triggers.is_none());
         if spec.triggers.is_some() && (kind == PipelineType::V1 || detect_changes) {
             return Err(invalid(
-                "pipeline: triggers are for V2 pipelines, and detectChanges has no meaning beside \
-                 them; write type V2 and leave detectChanges out, or leave triggers out",
+                "pipeline: triggers are for V2 pipelines and replace detectChanges; write type V2 \
+                 and leave detectChanges out, or leave triggers out",
             ));
         }
         Ok(Self {
@@ -82,7 +84,7 @@ impl Pipeline {
     }
 }
 
-/// A V1 pipeline supersedes; queueing is V2's.
+/// The execution mode. A V1 pipeline only supersedes, and only V2 can queue.
 fn execution_mode(kind: PipelineType, asked: Option<&str>) -> Result<ExecutionMode, Refusal> {
     let default = match kind {
         PipelineType::V1 => ExecutionMode::Superseded,

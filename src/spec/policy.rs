@@ -1,5 +1,5 @@
-//! The policy of one object: its class, or else the operator's settings, decides what it may ask
-//! for and fills in what it leaves out.
+//! The policy for one object. The object's class, or else the operator's settings, limits what the
+//! object may ask for, and supplies values that it leaves out.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::spec::reader::Reader;
 use crate::spec::source::{ConnectionSource, Source};
 use crate::spec::subscriber::Subscriber;
 
-/// Decides for one object.
+/// The policy for one object.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy<'a> {
     /// The operator's settings.
@@ -29,13 +29,13 @@ pub struct Policy<'a> {
 }
 
 impl Policy<'_> {
-    /// Whether the object may use the class at all.
+    /// Refuses an object that may not use its class, or that has to name one.
     pub fn admit(&self, namespace: &str, spec: &RepoFanoutSpec) -> Result<(), Refusal> {
         let Some(class) = self.class else {
             if self.settings.require_class {
                 return Err(not_allowed(
                     "className: the operator runs with --require-class, and the object names no \
-                         class; write the name of one that its namespace may use",
+                         class; write the name of a RepoFanoutClass that its namespace may use",
                 ));
             }
             return Ok(());
@@ -43,36 +43,39 @@ impl Policy<'_> {
         let name = &class.name;
         if !class.allows_namespace(namespace, self.labels) {
             return Err(not_allowed(format!(
-                "className: RepoFanoutClass {name} does not allow namespace {namespace}; have it \
-                     added to the class's allowedNamespaces, or name another class"
+                "className: RepoFanoutClass {name} does not allow namespace {namespace}; name \
+                     another class, or ask its administrator to add the namespace to \
+                     allowedNamespaces"
             )));
         }
         if !covers(&class.allowed_repositories, &spec.repository) {
             return Err(not_allowed(format!(
-                "repository: RepoFanoutClass {name} does not allow {}; have a pattern added to \
-                     the class's allowedRepositories that covers it, or name another class",
+                "repository: RepoFanoutClass {name} does not allow {}; name another class, or ask \
+                     its administrator to add a pattern that covers the repository to \
+                     allowedRepositories",
                 spec.repository
             )));
         }
         if let Some(region) = spec.region.as_ref().filter(|r| **r != class.place.region) {
             return Err(not_allowed(format!(
                 "region: RepoFanoutClass {name} is in {}, and the object names {region}; leave \
-                     region out, or name a class there",
+                     region out, or name a class of that region",
                 class.place.region
             )));
         }
         for key in spec.tags.iter().flatten().map(|(key, _)| key) {
             if !covers(&class.allowed_tag_keys, key) {
                 return Err(not_allowed(format!(
-                    "tags: RepoFanoutClass {name} does not let fan-outs set '{key}'; leave it \
-                         out, or have it added to the class's allowedTagKeys"
+                    "tags: RepoFanoutClass {name} does not let fan-outs set '{key}'; leave the tag \
+                         out, or ask the administrator of the class to add its key to \
+                         allowedTagKeys"
                 )));
             }
         }
         Ok(())
     }
 
-    /// A chosen name, where names may be chosen.
+    /// The chosen name; refuses it if names may not be chosen.
     pub fn chosen_name(
         &self,
         field: &str,
@@ -96,11 +99,12 @@ impl Policy<'_> {
             return Ok(Some(name));
         }
         Err(not_allowed(format!(
-            "{field}: '{name}' is a chosen name, and {whose}; leave {field} out, or have that changed"
+            "{field}: '{name}' is a chosen name, and {whose}; leave {field} out, or ask an \
+             administrator to allow chosen names"
         )))
     }
 
-    /// The ARNs of what exists and may be referred to.
+    /// The ARNs of existing resources that the object may use.
     pub fn allowed_existing(&self) -> Allowed {
         let (patterns, whose) = match self.class {
             Some(class) => (
@@ -118,12 +122,12 @@ impl Policy<'_> {
         }
     }
 
-    /// Refuses an ARN of something that exists and may not be referred to.
+    /// Refuses the ARN of an existing resource that the object may not use.
     pub fn check_existing(&self, field: &str, arn: &str) -> Result<(), Refusal> {
         self.allowed_existing().check(field, arn)
     }
 
-    /// A reader of what is copied, where it may be let in.
+    /// Parses a reader of the copied files; refuses one that the patterns do not cover.
     pub fn reader(&self, spec: ReaderSpec) -> Result<Reader, Refusal> {
         let reader = Reader::parse(spec)?;
         let (patterns, whose) = match self.class {
@@ -140,13 +144,13 @@ impl Policy<'_> {
             return Ok(reader);
         }
         Err(not_allowed(format!(
-            "destination.readers: {} is not covered by {whose}; have a pattern added that covers \
-                 it, or leave the entry out",
+            "destination.readers: {} is not covered by {whose}; leave the entry out, or ask an \
+                 administrator to add a pattern that covers it",
             reader.as_str()
         )))
     }
 
-    /// A subscriber, by a role only where that may be referred to.
+    /// Parses a subscriber; refuses one whose role the object may not use.
     pub fn subscriber(&self, spec: SubscriberSpec) -> Result<Subscriber, Refusal> {
         let subscriber = Subscriber::parse(spec)?;
         if let Some(role) = &subscriber.role {
@@ -155,8 +159,8 @@ impl Policy<'_> {
         Ok(subscriber)
     }
 
-    /// Whether the policy of the destination is the operator's to write: its own and the class's
-    /// own are.
+    /// Whether the operator writes the policy of the destination bucket. It does so for the object's
+    /// own bucket and the class's own.
     pub fn writes_bucket_policy(&self, destination: &Source) -> bool {
         match destination {
             Source::Own(_) => true,
@@ -167,20 +171,22 @@ impl Policy<'_> {
         }
     }
 
-    /// Refuses one of the object's own where the class offers one and does not let it go its own way.
+    /// Refuses a resource of the object's own if the class shares one and does not let fan-outs
+    /// override it.
     fn check_own(&self, field: &str, what: Overridable) -> Result<(), Refusal> {
         match self.class.filter(|class| !class.may_override(what)) {
             None => Ok(()),
             Some(class) => Err(not_allowed(format!(
                 "{field}: RepoFanoutClass {} shares its own and does not list {} under \
-                     overridable; leave {field} out, or have that changed",
+                     overridable; leave {field} out, or ask the administrator of the class to add \
+                     it there",
                 class.name,
                 what.as_str()
             ))),
         }
     }
 
-    /// A bucket: the one that the object names, or the class's, or one of its own.
+    /// Source of a bucket: the one that the object names, or the class's, or one of its own.
     pub fn bucket(
         &self,
         field: &str,
@@ -203,7 +209,7 @@ impl Policy<'_> {
                 ))
             }
             (None, Some(name), _) => {
-                // S3's ARNs name no account and the partition does not matter to who may be named.
+                // S3's ARNs name no account. Patterns for them are written with partition `aws`.
                 self.check_existing(
                     &format!("{field}.existingBucket"),
                     &arn::bucket("aws", &name),
@@ -216,7 +222,7 @@ impl Policy<'_> {
         }
     }
 
-    /// The topic: the one that the object names, or the class's, or one of its own.
+    /// Source of the topic: the one that the object names, or the class's, or one of its own.
     pub fn topic(&self, name: Option<String>, existing: Option<String>) -> Result<Source, Refusal> {
         match (name, existing, self.class.and_then(Class::topic_arn)) {
             (None, None, Some(arn)) => Ok(Source::Shared(arn)),
@@ -238,7 +244,7 @@ impl Policy<'_> {
         }
     }
 
-    /// The connection: the one that the object names, or the class's that serves the repository's
+    /// Source of the connection: the one that the object names, or the class's for the repository's
     /// owner, or one of its own.
     pub fn connection(&self, spec: &RepoFanoutSpec) -> Result<ConnectionSource, Refusal> {
         let asked = *spec.connection.clone().unwrap_or_default();
@@ -249,8 +255,9 @@ impl Policy<'_> {
                 Some(name) => Ok(ConnectionSource::Shared(name.to_owned())),
                 None if class.may_override(Overridable::Connection) => own(None),
                 None => Err(not_allowed(format!(
-                    "repository: RepoFanoutClass {} has no connection for owner '{}'; have one \
-                         added to the class's connections, or write a repository of an owner that has one",
+                    "repository: RepoFanoutClass {} has no connection for owner '{}'; write a \
+                         repository whose owner has one, or ask the administrator of the class to \
+                         add one to connections",
                     class.name,
                     prefix::owner(&spec.repository)
                 ))),
@@ -279,8 +286,8 @@ impl Policy<'_> {
         }
     }
 
-    /// The prefix in the destination. Of a shared bucket an object may choose among those below its
-    /// own namespace's, so that nobody can put files where consumers trust another namespace.
+    /// The prefix in the destination. In a shared bucket, an object may choose a prefix below that of
+    /// its own namespace only, so that nobody writes where consumers trust another namespace.
     pub fn prefix(
         &self,
         parts: &prefix::Parts<'_>,
@@ -293,7 +300,9 @@ impl Policy<'_> {
         };
         let rendered = prefix::render(&class.prefix_template, parts).map_err(|unknown| {
             invalid(format!(
-                "destination.prefixTemplate of the class: '{unknown}' is no placeholder"
+                "destination.prefixTemplate of RepoFanoutClass {}: '{unknown}' is no placeholder; \
+                 the administrator of the class has to correct the template",
+                class.name
             ))
         })?;
         let Some(asked) = asked else {
@@ -305,22 +314,23 @@ impl Policy<'_> {
             return Ok(asked);
         }
         let may = match first {
-            "{namespace}" => format!("write one below {}/", parts.namespace),
+            "{namespace}" => format!("write a prefix below {}/", parts.namespace),
             _ => format!("leave it out, which gives '{rendered}'"),
         };
         Err(not_allowed(format!(
             "destination.prefix: '{asked}' is outside of what RepoFanoutClass {} gives this \
-                 namespace in its shared bucket; {may}, or have Prefix added to the class's overridable",
+                 namespace in its shared bucket; {may}, or ask the administrator of the class to \
+                 add Prefix to overridable",
             class.name
         )))
     }
 
-    /// The role by which the object's account is reached, if one is needed.
+    /// The role to assume in the object's account, if one is needed.
     pub fn access(&self) -> Option<AssumeRole> {
         self.class.and_then(|class| class.access.clone())
     }
 
-    /// The region, which a class decides for all.
+    /// The region: the class's, or else the object's or the operator's.
     pub fn region(&self, spec: &RepoFanoutSpec) -> String {
         let own = || spec.region.as_ref().unwrap_or(&self.settings.region);
         self.class
@@ -328,13 +338,13 @@ impl Policy<'_> {
             .clone()
     }
 
-    /// The prefix of generated names.
+    /// Prefix of generated names.
     pub fn name_prefix(&self) -> String {
         let class = self.class.map(|class| &class.name_prefix);
         class.unwrap_or(&self.settings.name_prefix).clone()
     }
 
-    /// ARN or name of the policy that bounds the object's role.
+    /// ARN or name of the permissions boundary of the object's role.
     pub fn permissions_boundary(&self) -> Option<String> {
         match self.class {
             Some(class) => class.permissions_boundary.clone(),
@@ -342,18 +352,18 @@ impl Policy<'_> {
         }
     }
 
-    /// ARN of the key of own buckets and topics.
+    /// ARN of the KMS key of own buckets and topics.
     pub fn kms_key(&self) -> Option<String> {
         self.class.and_then(|class| class.kms_key.clone())
     }
 
-    /// Days that artifacts are kept; the class decides that of its own bucket.
+    /// Number of days that artifacts are kept; the class decides it for its own bucket.
     pub fn retention_days(&self, spec: &ArtifactsSpec, artifacts: &Source) -> Result<i32, Refusal> {
         let offers = self.class.filter(|class| class.artifacts.is_some());
         match (offers, spec.retention_days) {
             (Some(class), Some(_)) if spec.bucket_name.is_none() => Err(invalid(format!(
-                "artifacts.retentionDays: the bucket is that of RepoFanoutClass {}, which says \
-                 how long it keeps; leave it out",
+                "artifacts.retentionDays: RepoFanoutClass {} shares the bucket and decides how \
+                 long artifacts are kept; leave retentionDays out",
                 class.name
             ))),
             (Some(class), _) if artifacts.is_shared() => Ok(class.retention_days),
@@ -361,7 +371,7 @@ impl Policy<'_> {
         }
     }
 
-    /// ARN of the class's role, for a pipeline that uses nothing but what the class shares: the
+    /// ARN of the class's role, if the pipeline uses shared buckets and a shared connection only: the
     /// role covers nothing else.
     pub fn shared_role(
         &self,
@@ -373,7 +383,7 @@ impl Policy<'_> {
         self.class.filter(|_| shares)?.role_arn()
     }
 
-    /// The object's tags, and the class's over them.
+    /// The object's tags and the class's; the class's win.
     pub fn tags(&self, spec: &RepoFanoutSpec) -> Tags {
         let mut tags = spec.tags.clone().unwrap_or_default();
         tags.extend(self.class.iter().flat_map(|class| class.tags.clone()));
@@ -588,9 +598,21 @@ mod tests {
         let table = [
             (by_namespace, None, Ok("team/acme/b")),
             (by_namespace, Some("team/x"), Ok("team/x")),
-            (by_namespace, Some("team"), Err("write one below team/")),
-            (by_namespace, Some("team-2/x"), Err("write one below team/")),
-            (by_namespace, Some("other/x"), Err("write one below team/")),
+            (
+                by_namespace,
+                Some("team"),
+                Err("write a prefix below team/"),
+            ),
+            (
+                by_namespace,
+                Some("team-2/x"),
+                Err("write a prefix below team/"),
+            ),
+            (
+                by_namespace,
+                Some("other/x"),
+                Err("write a prefix below team/"),
+            ),
             (
                 by_namespace,
                 Some("team/../other/x"),

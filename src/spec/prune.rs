@@ -1,4 +1,4 @@
-//! `destination.prune`: whether and how files go that are no longer in the repository.
+//! `destination.prune`: whether files that are no longer in the repository are deleted.
 
 use crate::api::condition::Reason;
 use crate::api::repofanout::PruneLimitSpec;
@@ -11,33 +11,33 @@ words! {
     Mode {
         /// Nothing is deleted.
         Disabled = "Disabled",
-        /// It is only told what would be deleted.
+        /// The condition lists the files that would be deleted.
         DryRun = "DryRun",
-        /// It is deleted.
+        /// The files are deleted.
         Enabled = "Enabled",
     }
 }
 
-/// What `destination.prune` asks for.
+/// The options of pruning, if the spec asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prune {
-    /// Whether it is only told what would be deleted.
+    /// Whether files are only listed, and not deleted.
     pub dry_run: bool,
-    /// How much may go at once.
+    /// The limit for deletions after one execution.
     pub limit: Limit,
 }
 
-/// How many keys may be deleted after one execution.
+/// The limit for deletions after one execution: both parts have to allow them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// The share of what earlier deliveries put there, in percent.
+    /// Share of the keys that earlier deliveries wrote, in percent.
     pub percent: u32,
-    /// The number of keys.
+    /// Number of keys.
     pub objects: usize,
 }
 
 impl Prune {
-    /// What the object asks for, where objects may ask for it.
+    /// Parses the options; refuses them if the operator does not allow pruning.
     pub fn parse(
         settings: &Settings,
         mode: Option<&str>,
@@ -51,10 +51,10 @@ impl Prune {
             return Err(Refusal::new(
                 Reason::NotAllowed,
                 format!(
-                    "destination.prune: {} has the operator delete files, and it does not run \
-                         with --allow-prune (operator.allowPrune in the chart); have it run so, \
-                         with the policy that `repofanout iam-policy --allow-prune` prints, or \
-                         leave prune out",
+                    "destination.prune: {} asks the operator to delete files, and the operator runs \
+                         without --allow-prune (operator.allowPrune in the chart); leave prune out, \
+                         or run the operator with that flag and with the IAM policy that \
+                         `repofanout iam-policy --allow-prune` prints",
                     mode.as_str()
                 ),
             ));
@@ -72,10 +72,11 @@ impl Prune {
 }
 
 impl Limit {
-    /// So few may always go: the half of a small repository is no accident.
+    /// Number of keys that may always be deleted, so that the percentage does not stop small
+    /// repositories.
     const FEW: usize = 10;
 
-    /// Whether so many of `all` may go.
+    /// Whether this number of stale keys, of `all` that deliveries wrote, may be deleted.
     pub fn allows(self, stale: usize, all: usize) -> bool {
         stale <= self.objects && (stale <= Self::FEW || stale * 100 <= all * self.percent as usize)
     }

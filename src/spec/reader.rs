@@ -1,23 +1,23 @@
-//! `destination.readers`: who else may read what is copied.
+//! `destination.readers`: others who may read the copied files.
 
 use crate::api::repofanout::ReaderSpec;
 use crate::domain::arn::Arn;
 use crate::domain::pattern::covers;
 use crate::domain::refusal::{Refusal, invalid};
 
-/// Somebody who is let in.
+/// An account, a role or an organization that may read the copied files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reader {
-    /// Everybody whom this account, twelve digits, lets read.
+    /// This account, twelve digits; its own policies decide which of its principals read.
     Account(String),
     /// The role with this ARN.
     Role(String),
-    /// Every account of the organization with this id that lets its own people read.
+    /// Every account of the organization with this id; their own policies decide who reads.
     Organization(String),
 }
 
 impl Reader {
-    /// What the object says.
+    /// Parses one entry.
     pub fn parse(spec: ReaderSpec) -> Result<Self, Refusal> {
         match (spec.account, spec.role_arn, spec.organization) {
             (Some(account), None, None) => Ok(Self::Account(account)),
@@ -29,14 +29,14 @@ impl Reader {
         }
     }
 
-    /// As it is written.
+    /// The entry as the spec has it.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Account(text) | Self::Role(text) | Self::Organization(text) => text,
         }
     }
 
-    /// Whether patterns allow it; an account's allow its roles, too.
+    /// Whether a pattern covers it. A pattern that covers an account covers its roles, too.
     pub fn covered(&self, patterns: &[String]) -> bool {
         let account = match self {
             Self::Role(arn) => Arn::parse(arn).map(|arn| arn.account),

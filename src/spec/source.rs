@@ -1,21 +1,21 @@
-//! Where a thing comes from: made for the object, there already, or the class's.
+//! The source of a bucket, a topic or a connection: created for the object, existing, or the class's.
 
 use crate::domain::refusal::{Refusal, known_or};
 use crate::domain::word::words;
 
-/// A thing of its own, perhaps with a chosen name, or one that exists.
+/// The source of a bucket or a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Made, configured and deleted by the operator.
+    /// The object's own, perhaps with a chosen name: the operator creates, configures and deletes it.
     Own(Option<String>),
-    /// Used and looked at: a bucket's name or a topic's ARN.
+    /// An existing one, which is used and observed only: a bucket's name or a topic's ARN.
     Existing(String),
-    /// Its class's: a bucket's name or a topic's ARN.
+    /// The class's: a bucket's name or a topic's ARN.
     Shared(String),
 }
 
 impl Source {
-    /// The name that it names; `generated` where it names none.
+    /// The name or ARN; `generated` if none was chosen.
     pub fn name<'a>(&'a self, generated: &'a str) -> &'a str {
         match self {
             Self::Own(None) => generated,
@@ -23,14 +23,14 @@ impl Source {
         }
     }
 
-    /// Whether it is the class's.
+    /// Whether the class shares it.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(_))
     }
 }
 
 words! {
-    /// The providers that a connection needs no host for.
+    /// The providers to which a connection needs no host.
     Provider {
         /// github.com.
         GitHub = "GitHub",
@@ -41,21 +41,21 @@ words! {
     }
 }
 
-/// Where the connection comes from.
+/// The source of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionSource {
-    /// Its own, to this provider.
+    /// The object's own, to this provider.
     Provider(Provider),
-    /// Its own, on the host with this ARN.
+    /// The object's own, on the host with this ARN.
     Host(String),
-    /// The one with this ARN.
+    /// The existing connection with this ARN.
     Existing(String),
-    /// Its class's, with this name.
+    /// The class's connection with this name.
     Shared(String),
 }
 
 impl ConnectionSource {
-    /// An own connection to a provider; to GitHub where none is written.
+    /// The object's own connection to this provider; to GitHub if the spec names none.
     pub fn provider(field: &str, word: Option<&str>) -> Result<Self, Refusal> {
         known_or(field, word, Provider::GitHub).map(Self::Provider)
     }

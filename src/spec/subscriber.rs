@@ -8,15 +8,15 @@ use crate::api::notifications::SubscriberSpec;
 use crate::domain::refusal::{Refusal, known, known_or};
 use crate::domain::word::{Word, words};
 
-/// It gets what is published.
+/// The subscription receives messages.
 pub const CONFIRMED: &str = "CONFIRMED";
-/// Its owner has to agree.
+/// The subscription waits for its owner's confirmation.
 pub const PENDING: &str = "PENDING";
-/// Its owner has not agreed in time, or does no more.
+/// The owner did not confirm in time, or has unsubscribed.
 pub const EXPIRED: &str = "EXPIRED";
 
 words! {
-    /// How a subscriber is reached, in SNS's words.
+    /// SNS's protocols: the kinds of subscribers.
     /// <https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html>
     Protocol {
         /// A queue, by its ARN.
@@ -35,35 +35,35 @@ words! {
 }
 
 words! {
-    /// What a filter looks at.
+    /// The part of a message that a filter matches.
     /// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering-scope.html>
     FilterScope {
-        /// The attributes, which only our own announcements have.
+        /// The attributes, which only the operator's own announcements have.
         MessageAttributes = "MessageAttributes",
         /// The message itself.
         MessageBody = "MessageBody",
     }
 }
 
-/// One that the object names.
+/// One subscriber that the spec lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscriber {
-    /// How it is reached.
+    /// The protocol.
     pub protocol: Protocol,
     /// ARN, URL or address.
     pub endpoint: String,
-    /// Which messages it gets, as SNS has it; all if none.
+    /// SNS filter policy; the subscriber gets all messages if there is none.
     pub filter_policy: Option<Value>,
-    /// What the filter looks at.
+    /// The part of a message that the filter matches.
     pub filter_scope: FilterScope,
-    /// Whether it gets the message without SNS's envelope.
+    /// Whether SNS sends the message without its envelope.
     pub raw: bool,
-    /// ARN of the role by which SNS reaches it, where it takes one.
+    /// ARN of the role with which SNS delivers, for protocols that need one.
     pub role: Option<String>,
 }
 
 impl Subscriber {
-    /// What the object says.
+    /// Parses one entry.
     pub fn parse(spec: SubscriberSpec) -> Result<Self, Refusal> {
         Ok(Self {
             protocol: known("notifications.subscribers.protocol", &spec.protocol)?,
@@ -79,12 +79,12 @@ impl Subscriber {
         })
     }
 
-    /// Whether a person reads it, who may unsubscribe.
+    /// Whether a person receives the messages, and may unsubscribe.
     pub fn is_person(&self) -> bool {
         matches!(self.protocol, Protocol::Email | Protocol::EmailJson)
     }
 
-    /// Its attributes, as SNS has them.
+    /// The desired attributes of the subscription, by SNS's names.
     /// <https://docs.aws.amazon.com/sns/latest/api/API_SetSubscriptionAttributes.html>
     pub fn attributes(&self) -> BTreeMap<&'static str, String> {
         let filter = self
@@ -105,7 +105,7 @@ impl Subscriber {
         attributes
     }
 
-    /// Those attributes that are not as they are to be.
+    /// The desired attributes that differ from the present ones.
     pub fn differs(&self, present: &BTreeMap<String, String>) -> BTreeMap<&'static str, String> {
         let mut wanted = self.attributes();
         wanted.retain(|name, value| {

@@ -1,4 +1,4 @@
-//! What starts executions in the place of every push to the branch.
+//! Triggers: filters for the events that start executions, instead of every push to the branch.
 //! <https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html>
 
 use std::collections::BTreeSet;
@@ -8,29 +8,29 @@ use serde::Serialize;
 use crate::api::trigger::{PatternsSpec, PullRequestFilterSpec, PushFilterSpec, TriggersSpec};
 use crate::domain::names::SOURCE;
 
-/// The filters; one that lets an event through is enough.
+/// The filters. An event starts an execution if one of them lets it through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
     /// Name of the source action.
     #[serde(skip)]
     pub source: String,
-    /// Of pushes.
+    /// Filters for pushes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub push: Vec<Filter>,
-    /// Of pull requests.
+    /// Filters for pull requests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pull_request: Vec<Filter>,
 }
 
-/// All parts of a filter have to let an event through.
+/// A filter for events. It lets an event through if all of its parts do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
-    /// `OPEN`, `UPDATED` and `CLOSED` of a pull request.
+    /// Events of pull requests: `OPEN`, `UPDATED` and `CLOSED`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub events: BTreeSet<String>,
-    /// Branches; of a pull request the one that it is to go into.
+    /// Branches; for a pull request, its target branch.
     #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub branches: Patterns,
     /// Tags.
@@ -41,25 +41,25 @@ pub struct Filter {
     pub file_paths: Patterns,
 }
 
-/// Glob patterns; one of `excludes` goes before one of `includes`.
+/// Glob patterns. `excludes` wins over `includes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Patterns {
-    /// What is let through; everything if none.
+    /// Patterns that let a value through; everything passes if there are none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub includes: BTreeSet<String>,
-    /// What is not.
+    /// Patterns that keep a value out.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub excludes: BTreeSet<String>,
 }
 
 impl Patterns {
-    /// Whether it lets everything through.
+    /// Whether the patterns let everything through.
     pub fn is_empty(&self) -> bool {
         self.includes.is_empty() && self.excludes.is_empty()
     }
 }
 
-/// What AWS takes for granted of pull requests.
+/// AWS's default events of pull requests.
 pub const EVENTS: [&str; 3] = ["OPEN", "UPDATED", "CLOSED"];
 
 impl From<TriggersSpec> for Triggers {

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 
 use crate::api::class::{QuotaStatus, RepoFanoutClassStatus};
 use crate::api::condition::{ConditionType, Kind, Reason};
-use crate::status::connection;
+use crate::status::connection::{self, Remote};
 use crate::status::summary::PassOutcome;
 use crate::status::verdict::Verdict;
 
-/// From which part of a quota on a class warns, in percent.
+/// Share of a quota from which on a class warns, in percent.
 const LOW: i32 = 80;
 
-/// What one pass over a class observed.
+/// The results of one pass over a class.
 #[derive(Clone, Debug)]
 pub struct ClassObservation {
     /// How the pass ended.
     pub outcome: PassOutcome,
-    /// How much of the quotas is used, if that was asked.
+    /// Usage of the account's quotas, if the pass read it.
     pub quotas: Option<BTreeMap<String, QuotaStatus>>,
 }
 
-/// The status after a pass; what the pass did not observe stays as it was.
+/// The status after a pass. Whatever the pass did not observe stays as it was.
 pub fn class_status(
     before: &RepoFanoutClassStatus,
     observation: ClassObservation,
@@ -42,11 +42,11 @@ pub fn class_status(
     next
 }
 
-/// The first connection that does not work speaks for all.
+/// The verdict on all connections: that of the first one that does not work, if there is one.
 fn connections_verdict(status: &RepoFanoutClassStatus) -> Option<Verdict> {
     let mut all_well = None;
     for (name, connection) in &status.connections {
-        let Some(verdict) = connection::verdict(connection) else {
+        let Some(verdict) = connection::verdict(connection, Remote::default()) else {
             continue;
         };
         if !verdict.is_well() {
@@ -75,8 +75,9 @@ fn quota_verdict(quotas: &BTreeMap<String, QuotaStatus>) -> Verdict {
         (
             Reason::QuotaLow,
             format!(
-                "the account uses {} that AWS allows by default: have the quota raised where it \
-                     can be, or serve new fan-outs by a class in another account",
+                "the account uses {} that AWS allows by default, and new fan-outs will soon be \
+                     refused; request a higher quota from AWS where that is possible, or serve new \
+                     fan-outs by a class in another account",
                 near.join(", ")
             ),
         )
@@ -220,7 +221,7 @@ mod tests {
                 let ready = find(ConditionType::Ready).unwrap();
                 let stalled = find(ConditionType::Stalled).is_some();
                 let reconciling = find(ConditionType::Reconciling).is_some();
-                // Everything that passes is awaited, so that one of the three always holds.
+                // An object is ready, reconciling or stalled, and exactly one of the three.
                 let states = [ready.status == "True", stalled, reconciling];
                 prop_assert_eq!(states.into_iter().filter(|holds| *holds).count(), 1);
                 prop_assert_eq!(&after(&next, progress), &next);

@@ -1,12 +1,13 @@
-//! The connection on status, and what its state means for the object.
+//! The connection on status, and the verdict on its state.
 
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::ConnectionStatus;
 use crate::domain::placement::Placement;
+use crate::domain::prefix;
 use crate::resource::connection::{ConnectionState, ObservedConnection};
 use crate::status::verdict::Verdict;
 
-/// A connection as it is recorded once its ARN is known: with its link, and without an intent.
+/// A connection as status records it once its ARN is known: with its link, and without an intent.
 pub fn connection_status(place: &Placement, connection: &ObservedConnection) -> ConnectionStatus {
     ConnectionStatus {
         arn: Some(connection.arn.clone()),
@@ -16,8 +17,17 @@ pub fn connection_status(place: &Placement, connection: &ObservedConnection) -> 
     }
 }
 
-/// What the recorded state of a connection means; nothing if none is recorded.
-pub(crate) fn verdict(connection: &ConnectionStatus) -> Option<Verdict> {
+/// The other end of a connection, as far as it is known. Messages name it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Remote<'a> {
+    /// The provider, such as `GitHub`; empty if it is not known.
+    pub(crate) provider: &'a str,
+    /// The repository, `owner/name`; empty if the connection serves several.
+    pub(crate) repository: &'a str,
+}
+
+/// The verdict on the recorded state of a connection; none if no state is recorded.
+pub(crate) fn verdict(connection: &ConnectionStatus, remote: Remote<'_>) -> Option<Verdict> {
     let url = connection.authorize_url.as_deref().unwrap_or_default();
     let (reason, message) = match ConnectionState::parse(connection.status.as_deref()?) {
         ConnectionState::Available => (
@@ -31,17 +41,60 @@ pub(crate) fn verdict(connection: &ConnectionStatus) -> Option<Verdict> {
                      choose 'Update pending connection'"
             ),
         ),
-        ConnectionState::Error => (
-            Reason::ConnectionError,
-            format!(
-                "the provider refuses the connection, AWS tries again by itself; see {url}, and \
-                     whether the app is still installed"
-            ),
-        ),
+        ConnectionState::Error => (Reason::ConnectionError, rejected(url, remote)),
     };
     Some(Verdict::new(
         ConditionType::ConnectionAvailable,
         reason,
         message,
     ))
+}
+
+fn rejected(url: &str, remote: Remote<'_>) -> String {
+    let provider = match remote.provider {
+        "" => "the provider",
+        known => known,
+    };
+    let organization = match prefix::owner(remote.repository) {
+        "" => "the repositories' organization".to_owned(),
+        owner => format!("`{owner}`"),
+    };
+    format!(
+        "{provider} rejects this connection; pushes will not arrive. Check that the AWS Connector \
+             app is installed and not suspended in {organization}; AWS retries by itself. The \
+             connection's page is {url}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejected_connection_names_the_provider_and_the_organization_where_they_are_known() {
+        let connection = ConnectionStatus {
+            status: Some("ERROR".to_owned()),
+            authorize_url: Some("https://console/c".to_owned()),
+            ..ConnectionStatus::default()
+        };
+        let known = Remote {
+            provider: "GitHub",
+            repository: "acme/docs",
+        };
+        for (remote, words) in [
+            (
+                known,
+                ["GitHub rejects this connection", "not suspended in `acme`;"],
+            ),
+            (
+                Remote::default(),
+                ["the provider rejects", "in the repositories' organization;"],
+            ),
+        ] {
+            let message = verdict(&connection, remote).unwrap().message;
+            assert!(message.starts_with(words[0]), "{message}");
+            assert!(message.contains(words[1]), "{message}");
+            assert!(message.ends_with("https://console/c"), "{message}");
+        }
+    }
 }

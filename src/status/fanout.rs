@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_controller::conditions;
 
+use crate::api::RELEASE_REQUESTED_AT;
 use crate::api::condition::{ConditionType, Kind, Reason};
 use crate::api::status::{FailureStatus, RepoFanoutStatus};
 use crate::domain::arn;
@@ -12,38 +13,37 @@ use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind};
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
 use crate::resource::connection::ObservedConnection;
-use crate::status::connection;
-use crate::status::connection::connection_status;
+use crate::status::connection::{self, Remote, connection_status};
 use crate::status::progress::Progress;
 use crate::status::summary::{PassOutcome, not_yet_delivered};
 use crate::status::verdict::{Verdict, cap};
 
-/// What is missing while the connection waits for a person.
+/// The message of an object whose connection waits for a person.
 pub const AWAITS_CONNECTION: &str =
-    "pipeline and notification rule are made once the connection is AVAILABLE";
+    "the operator creates the pipeline and the notification rule once the connection is AVAILABLE";
 
-/// What one pass over a fan-out observed.
+/// The results of one pass over a fan-out.
 #[derive(Clone, Debug)]
 pub struct Observation<'a> {
     /// How the pass ended.
     pub outcome: PassOutcome,
-    /// Where the resources live.
+    /// Account, region and names of the resources.
     pub place: Option<&'a Placement>,
-    /// The repository, for links.
+    /// The repository, for links and messages.
     pub repository: &'a str,
     /// The connection.
     pub connection: Option<&'a ObservedConnection>,
-    /// What differs from the spec and is left so; nothing if nobody asked.
+    /// Differences from the spec that are left uncorrected; none unless the spec asks for `Detect`.
     pub drift: Option<&'a [String]>,
-    /// Newest first, if asked for.
+    /// The executions, newest first, if the pass read them.
     pub executions: Option<&'a [Execution]>,
     /// Why the newest execution failed.
     pub failure: Option<&'a Failure>,
-    /// What came of the features.
+    /// The outcomes of the features.
     pub features: Features,
 }
 
-/// What came of each feature that a fan-out may do without; `Ready` does not rest on them.
+/// The outcome of each optional feature. `Ready` does not depend on them.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
     /// `destination.prune`.
@@ -54,10 +54,10 @@ pub struct Features {
     pub subscribe: FeatureOutcome,
 }
 
-/// What came of one feature.
+/// The outcome of one feature.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FeatureOutcome {
-    /// Nothing new: its condition stays as it was.
+    /// The pass did not observe it: its condition stays as it was.
     #[default]
     Unchanged,
     /// The spec does not ask for it: it has no condition.
@@ -66,7 +66,7 @@ pub enum FeatureOutcome {
     Now(Reason, String),
 }
 
-/// The status after a pass; what the pass did not observe stays as it was.
+/// The status after a pass. Whatever the pass did not observe stays as it was.
 pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoFanoutStatus {
     let mut next = before.clone();
     if let Some(place) = observation.place {
@@ -85,8 +85,14 @@ pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoF
             });
         }
     }
+    let remote = Remote {
+        provider: observation.connection.map_or("", |c| &*c.provider),
+        repository: observation.repository,
+    };
     let verdicts: Vec<Verdict> = [
-        next.connection.as_ref().and_then(connection::verdict),
+        next.connection
+            .as_ref()
+            .and_then(|recorded| connection::verdict(recorded, remote)),
         observation.outcome.progress.verdict(),
         observation.drift.map(drift_verdict),
         delivered_verdict(&next, observation),
@@ -104,8 +110,8 @@ pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoF
     next
 }
 
-/// The status at the moment at which the object's own connection has been made: with its ARN, its
-/// link and what the object waits for, so that whoever reads one finds the others.
+/// The status just after the object's own connection was created. It has the connection's ARN, its
+/// link and the reason for waiting at once, so that a reader finds all three together.
 pub fn connection_made(
     before: &RepoFanoutStatus,
     generation: Option<i64>,
@@ -119,7 +125,14 @@ pub fn connection_made(
         concluded: false,
         progress: Progress::Waiting(Reason::Provisioning, AWAITS_CONNECTION.to_owned()),
     };
-    let verdicts = [connection::verdict(&connection), outcome.progress.verdict()];
+    let remote = Remote {
+        provider: &made.provider,
+        repository: "",
+    };
+    let verdicts = [
+        connection::verdict(&connection, remote),
+        outcome.progress.verdict(),
+    ];
     outcome.summarize(
         Kind::Fanout,
         verdicts.into_iter().flatten(),
@@ -132,21 +145,21 @@ pub fn connection_made(
     next
 }
 
-/// The status of a suspended object: nothing else is known anew.
+/// The status of a suspended object. Nothing but the suspension is new.
 pub fn suspended(before: &RepoFanoutStatus, generation: Option<i64>) -> RepoFanoutStatus {
     let mut next = before.clone();
     next.observed_generation = generation;
     Verdict::new(
         ConditionType::Provisioned,
         Reason::Suspended,
-        "spec.suspend is true: the operator does not look at AWS; the pipeline goes on",
+        "spec.suspend is true: the operator reads and writes nothing in AWS; the pipeline goes on",
     )
     .set(&mut next.conditions, generation);
     conditions::remove(&mut next.conditions, ConditionType::Reconciling.as_str());
     next
 }
 
-/// The verdicts on what is asked for; what is not asked for leaves the status.
+/// The verdicts on the features that the spec asks for. Removes the others from the status.
 fn feature_verdicts(status: &mut RepoFanoutStatus, features: &Features) -> Vec<Verdict> {
     let Features {
         prune,
@@ -180,7 +193,10 @@ fn feature_verdicts(status: &mut RepoFanoutStatus, features: &Features) -> Vec<V
 
 fn drift_verdict(drift: &[String]) -> Verdict {
     let (reason, message) = match drift {
-        [] => (Reason::NoDrift, "AWS is as the spec says".to_owned()),
+        [] => (
+            Reason::NoDrift,
+            "every resource in AWS is as the spec says".to_owned(),
+        ),
         found => (Reason::DriftDetected, found.join("; ")),
     };
     Verdict::new(ConditionType::Drifted, reason, message)
@@ -199,13 +215,13 @@ fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -
             let words = failure_status(failure, &status.resources).message;
             failure_verdict(failure, &words, observation.repository)
         }
-        // Failed, and a newer one runs or was cancelled: not over yet.
+        // A newer execution runs or was cancelled, so the failure is not final yet.
         (Some(ExecutionState::Failed), _) => {
             let before = ConditionType::Delivered.find(&status.conditions)?;
             if before.status == "False" {
                 return None;
             }
-            not_yet_delivered("the last execution failed and another one is on its way")
+            not_yet_delivered("the last execution failed, and another one is running or will start")
         }
         _ => match &status.delivered {
             Some(d) => {
@@ -229,7 +245,7 @@ fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -
     Some(verdict)
 }
 
-/// What a person can do about a failed execution.
+/// The verdict on a failed execution, with what a person can do about it.
 fn failure_verdict(failure: &Failure, words: &str, repository: &str) -> Verdict {
     let code = failure
         .code
@@ -247,18 +263,20 @@ fn failure_verdict(failure: &Failure, words: &str, repository: &str) -> Verdict 
         FailureKind::Repository => (
             Reason::RepositoryNotAccessible,
             format!(
-                "the connection's app may not read {repository}: {words}; grant the AWS Connector \
-                     app access to that repository in the provider's settings of installed apps, \
-                     or correct spec.repository (its case counts), then push or release again"
+                "the AWS Connector app behind the connection may not read {repository}: {words}; \
+                     grant the AWS Connector app access to that repository in the provider's \
+                     settings of installed apps, or correct spec.repository (upper and lower case \
+                     matter). Then push, or set the annotation {RELEASE_REQUESTED_AT}"
             ),
         ),
         FailureKind::Permission => failed(
-            "if the operator has to write the permission it does so and starts the execution again",
+            "the operator writes the permissions of roles that it owns and then starts another \
+                 execution by itself; if the failure persists, check the policies of the pipeline's \
+                 role, the buckets and the KMS key",
         ),
-        FailureKind::Other => failed(
-            "mend it and push, or set the annotation repofanout.dev/release-requested-at to start \
-                 an execution",
-        ),
+        FailureKind::Other => failed(&format!(
+            "fix the cause and push, or set the annotation {RELEASE_REQUESTED_AT} to start an execution"
+        )),
     };
     Verdict::new(ConditionType::Delivered, reason, message)
 }

@@ -1,4 +1,4 @@
-//! What a pass found → conditions, events, and the time of the next one. Pure.
+//! Turns what a pass observed into conditions and events. Pure.
 
 mod class;
 mod connection;

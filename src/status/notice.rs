@@ -9,7 +9,7 @@ use crate::state::live_object::Transition;
 use crate::state::recorder::Notice;
 use crate::status::verdict::Verdict;
 
-/// The events of a change of conditions; none where nothing changed for the reader.
+/// The events of a change of conditions; none if nothing changed for the reader.
 pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
     let news = |&type_: &ConditionType| transition(type_, before, after);
     ConditionType::ALL.iter().filter_map(news).collect()
@@ -25,7 +25,7 @@ fn transition(type_: ConditionType, before: &[Condition], after: &[Condition]) -
             Events::Message => same_reason && was.message == now.message,
         }
     });
-    // Stalled repeats what Provisioned says; one event for both, and as a warning.
+    // Stalled repeats Provisioned: both get one event, a warning.
     let repeats =
         type_ == ConditionType::Provisioned && ConditionType::Stalled.find(after).is_some();
     if same || repeats || type_.events() == Events::Never {
@@ -53,7 +53,7 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
     notices
 }
 
-/// Each delivery is news, although the condition stays the same.
+/// Each delivery gets an event, although the condition stays the same.
 fn delivery(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Option<Notice> {
     let now = after.delivered.as_ref()?;
     let was = before.delivered.as_ref();
@@ -69,7 +69,7 @@ fn delivery(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Option<Notic
         })
 }
 
-/// So is each failed execution.
+/// Each failed execution gets an event, although the condition stays the same.
 fn failure(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Option<Notice> {
     let failed = |status: &RepoFanoutStatus| {
         let last = status.last_execution.as_ref()?;

@@ -1,4 +1,4 @@
-//! How far the resources are, and what an error of the cloud means for that.
+//! The progress of an object's resources, and how an error of the cloud affects it.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,21 +8,21 @@ use crate::domain::arn::Audience;
 use crate::domain::refusal::Refusal;
 use crate::status::verdict::Verdict;
 
-/// How far the resources are.
+/// The progress of an object's resources.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// Everything is as the spec says.
+    /// Every resource is as the spec says.
     Settled,
-    /// Not looked at: as it was.
+    /// The pass did not observe the resources: the condition stays as it was.
     Unchanged,
-    /// Something has still to be made or changed, and will be.
+    /// Something has still to be created or changed, and the operator will do it.
     Waiting(Reason, String),
-    /// Only a person can mend it.
+    /// Only a person can fix it.
     Refused(Vec<Refusal>),
 }
 
 impl Progress {
-    /// What came of the pass, in a word.
+    /// The result of the pass as one word, for metrics.
     pub fn result(&self) -> &'static str {
         match self {
             Self::Settled => "settled",
@@ -32,12 +32,12 @@ impl Progress {
         }
     }
 
-    /// The verdict on the resources; none where they were not looked at.
+    /// The verdict on the resources; none if the pass did not observe them.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         let (reason, message) = match self {
             Self::Settled => (
                 Reason::Provisioned,
-                "everything in AWS is as the spec says".to_owned(),
+                "every resource in AWS is as the spec says".to_owned(),
             ),
             Self::Unchanged => return None,
             Self::Waiting(reason, message) => (*reason, message.clone()),
@@ -50,7 +50,7 @@ impl Progress {
     }
 }
 
-/// What an error of the cloud means for the object.
+/// The progress of an object whose pass was stopped by this error.
 pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
     let said = error.said(audience);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
@@ -58,63 +58,67 @@ pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
         Class::Denied => refused(
             Reason::AccessDenied,
             format!(
-                "the operator may not call {}: {said}; allow it in the operator's policy and \
-                     check its credentials",
+                "the operator may not call {}: {said}; allow this call in the operator's IAM \
+                     policy, and check that the operator has the right credentials",
                 error.call
             ),
         ),
         Class::Invalid => refused(
             Reason::InvalidSpec,
             format!(
-                "AWS does not take what the spec asks for: {said}; change the spec accordingly"
+                "AWS rejects what the spec asks for: {said}; change the spec so that AWS accepts it"
             ),
         ),
         Class::Quota => refused(
             Reason::QuotaExceeded,
             format!(
-                "a quota of the account is used up: {said}; delete what is not needed or have the \
-                     quota raised"
+                "a quota of the AWS account is used up: {said}; delete resources that are not \
+                     needed, or request a higher quota from AWS"
             ),
         ),
         Class::Throttled => Progress::Waiting(
             Reason::Throttled,
-            format!("AWS asks for fewer calls, trying again later: {said}"),
+            format!("AWS throttles the operator's calls, and the operator retries later: {said}"),
         ),
         Class::IamPropagating => Progress::Waiting(
             Reason::IAMPropagating,
-            format!("the pipeline's role was just written and is not known everywhere yet: {said}"),
+            format!(
+                "IAM has not propagated the pipeline's new role yet, and the operator retries: {said}"
+            ),
         ),
         Class::ServiceLinkedRole => Progress::Waiting(
             Reason::ServiceLinkedRoleCreating,
             format!(
-                "the account's first notification rule waits for its service-linked role, which \
-                     takes AWS up to 15 minutes: {said}"
+                "AWS is creating the service-linked role that the account's first notification \
+                     rule needs, which takes up to 15 minutes, and the operator retries: {said}"
             ),
         ),
-        Class::NotFound | Class::Conflict | Class::Transient => {
-            Progress::Waiting(Reason::AWSUnavailable, format!("trying again: {said}"))
-        }
+        Class::NotFound | Class::Conflict | Class::Transient => Progress::Waiting(
+            Reason::AWSUnavailable,
+            format!("a call to AWS failed, and the operator retries: {said}"),
+        ),
     }
 }
 
-/// How long IAM may take to know a new role everywhere, and notifications to have theirs.
+/// Time limits for waits that AWS documents, with the advice to give once they have passed: IAM
+/// propagates a new role, and AWS creates the service-linked role of notifications.
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/troubleshooting.html>
 const OVERDUE: [(Class, SignedDuration, &str); 2] = [
     (
         Class::IamPropagating,
         SignedDuration::from_mins(5),
-        "the role exists for minutes, so AWS means it: check its trust policy, and the account's \
-             service control policies for sts:AssumeRole",
+        "the role was written more than five minutes ago, so this is no delay of IAM: check the \
+             role's trust policy, and whether a service control policy denies sts:AssumeRole",
     ),
     (
         Class::ServiceLinkedRole,
         SignedDuration::from_mins(20),
-        "AWS takes 15 minutes at most, so something forbids it: allow iam:CreateServiceLinkedRole \
-             for codestar-notifications.amazonaws.com",
+        "AWS takes 15 minutes at most, so a policy denies it: allow \
+             iam:CreateServiceLinkedRole for codestar-notifications.amazonaws.com",
     ),
 ];
 
-/// What takes no longer than AWS says is waited for; after that a person has to look.
+/// The advice for a wait that has taken longer than AWS documents; none while it may still pass.
 pub fn overdue(class: Class, since: Option<Timestamp>, now: Timestamp) -> Option<&'static str> {
     let (_, limit, advice) = OVERDUE.iter().find(|(c, ..)| *c == class)?;
     since
@@ -152,7 +156,7 @@ mod tests {
             assert_eq!(verdict.reason, reason);
             let said = "iam:GetRole said: no to (another ARN)";
             assert!(verdict.message.contains(said), "{}", verdict.message);
-            // A refusal is for a person, a wait is not.
+            // A refusal needs a person, a wait does not.
             let refused = matches!(progress, Progress::Refused(_));
             assert_eq!(refused, reason.outlook() == Outlook::Final, "{class:?}");
         }

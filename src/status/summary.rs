@@ -1,5 +1,5 @@
-//! The conditions that sum an object up, the same for both kinds: `Ready`, and kstatus's
-//! `Reconciling` and `Stalled`.
+//! The conditions that summarize an object: `Ready`, and kstatus's `Reconciling` and `Stalled`.
+//! They are the same for both kinds.
 
 use k8s_controller::conditions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -13,15 +13,15 @@ use crate::status::verdict::Verdict;
 pub struct PassOutcome {
     /// Generation of the spec.
     pub generation: Option<i64>,
-    /// Whether the pass came to a conclusion about this generation.
+    /// Whether the pass handled this generation to its end.
     pub concluded: bool,
-    /// How far the resources are.
+    /// The progress of the resources.
     pub progress: Progress,
 }
 
 impl PassOutcome {
-    /// Makes the conditions say what the verdicts do, and sums all of them up; a condition without
-    /// a verdict stays as it was.
+    /// Sets a condition for each verdict, and then the conditions that summarize them. A condition
+    /// without a verdict stays as it was.
     pub(crate) fn summarize(
         &self,
         kind: Kind,
@@ -46,8 +46,8 @@ impl PassOutcome {
     }
 }
 
-/// The first condition, in the order of cause and effect, that is not well; what was refused comes
-/// before everything else.
+/// The verdict of the first condition, in the order of cause and effect, that is not well. A
+/// refusal comes before everything else.
 fn ready(kind: Kind, conditions: &[Condition], refused: bool) -> Verdict {
     let amiss = |type_: ConditionType| {
         let condition = type_.find(conditions)?;
@@ -62,13 +62,13 @@ fn ready(kind: Kind, conditions: &[Condition], refused: bool) -> Verdict {
         .unwrap_or_else(|| well(kind, conditions))
 }
 
-/// What `Ready` says where nothing is amiss.
+/// The verdict of `Ready` if no other condition is amiss.
 fn well(kind: Kind, conditions: &[Condition]) -> Verdict {
     match kind {
         Kind::Class => Verdict::new(
             ConditionType::Ready,
             Reason::Provisioned,
-            "fan-outs may use what it shares",
+            "fan-outs may use what the class shares",
         ),
         Kind::Fanout => match ConditionType::Delivered.find(conditions) {
             Some(delivered) => Verdict::of(delivered, ConditionType::Ready),
@@ -77,12 +77,13 @@ fn well(kind: Kind, conditions: &[Condition]) -> Verdict {
     }
 }
 
-/// The verdict on a bucket that holds nothing yet.
+/// The verdict on a fan-out that has not delivered yet.
 pub(crate) fn not_yet_delivered(message: &str) -> Verdict {
     Verdict::new(ConditionType::Delivered, Reason::NotYetDelivered, message)
 }
 
-/// kstatus: abnormal conditions stand only while they hold, and never both of them.
+/// Sets or removes `Reconciling` and `Stalled`. As kstatus demands, each exists only while it holds,
+/// and never both do.
 fn kstatus(
     conditions: &mut Vec<Condition>,
     generation: Option<i64>,

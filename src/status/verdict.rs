@@ -1,4 +1,4 @@
-//! What a pass says of one condition.
+//! The verdict of a pass on one condition.
 
 use k8s_controller::conditions::{self, DesiredCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -8,7 +8,7 @@ use crate::api::condition::{ConditionType, Outlook, Reason};
 /// The longest message of a condition; the API server allows 32,768 characters.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// What is to be said of one condition; its status follows from the reason.
+/// The reason and message of one condition; its status follows from the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The condition.
@@ -29,23 +29,24 @@ impl Verdict {
         }
     }
 
-    /// The verdict that a condition holds already; a reason that only a newer version knows passes.
+    /// The verdict that a condition already states. A reason that only a newer version knows counts as
+    /// `Provisioning`.
     pub fn of(condition: &Condition, type_: ConditionType) -> Self {
         let reason = Reason::parse(&condition.reason).unwrap_or(Reason::Provisioning);
         Self::new(type_, reason, condition.message.clone())
     }
 
-    /// Whether nothing has to happen.
+    /// Whether the condition is as it should be.
     pub fn is_well(&self) -> bool {
         self.reason.outlook() == Outlook::Well
     }
 
-    /// The same of another condition.
+    /// The same reason and message for another condition.
     pub fn on(&self, type_: ConditionType) -> Self {
         Self::new(type_, self.reason, self.message.clone())
     }
 
-    /// Makes the condition say so.
+    /// Writes the verdict into the conditions.
     pub fn set(&self, conditions: &mut Vec<Condition>, generation: Option<i64>) {
         let desired = DesiredCondition::new(
             self.type_.as_str(),
@@ -57,7 +58,7 @@ impl Verdict {
     }
 }
 
-/// The text, cut to what a message may hold.
+/// The text, cut to the longest message that is allowed.
 pub fn cap(text: &str) -> String {
     match text.char_indices().nth(LONGEST_MESSAGE - 1) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -137,7 +137,7 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     assert_message(
         &status,
         "Subscribed",
-        "https https://127.0.0.1:9/hook: call the SubscribeURL",
+        "https https://127.0.0.1:9/hook has to confirm: open the SubscribeURL",
     );
     let states: Vec<&str> = status.subscriptions.iter().map(|s| &*s.status).collect();
     assert_eq!(states, ["CONFIRMED", "PENDING"]);

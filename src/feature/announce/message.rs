@@ -1,5 +1,5 @@
-//! What is told of a delivery, in a form of our own: AWS's message names a pipeline and an
-//! execution, and neither commit nor place.
+//! The operator's own message about a delivery. AWS's message names a pipeline and an execution, and
+//! neither the commit nor the bucket.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,11 @@ use crate::domain::object::Entries;
 use crate::domain::owner::Owner;
 use crate::domain::placement::Placement;
 
-/// The form. Fields may be added to it; another meaning gets another number.
+/// Name and version of the message's schema. New fields keep the version; a changed meaning gets a
+/// new one.
 const SCHEMA: &str = "repofanout.dev/announcement/v1";
-/// SNS takes 256 KiB: so many bytes of keys are told, and that there are more.
+/// Limit for the listed keys, in bytes: SNS takes 256 KiB a message. Further keys are left out, and
+/// `truncated` says so.
 const KEYS: usize = 128 << 10;
 
 /// A delivery: this commit's files are in the bucket now.
@@ -82,7 +84,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// From the files of two source artifacts.
+    /// Compares the files of two source artifacts.
     pub fn between(before: &Entries, after: &Entries, prefix: &str, pruned: bool) -> Self {
         let key = |path: &String| format!("{prefix}/{path}");
         let mut changed: Vec<String> = after
@@ -116,7 +118,7 @@ impl Changes {
 }
 
 impl Announcement {
-    /// Of what was delivered.
+    /// The announcement of this delivery.
     pub fn new(
         owner: &Owner,
         place: &Placement,
@@ -150,7 +152,7 @@ impl Announcement {
         serde_json::to_string(self).expect("an announcement is JSON")
     }
 
-    /// What subscriptions may filter on.
+    /// The message's attributes, on which subscriptions may filter.
     /// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>
     pub fn attributes(&self) -> BTreeMap<&'static str, &str> {
         BTreeMap::from([
@@ -164,7 +166,7 @@ impl Announcement {
         ])
     }
 
-    /// The form as a JSON schema.
+    /// The JSON schema of announcements.
     pub fn schema() -> serde_json::Value {
         let mut schema = schemars::schema_for!(Self).to_value();
         schema["$id"] = SCHEMA.into();

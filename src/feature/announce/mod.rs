@@ -1,4 +1,5 @@
-//! Our own announcement of each delivery, beside AWS's, where the object asks for it.
+//! The operator's own announcement of each delivery, beside AWS's notification, if the spec asks
+//! for it.
 
 pub mod message;
 
@@ -17,8 +18,8 @@ use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
 use crate::state::target::Target;
 
-/// Announces what succeeded since the last announcement, the oldest first. Each is announced at
-/// least once, as it is recorded after it was published.
+/// Announces the executions that succeeded since the last announcement, the oldest first. An
+/// execution is recorded after it was announced, so it is announced at least once.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -92,15 +93,15 @@ pub async fn run(
             .commit
             .map_or_else(|| "a commit".to_owned(), |c| c.short_id);
         let message = format!(
-            "{commit} of {} branch {} was announced on the topic",
-            one.repository, one.branch
+            "{commit} of {} branch {} was announced on {}",
+            one.repository, one.branch, rule.topic_arn
         );
         outcome = Outcome::of(Reason::Announced, message);
     }
     Ok(outcome)
 }
 
-/// What the execution delivered.
+/// The delivery of this execution; none if AWS no longer knows what it copied.
 async fn delivered_by(
     target: &Target,
     execution: &Execution,
@@ -118,8 +119,8 @@ async fn delivered_by(
     Ok(copied.map(|copied| execution.delivered(&copied, provider)))
 }
 
-/// What differs from the delivery before; nothing where the operator may not, or cannot, read both
-/// artifacts.
+/// The differences from the previous delivery; none if the operator cannot read both artifacts, or
+/// may not.
 async fn changes(
     env: &Environment,
     target: &Target,
@@ -145,7 +146,7 @@ async fn changes(
     Some(Changes::between(&before, &after, prefix, deletes && gone))
 }
 
-/// The files of an execution's source artifact, where they can be read.
+/// The files of an execution's source artifact; none if they cannot be read.
 async fn entries(target: &Target, execution: &str) -> Option<Entries> {
     let (pipelines, objects) = (&target.cloud.pipelines, &target.cloud.objects);
     let (bucket, key) = pipelines
@@ -155,8 +156,8 @@ async fn entries(target: &Target, execution: &str) -> Option<Entries> {
     objects.entries(&bucket, &key).await.ok()?
 }
 
-/// The successes after the last one that was announced, the oldest first; of a history that nobody
-/// announced, the newest alone.
+/// The executions that succeeded after the last announced one, the oldest first. If none was ever
+/// announced, only the newest.
 fn unannounced<'a>(
     executions: &'a [Execution],
     last: Option<&AnnouncedStatus>,
@@ -178,13 +179,14 @@ fn unannounced<'a>(
 fn failed(error: &Error) -> String {
     let advice = match error.class {
         Class::Denied => {
-            "; let the operator publish to it, as `repofanout iam-policy` prints, and use the \
-             topic's KMS key if there is one"
+            "; give the operator the IAM policy that `repofanout iam-policy` prints, and let it use \
+             the topic's KMS key if there is one"
         }
         _ => "",
     };
     format!(
-        "{}{advice}; AWS's own notification is not touched, and ours is tried again",
+        "{}, so this delivery is not announced yet{advice}; the operator retries, and AWS's own \
+             notification is not affected",
         error.refused()
     )
 }

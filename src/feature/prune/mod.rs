@@ -1,5 +1,5 @@
-//! Pruning: files that are no longer in the repository are deleted from the destination, where the
-//! object asks for that. [`proof`] says which files a delivery put there.
+//! Pruning: deletes files from the destination that are no longer in the repository, if the spec
+//! asks for it. [`proof`] decides which files a delivery wrote.
 
 pub mod proof;
 
@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, PrunedStatus};
+use crate::api::{RELEASE_REQUESTED_AT, RepoFanout};
 use crate::cloud::{Class, Cloud, Error};
 use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
@@ -26,14 +26,14 @@ use crate::state::target::Target;
 /// Number of keys that S3 deletes in one call.
 const BATCH: usize = 1000;
 
-/// What came of pruning.
+/// The result of pruning in one pass.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// What the condition is to say.
+    /// The new verdict of the condition.
     pub outcome: Outcome,
-    /// What is recorded of it, where something is to be recorded anew.
+    /// The new record for the status, if there is one.
     pub status: Option<PrunedStatus>,
-    /// Whether files were deleted while the execution wrote them: it has to deliver once more.
+    /// Whether files were deleted while the execution wrote them, so that it has to deliver again.
     pub overtaken: bool,
 }
 
@@ -46,22 +46,22 @@ impl Pruned {
     }
 }
 
-/// What lies under the prefix.
+/// The objects under the prefix, by whether a delivery wrote them.
 #[derive(Default)]
 struct Found {
     /// Number of objects under the prefix.
     all: usize,
-    /// Objects that an earlier delivery put there, and that the artifact does not have.
+    /// Objects that an earlier delivery put there, and that the newest artifact does not contain.
     stale: Vec<Object>,
-    /// Objects that were written while an earlier execution ran, whose artifact is gone.
+    /// Objects that were written while an earlier execution ran whose artifact is gone.
     unproven: Vec<Object>,
     /// Number of objects that no delivery put there.
     foreign: usize,
-    /// Number of files of the artifact that are not there.
+    /// Number of files of the newest artifact that are missing under the prefix.
     missing: usize,
 }
 
-/// Deletes what earlier deliveries put there and the last one did not, once for each execution.
+/// Deletes files that an earlier delivery wrote and the last one did not, once for each execution.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -95,7 +95,7 @@ pub async fn run(
         None => target.cloud.pipelines.executions(target.pipeline()).await?,
     };
     if newest(&executions) != Some(&*delivered.execution) {
-        // Another execution writes, or has written a part: its own end is pruned.
+        // A newer execution writes, or has written a part. Pruning follows once that one has ended.
         return Ok(nothing);
     }
     match sweep(env, live, target, prune, &delivered, &executions).await {
@@ -107,8 +107,8 @@ pub async fn run(
     }
 }
 
-/// Finds what is stale and deletes it, within the limits. Answers nothing where another execution
-/// began meanwhile: it finds again what is left.
+/// Finds stale files and deletes them, within the limits. Returns none if another execution began
+/// meanwhile: pruning after that one finds the rest.
 async fn sweep(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -125,9 +125,9 @@ async fn sweep(
     } = delivered;
     let Some(found) = look(&target.cloud, target.pipeline(), delivered).await? else {
         return Ok(Some(Pruned::failed(format!(
-            "the source artifact of execution {execution} is not there, so that it is not known \
-             which files under s3://{bucket}/{prefix} are no longer in the repository; push, or \
-             set repofanout.dev/release-requested-at, to have another one made"
+            "the source artifact of execution {execution} is gone, so the operator cannot tell \
+             which files under s3://{bucket}/{prefix} are no longer in the repository; nothing was \
+             deleted. Push, or set the annotation {RELEASE_REQUESTED_AT}, to get a new artifact"
         ))));
     };
     let count = found.stale.len();
@@ -168,7 +168,7 @@ async fn sweep(
     } else {
         reason
     };
-    // What was deleted while the next execution wrote it anew is delivered once more.
+    // Files that were deleted while the next execution wrote them have to be delivered again.
     let before = executions
         .iter()
         .filter(|e| e.state == ExecutionState::Succeeded)
@@ -200,12 +200,12 @@ fn describe(
             some(&stale)
         ),
         Reason::PruneLimited => format!(
-            "{count} of {ours} keys {to} are no longer in the repository, which is more than \
-             destination.pruneLimit lets go at once ({} %, {} objects); nothing was deleted. See \
-             whether that is meant, and raise the limit: {}",
+            "{count} of {ours} keys {to} are no longer in the repository: {}. \
+             destination.pruneLimit allows fewer deletions at once ({} %, {} objects), so nothing \
+             was deleted. If these files should go, raise the limit",
+            some(&stale),
             prune.limit.percent,
-            prune.limit.objects,
-            some(&stale)
+            prune.limit.objects
         ),
         Reason::Pruned => format!(
             "{deleted} keys {to} were no longer in the repository and were deleted: {}",
@@ -216,8 +216,8 @@ fn describe(
     let unproven: Vec<&str> = found.unproven.iter().map(|o| &*o.key).collect();
     if !unproven.is_empty() {
         message += &format!(
-            "; {} keys were written while an execution ran whose artifact is gone, and stay: {}. \
-             Delete them by hand if they are not wanted",
+            "; {} keys may come from an execution whose artifact is gone, so they stay: {}. \
+             Delete them by hand if nobody needs them",
             unproven.len(),
             some(&unproven)
         );
@@ -228,8 +228,8 @@ fn describe(
     message
 }
 
-/// Has the artifact of the last delivery live on: it proves which keys that delivery wrote, and
-/// must not expire before the next one. Answers what to record, if it did so.
+/// Keeps the artifact of the last delivery from expiring, since it proves which keys that delivery
+/// wrote. Returns the new record for the status, if the artifact was refreshed.
 async fn keep_artifact(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -259,7 +259,7 @@ async fn keep_artifact(
     }))
 }
 
-/// What is under the prefix, and who put it there; nothing if the delivery's artifact is gone.
+/// Sorts the objects under the prefix by who wrote them. None if the delivery's artifact is gone.
 async fn look(
     cloud: &Cloud,
     pipeline: &str,
@@ -321,11 +321,14 @@ fn newest(executions: &[Execution]) -> Option<&str> {
 fn failed(error: &Error) -> String {
     let advice = match error.class {
         Class::Denied => {
-            "; give the operator what `repofanout iam-policy --allow-prune` prints, and let it use \
-             the bucket's KMS key if there is one"
+            "; give the operator the IAM policy that `repofanout iam-policy --allow-prune` prints, \
+             and let it use the bucket's KMS key if there is one"
         }
         _ => "",
     };
-    let more = "; nothing more is deleted until it is not, and the delivery itself is not touched";
-    format!("{}{advice}{more}", error.refused())
+    format!(
+        "{}, so pruning stopped{advice}; the operator retries, and the delivered files are not \
+             affected",
+        error.refused()
+    )
 }

@@ -1,17 +1,17 @@
-//! Pruning: which of the copied files are no longer in the repository, and whether it is proved
-//! that a delivery put them there.
+//! The proof that pruning needs: a file is no longer in the repository, and a delivery wrote it.
 //!
-//! CodePipeline's S3 deploy writes every file of its source artifact anew and deletes nothing. A
-//! key that the newest artifact does not have was therefore last written by the last execution that
-//! had it: it has that execution's time, and that execution's artifact has its name and its size.
-//! Whatever lacks one of the three is somebody else's, and stays.
+//! CodePipeline's S3 deploy writes every file of its source artifact again and deletes nothing. A
+//! delivered key that the newest artifact does not contain was therefore last written by the last
+//! execution whose artifact contained it. Three things prove that: the object was written while that
+//! execution ran, and its name and its size are in that execution's artifact. An object that lacks
+//! one of the three belongs to somebody else, and stays.
 
 use jiff::SignedDuration;
 
 use crate::domain::execution::Execution;
 use crate::domain::object::{Entries, Object};
 
-/// The objects that the artifact does not have, and how many of its files are not there.
+/// The objects that the artifact does not contain, and the number of its files that are missing.
 pub fn leftovers<'a>(
     objects: &'a [Object],
     prefix: &str,
@@ -23,8 +23,8 @@ pub fn leftovers<'a>(
     (left, artifact.len() - there.len())
 }
 
-/// The executions that may have written the object: they ran at that time, which S3 tells in whole
-/// seconds.
+/// The executions that may have written the object because they ran at that time. S3 gives times in
+/// whole seconds.
 pub fn writers<'a>(
     executions: &'a [Execution],
     object: &Object,
@@ -43,7 +43,7 @@ pub fn wrote(artifact: &Entries, prefix: &str, object: &Object) -> bool {
         .is_some_and(|entry| entry.size == object.size)
 }
 
-/// The first few, for a message.
+/// The first few keys, for a message.
 pub fn some(keys: &[&str]) -> String {
     const SHOWN: usize = 3;
     let shown = keys[..keys.len().min(SHOWN)].join(", ");
