@@ -94,7 +94,7 @@ pub async fn run(
             .map_or_else(|| "a commit".to_owned(), |c| c.short_id);
         let message = format!(
             "{commit} of {} branch {} was announced on {}",
-            one.repository, one.branch, rule.topic_arn
+            one.repository, one.branch, topic_arn
         );
         outcome = Outcome::of(Reason::Announced, message);
     }
