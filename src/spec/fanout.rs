@@ -664,7 +664,7 @@ mod tests {
             ),
             (
                 json!({"destination": {"prune": "DryRun"}}),
-                "destination.prune: DryRun has",
+                "destination.prune: DryRun asks the operator to delete files",
                 "--allow-prune",
             ),
         ];
