@@ -1,33 +1,33 @@
-//! The resources, one word each everywhere.
+//! The kinds of resources in AWS. Each has the same word everywhere.
 
 use std::fmt;
 
-/// The resources of a fan-out, one word each everywhere.
+/// The kinds of resources of fan-outs and classes. Each has the same word everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resource {
-    /// The bucket that CodePipeline keeps its artifacts in.
+    /// The bucket in which CodePipeline keeps its artifacts.
     Artifacts,
-    /// The bucket that the files go to.
+    /// The bucket to which files are copied.
     Destination,
     /// The connection to the repository's provider.
     Connection,
-    /// The role that lets codestar-notifications watch pipelines, one an account.
+    /// The role with which codestar-notifications watches pipelines, one per account.
     ServiceLinkedRole,
     /// The pipeline's role.
     Role,
-    /// The topic that is announced on.
+    /// The topic for notifications and announcements.
     Topic,
     /// The pipeline.
     Pipeline,
     /// The notification rule.
     NotificationRule,
-    /// Who else may read the destination: statements in its policy.
+    /// Statements in the destination's policy that let others read.
     Readers,
-    /// The queue that takes events which could not be handled.
+    /// The queue for events that could not be handled.
     DeadLetterQueue,
-    /// The queue of events of executions.
+    /// The queue for events of executions.
     Queue,
-    /// The EventBridge rule that feeds it.
+    /// The EventBridge rule that sends events to the queue.
     EventRule,
 }
 

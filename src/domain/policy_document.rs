@@ -1,4 +1,4 @@
-//! Policy documents: ours, and what they mean, so that AWS may reformat them.
+//! Policy documents: the operator's own, and comparison by meaning, since AWS reformats documents.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
 
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ pub const SEND_SID: &str = "RepoFanoutEvents";
 /// Sid of our statement in bucket policies.
 pub const TLS_SID: &str = "RepoFanoutTLSOnly";
 
-/// Who may assume a pipeline's role.
+/// The trust policy of a pipeline's role.
 pub fn trust() -> Value {
     json!({
         "Version": "2012-10-17",
@@ -22,7 +22,7 @@ pub fn trust() -> Value {
     })
 }
 
-/// What a pipeline's role reaches.
+/// The resources that a pipeline's role may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach<'a> {
     /// ARNs of the connections.
@@ -31,13 +31,14 @@ pub struct Reach<'a> {
     pub artifacts: &'a str,
     /// Name of the destination bucket.
     pub destination: &'a str,
-    /// Where in the destination it writes; everywhere if none.
+    /// The prefix in the destination to which it writes; it may write everywhere if there is none.
     pub prefix: Option<&'a str>,
     /// ARN of the key that encrypts the buckets.
     pub kms_key: Option<&'a str>,
 }
 
-/// What a pipeline's role may do: its two actions, on its connections and its buckets.
+/// The policy of a pipeline's role: it allows what the pipeline's two actions need, on its
+/// connections and its buckets.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html>
 pub fn role(partition: &str, account: &str, reach: &Reach<'_>) -> Value {
     let bucket = |name: &str| super::arn::bucket(partition, name);
@@ -49,7 +50,7 @@ pub fn role(partition: &str, account: &str, reach: &Reach<'_>) -> Value {
         json!({
             "Sid": "Connection",
             "Effect": "Allow",
-            // CodePipeline asks for both, whichever prefix the connection's ARN has.
+            // CodePipeline needs both, whichever prefix the connection's ARN has.
             "Action": ["codeconnections:UseConnection", "codestar-connections:UseConnection"],
             "Resource": reach.connections,
         }),
@@ -81,7 +82,7 @@ pub fn role(partition: &str, account: &str, reach: &Reach<'_>) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-/// Lets notification rules of the account publish to the topic.
+/// The statement that lets notification rules of the account publish to the topic.
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/set-up-sns.html>
 pub fn publish(topic: &str, account: &str) -> Value {
     json!({
@@ -94,7 +95,8 @@ pub fn publish(topic: &str, account: &str) -> Value {
     })
 }
 
-/// What the policy of a queue in another account needs, to take what the topic sends.
+/// The statement that the policy of a queue in another account needs, so that the topic may send to
+/// it.
 /// <https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html>
 pub fn receive(queue: &str, topic: &str) -> Value {
     json!({
@@ -106,7 +108,7 @@ pub fn receive(queue: &str, topic: &str) -> Value {
     })
 }
 
-/// Lets this EventBridge rule, and nothing else, send to the queue.
+/// The statement that lets this EventBridge rule, and nothing else, send to the queue.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sqs-permissions>
 pub fn send(queue: &str, rule: &str) -> Value {
     json!({
@@ -119,7 +121,7 @@ pub fn send(queue: &str, rule: &str) -> Value {
     })
 }
 
-/// The events that tell of executions of pipelines whose names begin with this.
+/// The event pattern for executions of pipelines whose names begin with this prefix.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html>
 pub fn executions(name_prefix: &str) -> Value {
     json!({
@@ -129,7 +131,7 @@ pub fn executions(name_prefix: &str) -> Value {
     })
 }
 
-/// Refuses requests to the bucket that are not encrypted in transit.
+/// The statement that denies requests to the bucket that are not encrypted in transit.
 pub fn tls_only(partition: &str, bucket: &str) -> Value {
     let arn = super::arn::bucket(partition, bucket);
     json!({
@@ -142,8 +144,8 @@ pub fn tls_only(partition: &str, bucket: &str) -> Value {
     })
 }
 
-/// The document with our statement in the place of the one with its Sid; the
-/// statements of others stay as they are.
+/// The document with our statement instead of the one with the same Sid. Statements of others stay
+/// as they are.
 pub fn merge(document: Option<&Value>, statement: &Value) -> Value {
     let sid = &statement["Sid"];
     let mut statements: Vec<Value> = document.map(statements).unwrap_or_default();
@@ -159,7 +161,7 @@ pub fn merge(document: Option<&Value>, statement: &Value) -> Value {
     Value::Object(merged)
 }
 
-/// The document with these statements in the place of those with our Sids.
+/// The document with these statements instead of those with our Sids.
 pub fn replace(document: Option<&Value>, sids: &[String], ours: &[Value]) -> Value {
     let mut kept = document
         .cloned()
@@ -171,7 +173,7 @@ pub fn replace(document: Option<&Value>, sids: &[String], ours: &[Value]) -> Val
     kept
 }
 
-/// Whether the document holds these statements, and nothing else with our Sids.
+/// Whether the document contains these statements, and no other one with our Sids.
 pub fn holds(document: Option<&Value>, sids: &[String], ours: &[Value]) -> bool {
     let with_sid = document
         .map(statements)
@@ -191,7 +193,7 @@ pub fn has_sid(document: Option<&Value>, sids: &[String]) -> bool {
         .any(|s| is_ours(s, sids))
 }
 
-/// Those of the statements that the document does not hold, under whatever Sid.
+/// The wanted statements that the document does not contain under any Sid.
 pub fn missing<'a>(document: Option<&Value>, wanted: &'a [Value]) -> Vec<&'a Value> {
     let bare = |statement: &Value| {
         let mut bare = statement.clone();
@@ -216,7 +218,7 @@ fn is_ours(statement: &Value, sids: &[String]) -> bool {
         .is_some_and(|sid| sids.iter().any(|ours| ours == sid))
 }
 
-/// Whether the document holds our statement, as it is to be.
+/// Whether the document contains this statement, compared by meaning.
 pub fn contains(document: Option<&Value>, statement: &Value) -> bool {
     document
         .map(statements)
@@ -247,7 +249,7 @@ pub fn lets_publish(document: Option<&Value>) -> bool {
                     .filter_map(Value::as_str)
                     .any(|a| matches!(a, "sns:publish" | "sns:*" | "*"))
             });
-            // SNS's own default statement, for one, holds for the account's principals alone.
+            // SNS's default statement, for example, admits the account's principals only.
             let keys = s["Condition"]
                 .as_object()
                 .into_iter()
@@ -274,8 +276,8 @@ fn statements(document: &Value) -> Vec<Value> {
     }
 }
 
-/// Lists where a scalar may stand, sorted; actions in lower case; condition
-/// values as strings.
+/// The canonical form, for comparison: a list wherever a scalar is allowed, sorted; actions in lower
+/// case; condition values as strings.
 fn canonical(value: &Value) -> Value {
     let Value::Object(object) = value else {
         return value.clone();
