@@ -1,23 +1,23 @@
-//! Amazon Resource Names: their parts, and the patterns that settings hold.
+//! Amazon Resource Names: their parts, and a filter that hides foreign ones in messages.
 
 /// The parts of an ARN, borrowed.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arn<'a> {
-    /// Such as `aws` or `aws-cn`.
+    /// The partition, such as `aws` or `aws-cn`.
     pub partition: &'a str,
-    /// Such as `sns`.
+    /// The service, such as `sns`.
     pub service: &'a str,
-    /// Empty for global services.
+    /// The region; empty for global services.
     pub region: &'a str,
-    /// Empty for S3.
+    /// The account; empty for S3.
     pub account: &'a str,
-    /// Everything behind the fifth colon.
+    /// The resource: everything after the fifth colon.
     pub resource: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// The parts of `text`, or nothing if it has not six of them.
+    /// The parts of `text`; none if it does not have six of them.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
         match [
@@ -45,7 +45,7 @@ pub fn bucket(partition: &str, name: &str) -> String {
     format!("arn:{partition}:s3:::{name}")
 }
 
-/// ARN of an IAM policy of the account; a name that is an ARN already stays.
+/// ARN of an IAM policy of the account. A name that is an ARN already is returned as it is.
 pub fn policy(partition: &str, account: &str, name: &str) -> String {
     if name.starts_with("arn:") {
         name.to_owned()
@@ -54,13 +54,13 @@ pub fn policy(partition: &str, account: &str, name: &str) -> String {
     }
 }
 
-/// The readers of a message, who decide which ARNs it may name.
+/// The readers of a message. They decide which ARNs the message may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience<'a> {
-    /// The readers of an object: these ARNs, and those below them after a slash.
+    /// Readers of an object may see these ARNs, and those below them after a slash.
     Own(&'a [&'a str]),
-    /// The readers of a class: all that belongs to this account, twelve digits, and whatever names
-    /// no account, such as a bucket.
+    /// Readers of a class may see all ARNs of this account, twelve digits, and those that name no
+    /// account, such as a bucket's.
     Account(&'a str),
 }
 
@@ -77,7 +77,7 @@ impl Audience<'_> {
     }
 }
 
-/// The text without the ARNs that its audience may not see: AWS's messages may name what belongs to
+/// The text without the ARNs that its audience may not see. AWS's messages may name resources of
 /// others.
 pub fn filter(text: &str, audience: Audience<'_>) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || ":/_.-*+=@".contains(c);

@@ -6,8 +6,8 @@ use crate::domain::placement::Placement;
 /// IAM path of every role that the operator makes.
 pub const ROLE_PATH: &str = "/repofanout/";
 
-/// Names and ARNs that follow from the placement alone: what deletion needs,
-/// also where the spec makes no sense.
+/// Names and ARNs that follow from the placement alone. Deletion needs them even if the spec is
+/// invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Computed {
     /// Generated name of the artifacts bucket.
@@ -24,9 +24,9 @@ pub struct Computed {
     pub topic_arn: String,
     /// ARN of the queue of execution events.
     pub queue_arn: String,
-    /// ARN of the queue of those that could not be handled.
+    /// ARN of the queue of events that could not be handled.
     pub dead_letter_queue_arn: String,
-    /// ARN of the rule that sends them.
+    /// ARN of the rule that sends the events.
     pub event_rule_arn: String,
 }
 
@@ -36,8 +36,8 @@ impl Computed {
         Self::suffixed(place, "")
     }
 
-    /// Those of what a class shares: its buckets' names lie in the account's own namespace of S3
-    /// where the region has it.
+    /// The names and ARNs of the resources that a class shares. Its buckets' names lie in S3's
+    /// namespace of the account if the region has it.
     pub fn of_class(place: &Placement) -> Self {
         let suffix =
             names::account_regional_suffix(&place.partition, &place.account, &place.region);
@@ -70,7 +70,7 @@ impl Computed {
     }
 }
 
-/// ARN that AWS makes of a topic's name.
+/// ARN of the topic with this name.
 pub fn topic_arn(place: &Placement, name: &str) -> String {
     format!(
         "arn:{}:sns:{}:{}:{name}",

@@ -1,11 +1,11 @@
-//! Whether an execution has to be started: a change delivers, once.
+//! Decides whether an execution has to be started. Every change is delivered, once.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::DeliveredStatus;
 use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind, Target};
 
-/// Why an execution is started.
+/// The cause for which an execution is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Repository, branch, bucket or prefix changed.
@@ -14,19 +14,19 @@ pub enum Cause {
     Cancelled,
     /// The last execution failed, and the pipeline was changed since.
     FailedBefore,
-    /// The destination bucket was made anew.
+    /// The destination bucket was created again.
     BucketMadeAnew,
-    /// The last success was before the notification rule, so nobody heard of it.
+    /// The last success came before the notification rule, so it was not announced.
     Unannounced,
-    /// The last execution was refused for permissions that were written since.
+    /// The last execution lacked permissions that were written since.
     PermissionsWritten,
-    /// What pruning deleted after the execution before may be what this one wrote.
+    /// Pruning deleted files while this execution may have written them.
     PrunedInto,
 }
 
 impl Cause {
-    /// One word, which never changes: tokens of requests are made of it, so that the same cause
-    /// starts one execution however its message is worded.
+    /// A word that never changes. Request tokens contain it, so that the same cause starts one
+    /// execution even if its message changes.
     pub fn key(self) -> &'static str {
         match self {
             Self::TargetChanged => "TargetChanged",
@@ -39,83 +39,85 @@ impl Cause {
         }
     }
 
-    /// As it stands in events.
+    /// The message in events.
     pub fn message(self) -> &'static str {
         match self {
             Self::TargetChanged => "the source or the destination changed",
-            Self::Cancelled => "an update of the pipeline cancelled the execution before",
-            Self::FailedBefore => "the execution before failed, and the pipeline was changed since",
-            Self::BucketMadeAnew => "the destination bucket was made anew",
+            Self::Cancelled => "an update of the pipeline cancelled the previous execution",
+            Self::FailedBefore => {
+                "the previous execution failed, and the pipeline was changed since"
+            }
+            Self::BucketMadeAnew => "the destination bucket was created again",
             Self::Unannounced => {
-                "the execution before succeeded while there was no notification rule yet"
+                "the previous execution succeeded before the notification rule existed"
             }
             Self::PermissionsWritten => {
-                "the execution before was refused for permissions that were written since"
+                "the previous execution lacked permissions that were written since"
             }
-            Self::PrunedInto => "files were pruned while the execution before wrote them",
+            Self::PrunedInto => "files were pruned while the previous execution wrote them",
         }
     }
 }
 
-/// What the executions of a pipeline have done, as far as a pass knows.
+/// The state of a pipeline's executions, as far as a pass knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// Newest first, where they were read.
+    /// The executions, newest first, if they were read.
     pub executions: Option<Vec<Execution>>,
     /// Why the newest execution failed.
     pub failure: Option<Failure>,
-    /// What is in the bucket now, where that is known.
+    /// The delivery that is in the bucket now, if it is known.
     pub delivered: Option<DeliveredStatus>,
-    /// The repository's provider; empty where the connection's host decides it.
+    /// The repository's provider; empty if the connection's host decides it.
     pub provider: String,
 }
 
-/// What is to happen.
+/// The decision whether to start an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing: it runs, it is delivered, or only a person or a push can help.
+    /// Start none: one is running, all is delivered, or only a person or a push can help.
     Nothing,
-    /// Look again at this time.
+    /// Decide again at this time.
     Wait(Timestamp),
-    /// Start one.
+    /// Start one for this cause.
     Start(Cause),
 }
 
-/// What the verdict rests on.
+/// The facts on which the verdict is based.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
-    /// What the pipeline copies now.
+    /// Source and destination of the pipeline now.
     pub target: &'a Target,
-    /// What was last delivered.
+    /// Source and destination of the last delivery.
     pub delivered: Option<&'a Target>,
-    /// Newest first.
+    /// The executions, newest first.
     pub executions: &'a [Execution],
-    /// Counts the pipeline's updates from 1.
+    /// The pipeline's version: it starts at 1, and each update adds one.
     pub pipeline_version: i32,
     /// When the pipeline last changed.
     pub pipeline_updated_at: Timestamp,
-    /// When the notification rule was made, if successes are announced.
+    /// When the notification rule was created, if successes are announced.
     pub announced_since: Option<Timestamp>,
-    /// When the destination bucket was made, if it is ours.
+    /// When the destination bucket was created, if the operator created it.
     pub bucket_created_at: Option<Timestamp>,
     /// When the role's permissions were last written.
     pub permissions_written_at: Option<Timestamp>,
     /// Why the newest execution failed.
     pub failure: Option<&'a Failure>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// IAM is eventually consistent: what an execution is refused within this time after a write may be
-/// the write not having arrived.
+/// Time that IAM may take to propagate a write. A refusal within this time may mean that the write
+/// has not arrived yet.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
 const PROPAGATION: SignedDuration = SignedDuration::from_secs(300);
-/// How long to wait before each of the two further tries.
+/// Delay before each of the two further attempts.
 const RETRY_AFTER: [SignedDuration; 2] =
     [SignedDuration::from_secs(10), SignedDuration::from_secs(30)];
 
-/// Whether an execution has to be started. Each cause ends with the execution
-/// that it starts: asked again about that one, the answer is another.
+/// Decides whether an execution has to be started. The execution that a cause starts ends that
+/// cause: once it is the newest one, the same cause does not start another.
 pub fn verdict(d: &Evidence<'_>) -> Verdict {
     let Some(newest) = d.executions.first() else {
         // CodePipeline runs a new pipeline by itself; an old one's history may have expired.

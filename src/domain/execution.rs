@@ -1,11 +1,11 @@
-//! Executions of a pipeline: what ran, what it delivered, and what has to run.
+//! Executions of a pipeline: their states, commits and failures.
 
 use jiff::Timestamp;
 
 use crate::api::status::{CommitStatus, DeliveredStatus, ExecutionStatus, FailureStatus};
 use crate::domain::placement::Placement;
 
-/// What a declaration of the pipeline copies, from where to where.
+/// Source and destination of the copy that a pipeline's declaration makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// `owner/name`.
@@ -22,20 +22,20 @@ pub struct Target {
 /// <https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PipelineExecutionSummary.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutionState {
-    /// Still running, or stopping.
+    /// It is running or stopping.
     Running(String),
-    /// Ended well.
+    /// It succeeded.
     Succeeded,
-    /// Ended badly.
+    /// It failed.
     Failed,
-    /// Ended because the pipeline's structure was updated.
+    /// An update of the pipeline's structure cancelled it.
     Cancelled,
-    /// Stopped by a person, or superseded by a newer one.
+    /// A person stopped it, or a newer execution superseded it.
     Other(String),
 }
 
 impl ExecutionState {
-    /// From CodePipeline's word.
+    /// Parses CodePipeline's word.
     pub fn parse(word: &str) -> Self {
         match word {
             "InProgress" | "Stopping" => Self::Running(word.to_owned()),
@@ -72,10 +72,10 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// As it is recorded on status, with its page at the provider.
+    /// The commit as status records it, with its page at the provider.
     pub fn status(&self, repository: &str, provider: &str) -> CommitStatus {
         let id = &self.id;
-        // The revision's own URL leads to the AWS console; hosts of one's own are not known here.
+        // The revision's own URL leads to the AWS console. Self-hosted providers are not known here.
         let url = match provider {
             "GitHub" => Some(format!("https://github.com/{repository}/commit/{id}")),
             "GitLab" => Some(format!("https://gitlab.com/{repository}/-/commit/{id}")),
@@ -100,20 +100,20 @@ impl Commit {
 pub struct Execution {
     /// CodePipeline's id.
     pub id: String,
-    /// How far it is.
+    /// Its state.
     pub state: ExecutionState,
-    /// What started it.
+    /// The event that started it.
     pub trigger: Option<String>,
-    /// What it copies.
+    /// The commit that it copies.
     pub commit: Option<Commit>,
     /// When it started.
     pub started_at: Timestamp,
-    /// When it last changed; its end, once it has ended.
+    /// When it last changed; after its end, the time of its end.
     pub updated_at: Timestamp,
 }
 
 impl Execution {
-    /// As it is recorded on status.
+    /// The execution as status records it.
     pub fn status(
         &self,
         repository: &str,
@@ -134,7 +134,7 @@ impl Execution {
         }
     }
 
-    /// What it left in the bucket, as it is recorded on status.
+    /// The execution's delivery as status records it.
     pub fn delivered(&self, target: &Target, provider: &str) -> DeliveredStatus {
         let commit = self.commit.as_ref();
         DeliveredStatus {
@@ -161,24 +161,24 @@ pub struct Failure {
     pub stage: String,
     /// CodePipeline's error code.
     pub code: Option<String>,
-    /// CodePipeline's words.
+    /// CodePipeline's message.
     pub message: String,
 }
 
-/// What kind of failure it is, as far as the words tell.
+/// The kind of a failure, as far as its code and message show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The pipeline's role was refused.
     Permission,
-    /// The provider's app may not read the repository, or there is none.
+    /// The provider's app may not read the repository, or the repository does not exist.
     Repository,
     /// Anything else.
     Other,
 }
 
 impl Failure {
-    /// CodePipeline documents neither codes nor texts of failed actions, so this
-    /// reads both and calls unknown what it does not recognise.
+    /// The kind of the failure. CodePipeline documents neither codes nor messages of failed actions,
+    /// so this reads both, and whatever it does not recognize is `Other`.
     pub fn kind(&self) -> FailureKind {
         let message = self.message.to_ascii_lowercase();
         let code = self.code.as_deref().unwrap_or_default();

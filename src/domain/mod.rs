@@ -1,4 +1,4 @@
-//! The words of the product: names, owners, places, policy documents, executions. Pure.
+//! The basic types of the product: names, owners, placements, policy documents, executions. Pure.
 
 pub mod arn;
 pub mod computed;

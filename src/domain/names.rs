@@ -12,9 +12,9 @@ const LONGEST: usize = 32;
 /// The longest prefix that leaves room for a readable base.
 pub const LONGEST_PREFIX: usize = 12;
 
-/// What all generated names of an object begin with: at most 32 characters of
-/// `[a-z0-9-]`, made of the prefix, the chosen name (or namespace and name) and
-/// a hash over the owner, so that no two objects share it.
+/// Base of all generated names of an object: at most 32 characters of `[a-z0-9-]`. It consists of
+/// the prefix, the chosen name (or namespace and name) and a hash of the owner, so that no two
+/// objects share it.
 pub fn base_name(prefix: &str, chosen: Option<&str>, owner: &Owner) -> String {
     let readable = match chosen {
         Some(name) => name.to_owned(),
@@ -25,8 +25,8 @@ pub fn base_name(prefix: &str, chosen: Option<&str>, owner: &Owner) -> String {
     format!("{prefix}{}-{}", readable.trim_end_matches('-'), hash(owner))
 }
 
-/// What all names of what a class shares begin with: at most 20 characters, so that a bucket's name
-/// has room for the suffix of S3's account-regional namespace.
+/// Base of the names of all resources that a class shares: at most 20 characters, so that a bucket's
+/// name has room for the suffix of S3's account-regional namespace.
 pub fn class_name(prefix: &str, owner: &Owner) -> String {
     const LONGEST_OF_CLASS: usize = 20;
     let room = LONGEST_OF_CLASS - prefix.len() - 1 - HASH;
@@ -46,8 +46,8 @@ pub fn connection_name(prefix: &str, owner: &Owner, connection: &str) -> String 
     base_name(prefix, Some(connection), &of)
 }
 
-/// Whether a bucket of the class's can have a name that nobody else can take, and what it ends in
-/// then.
+/// Suffix of bucket names in S3's account-regional namespace, where nobody else can take them; none
+/// if the region does not have that namespace.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html>
 pub fn account_regional_suffix(partition: &str, account: &str, region: &str) -> Option<String> {
     let there = partition == "aws" && !["me-south-1", "me-central-1"].contains(&region);
@@ -65,8 +65,8 @@ fn hash(owner: &Owner) -> String {
         .collect()
 }
 
-/// A request token that stays the same for the same cause, for calls that AWS
-/// makes idempotent by it: 32 characters of `[0-9a-f]`.
+/// A request token, the same for the same parts, for calls that AWS makes idempotent by it: 32
+/// characters of `[0-9a-f]`.
 pub fn token(parts: &[&str]) -> String {
     Sha256::digest(parts.join("\n"))
         .iter()

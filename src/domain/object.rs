@@ -1,4 +1,4 @@
-//! What lies in buckets: objects, and the files of a source artifact.
+//! Objects in buckets, and the files of a source artifact.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use jiff::Timestamp;
 pub struct Object {
     /// Its key.
     pub key: String,
-    /// What it is deleted by: another content has another one.
+    /// Its ETag, which changes with its content. Deletions name it.
     pub etag: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// When it was written, in whole seconds.
     pub modified: Timestamp,
@@ -20,7 +20,7 @@ pub struct Object {
 /// A file in a source artifact, by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// CRC-32 of its content.
     pub crc: u32,

@@ -1,4 +1,4 @@
-//! Who owns a resource: four tags, and what may be concluded from them.
+//! The owner of a resource, which four tags name.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,17 @@ const KIND: &str = "repofanout.dev/kind";
 const NAMESPACE: &str = "repofanout.dev/namespace";
 const NAME: &str = "repofanout.dev/name";
 
-/// Tag of a connection: which intent it was created under.
+/// Tag of a connection: the intent under which it was created.
 pub const INTENT: &str = "repofanout.dev/intent";
 /// Tag of a role: the region of its fan-out, as a role has none itself.
 pub const REGION: &str = "repofanout.dev/region";
-/// Tag of a destination bucket: when it was made, so that it is known whether a delivery came
-/// after.
+/// Tag of a destination bucket: the time of its creation, to tell whether a delivery came later.
 pub const CREATED_AT: &str = "repofanout.dev/created-at";
 
-/// Tag of what was taken over: it was not made by the operator.
+/// Tag of an adopted resource: the operator did not create it.
 pub const ADOPTED: &str = "repofanout.dev/adopted";
-/// Tag of what was kept when its object was deleted, and when that was; empty once it is in use
-/// again.
+/// Tag of a retained resource: the time at which its object was deleted; empty once the resource is
+/// in use again.
 pub const RETAINED_AT: &str = "repofanout.dev/retained-at";
 
 /// The object that a resource belongs to.
@@ -38,7 +37,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The tags that say so.
+    /// The tags that name this owner.
     pub fn tags(&self) -> Tags {
         [
             (CLUSTER, &self.cluster),
@@ -57,15 +56,15 @@ impl Owner {
         self.tags().iter().all(|(k, v)| tags.get(k) == Some(v))
     }
 
-    /// Whether the tags name no owner at all: only such a thing can be adopted.
+    /// Whether the tags name no owner at all. Only a resource without an owner can be adopted.
     pub fn unowned(tags: &Tags) -> bool {
         ![CLUSTER, KIND, NAMESPACE, NAME]
             .iter()
             .any(|key| tags.contains_key(*key))
     }
 
-    /// Who owns a resource with these tags, as this owner may be told: another
-    /// namespace's names stay unsaid.
+    /// Describes the owner of a resource with these tags, for a message to this owner. It does not
+    /// reveal names of other namespaces.
     pub fn describe_owner(&self, tags: &Tags) -> String {
         let get = |k: &str| tags.get(k).map(String::as_str);
         match (get(CLUSTER), get(KIND), get(NAMESPACE), get(NAME)) {

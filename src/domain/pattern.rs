@@ -1,4 +1,4 @@
-//! Patterns of settings and classes: `*` stands for any text, `?` for one character.
+//! Patterns in settings and classes: `*` stands for any text, `?` for one character.
 
 use wildmatch::WildMatch;
 
@@ -9,25 +9,25 @@ pub fn covers(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|p| WildMatch::new(p).matches(text))
 }
 
-/// ARN patterns of what exists and may be referred to.
+/// ARN patterns of existing resources that an object may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
     /// The patterns.
     pub patterns: Vec<String>,
-    /// Whose they are, for the message.
+    /// The setting or class that the patterns belong to, for messages.
     pub whose: String,
 }
 
 impl Allowed {
-    /// Refuses what no pattern covers.
+    /// Refuses an ARN that no pattern covers.
     pub fn check(&self, field: &str, arn: &str) -> Result<(), Refusal> {
         let Self { patterns, whose } = self;
         if covers(patterns, arn) {
             return Ok(());
         }
         Err(not_allowed(format!(
-            "{field}: {arn} is not covered by {whose}; have a pattern added that covers it, or \
-                 leave {field} out"
+            "{field}: {arn} is not covered by {whose}; leave {field} out, or ask an administrator \
+                 to add a pattern that covers it"
         )))
     }
 }

@@ -1,4 +1,4 @@
-//! Where the resources of an object live: decided once, then kept.
+//! The placement of an object's resources: decided once, then kept.
 
 use crate::api::condition::Reason;
 use crate::api::status::PlacementStatus;
@@ -19,17 +19,18 @@ pub struct Placement {
     pub region: String,
     /// The class, if there is one.
     pub class: Option<String>,
-    /// What every generated name begins with.
+    /// Base of every generated name.
     pub base_name: String,
 }
 
-/// Whose resources a role reaches, or the operator's own identity.
+/// The identity in which an object's resources live: that of the role to assume, or the operator's
+/// own.
 fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
     access.map_or_else(|| own.clone(), AssumeRole::identity)
 }
 
 impl Placement {
-    /// Where an object's resources are to be: in the account that `access` reaches, or the
+    /// The placement of an object's resources: in the account of the role to assume, or in the
     /// operator's own.
     pub fn decide(
         access: Option<&AssumeRole>,
@@ -48,7 +49,7 @@ impl Placement {
         }
     }
 
-    /// Where what a class shares is to be.
+    /// The placement of the resources that a class shares.
     pub fn of_class(
         owner: &Owner,
         access: Option<&AssumeRole>,
@@ -67,8 +68,8 @@ impl Placement {
         }
     }
 
-    /// Refuses what would build a second set of resources elsewhere. Another class is no such
-    /// thing: its author wrote it.
+    /// Refuses a placement that differs from the recorded one, since it would create a second set of
+    /// resources elsewhere. The class alone may differ, because the object's author chose it.
     pub fn keep(&self, recorded: &PlacementStatus) -> Result<(), Refusal> {
         let differences: Vec<String> = [
             ("account", &recorded.account, &self.account),
@@ -86,15 +87,16 @@ impl Placement {
         Err(Refusal::new(
             Reason::PlacementChanged,
             format!(
-                "the resources were made elsewhere: {}; nothing is built a second time. Give the \
-                     operator its former credentials, region, clusterID and name prefix back, or \
-                     delete this object with those and create it anew",
+                "this object's resources already exist in another place: {}. The operator does \
+                     not create a second set of resources. Run it with its former credentials, \
+                     region, clusterID and name prefix again, or delete this object while it runs \
+                     with those, and create the object again",
                 differences.join(", ")
             ),
         ))
     }
 
-    /// As it is recorded on status.
+    /// The placement as status records it.
     pub fn status(&self) -> PlacementStatus {
         PlacementStatus {
             account: self.account.clone(),
@@ -105,7 +107,7 @@ impl Placement {
         }
     }
 
-    /// As it was recorded on status.
+    /// The placement that status recorded.
     pub fn recorded(status: &PlacementStatus) -> Self {
         Self {
             account: status.account.clone(),
@@ -116,22 +118,22 @@ impl Placement {
         }
     }
 
-    /// Refuses an ARN that cannot work from here.
-    pub fn check_arn(&self, field: &str, arn: &str, why: &str) -> Result<(), Refusal> {
+    /// Refuses an ARN of another region or account; the advice says which ARN to write.
+    pub fn check_arn(&self, field: &str, arn: &str, advice: &str) -> Result<(), Refusal> {
         match Arn::parse(arn) {
             Some(parts) if parts.region != self.region => Err(invalid(format!(
-                "{field}: {arn} lies in region {}, the pipeline in {}; {why}",
+                "{field}: {arn} lies in region {}, and the pipeline in {}; {advice}",
                 parts.region, self.region
             ))),
             Some(parts) if parts.account != self.account => Err(invalid(format!(
-                "{field}: {arn} lies in account {}, the pipeline in {}; {why}",
+                "{field}: {arn} lies in account {}, and the pipeline in {}; {advice}",
                 parts.account, self.account
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Start of every console link of the region.
+    /// Start of every link into the console of the region.
     /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html>
     fn console(&self) -> String {
         let domain = match self.partition.as_str() {

@@ -1,4 +1,5 @@
-//! Prefixes: how they are made, and that no two objects copy to the same keys.
+//! Prefixes in buckets: templates, and the claims that keep two objects from copying to the same
+//! keys.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::domain::owner::Owner;
 /// The prefix template of a class that names none.
 pub const TEMPLATE: &str = "{namespace}/{owner}/{repo}";
 
-/// What the placeholders of a template stand for.
+/// Values for the placeholders of a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     /// The object's namespace.
@@ -24,7 +25,7 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Stands in for any object, to see whether a template makes sense.
+    /// Example values, to check a template.
     pub fn example() -> Parts<'static> {
         Parts {
             namespace: "namespace",
@@ -35,12 +36,12 @@ impl Parts<'_> {
     }
 }
 
-/// What stands before the last slash of a repository's name.
+/// The owner of a repository: everything before the last slash of its name.
 pub fn owner(repository: &str) -> &str {
     repository.rsplit_once('/').map_or("", |(owner, _)| owner)
 }
 
-/// The template with its placeholders filled in; the unknown one where there is one.
+/// The template with its placeholders filled in, or the first unknown placeholder as the error.
 pub fn render(template: &str, parts: &Parts<'_>) -> Result<String, String> {
     let repo = parts.repository.rsplit('/').next().unwrap_or_default();
     let mut out = String::new();
@@ -74,31 +75,32 @@ pub fn below(inner: &str, outer: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Where an object copies to.
+/// The bucket and prefix that an object copies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The bucket.
     pub bucket: String,
     /// The prefix.
     pub prefix: String,
-    /// The older claim holds.
+    /// Age of the claim: the older claim holds.
     pub since: Since,
     /// The object that copies there.
     pub owner: Owner,
 }
 
-/// The age of a claim: the least one is the oldest. The fields decide in their order.
+/// The age of a claim: the least value is the oldest. The fields are compared in order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Since {
     /// When the object was created, in whole seconds, as Kubernetes has it.
     pub created: Option<Timestamp>,
-    /// Whether it has never delivered: of two of the same second, the one that has goes first.
+    /// Whether the object has never delivered: of two objects of the same second, one that has
+    /// delivered goes first.
     pub undelivered: bool,
-    /// The object's uid tells the rest apart.
+    /// The object's uid, which decides if the other fields are equal.
     pub uid: String,
 }
 
-/// A fan-out by its namespace and name; a claim's owner says the rest.
+/// Key of a fan-out: its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     namespace: String,
@@ -114,7 +116,7 @@ impl Key {
     }
 }
 
-/// All claims, so that one object's overlaps are found without a look at all others.
+/// All claims, indexed so that the overlaps of one claim are found without reading all others.
 #[derive(Debug, Default)]
 pub struct Claims {
     by_owner: HashMap<Key, Arc<Claim>>,
@@ -122,8 +124,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Puts a claim in the place of the one that its owner had. Answers who has a younger claim on
-    /// the keys of either: something else may hold for them now.
+    /// Replaces the claim of its owner. Returns the owners of younger claims that overlap the old or
+    /// the new one, since the change may affect them.
     pub fn set(&mut self, claim: Claim) -> Vec<Owner> {
         let key = Key::of(&claim.owner);
         if self
@@ -137,7 +139,7 @@ impl Claims {
         touched.extend(self.younger(&claim));
         let claim = Arc::new(claim);
         let prefixes = self.by_place.entry(claim.bucket.clone()).or_default();
-        // Mostly one alone; a list has room for four.
+        // Most prefixes have one claim, and an empty list would reserve room for four.
         let beside = prefixes
             .entry(claim.prefix.clone())
             .or_insert_with(|| Vec::with_capacity(1));
@@ -146,7 +148,7 @@ impl Claims {
         touched
     }
 
-    /// Forgets the claim of an owner. Answers who has a younger one on its keys.
+    /// Removes the claim of an owner. Returns the owners of younger claims that overlap it.
     pub fn remove(&mut self, owner: &Owner) -> Vec<Owner> {
         let Some(old) = self.by_owner.remove(&Key::of(owner)) else {
             return Vec::new();
@@ -163,7 +165,7 @@ impl Claims {
         self.younger(&old)
     }
 
-    /// The older claim on keys that this one covers too, if there is one.
+    /// An older claim that overlaps this one, if there is one.
     pub fn older(&self, claim: &Claim) -> Option<&Claim> {
         self.overlapping(claim)
             .into_iter()

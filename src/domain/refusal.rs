@@ -1,15 +1,15 @@
-//! Refusals: something is wrong that only a person can mend, as a sentence.
+//! Refusals: problems that only a person can fix, each as a reason and a sentence.
 
 use crate::api::condition::Reason;
 use crate::domain::word::Word;
 
-/// Something that only a person can mend: the object is `Stalled` with this reason.
+/// A problem that only a person can fix: the object is `Stalled` with this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// The condition's reason.
     pub reason: Reason,
-    /// What is wrong, what was expected, what to do.
+    /// The message: what is wrong, what was expected, and what to do.
     pub message: String,
 }
 
@@ -23,12 +23,12 @@ impl Refusal {
     }
 }
 
-/// A spec that makes no sense.
+/// The refusal of an invalid spec.
 pub fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidSpec, message)
 }
 
-/// The value with this word; one that only a newer version knows is refused, not guessed at.
+/// The value with this word. A word that only a newer version knows is refused, not guessed at.
 pub fn known<T: Word>(field: &str, word: &str) -> Result<T, Refusal> {
     T::parse(word).ok_or_else(|| {
         let words: Vec<&str> = T::ALL.iter().map(|value| value.as_str()).collect();
@@ -39,12 +39,12 @@ pub fn known<T: Word>(field: &str, word: &str) -> Result<T, Refusal> {
     })
 }
 
-/// The value with this word, or the default where none is written.
+/// The value with this word, or the default if the spec has none.
 pub fn known_or<T: Word>(field: &str, word: Option<&str>, default: T) -> Result<T, Refusal> {
     word.map_or(Ok(default), |word| known(field, word))
 }
 
-/// Something that settings or the class do not allow.
+/// The refusal of something that the settings or the class do not allow.
 pub fn not_allowed(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::NotAllowed, message)
 }

@@ -1,43 +1,43 @@
-//! What the command line settles for every object, and the identities that reach AWS.
+//! The operator's settings, and the identities with which it calls AWS.
 
 use std::collections::BTreeMap;
 
 use crate::domain::arn::Arn;
 
-/// What the operator's command line and environment settle for every object.
+/// The operator's settings from its command line and environment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Which cluster the ownership tags name; two clusters in one account must differ.
+    /// Name of the cluster in ownership tags. Two clusters that use one account must differ.
     pub cluster_id: String,
-    /// What every generated AWS name begins with.
+    /// Prefix of every generated name in AWS.
     pub name_prefix: String,
     /// Whether `spec.name`, own bucket and own topic names may be chosen.
     pub allow_names: bool,
-    /// ARN patterns (`*` and `?`) of existing things that objects may refer to.
+    /// ARN patterns (`*` and `?`) of existing resources that objects may use.
     pub allow_existing: Vec<String>,
-    /// The region of objects that name none.
+    /// Region of objects that name none.
     pub region: String,
     /// Whether an object without a class is refused.
     pub require_class: bool,
-    /// Name of the IAM policy that bounds the roles of those that name no boundary themselves; each
-    /// account has its own.
+    /// Name of the IAM policy that is the permissions boundary of roles, unless a class names another
+    /// one. Each account has its own policy of that name.
     pub permissions_boundary: Option<String>,
-    /// Patterns (`*` and `?`) of accounts, roles and organizations that objects may let read.
+    /// Patterns (`*` and `?`) of accounts, roles and organizations that objects may admit as readers.
     pub allow_readers: Vec<String>,
-    /// Whether objects may have files deleted that are no longer in the repository.
+    /// Whether objects may ask for pruning, which deletes files.
     pub allow_prune: bool,
-    /// Whether nothing may be written to AWS.
+    /// Whether the operator writes nothing to AWS.
     pub read_only: bool,
-    /// Which classes are ours: their `spec.controller`.
+    /// The `spec.controller` of the classes that this installation serves.
     pub controller: String,
-    /// Whether objects without a class are ours, too: of several installations that serve all
-    /// namespaces, those of one alone.
+    /// Whether this installation serves objects without a class, too. If several installations serve
+    /// all namespaces, only one of them may.
     pub classless: bool,
 }
 
 #[cfg(test)]
 impl Settings {
-    /// Those of an operator without flags.
+    /// The settings of an operator without flags.
     pub fn example() -> Self {
         Self {
             cluster_id: "c".into(),
@@ -56,7 +56,7 @@ impl Settings {
     }
 }
 
-/// Whose credentials the operator has, as STS tells it.
+/// The AWS identity of the operator's credentials, as STS reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The AWS account, twelve digits.
@@ -65,19 +65,19 @@ pub struct Identity {
     pub partition: String,
 }
 
-/// A role by which another account is reached, chained from the operator's identity.
+/// A role in another account that the operator assumes with its own identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AssumeRole {
     /// ARN of the role.
     pub role_arn: String,
-    /// What the role's trust policy asks for.
+    /// The external id that the role's trust policy requires, if it does.
     pub external_id: Option<String>,
     /// Tags of the session.
     pub session_tags: BTreeMap<String, String>,
 }
 
 impl AssumeRole {
-    /// Whose resources it reaches: the role's ARN says so.
+    /// The identity that the role gives, from its ARN.
     pub fn identity(&self) -> Identity {
         let parts = Arn::parse(&self.role_arn);
         Identity {

@@ -1,4 +1,4 @@
-//! Enumerations whose values are words: of a spec, or of AWS.
+//! Enumerations whose values are words, of the spec or of AWS.
 
 use std::fmt;
 
@@ -39,17 +39,17 @@ macro_rules! words {
 
 pub(crate) use words;
 
-/// A word that AWS has for something; one that this version does not know stays as it is.
+/// A word that was found in AWS. A word that this version does not know is kept as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found<T> {
-    /// One that objects may ask for.
+    /// A value that objects may ask for.
     Known(T),
-    /// Any other.
+    /// Any other word.
     Other(String),
 }
 
 impl<T: Word> Found<T> {
-    /// From AWS's word.
+    /// Parses AWS's word.
     pub fn parse(word: &str) -> Self {
         T::parse(word).map_or_else(|| Self::Other(word.to_owned()), Self::Known)
     }

@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn a_repeated_change_does_not_open_it_again() {
         let gate = Gate::default();
-        all().map(|change| change.apply(&gate));
+        all().into_iter().for_each(|change| {
+            change.apply(&gate);
+        });
         let open_since = gate.open_since();
         assert_eq!(all().map(|change| change.apply(&gate)), [false; 4]);
         assert_eq!(gate.open_since(), open_since);
@@ -158,7 +160,9 @@ mod tests {
     #[test]
     fn it_closes_while_a_schema_is_unusable() {
         let gate = Gate::default();
-        all().map(|change| change.apply(&gate));
+        all().into_iter().for_each(|change| {
+            change.apply(&gate);
+        });
         let name = RepoFanout::crd_name();
         assert!(!Change::Unusable(name).apply(&gate));
         assert!(gate.open_since().is_none());

@@ -665,7 +665,7 @@ mod tests {
             ),
             (
                 json!({"destination": {"prune": "DryRun"}}),
-                "destination.prune: DryRun has",
+                "destination.prune: DryRun asks the operator to delete files",
                 "--allow-prune",
             ),
         ];

@@ -807,7 +807,7 @@ mod tests {
         }
     }
 
-    /// What holds of every status, whatever came before.
+    /// Checks the properties of every status, whatever came before.
     fn check(status: &RepoFanoutStatus) -> Result<(), TestCaseError> {
         let find = |type_: ConditionType| type_.find(&status.conditions);
         let ready = find(ConditionType::Ready).expect("every status says whether it is ready");

@@ -35,7 +35,7 @@ pub struct Announcement {
     /// The branch that is copied; with `pipeline.triggers` the commit may be of another one, a tag
     /// or a pull request.
     pub branch: String,
-    /// The commit, where CodePipeline tells it.
+    /// The commit, if CodePipeline reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
     /// The AWS account of the bucket.
@@ -44,7 +44,7 @@ pub struct Announcement {
     pub region: String,
     /// The bucket.
     pub bucket: String,
-    /// What every key begins with, without the slash behind it.
+    /// Prefix of every key, without the slash at its end.
     pub prefix: String,
     /// CodePipeline's execution id; the same one may be announced again.
     pub execution: String,
@@ -52,7 +52,7 @@ pub struct Announcement {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub delivered_at: Option<Timestamp>,
-    /// What differs from the delivery before, where both artifacts could be read.
+    /// Differences from the previous delivery, if both artifacts could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
 }
@@ -65,12 +65,12 @@ pub struct Commit {
     /// First line of its message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Its page at the provider, where it can be told.
+    /// Its page at the provider, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
-/// What differs from the delivery before.
+/// Differences from the previous delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changes {
     /// Keys that are new or have another content.
@@ -79,7 +79,7 @@ pub struct Changes {
     pub deleted: Vec<String>,
     /// Whether those are no longer in the bucket either.
     pub pruned: bool,
-    /// Whether there are more of either than are told.
+    /// Whether there are more of either than the lists show.
     pub truncated: bool,
 }
 
