@@ -217,7 +217,9 @@ fn files_form_no_circle() {
         if leaves.is_empty() {
             break;
         }
-        leaves.into_iter().for_each(|leaf| drop(left.remove(leaf)));
+        for leaf in leaves {
+            left.remove(leaf);
+        }
     }
     // What only uses a circle is not in it.
     loop {
@@ -230,9 +232,9 @@ fn files_form_no_circle() {
         if unused.is_empty() {
             break;
         }
-        unused
-            .into_iter()
-            .for_each(|module| drop(left.remove(module)));
+        for module in unused {
+            left.remove(module);
+        }
     }
     let circle: Vec<String> = left
         .iter()
