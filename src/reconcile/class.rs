@@ -1,5 +1,5 @@
-//! One pass over a class, as a table of contents: what it shares is made, its connections are
-//! observed, and its fan-outs are woken.
+//! One pass over a class, as a table of contents: it converges the shared resources, observes the
+//! connections, and wakes the fan-outs.
 
 pub mod conclude;
 pub mod converge;
@@ -22,10 +22,10 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::{Stop, keep};
 
-/// Makes AWS what the class says, and writes its status.
+/// Converges AWS to the class, and writes its status.
 ///
 /// # Errors
-/// The API server did not take a write; the class is reconciled again.
+/// Returns the API server's error if it rejected a write; the class is then reconciled again.
 pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if env
@@ -57,17 +57,17 @@ async fn pass(
     report.quick = observe::quick(env, live, target).await?;
     if report.quick.is_none() {
         report.full = true;
-        // One connection that cannot be made keeps nothing else from being made.
+        // A connection that cannot be created does not block the other resources.
         let connections = converge::connections(env, live, target).await;
-        let waiting = keep(&mut report.connections, connections).err();
-        if let Some(Stop::Kube(error)) = waiting {
+        let failed = keep(&mut report.connections, connections).err();
+        if let Some(Stop::Kube(error)) = failed {
             return Err(Stop::Kube(error));
         }
         let known = report.connections.get_or_insert_default();
         let shares = converge::shares(env, live, target, known).await;
         let shares = keep(&mut report.shares, shares)?;
         report.quotas = count::quotas(&target.cloud, target.class.interval / 2).await;
-        if let Some(stop) = waiting {
+        if let Some(stop) = failed {
             return Err(stop);
         }
         let retired = retire::run(env, live, target, known, shares).await;

@@ -1,5 +1,5 @@
-//! The end of a pass, the same for a fan-out and for a class: its status, what is remembered, and
-//! when the object is due again.
+//! The conclusion of a pass, shared by fan-outs and classes: it writes the status, updates the
+//! memory, and decides when the object is due again.
 
 use std::time::Duration;
 
@@ -22,51 +22,52 @@ use crate::state::stop::Stop;
 use crate::status;
 use crate::status::Progress;
 
-/// What the next pass may go by.
+/// Update of the memory that the next pass builds on.
 pub(crate) enum Remembered {
-    /// Everything was observed: this was found, or has to be observed again.
+    /// Everything was observed. Without a result, everything has to be observed again.
     Observed(Option<Settled>),
-    /// What was settled still is, as far as lists and executions tell.
+    /// The last result still holds, judging by lists and executions.
     Confirmed(Settled),
-    /// As before.
+    /// The memory stays unchanged.
     Unchanged,
 }
 
-/// What a report has to say at the end of its pass.
+/// What the conclusion needs from the report of a pass.
 pub(crate) trait Conclude {
-    /// The kind of the object.
+    /// Kind of the object.
     type Kind: Custom;
 
-    /// Whether everything was observed.
+    /// Returns whether everything was observed.
     fn is_full(&self) -> bool;
-    /// Whether the pass came to its end.
+    /// Returns whether the pass ran to its end.
     fn is_complete(&self) -> bool;
-    /// What has still to happen although nothing failed.
+    /// Returns what is still outstanding although nothing failed.
     fn pending(&self) -> Option<(Reason, String)>;
-    /// When the pass began.
+    /// Returns when the pass began.
     fn now(&self) -> Timestamp;
-    /// What the pass rested on beside AWS.
+    /// Returns the key of the class that the pass used.
     fn class(&self) -> Option<ClassKey>;
-    /// What an error means for the object, in words that its readers may see.
+    /// Translates an error into progress, in words that the object's readers may see.
     fn progress(&self, live: &LiveObject<'_, Self::Kind>, error: &Error) -> Progress;
-    /// How often everything is observed.
+    /// Returns how often everything is observed.
     fn interval(&self, live: &LiveObject<'_, Self::Kind>) -> Duration;
-    /// When to observe again after a pass that was not stopped.
+    /// Returns when to observe again after a pass that was not stopped.
     fn next(&self, env: &Environment, live: &LiveObject<'_, Self::Kind>) -> Duration;
-    /// When the permissions were last written: what waits for them for too long is refused.
+    /// Returns when the permissions were last written. An operation that waits too long for them is
+    /// refused.
     fn permissions_written_at(
         &self,
         live: &LiveObject<'_, Self::Kind>,
     ) -> Option<Option<Timestamp>>;
-    /// The next status.
+    /// Returns the next status.
     fn status(
         &self,
         live: &LiveObject<'_, Self::Kind>,
         progress: Progress,
     ) -> <Self::Kind as HasStatus>::Status;
-    /// What is remembered until the status is written, and then.
+    /// Returns how to update the memory.
     fn remembered(&self, progress: &Progress) -> Remembered;
-    /// The last words, once the status is written. Answers when the object is due.
+    /// Completes the pass after its status is written, and returns when the object is due.
     fn written(
         &self,
         env: &Environment,
@@ -78,18 +79,18 @@ pub(crate) trait Conclude {
 
 /// When an object is due again.
 pub(crate) struct Due {
-    /// What the next pass rests on beside AWS.
+    /// The inputs other than AWS, to be compared at the next pass.
     pub basis: Basis,
-    /// After this time there is something to observe.
+    /// Time until AWS has to be observed.
     pub observe: Duration,
-    /// After this time the object is looked into, be it for something else than AWS.
+    /// Time until the object is reconciled, whether for AWS or for another reason.
     pub requeue: Duration,
 }
 
-/// Writes the status, and says when the object is due again.
+/// Writes the status and schedules the next pass.
 ///
 /// # Errors
-/// The API server did not take the status, or a write before it.
+/// Returns the API server's error if it rejected the status or an earlier write.
 pub(crate) async fn conclude<R: Conclude>(
     env: &Environment,
     mut live: LiveObject<'_, R::Kind>,
@@ -119,7 +120,7 @@ pub(crate) async fn conclude<R: Conclude>(
     let remembered = report.remembered(&progress);
     let next = report.status(&live, progress);
     if matches!(remembered, Remembered::Observed(_)) {
-        // Until the status is written, the next observation is a full one.
+        // If the status cannot be written, the next observation is a full one.
         env.memory.observed(&uid, None, class);
     }
     live.set_status(next).await?;
@@ -148,9 +149,9 @@ fn stopped_by_cloud<R: Conclude>(
         let refusal = Refusal::new(Reason::AccessDenied, format!("{message}; {advice}"));
         return (Progress::Refused(vec![refusal]), report.interval(live));
     }
-    // A failure that passes, while nothing had to change, leaves the object as it was.
-    let passes = matches!(error.class, Class::Transient | Class::Throttled);
-    let progress = if passes && live.is_ready() {
+    // A temporary failure leaves the status unchanged if the object was Ready.
+    let temporary = matches!(error.class, Class::Transient | Class::Throttled);
+    let progress = if temporary && live.is_ready() {
         Progress::Unchanged
     } else {
         progress
@@ -158,8 +159,8 @@ fn stopped_by_cloud<R: Conclude>(
     (progress, env.memory.backoff(&live.uid(), error.class))
 }
 
-/// A connection that waits for a person is observed often at first, and more rarely the longer
-/// nobody authorizes it.
+/// Returns when to observe a connection that waits for a person: often at first, and less often the
+/// longer nobody authorizes it.
 pub(crate) fn pending_delay(pace: Pace, conditions: &[Condition], now: Timestamp) -> Duration {
     let type_ = ConditionType::ConnectionAvailable.as_str();
     let age = conditions::find(conditions, type_).map_or(Duration::ZERO, |c| {
@@ -168,9 +169,9 @@ pub(crate) fn pending_delay(pace: Pace, conditions: &[Condition], now: Timestamp
     (age / 20).clamp(pace.close, pace.idle.max(pace.close) * 5)
 }
 
-/// Echoes the annotations that ask for something. A value that stands at creation, or while the
-/// echo is lost, counts as done. So does a release while there is no pipeline: its creation runs it
-/// anyway.
+/// Echoes the requesting annotations on status. A value that is present at creation, or while the
+/// echo is lost, counts as handled. So does a release while there is no pipeline, because the
+/// creation of the pipeline starts an execution anyway.
 pub(crate) fn echo_requests(
     live: &LiveObject<'_, RepoFanout>,
     status: &mut RepoFanoutStatus,

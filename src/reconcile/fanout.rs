@@ -1,4 +1,4 @@
-//! One pass over a living fan-out, as a table of contents.
+//! One pass over a fan-out that is not being deleted, as a table of contents.
 
 pub mod conclude;
 pub mod converge;
@@ -24,10 +24,10 @@ use crate::state::live_object::LiveObject;
 use crate::state::stop::{Stop, keep};
 use crate::state::target::Inputs;
 
-/// Makes AWS what the object says, as far as that goes now, and writes its status.
+/// Converges AWS to the object, as far as that is possible now, and writes its status.
 ///
 /// # Errors
-/// The API server did not take a write; the object is reconciled again.
+/// Returns the API server's error if it rejected a write; the object is then reconciled again.
 pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube::Error> {
     if let Some(rest) = quick::rest(env, object) {
         return Ok(rest);

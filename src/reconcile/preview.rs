@@ -1,4 +1,4 @@
-//! What would be written to AWS for an object, as text that reads like a diff.
+//! Preview of the writes to AWS for an object, as text that reads like a diff.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::resource::delta::Field;
 use crate::resource::plan::{Plan, Step};
 use crate::resource::{Desired, Observed};
 
-/// What would be written, and when.
+/// The writes of a pass, by the time at which they would happen.
 #[derive(Debug, Default)]
 pub struct Preview {
     place: String,
@@ -21,7 +21,7 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Nothing yet, in this place.
+    /// Creates an empty preview for this placement.
     pub fn of(place: &Placement) -> Self {
         Self {
             place: format!("account {}, region {}", place.account, place.region),
@@ -29,7 +29,7 @@ impl Preview {
         }
     }
 
-    /// Whether nothing but tags would be written.
+    /// Returns whether only tags would be written.
     pub fn changes_tags_alone(&self) -> bool {
         let nothing = [&self.refused, &self.authorized, &self.delivered]
             .into_iter()
@@ -41,8 +41,9 @@ impl Preview {
                 .all(|line| line.starts_with("~ ") || line.trim_start().starts_with("tags."))
     }
 
-    /// What a plan says, what has to wait for the connection, and what is not used any more.
-    pub fn add(&mut self, plan: Plan, desired: &Desired, observed: &Observed, left: Resources) {
+    /// Adds the steps of a plan, the resources that wait for the connection, and the orphaned
+    /// resources.
+    pub fn add(&mut self, plan: Plan, desired: &Desired, observed: &Observed, orphaned: Resources) {
         self.refused.extend(
             plan.refusals
                 .into_iter()
@@ -97,7 +98,7 @@ impl Preview {
                     .is_some_and(|r| r.any(observed.policy())),
             ),
         ] {
-            if wanted && !there && !planned(resource) {
+            if is_desired && !exists && !planned(resource) {
                 let later = if available {
                     &mut self.now
                 } else {
@@ -107,13 +108,14 @@ impl Preview {
             }
         }
         self.delivered.extend(
-            left.iter()
+            orphaned
+                .iter()
                 .map(|(resource, arn)| format!("- {resource} {arn}, as spec.deletion says")),
         );
     }
 }
 
-/// The resource, with its name in AWS.
+/// Returns the resource with its name in AWS.
 fn named(resource: Resource, desired: &Desired) -> String {
     let copies = desired.target().filter(|_| resource == Resource::Pipeline);
     let copies = copies.map(|t| {
@@ -164,14 +166,14 @@ impl fmt::Display for Preview {
 }
 
 impl Preview {
-    /// Whether nothing would be written, and nothing is refused.
+    /// Returns whether nothing would be written and nothing is refused.
     pub fn is_empty(&self) -> bool {
         [&self.refused, &self.now, &self.authorized, &self.delivered]
             .into_iter()
             .all(Vec::is_empty)
     }
 
-    /// Whether something is refused.
+    /// Returns whether something is refused.
     pub fn is_refused(&self) -> bool {
         !self.refused.is_empty()
     }

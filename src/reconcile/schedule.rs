@@ -1,8 +1,8 @@
-//! When a pass is due again.
+//! Decides when the next pass is due.
 
 use std::time::Duration;
 
-/// Collects waits: the shortest one counts.
+/// Collects delays; the shortest one decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     wait: Option<Duration>,
@@ -10,34 +10,34 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The next pass is due within this time.
+    /// Makes the next pass due within this time.
     pub fn within(&mut self, wait: Duration) {
         self.wait = Some(self.wait.map_or(wait, |known| known.min(wait)));
     }
 
-    /// The next pass is due within this time, and has to observe everything.
+    /// Makes the next pass due within this time, and makes it observe everything.
     pub fn fully_within(&mut self, wait: Duration) {
         self.within(wait);
         self.full = true;
     }
 
-    /// Takes over what another schedule asks for.
+    /// Includes the delays of another schedule.
     pub fn include(&mut self, other: Self) {
         other.wait.into_iter().for_each(|wait| self.within(wait));
         self.full |= other.full;
     }
 
-    /// Whether something waits for its time.
+    /// Returns whether a delay was set.
     pub fn waits(&self) -> bool {
         self.wait.is_some()
     }
 
-    /// Whether the next pass has to observe everything.
+    /// Returns whether the next pass has to observe everything.
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// When the next pass is due, if it is due within `usual` where nothing waits.
+    /// Returns when the next pass is due: after the shortest delay, and never later than `usual`.
     pub fn due(&self, usual: Duration) -> Duration {
         self.wait.map_or(usual, |wait| wait.min(usual))
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shortest_wait_counts_and_one_full_observation_is_enough() {
+    fn the_shortest_delay_decides_and_one_full_observation_is_enough() {
         let seconds = Duration::from_secs;
         let mut schedule = Schedule::default();
         assert_eq!(
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(
             schedule.due(seconds(1)),
             seconds(1),
-            "what is usual is never put off"
+            "the usual time is never exceeded"
         );
     }
 }

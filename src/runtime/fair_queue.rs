@@ -1,7 +1,7 @@
 //! A fair queue: decides which object is reconciled next.
 //!
 //! Urgent requests (execution events and changed specs) are served before routine ones, and
-//! namespaces take turns within a priority. A waiting object holds nothing but its entry in the
+//! namespaces alternate within a priority. A waiting object holds nothing but its entry in the
 //! queue and is woken when it is granted a permit, because a controller polls every reconcile that
 //! has begun whenever it polls one.
 
@@ -91,7 +91,7 @@ struct Level {
     waiting: HashMap<String, HashMap<String, VecDeque<(u64, String)>>>,
 }
 
-/// A request that was taken from its level.
+/// A request that was removed from its level, to be granted a permit.
 struct Candidate {
     id: Id,
     class: String,
@@ -245,7 +245,7 @@ impl State {
                 .find_map(|priority| Some((priority, levels[priority as usize].pop(has_room)?)));
             let (priority, candidate) = next?;
             let Candidate { id, class, ticket } = candidate;
-            // The ticket is void if the object got a later one with a higher priority, or is gone.
+            // The ticket is void if the object has a later one of higher priority, or was deleted.
             if !matches!(entries.get(&id), Some(Entry::Waiting { ticket: valid, .. }) if *valid == ticket)
             {
                 continue;

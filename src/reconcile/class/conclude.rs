@@ -1,4 +1,4 @@
-//! What the report of a class's pass becomes: its status, what is remembered, and when it is due.
+//! Concludes a pass over a class: its status, its memory, and when it is due.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ use crate::state::stop::Stop;
 use crate::status;
 use crate::status::{ClassObservation, PassOutcome, Progress};
 
-/// How often everything is observed of a class whose spec makes no sense.
-const USUAL: Duration = Duration::from_secs(600);
+/// Interval of a class whose spec is invalid.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Writes the status of a pass, and says when the class is due again.
+/// Writes the status of a pass and schedules the next pass.
 ///
 /// # Errors
-/// The API server did not take a write.
+/// Returns the API server's error if it rejected a write.
 pub(crate) async fn run(
     env: &Environment,
     live: LiveObject<'_, RepoFanoutClass>,
@@ -40,17 +40,17 @@ pub(crate) async fn run(
     stop: Option<Stop>,
 ) -> Result<Requeue, kube::Error> {
     let users = users(env, &live);
-    conclude::conclude(env, live, Ending { report, users }, stop).await
+    conclude::conclude(env, live, Conclusion { report, users }, stop).await
 }
 
-/// The report, beside the number of fan-outs.
-struct Ending {
+/// The report of a pass and the number of fan-outs.
+struct Conclusion {
     report: Report,
     users: i32,
 }
 
-impl Ending {
-    /// The connections as they are now.
+impl Conclusion {
+    /// Returns the connections as they are now.
     fn connections(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Connections {
         let Report {
             quick,
@@ -64,8 +64,8 @@ impl Ending {
     }
 }
 
-/// What is recorded, with what was found over it and without what is gone. An intent stays that was
-/// recorded for a connection which was not found.
+/// Merges the recorded connections with those that were found, without those that are gone. The
+/// recorded intent of a connection that was not found is kept.
 fn merged<'a>(
     mut recorded: Connections,
     found: impl Iterator<Item = (&'a String, &'a ConnectionStatus)>,
@@ -76,7 +76,7 @@ fn merged<'a>(
     recorded
 }
 
-impl Conclude for Ending {
+impl Conclude for Conclusion {
     type Kind = RepoFanoutClass;
 
     fn is_full(&self) -> bool {
@@ -99,7 +99,7 @@ impl Conclude for Ending {
         None
     }
 
-    /// Whoever may read a class may see all of its account.
+    /// Everybody who may read a class may see all ARNs of its account.
     fn progress(&self, _: &LiveObject<'_, RepoFanoutClass>, error: &Error) -> Progress {
         let account = self
             .report
@@ -111,10 +111,11 @@ impl Conclude for Ending {
     }
 
     fn interval(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Duration {
-        interval::interval(live.current.spec.interval.as_deref()).unwrap_or(USUAL)
+        interval::interval(live.current.spec.interval.as_deref()).unwrap_or(DEFAULT_INTERVAL)
     }
 
-    /// Connections that wait for a person are observed often, and more rarely the longer they do.
+    /// Connections that wait for a person are observed often at first, and less often the longer
+    /// they wait.
     fn next(&self, env: &Environment, live: &LiveObject<'_, RepoFanoutClass>) -> Duration {
         let available = Some(ConnectionState::Available.as_str());
         let waits = self
@@ -203,7 +204,7 @@ impl Conclude for Ending {
         due: Duration,
     ) -> Due {
         let uid = live.uid();
-        // An observation counts no fan-outs, and puts off no count that is due.
+        // An observation does not count the fan-outs, and must not delay a count that is due.
         let uncounted = env.memory.counts_again(&uid) || live.status().fanouts != Some(self.users);
         let count = uncounted.then(|| env.memory.counted_within(&uid, EVERY).unwrap_or_default());
         Due {

@@ -1,4 +1,4 @@
-//! Makes AWS what a class shares, and keeps its status in step with what is written.
+//! Converges AWS to a class, and keeps its status in step with the writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ use crate::state::recorder::Notice;
 use crate::state::stop::{Partial, Stop};
 use crate::status;
 
-/// Makes the connections, each by itself: one that cannot be made keeps no other from being made.
-/// Answers those that were found.
+/// Converges each connection by itself: one that cannot be created does not block the others.
+/// Returns the connections that were found.
 pub async fn connections(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanoutClass>,
@@ -79,7 +79,7 @@ async fn connection(
         .map(|found| status::connection_status(&class.place, &found)))
 }
 
-/// What a class is to have for one of its connections.
+/// Returns the desired resources of one of the class's connections.
 pub fn desired_connection(class: &Class, name: &str) -> Desired {
     match class.connections.get(name) {
         Some(connection) => Desired::of_class_connection(class, name, &connection.source),
@@ -87,7 +87,7 @@ pub fn desired_connection(class: &Class, name: &str) -> Desired {
     }
 }
 
-/// The recorded ARN of a connection, by resource.
+/// Returns the recorded ARN of a connection, by resource.
 pub fn recorded_connection(status: &RepoFanoutClassStatus, name: &str) -> BTreeMap<String, String> {
     let arn = status.connections.get(name).and_then(|c| c.arn.clone());
     arn.into_iter()
@@ -95,7 +95,7 @@ pub fn recorded_connection(status: &RepoFanoutClassStatus, name: &str) -> BTreeM
         .collect()
 }
 
-/// What a plan has to know of a class.
+/// Returns the facts about a class that a plan depends on.
 pub fn facts<'a>(
     env: &Environment,
     live: &LiveObject<'_, RepoFanoutClass>,
@@ -118,7 +118,7 @@ pub fn facts<'a>(
     }
 }
 
-/// What the class is to share, given the connections that are known.
+/// Returns the desired shared resources, given the known connections.
 pub fn desired_shares(class: &Class, known: &Connections) -> Desired {
     let arns = class
         .connections
@@ -127,7 +127,7 @@ pub fn desired_shares(class: &Class, known: &Connections) -> Desired {
     Desired::of_class(class, &arns.collect::<Vec<_>>())
 }
 
-/// Makes buckets, topic, queues, and the role that covers them and all connections.
+/// Converges buckets, topic, queues, and the role that covers them and all connections.
 pub async fn shares(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanoutClass>,
@@ -156,7 +156,7 @@ pub async fn shares(
     }
 }
 
-/// What is on a class before and after one of its connections is written.
+/// Keeps the class's status in step with the writes of one connection.
 struct ConnectionLedger<'a, 'b> {
     live: &'a mut LiveObject<'b, RepoFanoutClass>,
     class: &'a Class,
@@ -167,13 +167,13 @@ struct ConnectionLedger<'a, 'b> {
 
 impl Ledger for ConnectionLedger<'_, '_> {
     async fn planned(&mut self, plan: &Plan, _: &Desired, _: &Observed) {
-        tell_of_drift(self.live, plan, &mut self.announced).await;
+        publish_drift(self.live, plan, &mut self.announced).await;
     }
 
     async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
         let mut next = self.live.status();
         next.placement = Some(self.class.place.status());
-        let given = next
+        let recorded = next
             .connections
             .get(self.name)
             .and_then(|c| c.intent.as_ref());
@@ -186,7 +186,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 
-    /// Records a connection's ARN at once. The intent is taken back only where AWS has surely made
+    /// Records the connection's ARN at once. The intent is withdrawn only if AWS certainly created
     /// nothing.
     async fn wrote(
         &mut self,
@@ -211,7 +211,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
     }
 }
 
-/// What is on a class before and after what it shares is written.
+/// Keeps the class's status in step with the writes of the shared resources.
 struct SharesLedger<'a, 'b> {
     env: &'a Environment,
     live: &'a mut LiveObject<'b, RepoFanoutClass>,
@@ -240,7 +240,7 @@ impl SharesLedger<'_, '_> {
         Ok(())
     }
 
-    /// Keeps what is shared and there, and what was and is not wanted any more.
+    /// Records the shared resources that exist and the orphaned ones.
     fn record(&mut self, desired: &Desired, observed: &Observed) {
         let partition = &self.target.class.place.partition;
         let used = recorded(desired, observed, partition);
@@ -252,7 +252,7 @@ impl SharesLedger<'_, '_> {
 impl Ledger for SharesLedger<'_, '_> {
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
         self.record(desired, observed);
-        tell_of_drift(self.live, plan, &mut self.announced).await;
+        publish_drift(self.live, plan, &mut self.announced).await;
     }
 
     async fn write_ahead(&mut self, steps: &[Step]) -> Result<String, Stop> {
@@ -287,8 +287,8 @@ impl Ledger for SharesLedger<'_, '_> {
     }
 }
 
-/// Says what is corrected, once a pass.
-async fn tell_of_drift(
+/// Publishes each correction of drift once per pass.
+async fn publish_drift(
     live: &LiveObject<'_, RepoFanoutClass>,
     plan: &Plan,
     announced: &mut BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! How many fan-outs use a class, and how much of the account's quotas is used.
+//! Counts the fan-outs of a class and the use of the account's quotas.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::state::live_object::LiveObject;
 use crate::status;
 use crate::status::{ClassObservation, PassOutcome, Progress};
 
-/// The number of fan-outs is written once in this time at most.
+/// Minimum time between two writes of the number of fan-outs.
 pub const EVERY: Duration = Duration::from_secs(60);
-/// What AWS allows by default: connections and pipelines in an account and region, rules and roles
-/// in an account. The number of rules cannot be raised.
+/// AWS's default quotas: connections and pipelines per account and region, rules and roles per
+/// account. The quota of rules cannot be raised.
 /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/limits-connections.html>,
 /// <https://docs.aws.amazon.com/general/latest/gr/codepipeline.html>
 const QUOTAS: [(&str, i32); 4] = [
@@ -30,8 +30,8 @@ const QUOTAS: [(&str, i32); 4] = [
     ("roles", 1000),
 ];
 
-/// How much of the quotas is used, by lists of this age at most. What cannot be counted keeps
-/// nobody from working.
+/// Returns how much of the quotas is used, by lists that are at most `age` old. A failure is only
+/// logged and blocks nothing.
 pub async fn quotas(cloud: &Cloud, age: Duration) -> Option<BTreeMap<String, QuotaStatus>> {
     let counted = tokio::try_join!(
         cloud.connections.count(age),
@@ -55,21 +55,21 @@ pub async fn quotas(cloud: &Cloud, age: Duration) -> Option<BTreeMap<String, Quo
             Some(quotas.collect())
         }
         Err(error) => {
-            warn!(%error, "the use of quotas is not known");
+            warn!(%error, "cannot count the use of quotas");
             None
         }
     }
 }
 
-/// How many fan-outs use the class.
+/// Returns how many fan-outs use the class.
 pub fn users(env: &Environment, live: &LiveObject<'_, RepoFanoutClass>) -> i32 {
     i32::try_from(env.fleet.users(&live.current.name_any()).len()).unwrap_or(i32::MAX)
 }
 
-/// Writes how many fan-outs there are, and what that means for the quotas, and rests.
+/// Writes the number of fan-outs and the use of the quotas if they changed, and rests.
 ///
 /// # Errors
-/// The API server did not take the status.
+/// Returns the API server's error if it rejected the status.
 pub async fn run(
     env: &Environment,
     mut live: LiveObject<'_, RepoFanoutClass>,
@@ -101,7 +101,7 @@ pub async fn run(
     }
     env.memory.counted(&uid, changed);
     env.memory.concluded(&uid, live.basis(), rest);
-    // What a new fan-out makes is there by the next time.
+    // A new fan-out has created its resources by the next count.
     Ok(Requeue::requeue(if changed {
         rest.min(EVERY)
     } else {

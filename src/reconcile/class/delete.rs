@@ -1,5 +1,5 @@
-//! The end of a class: it waits for its fan-outs, then what it shared is deleted or kept, then the
-//! finalizer goes.
+//! Deletion of a class: it waits for its fan-outs, then its shared resources are deleted or
+//! retained, and the finalizer is removed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::status;
 
-/// How many users of a class its message names.
-const NAMED: usize = 10;
+/// Maximum number of fan-outs that the message of a class in use names.
+const MAX_NAMED: usize = 10;
 
-/// Deletes what the class shared, once nobody uses it.
+/// Deletes the shared resources once no fan-out uses the class.
 pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if !object.finalizers().iter().any(|f| f == FINALIZER) {
@@ -57,21 +57,21 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
     users.sort();
     let (reason, message, delay) = if !users.is_empty() {
         listen(env, object).await;
-        let more = if users.len() > NAMED {
-            format!(" and {} more", users.len() - NAMED)
+        let more = if users.len() > MAX_NAMED {
+            format!(" and {} more", users.len() - MAX_NAMED)
         } else {
             String::new()
         };
-        let who = if users.len() == 1 {
+        let count = if users.len() == 1 {
             "1 fan-out uses it".to_owned()
         } else {
             format!("{} fan-outs use it", users.len())
         };
         let message = format!(
-            "{who}: {}{more}; delete them, or move them by spec.className, and the class goes by itself",
+            "{count}: {}{more}; delete them, or move them by spec.className, and the class goes by itself",
             users
                 .iter()
-                .take(NAMED)
+                .take(MAX_NAMED)
                 .cloned()
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -82,7 +82,7 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
     } else {
         held.confirm_status(held.status()).await?;
         env.feeds.end(&name);
-        match ending(env, object).await.run().await {
+        match teardown(env, object).await.run().await {
             Ok(Outcome::Done(kept)) => {
                 held.retained(
                     "kept in AWS, and found again by a class of the same name",
@@ -117,7 +117,7 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
         &message,
     );
     held.set_status(next).await?;
-    // The last user's end is not to be waited out.
+    // The class must be reconciled as soon as its last fan-out is deleted.
     let rest = if reason == Reason::InUse {
         Duration::ZERO
     } else {
@@ -127,7 +127,8 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
     Ok(Requeue::requeue(delay))
 }
 
-/// Who still uses the class hears of executions, also from a process that has begun since.
+/// Keeps delivering execution events to the fan-outs that still use the class, even after a
+/// restart.
 async fn listen(env: &Environment, object: &RepoFanoutClass) {
     let Some(status) = &object.status else { return };
     let queue = status
@@ -154,8 +155,9 @@ async fn release(
     Ok(Requeue::await_change())
 }
 
-/// All that the class may have, by what was recorded; else by what the names would be.
-async fn ending(env: &Environment, object: &RepoFanoutClass) -> Ending {
+/// Builds the teardown of all resources that the class may have, from the recorded ARNs, and from
+/// computed names where none is recorded.
+async fn teardown(env: &Environment, object: &RepoFanoutClass) -> Ending {
     let status = object.status.clone().unwrap_or_default();
     let place = match &status.placement {
         Some(recorded) => Placement::recorded(recorded),
@@ -185,11 +187,11 @@ async fn ending(env: &Environment, object: &RepoFanoutClass) -> Ending {
         .map(|(name, _)| (name.clone(), ConnectionStatus::default()))
         .collect();
     connections.extend(status.connections);
-    end_of(env, object, &cloud, &resources, &connections)
+    teardown_of(env, object, &cloud, &resources, &connections)
 }
 
-/// The end of some resources, by their ARNs, and of some connections, by name.
-pub fn end_of(
+/// Builds the teardown of resources by ARN and of connections by name.
+pub fn teardown_of(
     env: &Environment,
     object: &RepoFanoutClass,
     cloud: &Cloud,

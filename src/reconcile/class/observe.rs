@@ -1,4 +1,4 @@
-//! What a class says and where that is, and whether its connections are as they were.
+//! Resolves the target of a class, and observes its connections.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
 
-/// Validates the class, decides its placement, and takes hold of the object.
+/// Validates the class, decides its placement, and adds the finalizer.
 pub async fn resolve(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanoutClass>,
@@ -20,7 +20,7 @@ pub async fn resolve(
     Ok(target)
 }
 
-/// Validates the class and decides its placement; writes nothing.
+/// Validates the class and decides its placement. Writes nothing.
 pub async fn decide(
     env: &Environment,
     live: &LiveObject<'_, RepoFanoutClass>,
@@ -37,8 +37,8 @@ pub async fn decide(
     Ok(Target { now, class, cloud })
 }
 
-/// Observes the connections alone, where nothing else is due. Answers nothing if everything has to
-/// be observed.
+/// Observes only the connections, if nothing else is due. Returns `None` if everything has to be
+/// observed.
 pub async fn quick(
     env: &Environment,
     live: &LiveObject<'_, RepoFanoutClass>,

@@ -1,4 +1,4 @@
-//! What a pass over a class would write. Nothing is written, in AWS or in the cluster.
+//! Preview of a pass over a class. It writes nothing, neither in AWS nor in the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +18,11 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
 
-/// What is to be written for the class as it is: its connections one by one, then what it shares
-/// beside them.
+/// Returns what would be written for the class as it is: first each connection, then the other
+/// shared resources.
 ///
 /// # Errors
-/// What keeps a pass from writing anything.
+/// Returns what prevents a pass from writing anything.
 pub async fn preview(env: &Environment, object: &RepoFanoutClass) -> Result<Preview, Stop> {
     let live = LiveObject::new(env, object);
     let Target { class, cloud, .. } = decide(env, &live, Timestamp::now()).await?;
@@ -51,7 +51,7 @@ pub async fn preview(env: &Environment, object: &RepoFanoutClass) -> Result<Prev
     let plan = plan(&desired, &observed, facts);
     let partition = &class.place.partition;
     let used = recorded(&desired, &observed, partition);
-    let left = left(&status.resources, &used, &desired, partition);
-    all.add(plan, &desired, &observed, left);
+    let orphaned = left(&status.resources, &used, &desired, partition);
+    all.add(plan, &desired, &observed, orphaned);
     Ok(all)
 }

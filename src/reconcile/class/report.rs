@@ -1,4 +1,4 @@
-//! What the phases of a pass over a class take and give.
+//! Target and report of a pass over a class.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,65 +14,65 @@ use crate::spec::class::Class;
 /// Connections of a class, by name.
 pub type Connections = BTreeMap<String, ConnectionStatus>;
 
-/// What a pass over a class is about.
+/// The target of a pass over a class.
 pub struct Target {
     /// When the pass began.
     pub now: Timestamp,
-    /// What the class says.
+    /// The parsed class.
     pub class: Class,
-    /// AWS in its account and region.
+    /// AWS in the class's account and region.
     pub cloud: Cloud,
 }
 
-/// What a class shares beside its connections.
+/// Resources that a class shares besides its connections.
 #[derive(Debug, Default)]
 pub struct Shares {
-    /// ARNs of what it shares.
+    /// ARNs of the shared resources.
     pub resources: BTreeMap<String, String>,
-    /// What was recorded and is not wanted any more.
+    /// Recorded resources that are not desired any more.
     pub orphaned: BTreeMap<String, String>,
-    /// When the shared destination bucket was made, by its tag.
+    /// When the shared destination bucket was created, by its tag.
     pub destination_created_at: Option<Timestamp>,
 }
 
-/// What is left of what is not shared any more.
+/// Superseded resources that still exist.
 #[derive(Debug, Default)]
 pub struct Retired {
-    /// What is still there.
+    /// Superseded resources that still exist.
     pub former: Vec<FormerStatus>,
-    /// Names of connections that are gone.
+    /// Names of connections that were deleted or retained.
     pub gone: Vec<String>,
-    /// What has still to happen although nothing failed.
+    /// What is still outstanding although nothing failed.
     pub pending: Option<(Reason, String)>,
-    /// When to go on.
+    /// When to continue.
     pub wait: Option<Duration>,
 }
 
-/// What the phases of a pass found, also of a pass that stopped early. Only the pass writes it, and
-/// only its conclusion reads it.
+/// Results of the phases of a pass, even of one that stopped early. Only the pass writes it, and
+/// only the conclusion reads it.
 pub struct Report {
     /// When the pass began.
     pub now: Timestamp,
-    /// What the class says, and where that is.
+    /// The resolved target.
     pub target: Option<Target>,
-    /// Its connections, where nothing else was observed.
+    /// Connections, if only they were observed.
     pub quick: Option<Connections>,
-    /// Its connections that were found, where everything was observed.
+    /// Connections that were found, if everything was observed.
     pub connections: Option<Connections>,
-    /// What it shares beside them.
+    /// The other shared resources.
     pub shares: Option<Shares>,
-    /// How much of the account's quotas is used.
+    /// Use of the account's quotas.
     pub quotas: Option<BTreeMap<String, QuotaStatus>>,
-    /// What is left of what is not shared any more.
+    /// Superseded resources that still exist.
     pub retired: Option<Retired>,
     /// Whether everything was to be observed.
     pub full: bool,
-    /// Whether the pass came to its end.
+    /// Whether the pass ran to its end.
     pub complete: bool,
 }
 
 impl Report {
-    /// That of a pass that begins now.
+    /// Creates the report of a pass that begins now.
     pub fn new() -> Self {
         Self {
             now: Timestamp::now(),

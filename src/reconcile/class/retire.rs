@@ -1,4 +1,5 @@
-//! What a class shared before its spec changed: it goes once every fan-out has followed the change.
+//! Retires resources that a class shared before its spec changed. They are deleted once every
+//! fan-out has followed the change.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use crate::api::RepoFanoutClass;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::condition::Reason;
 use crate::api::status::FormerStatus;
-use crate::reconcile::class::delete::end_of;
+use crate::reconcile::class::delete::teardown_of;
 use crate::reconcile::class::report::{Connections, Retired, Shares, Target};
 use crate::reconcile::teardown::Outcome;
 use crate::spec::class::Class;
@@ -15,7 +16,7 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::{Partial, Stop};
 
-/// What the class does not share any more, with what this pass orphaned.
+/// Returns the superseded resources, including those that this pass orphaned.
 pub fn former(
     status: RepoFanoutClassStatus,
     class: &Class,
@@ -32,7 +33,7 @@ pub fn former(
     former
 }
 
-/// Ends what the class does not share any more.
+/// Deletes or retains the superseded resources.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanoutClass>,
@@ -45,7 +46,7 @@ pub async fn run(
         former,
         ..Retired::default()
     };
-    match end(env, live, target, found, shares, &mut retired).await {
+    match retire(env, live, target, found, shares, &mut retired).await {
         Ok(()) => Ok(retired),
         Err(stop) => Err(Partial {
             found: retired,
@@ -54,7 +55,7 @@ pub async fn run(
     }
 }
 
-async fn end(
+async fn retire(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanoutClass>,
     target: &Target,
@@ -65,8 +66,8 @@ async fn end(
     let Target { class, cloud, .. } = target;
     let mut known = live.status().connections;
     known.extend(found.clone());
-    let gone = |name: &String, _: &mut _| !class.connections.contains_key(name);
-    let connections: Connections = known.extract_if(.., gone).collect();
+    let is_removed = |name: &String, _: &mut _| !class.connections.contains_key(name);
+    let connections: Connections = known.extract_if(.., is_removed).collect();
     if connections.is_empty() && retired.former.is_empty() {
         return Ok(());
     }
@@ -86,15 +87,15 @@ async fn end(
     next.resources.clone_from(&shares.resources);
     live.confirm_status(next).await?;
     let names: Vec<String> = connections.keys().cloned().collect();
-    let mut endings = vec![end_of(
+    let mut teardowns = vec![teardown_of(
         env,
         &live.current,
         cloud,
         &BTreeMap::new(),
         &connections,
     )];
-    endings.extend(retired.former.iter().map(|old| {
-        end_of(
+    teardowns.extend(retired.former.iter().map(|old| {
+        teardown_of(
             env,
             &live.current,
             cloud,
@@ -102,8 +103,8 @@ async fn end(
             &Connections::new(),
         )
     }));
-    for ending in endings {
-        match ending.run().await? {
+    for teardown in teardowns {
+        match teardown.run().await? {
             Outcome::Done(kept) => {
                 live.retained("not shared any more, and kept in AWS", kept)
                     .await;

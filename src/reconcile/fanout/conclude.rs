@@ -1,4 +1,4 @@
-//! What the report of a fan-out's pass becomes: its status, what is remembered, and when it is due.
+//! Concludes a pass over a fan-out: its status, its memory, and when it is due.
 
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ use crate::state::target::Inputs;
 use crate::status;
 use crate::status::{FeatureOutcome, Features, Observation, PassOutcome, Progress};
 
-/// How often everything is observed of an object whose spec makes no sense.
-const USUAL: Duration = Duration::from_secs(600);
+/// Interval of an object whose spec is invalid.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Writes the status of a pass, and says when the object is due again.
+/// Writes the status of a pass and schedules the next pass.
 ///
 /// # Errors
-/// The API server did not take a write.
+/// Returns the API server's error if it rejected a write.
 pub(crate) async fn run(
     env: &Environment,
     live: LiveObject<'_, RepoFanout>,
@@ -45,19 +45,19 @@ pub(crate) async fn run(
     report: Report,
     stop: Option<Stop>,
 ) -> Result<Requeue, kube::Error> {
-    let ending = Ending { inputs, report };
-    if ending.is_first_delivery(&live) {
+    let conclusion = Conclusion { inputs, report };
+    if conclusion.is_first_delivery(&live) {
         let created = live.current.metadata.creation_timestamp.as_ref();
-        let age = ending
+        let age = conclusion
             .now()
-            .duration_since(created.map_or(ending.now(), |t| t.0));
+            .duration_since(created.map_or(conclusion.now(), |t| t.0));
         env.metrics
             .became_ready(Duration::try_from(age).unwrap_or_default());
     }
-    conclude::conclude(env, live, ending, stop).await
+    conclude::conclude(env, live, conclusion, stop).await
 }
 
-/// Says that nothing is observed, and waits until that is taken back.
+/// Writes that the object is suspended, and waits for a change.
 pub(crate) async fn suspend(
     env: &Environment,
     mut live: LiveObject<'_, RepoFanout>,
@@ -71,13 +71,13 @@ pub(crate) async fn suspend(
     Ok(Requeue::await_change())
 }
 
-/// The report, beside what the pass began with.
-struct Ending {
+/// The report and the inputs of a pass.
+struct Conclusion {
     inputs: Inputs,
     report: Report,
 }
 
-impl Ending {
+impl Conclusion {
     fn schedule(&self) -> Schedule {
         let Report {
             converged,
@@ -92,7 +92,7 @@ impl Ending {
         schedule
     }
 
-    /// The executions as they were read last.
+    /// Returns the executions as last read.
     fn executions(&self) -> Option<&[Execution]> {
         let Report {
             converged,
@@ -105,7 +105,7 @@ impl Ending {
         }
     }
 
-    /// The pipeline, as the next quick observation goes by it.
+    /// Returns the pipeline that the next quick observation compares with.
     fn pipeline(&self) -> Option<&SettledPipeline> {
         let Report {
             converged,
@@ -118,15 +118,16 @@ impl Ending {
         }
     }
 
-    /// Whether an execution runs, as far as this pass knows; that of a new pipeline does.
-    fn runs(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
+    /// Returns whether an execution is running, as far as this pass knows. A new pipeline is
+    /// assumed to run one.
+    fn is_running(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
         match self.executions() {
             Some(all) => all.is_empty() || all.iter().any(|e| e.state.is_running()),
             None => self.pipeline().is_some() && is_unfinished(&live.status()),
         }
     }
 
-    /// Whether its class observes its connection, and wakes its fan-outs.
+    /// Returns whether the class observes the connection and wakes the fan-out when it changes.
     fn shares_connection(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
         let own = live
             .status()
@@ -135,14 +136,14 @@ impl Ending {
         self.inputs.class.is_some() && !own
     }
 
-    /// Whether this pass is the first one that knows of a delivery.
+    /// Returns whether this pass is the first one that knows of a delivery.
     fn is_first_delivery(&self, live: &LiveObject<'_, RepoFanout>) -> bool {
         let delivered = self.report.delivered.as_ref();
         let known = delivered.is_some_and(|d| d.delivery.delivered.is_some());
         live.status().delivered.is_none() && known
     }
 
-    /// The ARNs that the object's messages may name.
+    /// Returns the ARNs that the object's messages may name.
     fn own_arns(&self, live: &LiveObject<'_, RepoFanout>) -> Vec<String> {
         let Report {
             target, converged, ..
@@ -172,7 +173,7 @@ impl Ending {
     }
 }
 
-impl Conclude for Ending {
+impl Conclude for Conclusion {
     type Kind = RepoFanout;
 
     fn is_full(&self) -> bool {
@@ -209,14 +210,14 @@ impl Conclude for Ending {
     }
 
     fn interval(&self, live: &LiveObject<'_, RepoFanout>) -> Duration {
-        let asked = interval::interval(live.current.spec.interval.as_deref());
-        asked.unwrap_or(USUAL)
+        let interval = interval::interval(live.current.spec.interval.as_deref());
+        interval.unwrap_or(DEFAULT_INTERVAL)
     }
 
     fn next(&self, env: &Environment, live: &LiveObject<'_, RepoFanout>) -> Duration {
         if self.is_first_delivery(live) {
-            // Of two claims of the same second that of who has delivered is older: it is put in
-            // anew.
+            // If two claims are equally old, the one with a delivery has precedence. The next pass
+            // renews the claim, which now has one.
             return Duration::ZERO;
         }
         let (pace, interval) = (env.pace, self.interval(live));
@@ -226,8 +227,8 @@ impl Conclude for Ending {
         let connection = converged.as_ref().and_then(|c| c.connection.as_ref());
         let available = connection.is_some_and(|c| c.state == ConnectionState::Available);
         let fed = self.inputs.basis.feed.is_some();
-        let usual = match (self.runs(live), available) {
-            // An event tells its end, unless that is lost.
+        let usual = match (self.is_running(live), available) {
+            // An event reports the end of the execution, unless the event is lost.
             (true, _) if fed => pace.idle,
             (true, _) => pace.close,
             (false, true) if fed => interval,
@@ -292,7 +293,7 @@ impl Conclude for Ending {
         let recorded = pruned.as_ref().and_then(|p| p.status.clone());
         before.pruned = recorded.or(before.pruned);
         echo_requests(live, &mut before, *complete, self.is_full());
-        // A pass that did not come so far knows nothing of a feature.
+        // A pass that stopped before a feature knows nothing about it.
         let feature = |outcome: Option<&Outcome>| match outcome {
             None if *complete => FeatureOutcome::NotAsked,
             None => FeatureOutcome::Unchanged,
@@ -327,8 +328,8 @@ impl Conclude for Ending {
         next
     }
 
-    /// What the next observation goes by: what this one found, or the full one before as far as it
-    /// still holds.
+    /// Returns what the next observation builds on: the result of this one, or that of the last
+    /// full one as far as it still holds.
     fn remembered(&self, progress: &Progress) -> Remembered {
         let schedule = self.schedule();
         let settled = match self.report.converged.as_ref().map(|c| c.quick.as_deref()) {
@@ -342,7 +343,7 @@ impl Conclude for Ending {
                 if let Some(pipeline) = &mut settled.pipeline
                     && (!self.report.complete || schedule.waits())
                 {
-                    // Executions were not read to their end, or something waits for its time.
+                    // The pass did not handle all executions, or a delay is running.
                     pipeline.read_at = None;
                 }
                 Some(settled)
@@ -366,7 +367,7 @@ impl Conclude for Ending {
             env.acknowledge(&live.current, &self.inputs.receipts);
         }
         if self.report.converged.as_ref().is_some_and(|c| c.placed) {
-            // Its class counts it: by now the cache has its place.
+            // Wakes the class so that it counts the object; the cache has the placement by now.
             env.catalog.wake_all();
         }
         let Basis { class, feed, .. } = self.inputs.basis;

@@ -1,4 +1,4 @@
-//! Makes AWS what a fan-out asks for, and keeps its status in step with what is written.
+//! Converges AWS to a fan-out, and keeps its status in step with the writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -28,48 +28,48 @@ use crate::state::stop::{Partial, Stop};
 use crate::state::target::Target;
 use crate::status;
 
-/// What AWS is after a pass wrote what differed.
+/// State of AWS after the differences were written.
 #[derive(Debug, Default)]
 pub struct Converged {
     /// The connection in use.
     pub connection: Option<ObservedConnection>,
-    /// Newest first, where they were read.
+    /// Executions, newest first, if they were read.
     pub executions: Option<Vec<Execution>>,
-    /// The pipeline, as the next quick observation goes by it.
+    /// The pipeline that the next quick observation compares with.
     pub pipeline: Option<SettledPipeline>,
-    /// What a quick observation went by; nothing where everything was observed.
+    /// Details of a quick observation, or `None` if everything was observed.
     pub quick: Option<Box<Quick>>,
-    /// ARNs of what the object uses, where everything was observed.
+    /// ARNs of the resources in use, if everything was observed.
     pub resources: Option<BTreeMap<String, String>>,
-    /// What was recorded and is not wanted any more.
+    /// Recorded resources that are not desired any more.
     pub orphaned: BTreeMap<String, String>,
     /// ARN of the topic in use.
     pub topic: Option<String>,
-    /// What differs and is left so; nothing if it was not observed.
+    /// Drift that is only reported, or `None` if it was not observed.
     pub drift: Option<Vec<String>>,
-    /// What has still to happen although nothing failed.
+    /// What is still outstanding although nothing failed.
     pub pending: Option<(Reason, String)>,
-    /// Whether AWS was made to match this generation, as far as an unauthorized connection allows.
+    /// Whether this generation was applied, as far as an unauthorized connection allows.
     pub applied: bool,
-    /// Whether this pass has given the object its place.
+    /// Whether this pass recorded the object's placement for the first time.
     pub placed: bool,
     /// When to observe again.
     pub schedule: Schedule,
 }
 
 impl Converged {
-    /// Whether everything was observed.
+    /// Returns whether everything was observed.
     pub fn is_full(&self) -> bool {
         self.quick.is_none()
     }
 
-    /// Whether something differs that is only shown; what is only shown is not acted on either.
+    /// Returns whether there is drift that is only reported, and hence not acted on.
     fn drifted(&self) -> bool {
         self.drift.as_ref().is_some_and(|drift| !drift.is_empty())
     }
 }
 
-/// Writes what differs, where everything was observed.
+/// Writes the differences, if everything was observed.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -128,7 +128,7 @@ struct FanoutLedger<'a, 'b> {
     converged: Converged,
     /// Whether anything was written to AWS.
     wrote: bool,
-    /// Notes of corrections and adoptions that were published already.
+    /// Notes of corrections and adoptions that were already published.
     announced: BTreeSet<String>,
 }
 
@@ -141,12 +141,12 @@ impl FanoutLedger<'_, '_> {
         let class = target.class.map(|key| key.generation);
         let changed = spec_changed || status.applied_class_generation != class;
         let executions = self.converged.executions.as_deref().unwrap_or_default();
-        let runs = executions.iter().any(|e| e.state.is_running());
+        let is_running = executions.iter().any(|e| e.state.is_running());
         let topics = topics(&status);
         let facts = Facts {
             owner: &target.fanout.owner,
             place: &target.place,
-            hold_pipeline: runs && !spec_changed,
+            hold_pipeline: is_running && !spec_changed,
             former_topics: &topics,
             adopt: &target.fanout.adopt,
             settled: (!changed).then_some(&status.resources),
@@ -154,16 +154,16 @@ impl FanoutLedger<'_, '_> {
             read_only: self.env.settings().read_only,
             unrecorded: status.applied_generation.is_none(),
         };
-        let made_before = observed.pipeline.is_some();
+        let existed = observed.pipeline.is_some();
         let desire = |arn: Option<&str>| target.desire(arn);
         converge(&target.cloud, desire, observed, facts, target.now, self).await?;
         self.converged.applied = self.converged.pending.is_none();
         if changed && self.converged.applied {
-            self.tell_of_key().await;
+            self.publish_key_statements().await;
         }
-        if self.wrote && observed.pipeline.is_some() && (made_before || target.feed.is_none()) {
-            // What was just written may have started or cancelled one. That a new pipeline runs, an
-            // event tells.
+        if self.wrote && observed.pipeline.is_some() && (existed || target.feed.is_none()) {
+            // The writes may have started or cancelled an execution. With a feed, an event reports
+            // the first execution of a new pipeline.
             self.converged.executions = Some(pipelines.executions(target.pipeline()).await?);
         }
         if observed.pipeline.is_none() && !self.converged.drifted() {
@@ -192,7 +192,7 @@ impl FanoutLedger<'_, '_> {
         }
     }
 
-    /// Keeps what the object uses, and what it does not use any more.
+    /// Records the resources in use and the orphaned ones.
     fn record(&mut self, desired: &Desired, observed: &Observed) {
         let partition = if self.target.placed {
             &*self.target.place.partition
@@ -261,8 +261,8 @@ impl Ledger for FanoutLedger<'_, '_> {
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 
-    /// Records the connection's ARN at once. The intent is taken back only where AWS has surely
-    /// made nothing.
+    /// Records the connection's ARN at once. The intent is withdrawn only if AWS certainly created
+    /// nothing.
     async fn wrote(
         &mut self,
         step: &Step,
@@ -292,7 +292,8 @@ impl Ledger for FanoutLedger<'_, '_> {
     }
 }
 
-/// The topics that the rule reached so far: their targets go when the topic changes.
+/// Returns the topics that the notification rule targeted so far. Their targets are removed when
+/// the topic changes.
 fn topics(status: &RepoFanoutStatus) -> Vec<String> {
     let former = status
         .former
@@ -301,7 +302,7 @@ fn topics(status: &RepoFanoutStatus) -> Vec<String> {
     former.chain(&status.topic_arn).cloned().collect()
 }
 
-/// What quick observations go by from now on.
+/// Returns the pipeline that quick observations compare with from now on.
 fn settled_pipeline(
     target: &Target,
     observed: &Observed,

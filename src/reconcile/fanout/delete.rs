@@ -1,4 +1,4 @@
-//! The end of a fan-out: what is its own and not to be kept is deleted, then the finalizer goes.
+//! Deletion of a fan-out: its own resources are deleted or retained, then the finalizer is removed.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::status;
 
-/// Deletes what belongs to the object, and says on it what holds that up.
+/// Deletes the object's resources, and reports on it what blocks the deletion.
 pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if !object.finalizers().iter().any(|f| f == FINALIZER) {
@@ -47,9 +47,9 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
     if held.abandoned(&held.status().resources).await {
         return release(env, held).await;
     }
-    // Told of the past, it would end what an object of the same name has made since.
+    // An outdated object must not delete resources that an object of the same name created since.
     held.confirm_status(held.status()).await?;
-    let (blocked, message, delay) = match end(env, &held).await {
+    let (blocked, message, delay) = match tear_down(env, &held).await {
         Err(Held::OutOfReach(message)) => {
             let name = object.name_any();
             let message = format!(
@@ -93,18 +93,19 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
     Ok(Requeue::requeue(delay))
 }
 
-/// What an error of the cloud means for a deletion, and whether a person has to do something.
+/// Translates a cloud error during a deletion. Returns whether a person has to act, and the
+/// message.
 pub fn held_up(error: &Error, audience: Audience<'_>, name: &str) -> (bool, String) {
-    let said = error.said(audience);
+    let cause = error.said(audience);
     match error.class {
         Class::Denied | Class::Invalid | Class::Quota => (
             true,
             format!(
-                "{said}; mend that, or set the annotation {ABANDON}={name} to leave what remains \
+                "{cause}; mend that, or set the annotation {ABANDON}={name} to leave what remains \
                      in AWS and end"
             ),
         ),
-        _ => (false, format!("trying again: {said}")),
+        _ => (false, format!("trying again: {cause}")),
     }
 }
 
@@ -118,16 +119,16 @@ async fn release(
     Ok(Requeue::await_change())
 }
 
-/// What keeps an end from coming.
+/// Why a teardown cannot proceed.
 pub enum Held {
-    /// Account or class are out of reach.
+    /// The account or the class cannot be reached.
     OutOfReach(String),
-    /// The cloud.
+    /// The cloud returned an error.
     Cloud(Error),
 }
 
-/// Ends what is the object's, and what was its before.
-async fn end(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Outcome, Held> {
+/// Tears down the object's present and superseded resources.
+async fn tear_down(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Outcome, Held> {
     let mut kept = Vec::new();
     for former in &held.status().former {
         match end_former(env, held, former).await? {
@@ -142,15 +143,15 @@ async fn end(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Out
     })
 }
 
-/// Ends what the object used before its spec or class changed, but for what it uses now.
+/// Tears down superseded resources, except those that are in use now.
 pub async fn end_former(
     env: &Environment,
     held: &LiveObject<'_, RepoFanout>,
     former: &FormerStatus,
 ) -> Result<Outcome, Held> {
     let present = held.status();
-    let mut left = former.resources.clone();
-    left.retain(|_, arn| !present.resources.values().any(|used| used == arn));
+    let mut superseded = former.resources.clone();
+    superseded.retain(|_, arn| !present.resources.values().any(|used| used == arn));
     let cloud = env
         .cloud_of(&former.placement)
         .await
@@ -170,7 +171,8 @@ pub async fn end_former(
     ending.run().await.map_err(Held::Cloud)
 }
 
-/// From what was recorded; else from what the names would be. An error if it is out of reach.
+/// Builds the teardown of the present resources from the recorded ARNs, and from computed names
+/// where none is recorded. Returns a message if the account cannot be reached.
 async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result<Ending, String> {
     let status = held.status();
     let spec = &held.current.spec;
@@ -231,8 +233,8 @@ fn unrecorded(env: &Environment, object: &RepoFanout) -> PlacementStatus {
     env.catalog.place_in(object, class.as_ref())
 }
 
-/// Bucket and prefix to be cleared in a bucket of others: what this object copied there, if it asks
-/// for that, and class or settings still allow the bucket.
+/// Returns the bucket and prefix to clear in a bucket that is not the object's own: what the object
+/// copied there, if its spec asks for that and its class or the settings still allow the bucket.
 fn copied(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<(String, String)> {
     let spec = &held.current.spec;
     if retention(held).keeps_prefix() {
@@ -258,7 +260,7 @@ fn copied(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<(Strin
         .then_some((bucket, delivered.prefix))
 }
 
-/// The bucket that the object's class shares.
+/// Returns the destination bucket that the object's class shares.
 fn shared_destination(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Option<String> {
     class_of(env, held)?.destination_bucket()
 }

@@ -1,4 +1,4 @@
-//! The executions: what they did, and whether one has to be started.
+//! Reads the executions, and starts one if that is necessary.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use crate::state::recorder::Notice;
 use crate::state::stop::{Partial, Stop};
 use crate::state::target::Target;
 
-/// What the executions did, and when to read them again.
+/// Result of this phase.
 #[derive(Debug, Default)]
 pub struct Delivered {
-    /// What they did.
+    /// What the executions delivered.
     pub delivery: Delivery,
-    /// The pipeline, as the next quick observation goes by it.
+    /// The pipeline that the next quick observation compares with.
     pub pipeline: Option<SettledPipeline>,
     /// When to observe again.
     pub schedule: Schedule,
 }
 
-/// Reads what the executions did, and starts one where a change or a person asks for it.
+/// Reads what the executions delivered, and starts one if a change or a person requires it.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -67,13 +67,13 @@ async fn observe_and_start(
     let provider = &found.delivery.provider;
     found.delivery.delivered = delivered(target, &status, &executions, &pipeline, provider).await?;
     let delivery = &found.delivery;
-    // What is only shown is not acted on either.
+    // Drift that is only reported does not cause an execution either.
     let mut verdict = match pipeline.drifted {
         true => Verdict::Nothing,
         false => decide(target, &status, delivery, &executions, &pipeline),
     };
     if let (Verdict::Start(Cause::Unannounced), Some(arn)) = (&verdict, &pipeline.estimated) {
-        // By AWS's own clock it may have been in time.
+        // By AWS's own clock, the execution may have been announced in time.
         let rule = target.cloud.notification_rules.observe(arn).await?;
         let announced_since = rule.map(|rule| rule.created_at);
         let exact = SettledPipeline {
@@ -100,7 +100,7 @@ async fn observe_and_start(
 }
 
 impl Delivered {
-    /// Takes the executions over that were read after one was started.
+    /// Records the executions that were read after one was started.
     fn started(&mut self, env: &Environment, executions: Vec<Execution>) {
         self.delivery.executions = Some(executions);
         self.delivery.failure = None;
@@ -108,7 +108,7 @@ impl Delivered {
     }
 }
 
-/// Starts one more execution, as pruning may have deleted what the last one wrote.
+/// Starts one more execution, because pruning may have deleted files that the last one wrote.
 pub async fn once_more(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -151,8 +151,8 @@ fn decide(
     })
 }
 
-/// Starts an execution for a cause of ours, or for a release that a person asked for. Answers the
-/// executions after that, if one was started.
+/// Starts an execution for one of our own causes, or for a release that a person requested. Returns
+/// the executions after that, if one was started.
 async fn start(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -162,11 +162,12 @@ async fn start(
 ) -> Result<Option<Vec<Execution>>, Stop> {
     let uid = live.uid();
     let newest = executions.first().map_or("none", |e| &*e.id);
-    // The same token for the same cause: asked twice, CodePipeline starts one.
-    let (token, why) = match (live.release(), cause) {
-        (Some(asked), _) => {
-            let why = format!("released by annotation ({asked})");
-            (names::token(&[&uid, "release", &asked]), why)
+    // The same cause gives the same token, so that CodePipeline starts one execution even if it is
+    // called twice.
+    let (token, reason) = match (live.release(), cause) {
+        (Some(requested), _) => {
+            let reason = format!("released by annotation ({requested})");
+            (names::token(&[&uid, "release", &requested]), reason)
         }
         (None, Some(cause)) => (
             names::token(&[&uid, cause.key(), newest]),
@@ -175,17 +176,17 @@ async fn start(
         (None, None) => return Ok(None),
     };
     if env.settings().read_only {
-        return Err(Stop::read_only(&format!("start an execution: {why}")));
+        return Err(Stop::read_only(&format!("start an execution: {reason}")));
     }
     live.confirm_status(live.status()).await?;
     let pipelines = &target.cloud.pipelines;
     pipelines.start(target.pipeline(), &token).await?;
-    let note = format!("started an execution: {why}");
+    let note = format!("started an execution: {reason}");
     live.notify(Notice::normal("ExecutionStarted", note)).await;
     Ok(Some(pipelines.executions(target.pipeline()).await?))
 }
 
-/// Why the newest execution failed; asked for once an execution.
+/// Returns why the newest execution failed. The cause is read once per execution.
 async fn failure(
     target: &Target,
     status: &RepoFanoutStatus,
@@ -212,7 +213,7 @@ async fn failure(
     }
 }
 
-/// What is in the bucket now: what the newest success put there.
+/// Returns what is in the bucket now: the copy of the newest successful execution.
 async fn delivered(
     target: &Target,
     status: &RepoFanoutStatus,
@@ -234,7 +235,8 @@ async fn delivered(
     {
         return Ok(recorded());
     }
-    // An update cancels what runs: what started after it ran with the present structure.
+    // An update of the pipeline cancels running executions. An execution that started after it used
+    // the present structure.
     let copied = match success.started_at >= pipeline.updated_at {
         true => Some(pipeline.target.clone()),
         false => {
@@ -250,7 +252,7 @@ async fn delivered(
         .or_else(recorded))
 }
 
-/// What was copied from where to where.
+/// Returns the source and destination of a delivery.
 pub fn copy_of(delivered: &DeliveredStatus) -> Copy {
     Copy {
         repository: delivered.repository.clone(),

@@ -1,5 +1,4 @@
-//! What a pass over a fan-out observes: everything, or only what lists, events and the connection
-//! tell.
+//! The observation of a pass over a fan-out: everything, or only lists, events and the connection.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +7,21 @@ use crate::resource::Observed;
 use crate::resource::connection::ObservedConnection;
 use crate::state::memory::{Settled, SettledPipeline};
 
-/// What was observed.
+/// Result of an observation.
 #[derive(Debug, Default)]
 pub struct Observation {
     /// The connection in use.
     pub connection: Option<ObservedConnection>,
-    /// Newest first, where they were read.
+    /// Executions, newest first, if they were read.
     pub executions: Option<Vec<Execution>>,
-    /// What else was observed.
+    /// Depth of the observation.
     pub depth: Depth,
 }
 
-/// How deep a pass looks.
+/// Depth of an observation.
 #[derive(Debug)]
 pub enum Depth {
-    /// The rest is as the last full observation found it.
+    /// The other resources are assumed to be as the last full observation found them.
     Quick(Box<Quick>),
     /// Everything was observed.
     Full(Box<Observed>),
@@ -34,15 +33,15 @@ impl Default for Depth {
     }
 }
 
-/// What a quick observation goes by, and what it found.
+/// Basis and result of a quick observation.
 #[derive(Debug)]
 pub struct Quick {
-    /// What the last full observation found.
+    /// Result of the last full observation.
     pub settled: Settled,
-    /// The pipeline, as lists and executions tell it now.
+    /// The pipeline as lists and executions show it now.
     pub pipeline: Option<SettledPipeline>,
     /// When the lists were read, if they were.
     pub listed_at: Option<Instant>,
-    /// When everything is to be observed because the class changed.
+    /// Time until everything has to be observed because the class changed.
     pub replan_in: Option<Duration>,
 }

@@ -1,5 +1,4 @@
-//! What a pass over a fan-out observes: everything, or only what lists, events and the connection
-//! tell.
+//! Observes a fan-out: everything, or only lists, events and the connection.
 
 use crate::api::RepoFanout;
 use crate::reconcile::fanout::observation::{Depth, Observation};
@@ -11,7 +10,7 @@ use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
 use crate::state::target::{Inputs, Target};
 
-/// Observes what is due.
+/// Observes as much as is due.
 pub async fn observe(
     env: &Environment,
     live: &LiveObject<'_, RepoFanout>,
@@ -33,7 +32,7 @@ pub async fn observe(
     })
 }
 
-/// Observes all that the object is to have.
+/// Observes all desired resources.
 pub async fn everything(
     live: &LiveObject<'_, RepoFanout>,
     target: &Target,

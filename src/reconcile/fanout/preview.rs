@@ -1,4 +1,4 @@
-//! What a pass over a fan-out would write. Nothing is written, in AWS or in the cluster.
+//! Preview of a pass over a fan-out. It writes nothing, neither in AWS nor in the cluster.
 
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
@@ -13,21 +13,21 @@ use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
 
-/// What is to be written for the object as it is.
+/// Returns what would be written for the object as it is.
 ///
 /// # Errors
-/// What keeps a pass from writing anything.
+/// Returns what prevents a pass from writing anything.
 pub async fn preview(env: &Environment, object: &RepoFanout) -> Result<Preview, Stop> {
     let class = match env.catalog.resolve(object)? {
-        Resolved::Others => return Err(others().into()),
+        Resolved::Others => return Err(served_elsewhere().into()),
         Resolved::Ours(class) => Some(class),
         Resolved::None => None,
     };
     let live = LiveObject::new(env, object);
     let target = decide(env, &live, &inputs(env, object, class)).await?;
     let observed = everything(&live, &target).await?;
-    // The ARN of a connection is known once it is made.
-    let made = target.place.connection("NEW");
+    // A new connection gets its ARN when it is created; a placeholder stands in for it.
+    let placeholder = target.place.connection("NEW");
     let arn = observed
         .connection
         .as_ref()
@@ -47,13 +47,13 @@ pub async fn preview(env: &Environment, object: &RepoFanout) -> Result<Preview, 
     let plan = plan(&desired, &observed, facts);
     let partition = &target.place.partition;
     let used = recorded(&desired, &observed, partition);
-    let left = left(&live.status().resources, &used, &desired, partition);
+    let orphaned = left(&live.status().resources, &used, &desired, partition);
     let mut preview = Preview::of(&target.place);
-    preview.add(plan, &desired, &observed, left);
+    preview.add(plan, &desired, &observed, orphaned);
     Ok(preview)
 }
 
-fn others() -> Refusal {
+fn served_elsewhere() -> Refusal {
     let message = "another installation serves the class: ask that one, with its --controller-name";
     Refusal::new(Reason::NotAllowed, message)
 }

@@ -1,4 +1,5 @@
-//! Quick observations: what lists and events tell of many objects is not asked for of each.
+//! Quick observations: lists and events cover many objects, so that they need not be observed one
+//! by one.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -20,14 +21,15 @@ use crate::state::memory::{Basis, Settled, SettledPipeline};
 use crate::state::stop::Stop;
 use crate::state::target::{Inputs, Target};
 
-/// What only a full observation tells is observed once in two poll intervals in an account and
-/// region, however many objects there are: one after the other, each at least an interval after its
-/// last time.
-const FULL: u32 = 2;
-/// Without events, so many executions are read in a poll interval in an account and region at most.
-const POLLS: usize = 60;
+/// Number of poll intervals per full observation in an account and region, however many objects it
+/// has. Each object also keeps at least its own interval between two full observations.
+const POLLS_PER_FULL_OBSERVATION: u32 = 2;
+/// Maximum number of objects in an account and region whose executions are polled in one poll
+/// interval.
+const MAX_POLLS: usize = 60;
 
-/// How long to rest, if there is nothing to do for the object now. Asked before it queues.
+/// Returns how long to rest, if there is nothing to do for the object now. It is called before the
+/// object is queued.
 pub fn rest(env: &Environment, object: &RepoFanout) -> Option<Requeue> {
     let class = match env.catalog.resolve(object) {
         Ok(Resolved::Others) => return Some(Requeue::await_change()),
@@ -43,7 +45,7 @@ pub fn rest(env: &Environment, object: &RepoFanout) -> Option<Requeue> {
         .map(Requeue::requeue)
 }
 
-/// What a pass over the object rests on beside AWS.
+/// Returns the inputs of a pass other than AWS.
 pub fn basis(env: &Environment, object: &RepoFanout, class: Option<&Known>) -> Basis {
     Basis {
         resource_version: object.metadata.resource_version.clone(),
@@ -54,14 +56,14 @@ pub fn basis(env: &Environment, object: &RepoFanout, class: Option<&Known>) -> B
     }
 }
 
-/// Whether the class's event rule takes events of the object's pipeline: it goes by the beginning
-/// of names.
+/// Returns whether the class's event rule matches the object's pipeline. The rule matches by name
+/// prefix.
 fn is_fed(env: &Environment, object: &RepoFanout, class: &Known) -> bool {
     let adopted = object.spec.pipeline.as_ref().and_then(|p| p.name.as_ref());
     adopted.is_none_or(|name| name.starts_with(name_prefix(class, env.settings())))
 }
 
-/// Observes lists, the connection and the executions, where nothing else is due. Answers nothing if
+/// Observes lists, the connection and the executions, if nothing else is due. Returns `None` if
 /// everything has to be observed.
 pub async fn observe(
     env: &Environment,
@@ -72,7 +74,7 @@ pub async fn observe(
     let status = live.status();
     let uid = live.uid();
     let requested = live.requested(RECONCILE_REQUESTED_AT);
-    let asked = status
+    let is_requested = status
         .last_handled_reconcile_at
         .as_ref()
         .is_some_and(|done| *done != requested);
@@ -80,16 +82,16 @@ pub async fn observe(
     let Some(recorded) = &status.connection else {
         return Ok(None);
     };
-    let (Some(arn), Some(was)) = (&recorded.arn, &recorded.status) else {
+    let (Some(arn), Some(recorded_state)) = (&recorded.arn, &recorded.status) else {
         return Ok(None);
     };
-    if asked || changed {
+    if is_requested || changed {
         return Ok(None);
     }
     let settled = match env.memory.settled(&uid) {
         Some(settled) => settled,
         None if env.memory.unobserved(&uid) => {
-            match remembered(env, live, target, &status).await? {
+            match reconstruct(env, live, target, &status).await? {
                 Some(settled) => settled,
                 None => return Ok(None),
             }
@@ -111,7 +113,7 @@ pub async fn observe(
     };
     if !connection
         .as_ref()
-        .is_some_and(|c| c.arn == *arn && c.state.as_str() == was)
+        .is_some_and(|c| c.arn == *arn && c.state.as_str() == recorded_state)
     {
         return Ok(None);
     }
@@ -135,15 +137,15 @@ pub async fn observe(
         }
         if is_due(env, live, target, &status, &pipeline) {
             let executions = target.cloud.pipelines.executions(target.pipeline()).await?;
-            // A failure may come from what somebody changed behind our back.
+            // A change outside of the operator may have caused the failure.
             let failed = executions
                 .first()
                 .filter(|e| e.state == ExecutionState::Failed);
-            let known = |id: &str| {
+            let is_known = |id: &str| {
                 let last = status.last_execution.as_ref();
                 last.is_some_and(|l| l.id == id && l.failure.is_some())
             };
-            if failed.is_some_and(|e| !known(&e.id))
+            if failed.is_some_and(|e| !is_known(&e.id))
                 || (executions.is_empty() && target.feed.is_none())
             {
                 return Ok(None);
@@ -157,7 +159,8 @@ pub async fn observe(
     Ok(Some(observation))
 }
 
-/// When this object follows a change of its class: ten objects a second, each at its own time.
+/// Returns the delay after which this object follows a change of its class. The delays of all
+/// objects amount to ten objects per second.
 fn spread(inputs: &Inputs, uid: &str) -> Duration {
     let status = inputs
         .class
@@ -171,27 +174,30 @@ fn spread(inputs: &Inputs, uid: &str) -> Duration {
     Duration::from_millis(u64::from(fanouts) * 100).mul_f64(phase(uid))
 }
 
-/// A fraction of a period, of its own for each object.
+/// Returns a fraction of a period that differs between objects.
 fn phase(uid: &str) -> f64 {
     let mut hasher = DefaultHasher::new();
     uid.hash(&mut hasher);
     (hasher.finish() % 1000) as f64 / 1000.0
 }
 
-/// How often everything is observed.
+/// Returns how often everything is observed.
 fn full_every(env: &Environment, target: &Target) -> Duration {
     let size = env.fleet.size(&target.place.account, &target.place.region);
     let size = u32::try_from(size).unwrap_or(u32::MAX);
-    target.fanout.interval.max(env.pace.idle * FULL * size)
+    target
+        .fanout
+        .interval
+        .max(env.pace.idle * POLLS_PER_FULL_OBSERVATION * size)
 }
 
-/// How often executions are read while none runs and no event tells of them.
+/// Returns how often executions are polled while none runs and no feed delivers events.
 pub fn poll_every(env: &Environment, target: &Target) -> Duration {
     let size = env.fleet.size(&target.place.account, &target.place.region);
-    env.pace.idle * u32::try_from(size.div_ceil(POLLS).max(1)).unwrap_or(u32::MAX)
+    env.pace.idle * u32::try_from(size.div_ceil(MAX_POLLS).max(1)).unwrap_or(u32::MAX)
 }
 
-/// Whether the executions have to be read now.
+/// Returns whether the executions have to be read now.
 fn is_due(
     env: &Environment,
     live: &LiveObject<'_, RepoFanout>,
@@ -209,16 +215,16 @@ fn is_due(
         || (is_unfinished(status) && at.elapsed() >= env.pace.idle)
 }
 
-/// Whether the newest execution was running when it was last read. One that nobody has read yet
-/// runs.
+/// Returns whether the newest execution was running when it was last read. One that was never read
+/// counts as running.
 pub fn is_unfinished(status: &RepoFanoutStatus) -> bool {
     let last = status.last_execution.as_ref();
     last.is_none_or(|last| ExecutionState::parse(&last.status).is_running())
 }
 
-/// What a process before this one found settled, by the status and by what lists tell. Its full
-/// observations come in their turn.
-async fn remembered(
+/// Reconstructs the result of an earlier process's full observation from the status and the lists.
+/// The next full observations are spread over time.
+async fn reconstruct(
     env: &Environment,
     live: &LiveObject<'_, RepoFanout>,
     target: &Target,
@@ -226,13 +232,14 @@ async fn remembered(
 ) -> Result<Option<Settled>, Stop> {
     let generation = live.current.metadata.generation;
     let find = |kind: ConditionType| conditions::find(&status.conditions, kind.as_str());
-    let well = find(ConditionType::Ready).is_some_and(|c| c.status == "True")
+    let is_healthy = find(ConditionType::Ready).is_some_and(|c| c.status == "True")
         && find(ConditionType::Drifted).is_none_or(|c| c.status != "True")
         && status.applied_generation == generation
         && status.applied_class_generation == target.class.map(|key| key.generation)
         && status.former.is_empty();
-    // Without events, an execution may have gone unnoticed, and with it whatever it was refused for.
-    let (true, Some(version), Some(_)) = (well, status.pipeline_version, target.feed) else {
+    // Without events, an execution may have been missed, and with it the problem that it failed
+    // for.
+    let (true, Some(version), Some(_)) = (is_healthy, status.pipeline_version, target.feed) else {
         return Ok(None);
     };
     let Some(copy) = target.copy() else {
@@ -261,7 +268,7 @@ async fn remembered(
     }))
 }
 
-/// Whether the lists have pipeline and rule as they are to be.
+/// Returns whether the lists show pipeline and rule as desired.
 async fn is_listed(
     target: &Target,
     status: &RepoFanoutStatus,
@@ -276,7 +283,7 @@ async fn is_listed(
     let Some(found) = pipelines.get(target.pipeline()) else {
         return Ok(false);
     };
-    // Lists and single answers need not tell fractions of a second alike.
+    // Lists and single responses may differ in fractions of a second.
     let (then, now) = (
         pipeline.updated_at.as_second(),
         found.updated_at.as_second(),

@@ -1,4 +1,4 @@
-//! What the phases of a pass over a fan-out give.
+//! The report of a pass over a fan-out.
 
 use crate::feature::Outcome;
 use crate::feature::prune::Pruned;
@@ -8,24 +8,24 @@ use crate::reconcile::fanout::deliver::Delivered;
 use crate::reconcile::fanout::retire::Retired;
 use crate::state::target::Target;
 
-/// What the phases of a pass found, also of a pass that stopped early. Only the pass writes it, and
-/// only its conclusion reads it.
+/// Results of the phases of a pass, even of one that stopped early. Only the pass writes it, and
+/// only the conclusion reads it.
 #[derive(Default)]
 pub struct Report {
-    /// What the object asks for, and where.
+    /// The resolved target.
     pub target: Option<Target>,
-    /// What AWS is after what differed was written.
+    /// State of AWS after the differences were written.
     pub converged: Option<Converged>,
-    /// What came of the subscriptions.
+    /// Result of the subscriptions.
     pub subscribed: Option<Subscribed>,
-    /// What the executions did.
+    /// What the executions delivered.
     pub delivered: Option<Delivered>,
-    /// What came of pruning.
+    /// Result of pruning.
     pub pruned: Option<Pruned>,
-    /// What came of announcements.
+    /// Result of the announcements.
     pub announced: Option<Outcome>,
-    /// What is left of what is not used any more.
+    /// Superseded resources that still exist.
     pub retired: Option<Retired>,
-    /// Whether the pass came to its end.
+    /// Whether the pass ran to its end.
     pub complete: bool,
 }

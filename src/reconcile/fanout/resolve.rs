@@ -1,5 +1,5 @@
-//! What an object asks for, where that is to be, and whether it may be there. Decided before AWS is
-//! observed.
+//! Resolves what an object asks for, where it is placed, and whether it may be placed there. All of
+//! this is decided before AWS is observed.
 
 use jiff::Timestamp;
 
@@ -22,7 +22,7 @@ use crate::state::recorder::Notice;
 use crate::state::stop::Stop;
 use crate::state::target::{Inputs, Shared, Target};
 
-/// Takes down what a pass begins with.
+/// Reads the inputs of a pass.
 pub fn inputs(env: &Environment, object: &RepoFanout, class: Option<Known>) -> Inputs {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     Inputs {
@@ -33,7 +33,7 @@ pub fn inputs(env: &Environment, object: &RepoFanout, class: Option<Known>) -> I
     }
 }
 
-/// Decides, and takes hold of the object: its finalizer, and its move where its class changed.
+/// Resolves the target, adds the finalizer, and begins a move if the class changed.
 pub async fn resolve(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -43,14 +43,14 @@ pub async fn resolve(
     live.set_finalizer(true).await?;
     let recorded = live.status().placement;
     if let Some(from) = recorded.filter(|recorded| recorded.class != target.place.class) {
-        depart(env, live, from, &target.place).await?;
+        begin_move(env, live, from, &target.place).await?;
     }
-    // Nothing is placed by an operator that makes nothing.
+    // A read-only operator places nothing.
     target.placed = live.status().placement.is_some() || !env.settings().read_only;
     Ok(target)
 }
 
-/// Validates the object and decides its placement; writes nothing.
+/// Validates the object and decides its placement. Writes nothing.
 pub async fn decide(
     env: &Environment,
     live: &LiveObject<'_, RepoFanout>,
@@ -66,8 +66,8 @@ pub async fn decide(
     let place = fanout.place(&catalog.identity);
     let recorded = live.status().placement;
     let stays = |recorded: &&PlacementStatus| recorded.class == place.class;
-    let ends = |class: &Known| class.metadata.deletion_timestamp.is_some();
-    if inputs.class.as_ref().is_some_and(ends) && recorded.as_ref().filter(stays).is_none() {
+    let is_deleting = |class: &Known| class.metadata.deletion_timestamp.is_some();
+    if inputs.class.as_ref().is_some_and(is_deleting) && recorded.as_ref().filter(stays).is_none() {
         let name = place.class.as_deref().unwrap_or_default();
         let message = format!(
             "className: RepoFanoutClass {name} is being deleted and takes no new fan-outs; name \
@@ -106,8 +106,8 @@ pub async fn decide(
     })
 }
 
-/// Refuses to build a second set of resources. An object that is placed for the first time, by a
-/// default class or by none, may have lost its status, and then has its resources elsewhere.
+/// Refuses to create a second set of resources. An object without a recorded placement and without
+/// a named class may have lost its status, and its resources may be in another place.
 async fn refuse_second_place(
     env: &Environment,
     live: &LiveObject<'_, RepoFanout>,
@@ -123,7 +123,7 @@ async fn refuse_second_place(
             continue;
         };
         let names = Computed::new(&Placement::recorded(&other));
-        // A place that cannot be observed must not keep new objects from others.
+        // A place that cannot be observed does not block new objects in other places.
         let found = cloud
             .pipelines
             .observe(&names.base, &names.pipeline_arn)
@@ -142,9 +142,9 @@ async fn refuse_second_place(
     Ok(())
 }
 
-/// Begins a move, as the spec names another class: what was made so far is used until the new place
-/// has been delivered to.
-async fn depart(
+/// Begins a move because the spec names another class. The existing resources stay in use until the
+/// new place has a delivery.
+async fn begin_move(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
     from: PlacementStatus,
@@ -178,7 +178,7 @@ fn describe_class(class: Option<&str>) -> String {
     )
 }
 
-/// Of two objects that copy to the same keys the older one goes on.
+/// Refuses a destination that an older object copies to already.
 fn refuse_overlap(
     env: &Environment,
     live: &LiveObject<'_, RepoFanout>,
@@ -186,7 +186,7 @@ fn refuse_overlap(
     place: &Placement,
 ) -> Result<(), Stop> {
     if fanout.destination == Source::Own(None) {
-        // The bucket's name has a hash of its own: nobody else copies there.
+        // The bucket's name contains a hash of the owner, so no other object copies there.
         env.unclaim(&fanout.owner);
         return Ok(());
     }
@@ -201,7 +201,7 @@ fn refuse_overlap(
     let Some(older) = env.claim(claim) else {
         return Ok(());
     };
-    let who = if older.owner.namespace == fanout.owner.namespace {
+    let copier = if older.owner.namespace == fanout.owner.namespace {
         format!(
             "RepoFanout {}/{}, which is older, copies under prefix '{}'",
             older.owner.namespace, older.owner.name, older.prefix
@@ -210,7 +210,7 @@ fn refuse_overlap(
         "an object of another namespace, which is older, copies under that prefix".to_owned()
     };
     let message = format!(
-        "{who} of bucket {bucket} already; nothing is made here. Choose a destination.prefix \
+        "{copier} of bucket {bucket} already; nothing is made here. Choose a destination.prefix \
          beside it"
     );
     Err(Refusal::new(Reason::Overlaps, message).into())

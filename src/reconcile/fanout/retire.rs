@@ -1,5 +1,5 @@
-//! What an object used before its spec or its class changed: it goes once the present place has
-//! been delivered to.
+//! Retires resources that an object used before its spec or class changed. They are deleted once
+//! the present place has a delivery.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::state::live_object::LiveObject;
 use crate::state::stop::{Partial, Stop};
 use crate::state::target::Target;
 
-/// What is left of what the object does not use any more.
+/// Result of this phase.
 #[derive(Debug, Default)]
 pub struct Retired {
-    /// What is still there.
+    /// Superseded resources that still exist.
     pub former: Vec<FormerStatus>,
-    /// What has still to happen although nothing failed.
+    /// What is still outstanding although nothing failed.
     pub pending: Option<(Reason, String)>,
-    /// When to go on.
+    /// When to continue.
     pub schedule: Schedule,
 }
 
-/// What the object does not use any more, with what this pass orphaned.
+/// Returns the superseded resources, including those that this pass orphaned.
 pub fn former(status: RepoFanoutStatus, orphaned: &BTreeMap<String, String>) -> Vec<FormerStatus> {
     let mut former = status.former;
     if let Some(placement) = status.placement.filter(|_| !orphaned.is_empty()) {
@@ -41,7 +41,7 @@ pub fn former(status: RepoFanoutStatus, orphaned: &BTreeMap<String, String>) -> 
     former
 }
 
-/// Ends what is not used any more, if the present place has been delivered to.
+/// Deletes or retains the superseded resources, if the present place has a delivery.
 pub async fn run(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
@@ -57,7 +57,7 @@ pub async fn run(
     if retired.former.is_empty() || !is_delivered(target, converged, delivered) {
         return Ok(retired);
     }
-    match end(env, live, converged, &mut retired).await {
+    match retire(env, live, converged, &mut retired).await {
         Ok(()) => Ok(retired),
         Err(stop) => Err(Partial {
             found: retired,
@@ -66,7 +66,7 @@ pub async fn run(
     }
 }
 
-async fn end(
+async fn retire(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
     converged: &Converged,
@@ -75,7 +75,8 @@ async fn end(
     if env.settings().read_only {
         return Err(Stop::read_only("clean up what is not used any more"));
     }
-    // What is used now is compared with what is recorded: it has to be.
+    // Superseded resources are compared with the recorded ones, so the present ones are recorded
+    // first.
     let mut next = live.status();
     next.former.clone_from(&retired.former);
     next.resources = converged.resources.clone().unwrap_or(next.resources);
@@ -104,7 +105,7 @@ async fn end(
     Ok(())
 }
 
-/// Whether the newest execution of the present pipeline has copied to the present place.
+/// Returns whether the newest execution of the present pipeline copied to the present place.
 fn is_delivered(target: &Target, converged: &Converged, delivered: &Delivered) -> bool {
     let delivery = &delivered.delivery;
     let copied = delivery.delivered.as_ref().map(copy_of);
