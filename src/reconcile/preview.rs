@@ -75,7 +75,7 @@ impl Preview {
             .as_ref()
             .is_some_and(|c| c.state == ConnectionState::Available);
         let planned = |resource| plan.steps.iter().any(|s| s.resource() == resource);
-        for (resource, wanted, there) in [
+        for (resource, is_desired, exists) in [
             (
                 Resource::Pipeline,
                 desired.pipeline.own().is_some(),

@@ -177,7 +177,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
             .connections
             .get(self.name)
             .and_then(|c| c.intent.as_ref());
-        let intent = intent(steps, given, &self.live.uid(), self.now)?;
+        let intent = intent(steps, recorded, &self.live.uid(), self.now)?;
         if let Some(intent) = &intent {
             let connection = next.connections.entry(self.name.to_owned()).or_default();
             connection.intent = Some(intent.clone());

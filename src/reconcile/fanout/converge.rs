@@ -176,7 +176,7 @@ impl FanoutLedger<'_, '_> {
 
     /// Says what the policy of a class's key needs: whoever is let into a bucket that it encrypts
     /// reads nothing without that.
-    async fn tell_of_key(&self) {
+    async fn publish_key_statements(&self) {
         let desired = self.target.desire(None);
         let Some(readers) = desired.readers.own() else {
             return;

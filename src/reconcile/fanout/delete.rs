@@ -156,14 +156,14 @@ pub async fn end_former(
         .cloud_of(&former.placement)
         .await
         .map_err(Held::OutOfReach)?;
-    let connection = left.get(Resource::Connection.as_str()).cloned();
+    let connection = superseded.get(Resource::Connection.as_str()).cloned();
     let named = |arn| (former.placement.base_name.clone(), Some(arn));
     let ending = Ending {
         cloud,
         owner: fanout::owner(&held.current, env.settings()),
         retention: retention(held),
         connections: connection.map(named).into_iter().collect(),
-        resources: left,
+        resources: superseded,
         subscriptions: present.subscriptions,
         copied: None,
         now: Timestamp::now(),

@@ -31,7 +31,7 @@ pub async fn preview(env: &Environment, object: &RepoFanout) -> Result<Preview, 
     let arn = observed
         .connection
         .as_ref()
-        .map_or(made.as_str(), |c| &c.arn);
+        .map_or(placeholder.as_str(), |c| &c.arn);
     let desired = target.desire(Some(arn));
     let facts = Facts {
         owner: &target.fanout.owner,
