@@ -46,21 +46,34 @@
 //! - **acknowledge**: an execution event is taken off its queue once a pass has looked into it.
 //! - **settled**: as desired at the last full observation; quick ones go by it.
 //!
+//! # Where to look
+//!
+//! | question | file |
+//! | --- | --- |
+//! | Where is pruning's limit checked? | `feature/prune/mod.rs`, by `Limit` of `spec/prune.rs` |
+//! | Where does the role's policy come from, and where is it written? | `resource/role.rs`; `reconcile/apply.rs` writes it through `aws/role.rs` |
+//! | What sets `Ready`? | `status/summary.rs`, over the verdicts of `status/fanout.rs` |
+//! | Why is an execution started? | `domain/delivery.rs`, asked by `reconcile/fanout/deliver.rs` |
+//! | Who may use a class, name a repository, choose a name? | `spec/policy.rs` |
+//! | Which AWS error means what? | `aws/error.rs`, and `status/progress.rs` for the object |
+//! | What is kept when an object goes? | `resource/retention.rs`, asked by `reconcile/teardown.rs` |
+//!
 //! # Add a resource
 //!
-//! 1. [`domain::kind::Resource`]: one variant. From here on the compiler names what is missing.
-//! 2. `resource/`: its desired type, its found type, how they differ, and its plan.
-//! 3. `cloud/`: one small trait; `aws/`: one file that implements it.
-//! 4. [`reconcile`]: observe it, apply its steps, record its ARN, tear it down.
-//! 5. [`resource::iam`]: the statements that the operator's own policy needs for it.
+//! 1. `domain/kind.rs`: one variant with its word. From here on the compiler names what is missing.
+//! 2. `resource/`: one file with its desired type, its found type, how they differ, its plan and its
+//!    IAM statements; a field in `Desired` and `Observed` of `resource/mod.rs`, a step in
+//!    `resource/plan.rs`.
+//! 3. `cloud/mod.rs`: one small trait; `aws/`: one file that implements it.
+//! 4. `reconcile/observe.rs`, `apply.rs`, `teardown.rs`: observe it, apply its step, end it.
 //!
 //! # Add a feature
 //!
-//! 1. [`api`]: its fields and its condition; [`spec`]: its parsed option.
+//! 1. `api/`: its fields and its condition; `spec/`: its parsed option.
 //! 2. `feature/`: one file that observes, acts, and returns an [`feature::Outcome`].
-//! 3. [`api::condition::Reason`]: its reasons, each with its outlook and severity.
-//! 4. [`reconcile::fanout`]: one line in the pass, one field in the report, and its place in the
-//!    observation that `conclude` hands to [`status`].
+//! 3. `api/condition.rs`: its reasons, each with its outlook and severity.
+//! 4. `reconcile/fanout.rs`: one line in the pass; `reconcile/fanout/report.rs`: one field; and its
+//!    place in the observation that `reconcile/fanout/conclude.rs` hands to [`status`].
 
 pub mod api;
 pub mod aws;

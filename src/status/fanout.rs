@@ -89,10 +89,21 @@ pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoF
         provider: observation.connection.map_or("", |c| &*c.provider),
         repository: observation.repository,
     };
+    let mut connection = next
+        .connection
+        .as_ref()
+        .and_then(|recorded| connection::verdict(recorded, remote));
+    if observation.connection.is_none() {
+        // A pass that did not observe it knows no provider: the words stay as they were.
+        let before = ConditionType::ConnectionAvailable.find(&next.conditions);
+        if let (Some(verdict), Some(before)) = (&mut connection, before)
+            && verdict.reason.as_str() == before.reason
+        {
+            verdict.message.clone_from(&before.message);
+        }
+    }
     let verdicts: Vec<Verdict> = [
-        next.connection
-            .as_ref()
-            .and_then(|recorded| connection::verdict(recorded, remote)),
+        connection,
         observation.outcome.progress.verdict(),
         observation.drift.map(drift_verdict),
         delivered_verdict(&next, observation),
