@@ -319,7 +319,7 @@ mod tests {
         ) {
             let names = ["a", "b", "c", "d", "e", "f"];
             let mut index = Claims::default();
-            let mut all: HashMap<usize, Claim> = HashMap::new();
+            let mut all: BTreeMap<usize, Claim> = BTreeMap::new();
             for (object, bucket, prefix, created, removed) in steps {
                 let claim = claim(["x", "y"][bucket], names[object], created, &prefix);
                 if removed {

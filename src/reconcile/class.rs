@@ -41,7 +41,7 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
     if let Some(rest) = env.memory.quiet_for(&uid, &live.basis()) {
         return count::run(env, live, rest).await;
     }
-    let mut report = Report::new();
+    let mut report = Report::begin();
     let stop = pass(env, &mut live, &mut report).await.err();
     conclude::run(env, live, report, stop).await
 }

@@ -73,7 +73,7 @@ pub struct Report {
 
 impl Report {
     /// Creates the report of a pass that begins now.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self {
             now: Timestamp::now(),
             target: None,

@@ -37,7 +37,7 @@ impl Case {
             granted: Vec::new(),
         };
         case.create_namespace(&case.namespace, json!({})).await;
-        case.add_flags(&["--cluster-id=tests", "--lease-duration=2s"]);
+        case.add_flags(&["--cluster-id=tests", "--lease-duration=3s"]);
         case.add_flags(flags);
         if case.flag("--poll-interval").is_none() {
             case.add_flags(&["--poll-interval=300ms"]);

@@ -16,7 +16,7 @@ type At<'a> = (&'a str, u32, u32);
 pub struct Strike {
     /// Part of the names of namespaces.
     pub name: &'static str,
-    fault: fn(At) -> Fault,
+    fault: fn(At<'_>) -> Fault,
 }
 
 pub const KILL_BEFORE: Strike = Strike {
