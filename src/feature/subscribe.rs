@@ -224,13 +224,10 @@ fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {
     let hint = queues.count() > 0;
     match waiting.is_empty() {
         true => {
-            let mut message = match all.len() {
-                1 => "the subscription is confirmed".to_owned(),
-                count => format!("all {count} subscriptions are confirmed"),
-            };
+            let mut message = format!("{} subscriptions are confirmed", all.len());
             if hint {
-                message += "; messages reach a queue only if its policy allows sns.amazonaws.com \
-                     to send, with this topic as aws:SourceArn";
+                message += "; the policy of each queue has to let sns.amazonaws.com send with \
+                     this topic as aws:SourceArn";
             }
             Outcome::of(Reason::Subscribed, message)
         }

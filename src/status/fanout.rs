@@ -163,7 +163,7 @@ pub fn suspended(before: &RepoFanoutStatus, generation: Option<i64>) -> RepoFano
     Verdict::new(
         ConditionType::Provisioned,
         Reason::Suspended,
-        "spec.suspend is true: the operator reads and writes nothing in AWS; the pipeline goes on",
+        "spec.suspend is true: the operator does not look at AWS; the pipeline goes on",
     )
     .set(&mut next.conditions, generation);
     conditions::remove(&mut next.conditions, ConditionType::Reconciling.as_str());
@@ -204,10 +204,7 @@ fn feature_verdicts(status: &mut RepoFanoutStatus, features: &Features) -> Vec<V
 
 fn drift_verdict(drift: &[String]) -> Verdict {
     let (reason, message) = match drift {
-        [] => (
-            Reason::NoDrift,
-            "every resource in AWS is as the spec says".to_owned(),
-        ),
+        [] => (Reason::NoDrift, "AWS is as the spec says".to_owned()),
         found => (Reason::DriftDetected, found.join("; ")),
     };
     Verdict::new(ConditionType::Drifted, reason, message)

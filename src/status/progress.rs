@@ -37,7 +37,7 @@ impl Progress {
         let (reason, message) = match self {
             Self::Settled => (
                 Reason::Provisioned,
-                "every resource in AWS is as the spec says".to_owned(),
+                "everything in AWS is as the spec says".to_owned(),
             ),
             Self::Unchanged => return None,
             Self::Waiting(reason, message) => (*reason, message.clone()),

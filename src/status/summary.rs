@@ -68,7 +68,7 @@ fn well(kind: Kind, conditions: &[Condition]) -> Verdict {
         Kind::Class => Verdict::new(
             ConditionType::Ready,
             Reason::Provisioned,
-            "fan-outs may use what the class shares",
+            "fan-outs may use what it shares",
         ),
         Kind::Fanout => match ConditionType::Delivered.find(conditions) {
             Some(delivered) => Verdict::of(delivered, ConditionType::Ready),

@@ -93,8 +93,8 @@ pub async fn run(
             .commit
             .map_or_else(|| "a commit".to_owned(), |c| c.short_id);
         let message = format!(
-            "{commit} of {} branch {} was announced on {}",
-            one.repository, one.branch, topic_arn
+            "{commit} of {} branch {} was announced on the topic",
+            one.repository, one.branch
         );
         outcome = Outcome::of(Reason::Announced, message);
     }
