@@ -7,6 +7,7 @@ use crate::domain::placement::Placement;
 use crate::reconcile::record::Resources;
 use crate::resource::connection::ConnectionState;
 use crate::resource::delta::Field;
+use crate::resource::managed::Change;
 use crate::resource::plan::{Plan, Step};
 use crate::resource::{Desired, Observed};
 
@@ -50,7 +51,13 @@ impl Preview {
                 .map(|r| format!("{}: {}", r.reason.as_str(), r.message)),
         );
         for step in &plan.steps {
-            let named = named(step.resource(), desired);
+            let named = match step {
+                // One that is taken over keeps the name that it has.
+                Step::NotificationRule(Change::Update(update)) => {
+                    format!("{} {}", step.resource(), update.desired.name)
+                }
+                _ => named(step.resource(), desired),
+            };
             match (step, step.delta()) {
                 (Step::DeleteSpareConnection(arn), _) => self
                     .now

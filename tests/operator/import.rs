@@ -244,6 +244,45 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
 }
 
 #[tokio::test]
+async fn plan_shows_what_is_taken_over_by_the_name_that_it_has() {
+    let mut case = Case::without_operator("import-plan", &[]).await;
+    // The caller is a person who may write RepoFanouts, not the operator.
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": format!("{}-editor", case.namespace)},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "repofanout", "namespace": case.namespace}],
+    });
+    case.grant(vec![binding]).await;
+    let (repository, _) = case.create_repository().await;
+    create_by_hand(&case, "site", &repository, 2).await;
+    let namespace = format!("--namespace={}", case.namespace);
+    let import = ["import", "--cluster-id=tests", &namespace];
+    let (ok, printed) = run_command(&case, &import, None).await;
+    assert!(ok, "{printed}");
+    let [manifest] = &manifests(&printed)[..] else {
+        panic!("{printed}")
+    };
+    let mut arguments = vec!["plan".to_owned(), "--cluster-id=tests".to_owned()];
+    arguments.extend(flags(&printed));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (ok, planned) = run_command(&case, &arguments, Some(&manifest.to_string())).await;
+    let changed: Vec<&str> = planned
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("~ "))
+        .collect();
+    assert!(
+        ok && changed.contains(&"notification rule site-announces")
+            && changed
+                .iter()
+                .any(|line| line.starts_with("pipeline site:"))
+            && changed.len() == 2,
+        "{planned}"
+    );
+    assert!(case.writes().is_empty(), "{:?}", case.writes());
+}
+
+#[tokio::test]
 async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     let mut case = Case::without_operator("import-not", &[]).await;
     case.grant(case.chart_rbac()).await;
