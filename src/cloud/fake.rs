@@ -19,7 +19,7 @@ use crate::resource::pipeline::Declaration;
 pub struct Fake {
     /// The tags of everything.
     pub tags: Tags,
-    /// What it was told, in order.
+    /// The writes, in order.
     pub writes: Mutex<Vec<String>>,
 }
 

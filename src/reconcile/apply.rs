@@ -22,7 +22,7 @@ use crate::resource::topic::{ObservedTopic, Topic};
 /// rule, and AWS is asked.
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
-/// What a step needs that is not planned.
+/// Facts that a step needs and a plan does not know.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The intent that was recorded before a connection is created.

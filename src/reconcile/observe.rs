@@ -16,7 +16,7 @@ use crate::resource::reader_policy::Readers;
 use crate::resource::topic::{ObservedTopic, Topic};
 use crate::resource::{Desired, Observed, connection, notification_rule};
 
-/// How old a list may be that tells of a pipeline that is not there yet.
+/// The greatest age of a list that tells of a pipeline that is not there yet.
 const NEW: Duration = Duration::from_secs(10);
 
 /// Looks at all that is desired, all at once; `status` are the ARNs by resource as recorded.

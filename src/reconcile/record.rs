@@ -1,4 +1,4 @@
-//! What is recorded of an object's resources, and what of that it does not use any more.
+//! The ARNs that are recorded on an object, and those of them that it does not use any more.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Reso
     Resource::ALL.into_iter().filter_map(arn).collect()
 }
 
-/// What was recorded before, is not used now, and is not wanted either: what somebody deleted is
-/// made anew, and not left.
+/// The recorded resources that are neither used now nor wanted. One that somebody deleted is made
+/// anew, and not left.
 pub fn left(before: &Resources, used: &Resources, desired: &Desired, partition: &str) -> Resources {
     let mut left = before.clone();
     left.retain(|word, arn| {

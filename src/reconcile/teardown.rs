@@ -29,7 +29,7 @@ const ORDER: [Resource; Resource::ALL.len()] = [
     Resource::ServiceLinkedRole,
 ];
 
-/// What came of it.
+/// The result of a teardown.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing is left but what is to be kept.
@@ -40,11 +40,11 @@ pub enum Outcome {
 
 /// All that may be there, and what is to become of it. What is absent is left alone.
 pub struct Ending {
-    /// Where it is.
+    /// The account and region.
     pub cloud: Cloud,
     /// The owner that its tags have to name.
     pub owner: Owner,
-    /// What its owner wrote.
+    /// The object's `spec.deletion`.
     pub retention: Retention,
     /// ARNs by resource. A connection has its own list.
     pub resources: Resources,

@@ -46,7 +46,7 @@ pub struct Lifecycle {
     pub abort_days: i32,
 }
 
-/// What can be seen of a bucket by its name.
+/// A bucket as its name shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum BucketView {
     /// There is none.
@@ -95,7 +95,7 @@ pub struct ObservedBucket {
 }
 
 impl ObservedBucket {
-    /// What AWS makes of a bucket that it has just made: nothing public, no ACLs, encrypted.
+    /// A bucket as AWS makes it: nothing public, no ACLs, encrypted.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/create-bucket-faq.html>
     pub fn created(tags: Tags) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl ObservedBucket {
 }
 
 impl Bucket {
-    /// What is found once it is made with these tags.
+    /// The found state once it is made with these tags.
     pub fn created(&self, tags: Tags) -> ObservedBucket {
         self.updated(&ObservedBucket::created(tags))
     }
@@ -317,7 +317,7 @@ impl Retention {
     }
 }
 
-/// What the operator needs for own buckets.
+/// IAM statements of the operator for own buckets.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let actions = [
         "s3:CreateBucket",
@@ -346,7 +346,7 @@ pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     ]
 }
 
-/// What the operator needs for buckets that exist, of which it clears at most its own prefix, where
+/// IAM statements for buckets that exist, of which the operator clears at most its own prefix, where
 /// an object says `deletion.destination: Delete`.
 pub(super) fn existing_statements(scope: &Scope) -> Vec<Value> {
     let mut statements = Vec::new();

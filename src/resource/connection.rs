@@ -75,7 +75,7 @@ pub struct ObservedConnection {
 }
 
 impl Connection {
-    /// What is found once it is made with these tags.
+    /// The found state once it is made with these tags.
     pub fn created(&self, arn: String, tags: Tags) -> ObservedConnection {
         ObservedConnection {
             arn,
@@ -201,7 +201,7 @@ impl Retention {
     }
 }
 
-/// What the operator needs for connections.
+/// IAM statements of the operator for connections.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let connections = scope.connections();
     let operations = [

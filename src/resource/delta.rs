@@ -1,4 +1,4 @@
-//! What differs between desired and found, by meaning.
+//! Differences between desired and found, by meaning.
 
 use std::fmt;
 
@@ -40,9 +40,9 @@ pub struct Difference {
     pub field: Field,
     /// The value, as AWS names it.
     pub path: String,
-    /// What AWS has.
+    /// The value in AWS.
     pub from: String,
-    /// What it is to have.
+    /// The value that is desired.
     pub to: String,
 }
 
@@ -119,7 +119,7 @@ impl Delta {
             .collect()
     }
 
-    /// What AWS has of a tag that differs.
+    /// The value in AWS of a tag that differs.
     pub(super) fn tag_before(&self, key: &str) -> Option<&str> {
         let mut tags = self.0.iter().filter(|c| c.field == Field::Tags);
         let tag = tags.find(|c| c.path.strip_prefix("tags.") == Some(key))?;

@@ -49,7 +49,7 @@ impl EventRule {
         }
     }
 
-    /// What is found once it is made.
+    /// The found state once it is made.
     pub fn created(&self) -> ObservedEventRule {
         ObservedEventRule {
             enabled: true,
@@ -127,7 +127,7 @@ pub(super) fn plan(
     Ok(own.and_then(|rule| Change::between(Resource::EventRule, rule, found, facts)))
 }
 
-/// What the operator needs for event rules.
+/// IAM statements of the operator for event rules.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let actions = [
         "events:DeleteRule",

@@ -30,7 +30,7 @@ pub fn policy(scope: &Scope) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-/// What the operator needs for one resource.
+/// IAM statements of the operator for one resource.
 fn statements(resource: Resource, scope: &Scope) -> Vec<Value> {
     match resource {
         Resource::Artifacts => bucket::statements(scope),
@@ -125,8 +125,8 @@ pub fn guard(principal: &str) -> Value {
     }]})
 }
 
-/// What pruning needs beside the deletion of objects: to read what a delivery wrote from its source
-/// artifact.
+/// IAM statements of the operator for pruning, beside the deletion of objects: to read the source
+/// artifact that a delivery wrote its files from.
 fn prune(scope: &Scope) -> [Value; 2] {
     let ours = scope.buckets();
     let buckets = std::iter::once(&ours).chain(scope.existing_named("s3"));

@@ -1,5 +1,5 @@
-//! What resources have in common: the state that an object asks for, and the change that brings it
-//! about.
+//! The common ground of resources: the state that an object asks for, and the change that brings
+//! it about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -10,7 +10,7 @@ use crate::domain::placement::Placement;
 use crate::domain::refusal::Refusal;
 use crate::resource::delta::Delta;
 
-/// What an object has to do with one resource.
+/// The part that an object has in one resource.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Wanted<T> {
     /// Nothing.
@@ -27,7 +27,7 @@ pub enum Wanted<T> {
 }
 
 impl<T> Wanted<T> {
-    /// What is to be made, if it is its own and all is known.
+    /// The desired state, if it is its own and all is known.
     pub fn own(&self) -> Option<&T> {
         match self {
             Self::Own(desired) => Some(desired),
@@ -55,17 +55,18 @@ pub trait Managed: Clone + Debug + PartialEq {
     fn found_tags(found: &Self::Found) -> &Tags;
     /// Name or ARN of what is found, for messages.
     fn called(&self, found: &Self::Found) -> String;
-    /// What differs.
+    /// The differences.
     fn diff(&self, found: &Self::Found) -> Delta;
-    /// What is found once the differences are written.
+    /// The found state once the differences are written.
     fn updated(&self, found: &Self::Found) -> Self::Found;
-    /// What is desired where `found` was made by somebody else: what stays as it is.
+    /// The desired state with everything that stays as it is found, such as in a pipeline that is
+    /// taken over.
     fn keeping(self, _found: &Self::Found) -> Self {
         self
     }
 }
 
-/// What is to be written to one resource.
+/// A change of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change<D: Managed> {
     /// Make it.
@@ -77,20 +78,20 @@ pub enum Change<D: Managed> {
 /// A resource that is not what it is to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update<D: Managed> {
-    /// What it is to be.
+    /// The desired state.
     pub desired: D,
-    /// What it is.
+    /// The found state.
     pub found: D::Found,
-    /// What differs.
+    /// The differences.
     pub delta: Delta,
 }
 
-/// What is planned for one resource: nothing, a change, or a refusal.
+/// The plan for one resource: nothing, a change, or a refusal.
 pub type Planned<T> = Result<Option<T>, Refusal>;
 
 impl<D: Managed> Change<D> {
-    /// What makes `found` what is desired, if anything. What is taken over is marked: its tags say
-    /// so from then on, and deletion heeds it.
+    /// The change from found to desired, if they differ. A resource that is taken over is marked:
+    /// its tags say so from then on, and deletion keeps it.
     pub(super) fn between(
         resource: Resource,
         desired: &D,
@@ -118,22 +119,22 @@ impl<D: Managed> Change<D> {
     }
 }
 
-/// What the plan has to know beside desired and observed.
+/// The facts that a plan needs beside desired and observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The owner that tags have to name.
     pub owner: &'a Owner,
-    /// Where it is to be.
+    /// The place of everything.
     pub place: &'a Placement,
     /// Whether an execution runs that a person did not ask to give up by changing the spec.
     pub hold_pipeline: bool,
     /// The topics that the rule reached so far, as recorded: their targets go when the topic
     /// changes.
     pub former_topics: &'a [String],
-    /// What may be taken over.
+    /// The resources that may be taken over.
     pub adopt: &'a BTreeSet<Resource>,
-    /// What is recorded as made, once the present spec was applied in full: a difference from here
-    /// on is somebody else's doing.
+    /// The recorded resources, once the present spec was applied in full: a difference from here on
+    /// is somebody else's doing.
     pub settled: Option<&'a BTreeMap<String, String>>,
     /// Whether such a difference is only shown.
     pub detect: bool,
@@ -161,7 +162,7 @@ impl Facts<'_> {
     }
 }
 
-/// What all resources of one object have in common.
+/// Facts that all resources of one object share.
 pub(super) struct Common<'a> {
     pub place: &'a Placement,
     pub tags: &'a Tags,

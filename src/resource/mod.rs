@@ -41,7 +41,7 @@ use crate::spec::class::Class;
 use crate::spec::fanout::Fanout;
 use crate::spec::source::{ConnectionSource, Source};
 
-/// What an object has to see to in AWS. The account's service-linked role is wanted with the
+/// The resources that an object asks for. The account's service-linked role is wanted with the
 /// notification rule.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
@@ -69,7 +69,7 @@ pub struct Desired {
     pub event_rule: Wanted<EventRule>,
 }
 
-/// What was found in AWS for one object.
+/// The resources that were found for one object.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// The artifacts bucket.
@@ -118,7 +118,7 @@ impl Observed {
 }
 
 impl Desired {
-    /// What a fan-out has to see to, given the ARN of its connection where that is known.
+    /// The resources of a fan-out, given the ARN of its connection where that is known.
     pub fn new(fanout: &Fanout, place: &Placement, connection_arn: Option<&str>) -> Self {
         let names = Computed::new(place);
         let mut tags = fanout.tags.clone();
@@ -203,8 +203,8 @@ impl Desired {
         }
     }
 
-    /// What a class shares beside its connections, given the ARNs of those that are known; its role
-    /// waits for one.
+    /// The shared resources of a class beside its connections, given the ARNs of those that are
+    /// known; its role waits for one.
     pub fn of_class(class: &Class, connection_arns: &[&str]) -> Self {
         let names = class.computed();
         let mut tags = class.tags.clone();
@@ -268,7 +268,7 @@ impl Desired {
         }
     }
 
-    /// What the pipeline is to copy from where to where.
+    /// Source and destination of the pipeline.
     pub fn target(&self) -> Option<Target> {
         self.pipeline.own()?.declaration.target()
     }

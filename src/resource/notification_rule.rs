@@ -52,7 +52,7 @@ pub struct ObservedRule {
     pub detail: Found<Detail>,
     /// Its targets.
     pub targets: Vec<RuleTarget>,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: Timestamp,
     /// Whether that is by our clock, and not by AWS's.
     pub estimated: bool,
@@ -101,7 +101,7 @@ impl NotificationRule {
         }
     }
 
-    /// What is found once it is made; AWS's time is asked for where it matters.
+    /// The found state once it is made; AWS's time is asked for where it matters.
     pub fn created(&self, arn: String, now: Timestamp) -> ObservedRule {
         ObservedRule {
             arn,
@@ -239,7 +239,7 @@ pub(super) fn plan(
     ))
 }
 
-/// What the operator needs for notification rules.
+/// IAM statements of the operator for notification rules.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let own = [
         "codestar-notifications:CreateNotificationRule",

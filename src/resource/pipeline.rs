@@ -37,7 +37,7 @@ pub struct Pipeline {
     pub arn: String,
     /// Its structure.
     pub declaration: Declaration,
-    /// What the role may be of one that exists and is taken over.
+    /// The roles that are allowed, if it exists and is taken over.
     pub taken: Option<Allowed>,
     /// Our tags.
     pub tags: Tags,
@@ -57,7 +57,7 @@ pub struct Declaration {
     pub pipeline_type: Found<PipelineType>,
     /// `QUEUED`, `SUPERSEDED` or `PARALLEL`.
     pub execution_mode: Found<ExecutionMode>,
-    /// What starts it in the place of every push.
+    /// The triggers that start it in the place of every push.
     pub triggers: Option<Triggers>,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
@@ -100,7 +100,7 @@ pub struct ObservedPipeline {
     pub declaration: Declaration,
     /// Counts its updates from 1.
     pub version: i32,
-    /// When its structure last changed, by AWS's clock.
+    /// The last change of its structure, by AWS's clock.
     pub updated_at: Timestamp,
     /// All its tags.
     pub tags: Tags,
@@ -111,11 +111,11 @@ pub struct ObservedPipeline {
 pub struct ListedPipeline {
     /// Counts its updates from 1.
     pub version: i32,
-    /// When its structure last changed, by AWS's clock.
+    /// The last change of its structure, by AWS's clock.
     pub updated_at: Timestamp,
 }
 
-/// What a pipeline is made of beside its fan-out: ARNs of role and connection, names of buckets.
+/// The parts of a pipeline: ARNs of role and connection, names of buckets.
 pub(super) struct Parts<'a> {
     pub role_arn: &'a str,
     pub connection_arn: &'a str,
@@ -193,8 +193,7 @@ impl Declaration {
         }
     }
 
-    /// What is asked for, in a pipeline that is taken over: what it says beyond that stays as it
-    /// is.
+    /// This structure within one that is taken over: all that is not asked for stays as it is.
     fn within(&self, found: &Self) -> Self {
         let mut kept = found.clone();
         let (Some(_), Some((source, deploy))) = (found.actions(), self.actions()) else {
@@ -221,7 +220,7 @@ impl Declaration {
         kept
     }
 
-    /// What it copies from where to where, if it has our shape.
+    /// Source and destination, if it has our shape.
     pub fn target(&self) -> Option<Target> {
         let config = |provider: &str, key: &str| {
             let mut actions = self.stages.iter().flat_map(|s| &s.actions);
@@ -277,7 +276,7 @@ impl Declaration {
 }
 
 impl Pipeline {
-    /// What is found once it is made. AWS's own time is read with the next look; until then every
+    /// The found state once it is made. AWS's own time is read with the next look; until then every
     /// execution is of this version.
     pub fn created(&self) -> ObservedPipeline {
         ObservedPipeline {
@@ -400,7 +399,7 @@ impl Pipeline {
     }
 }
 
-/// What the operator needs for own pipelines, and for those that are taken over.
+/// IAM statements of the operator for own pipelines, and for those that are taken over.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let own = [
         "codepipeline:CreatePipeline",

@@ -55,7 +55,7 @@ pub enum Step {
     EventRule(Change<EventRule>),
 }
 
-/// What is done to a resource, whichever it is.
+/// The kind of a step, whichever resource it is about.
 enum Action<'a> {
     /// It is made.
     Create,
@@ -99,7 +99,7 @@ impl Step {
         }
     }
 
-    /// What it is done to.
+    /// The resource that it is about.
     pub fn resource(&self) -> Resource {
         self.parts().0
     }
@@ -109,7 +109,7 @@ impl Step {
         matches!(self.parts().1, Action::Create)
     }
 
-    /// What it changes, if it makes nothing and deletes nothing.
+    /// The differences that it writes, if it makes nothing and deletes nothing.
     pub fn delta(&self) -> Option<&Delta> {
         match self.parts().1 {
             Action::Update(delta, _) => Some(delta),
@@ -130,18 +130,18 @@ impl fmt::Display for Step {
     }
 }
 
-/// What is to be done, in order; nothing at all where something is refused.
+/// The things to do, in order; none at all where something is refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The steps.
     pub steps: Vec<Step>,
-    /// What only a person can mend.
+    /// The problems that only a person can solve.
     pub refusals: Vec<Refusal>,
     /// Whether a changed pipeline waits for its running execution to end.
     pub held: bool,
-    /// What somebody changed behind the operator's back.
+    /// Changes that somebody made behind the operator's back.
     pub drift: Vec<String>,
-    /// What is taken over, and what that changes.
+    /// Resources that are taken over, with the changes to them.
     pub adopted: Vec<String>,
 }
 
@@ -205,7 +205,7 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
     plan
 }
 
-/// What one resource needs, whoever owns it.
+/// The change of one resource, whoever owns it.
 fn propose(
     resource: Resource,
     desired: &Desired,
@@ -359,7 +359,7 @@ pub fn read_only(mut plan: Plan, facts: &Facts<'_>) -> Plan {
     plan
 }
 
-/// What a read-only operator says in place of what it would do.
+/// The refusal of a read-only operator, which says what it would do.
 pub fn not_written(would: &str) -> Refusal {
     let message = format!("the operator runs with --read-only, and would {would}");
     Refusal::new(Reason::ReadOnly, message)

@@ -13,10 +13,9 @@ use crate::resource::delta::{Delta, Field, retagged};
 use crate::resource::managed::{Change, Common, Facts, Managed, Planned, Wanted, last};
 use crate::resource::scope::{Scope, allow};
 
-/// How long a message that was received stays hidden from others: it comes again if nobody has
-/// handled it by then.
+/// Visibility timeout: a message that was received comes again if nobody has handled it by then.
 pub const VISIBILITY: Duration = Duration::from_secs(60);
-/// How often a message is received before it goes to the dead letters.
+/// Number of times that a message is received before it goes to the dead letters.
 pub const MAX_RECEIVES: u32 = 20;
 /// Sid of our statement in queue policies.
 const SEND_SID: &str = "RepoFanoutEvents";
@@ -70,7 +69,7 @@ impl Queue {
         }
     }
 
-    /// What is found once it is made.
+    /// The found state once it is made.
     pub fn created(&self) -> ObservedQueue {
         let merge = |statement| policy_document::merge(None, statement);
         ObservedQueue {
@@ -153,7 +152,7 @@ pub(super) fn plan(
     Ok(own.and_then(|queue| Change::between(resource, queue, found, facts)))
 }
 
-/// What the operator needs for queues.
+/// IAM statements of the operator for queues.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let actions = [
         "sqs:CreateQueue",

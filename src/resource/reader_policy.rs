@@ -85,8 +85,8 @@ impl Readers {
         }
     }
 
-    /// What the policy of the bucket's key needs, for them to read what it encrypts; the key is its
-    /// owner's to configure.
+    /// Statements that the policy of the bucket's key needs, so that readers can decrypt; the key is
+    /// its owner's to configure.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html#bucket-key-changes>
     pub fn decrypt(&self, partition: &str) -> Vec<Value> {
         let bucket = arn::bucket(partition, &self.bucket);
@@ -112,8 +112,8 @@ impl Readers {
         }
     }
 
-    /// What the policy of the bucket lacks, or has and is not to have. Where it is not the
-    /// operator's to write, only what it lacks.
+    /// The differences in the bucket's policy. Where the operator may not write it, a statement too
+    /// many is none.
     fn diff(&self, policy: Option<&Value>) -> Delta {
         let mut delta = Delta::default();
         let path = format!("policy of {}", self.bucket);

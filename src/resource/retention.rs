@@ -1,10 +1,10 @@
-//! What `spec.deletion` keeps. It is read leniently: a deletion needs no valid spec. Each resource
+//! The resources that `spec.deletion` keeps. It is read leniently: a deletion needs no valid spec. Each resource
 //! says in its own file which field is about it, and what holds where nothing is written.
 
 use crate::api::repofanout::DeletionSpec;
 use crate::domain::owner::{ADOPTED, Tags};
 
-/// What an object's `spec.deletion` says.
+/// An object's `spec.deletion`.
 #[derive(Clone, Debug, Default)]
 pub struct Retention(pub DeletionSpec);
 

@@ -42,7 +42,7 @@ pub struct ObservedRole {
     pub tags: Tags,
 }
 
-/// What a pipeline's role reaches.
+/// The reach of a pipeline's role.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reach<'a> {
     /// ARNs of the connections.
@@ -51,7 +51,7 @@ pub(super) struct Reach<'a> {
     pub artifacts: &'a str,
     /// Name of the destination bucket.
     pub destination: &'a str,
-    /// Where in the destination it writes; everywhere if none.
+    /// The prefix that it writes under in the destination; everywhere if none.
     pub prefix: Option<&'a str>,
 }
 
@@ -75,7 +75,7 @@ impl Role {
         }
     }
 
-    /// What is found once it is made.
+    /// The found state once it is made.
     pub fn created(&self, arn: String) -> ObservedRole {
         ObservedRole {
             arn,
@@ -216,7 +216,7 @@ pub(super) fn plan(
     })
 }
 
-/// What the operator needs for own roles, and to pass roles on.
+/// IAM statements of the operator for own roles, and to pass roles on.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let Scope {
         partition, account, ..

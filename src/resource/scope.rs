@@ -1,11 +1,11 @@
-//! What the operator's own IAM policy is printed for.
+//! The scope of the operator's own IAM policy: account, region, names.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::computed::ROLE_PATH;
 
-/// What the policy is printed for.
+/// The scope of the operator's own IAM policy.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// The AWS partition.
@@ -14,7 +14,7 @@ pub struct Scope {
     pub account: String,
     /// The AWS region; `*` for all.
     pub region: String,
-    /// What every generated name begins with.
+    /// The prefix of every generated name.
     pub name_prefix: String,
     /// ARN patterns of existing things that objects may refer to.
     pub allow_existing: Vec<String>,

@@ -10,7 +10,7 @@ pub(super) fn is_missing(wants_rule: bool, has_rule: bool, there: bool) -> bool 
     wants_rule && !has_rule && !there
 }
 
-/// What the operator needs to make it.
+/// IAM statement of the operator to make it.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let Scope {
         partition, account, ..

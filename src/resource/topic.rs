@@ -39,7 +39,7 @@ pub struct ObservedTopic {
     pub policy: Option<Value>,
     /// ARN or id of the KMS key that encrypts it.
     pub kms_key: Option<String>,
-    /// How many subscriptions it has, confirmed or pending.
+    /// Number of its subscriptions, confirmed or pending.
     pub subscriptions: i64,
     /// All its tags.
     pub tags: Tags,
@@ -58,7 +58,7 @@ impl Topic {
         }
     }
 
-    /// What is found once it is made.
+    /// The found state once it is made.
     pub fn created(&self) -> ObservedTopic {
         ObservedTopic {
             policy: Some(policy_document::merge(None, &self.statement)),
@@ -184,7 +184,7 @@ impl Retention {
     }
 }
 
-/// What the operator needs for own topics, and to look at those that exist.
+/// IAM statements of the operator for own topics, and to look at those that exist.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let own = [
         "sns:CreateTopic",

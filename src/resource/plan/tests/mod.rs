@@ -60,7 +60,7 @@ fn class() -> Class {
     class
 }
 
-/// What a plan is made of.
+/// Everything that a plan depends on.
 #[derive(Clone, Debug)]
 struct World {
     desired: Desired,
