@@ -1,7 +1,8 @@
 //! Names and ARNs that follow from a placement alone.
 
-use crate::domain::names;
+use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
+use crate::domain::{arn, names};
 
 /// IAM path of every role that the operator makes.
 pub const ROLE_PATH: &str = "/repofanout/";
@@ -66,6 +67,44 @@ impl Computed {
             event_rule_arn: format!(
                 "arn:{partition}:events:{region}:{account}:rule/{base}-executions"
             ),
+        }
+    }
+
+    /// ARN of a fan-out's resource with its generated name, where that tells its ARN.
+    pub fn of_fanout(&self, resource: Resource, partition: &str) -> Option<String> {
+        match resource {
+            Resource::Artifacts => Some(arn::bucket(partition, &self.artifacts)),
+            Resource::Destination => Some(arn::bucket(partition, &self.destination)),
+            Resource::Topic => Some(self.topic_arn.clone()),
+            Resource::Role => Some(self.role_arn.clone()),
+            Resource::Pipeline => Some(self.pipeline_arn.clone()),
+            // AWS makes up their ARNs, or they have none of their own.
+            Resource::Connection | Resource::NotificationRule | Resource::Readers => None,
+            // They are the account's and the class's.
+            Resource::ServiceLinkedRole
+            | Resource::DeadLetterQueue
+            | Resource::Queue
+            | Resource::EventRule => None,
+        }
+    }
+
+    /// ARN of a class's resource with its generated name, where that tells its ARN.
+    pub fn shared(&self, resource: Resource, partition: &str) -> Option<String> {
+        match resource {
+            Resource::Artifacts => Some(arn::bucket(partition, &self.artifacts)),
+            Resource::Destination => Some(arn::bucket(partition, &self.destination)),
+            Resource::Topic => Some(self.topic_arn.clone()),
+            Resource::Role => Some(self.role_arn.clone()),
+            Resource::DeadLetterQueue => Some(self.dead_letter_queue_arn.clone()),
+            Resource::Queue => Some(self.queue_arn.clone()),
+            Resource::EventRule => Some(self.event_rule_arn.clone()),
+            // AWS makes up its ARN.
+            Resource::Connection => None,
+            // They are the account's and the fan-outs'.
+            Resource::ServiceLinkedRole
+            | Resource::Pipeline
+            | Resource::NotificationRule
+            | Resource::Readers => None,
         }
     }
 }

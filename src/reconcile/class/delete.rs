@@ -15,8 +15,8 @@ use crate::cloud::Cloud;
 use crate::domain::arn::{Arn, Audience};
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
+use crate::domain::names;
 use crate::domain::placement::Placement;
-use crate::domain::{arn, names};
 use crate::reconcile::fanout::delete::held_up;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
@@ -168,19 +168,11 @@ async fn teardown(env: &Environment, object: &RepoFanoutClass) -> Ending {
         .cloud(class::access(object).as_ref(), &place.region)
         .await;
     let names = Computed::of_class(&place);
-    let bucket = |name| arn::bucket(&place.partition, name);
-    let mut resources = BTreeMap::from(
-        [
-            (Resource::Artifacts, bucket(&names.artifacts)),
-            (Resource::Destination, bucket(&names.destination)),
-            (Resource::Role, names.role_arn),
-            (Resource::Topic, names.topic_arn),
-            (Resource::EventRule, names.event_rule_arn),
-            (Resource::Queue, names.queue_arn),
-            (Resource::DeadLetterQueue, names.dead_letter_queue_arn),
-        ]
-        .map(|(resource, arn)| (resource.as_str().to_owned(), arn)),
-    );
+    let generated = |resource: Resource| {
+        let arn = names.shared(resource, &place.partition)?;
+        Some((resource.as_str().to_owned(), arn))
+    };
+    let mut resources: Resources = Resource::ALL.into_iter().filter_map(generated).collect();
     resources.extend(status.resources);
     let specified = object.spec.connections.iter().flatten();
     let mut connections: BTreeMap<String, ConnectionStatus> = specified

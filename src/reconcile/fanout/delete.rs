@@ -183,30 +183,34 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
     let cloud = env.cloud_of(&place).await?;
     let place = Placement::recorded(&place);
     let names = Computed::new(&place);
-    let bucket = |chosen: Option<&String>, computed: &String| {
-        arn::bucket(&place.partition, chosen.unwrap_or(computed))
+    let generated = |resource: Resource| {
+        let arn = names.of_fanout(resource, &place.partition)?;
+        Some((resource.as_str().to_owned(), arn))
     };
-    let artifacts = spec.artifacts.as_ref().and_then(|a| a.bucket_name.as_ref());
+    let mut resources: Resources = Resource::ALL.into_iter().filter_map(generated).collect();
+    let bucket = |name: &String| arn::bucket(&place.partition, name);
+    let artifacts = spec.artifacts.as_ref();
+    let artifacts = artifacts.and_then(|a| a.bucket_name.as_ref());
     let destination = spec.destination.as_ref();
     let topic = spec.notifications.as_ref();
     let topic = topic.and_then(|n| n.topic_name.as_ref());
-    // Buckets and topic may have a chosen name, which is recorded; the other names are computed.
-    let mut resources = Resources::new();
-    let mut put = |resource: Resource, arn| resources.insert(resource.as_str().to_owned(), arn);
-    put(Resource::Artifacts, bucket(artifacts, &names.artifacts));
-    let chosen = destination.and_then(|d| d.bucket_name.as_ref());
-    put(Resource::Destination, bucket(chosen, &names.destination));
-    let chosen = topic.map(|name| topic_arn(&place, name));
-    put(Resource::Topic, chosen.unwrap_or(names.topic_arn));
-    if destination.is_some_and(|d| d.readers.is_some())
-        && let Some(shared) = shared_destination(env, held)
-    {
-        put(Resource::Readers, bucket(Some(&shared), &shared));
-    }
+    let readers = destination.filter(|d| d.readers.is_some());
+    let readers = readers.and_then(|_| shared_destination(env, held));
+    let destination = destination.and_then(|d| d.bucket_name.as_ref());
+    let chosen = [
+        (Resource::Artifacts, artifacts.map(bucket)),
+        (Resource::Destination, destination.map(bucket)),
+        (Resource::Readers, readers.as_ref().map(bucket)),
+        (Resource::Topic, topic.map(|name| topic_arn(&place, name))),
+    ];
+    let chosen = chosen
+        .into_iter()
+        .filter_map(|(resource, arn)| Some((resource.as_str().to_owned(), arn?)));
+    resources.extend(chosen);
     resources.extend(status.resources.clone());
-    let mut put = |resource: Resource, arn| resources.insert(resource.as_str().to_owned(), arn);
-    put(Resource::Pipeline, names.pipeline_arn);
-    put(Resource::Role, names.role_arn);
+    // Their names follow from the place alone, whatever is recorded.
+    let fixed = [Resource::Role, Resource::Pipeline];
+    resources.extend(fixed.into_iter().filter_map(generated));
     let connection = status.resources.get(Resource::Connection.as_str());
     Ok(Ending {
         cloud,
