@@ -80,9 +80,10 @@ pub struct IamPolicy {
     pub permissions_boundaries: Vec<String>,
 
     /// Prints only this document, in the form that `aws iam create-policy --policy-document`
-    /// accepts.
-    #[arg(long, value_enum)]
-    pub only: Option<Document>,
+    /// accepts: `operator`, `boundary`, `guard`. A policy of the operator that AWS would refuse for
+    /// its size is printed as `operator-1`, `operator-2`, ...; all belong to its role.
+    #[arg(long)]
+    pub only: Option<String>,
 
     /// ARN of the operator's role. Also prints a service control policy that lets nobody else write
     /// the ownership tags.
@@ -94,6 +95,11 @@ pub struct IamPolicy {
     #[arg(long, env = "REPOFANOUT_ALLOW_EXISTING", value_delimiter = ',')]
     pub allow_existing: Vec<String>,
 
+    /// Folds ARNs of --allow-existing whose names begin with the same word into one pattern, which
+    /// covers whatever else has such a name.
+    #[arg(long)]
+    pub fold: bool,
+
     /// Adds the permissions that `destination.prune` needs: to read source artifacts, and to keep
     /// them from expiring.
     #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
@@ -103,17 +109,6 @@ pub struct IamPolicy {
     /// itself needs the policy that is printed for its own account.
     #[arg(long = "assume-role")]
     pub assume_roles: Vec<String>,
-}
-
-/// The documents that `iam-policy` prints.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Document {
-    /// The operator's policy.
-    Operator,
-    /// The permissions boundary of the roles that the operator creates.
-    Boundary,
-    /// The service control policy.
-    Guard,
 }
 
 /// Settings that `run`, `check`, `plan` and `import` share.

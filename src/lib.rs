@@ -70,7 +70,8 @@
 //! # Add a feature
 //!
 //! 1. `api/`: its fields and its condition; `spec/`: its parsed option.
-//! 2. `feature/`: one file that observes, acts, and returns an [`feature::Outcome`].
+//! 2. `feature/`: one file that observes, acts, and returns an [`feature::Outcome`]; its IAM
+//!    statements in `feature::statements`.
 //! 3. `api/condition.rs`: its reasons, each with its outlook and severity.
 //! 4. `reconcile/fanout.rs`: one line in the pass; `reconcile/fanout/report.rs`: one field; and its
 //!    place in the observation that `reconcile/fanout/conclude.rs` hands to [`status`].

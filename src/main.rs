@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Command::AnnouncementSchema { output } => {
             commands::print::announcement_schema(output.as_deref())
         }
-        Command::IamPolicy(policy) => commands::print::iam_policy(policy),
+        Command::IamPolicy(policy) => commands::iam_policy::print(policy),
         Command::Run(run) => {
             let traces = telemetry::init(&run.log, run.log_format, run.otlp_endpoint.as_deref());
             traces.and_then(|_flushed_on_drop| block_on(commands::run::run(*run)))

@@ -18,10 +18,9 @@ use crate::api::{GROUP, RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
 use crate::cli::{Check, Shared};
 use crate::cloud::Class;
-use crate::commands::{aws_options, client, say};
+use crate::commands::{aws_options, client, iam_policy, say};
 use crate::metrics::Metrics;
-use crate::resource::iam;
-use crate::resource::iam::Scope;
+use crate::resource::scope::Scope;
 
 /// Minor version of the oldest Kubernetes 1.x that is supported.
 const OLDEST_MINOR: u32 = 34;
@@ -289,7 +288,7 @@ async fn amazon(report: &mut Report, check: &Check) {
             .collect(),
         assume_roles: Vec::new(),
     };
-    let policy = iam::policy(&scope);
+    let policy = iam_policy::policy(&scope);
     for statement in policy["Statement"].as_array().into_iter().flatten() {
         let sid = statement["Sid"].as_str().unwrap_or_default();
         let texts = |value: &Value| -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The commands. Each connects to what it needs, and hands over to the rooms below.
 
 pub mod check;
+pub mod iam_policy;
 pub mod import;
 pub mod plan;
 pub mod print;

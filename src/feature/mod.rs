@@ -7,7 +7,10 @@ pub mod announce;
 pub mod prune;
 pub mod subscribe;
 
+use serde_json::Value;
+
 use crate::api::condition::Reason;
+use crate::resource::scope::Scope;
 
 /// The outcome of a feature in one pass.
 #[derive(Clone, Debug, Default)]
@@ -43,4 +46,14 @@ impl Outcome {
             verdict: Some(Verdict { reason, message }),
         }
     }
+}
+
+/// IAM statements of the operator for all features.
+pub fn statements(scope: &Scope) -> Vec<Value> {
+    [
+        prune::statements(scope),
+        announce::statements(scope),
+        subscribe::statements(scope),
+    ]
+    .concat()
 }

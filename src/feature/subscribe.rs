@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
@@ -12,6 +14,7 @@ use crate::domain::arn::{Arn, Audience};
 use crate::domain::policy_document;
 use crate::domain::word::Word;
 use crate::feature::Outcome;
+use crate::resource::scope::{Scope, allow};
 use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING, Subscriber};
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
@@ -245,4 +248,18 @@ fn failed(error: &Error) -> String {
         _ => "; check that the endpoint exists and that its ARN or URL is right",
     };
     format!("{}: {said}{advice}", error.refused())
+}
+
+/// IAM statements of the operator for subscriptions.
+pub(super) fn statements(scope: &Scope) -> Vec<Value> {
+    // SNS knows no resource for these.
+    let subscriptions = [
+        "sns:GetSubscriptionAttributes",
+        "sns:SetSubscriptionAttributes",
+        "sns:Unsubscribe",
+    ];
+    vec![
+        allow("Subscribe", "sns:Subscribe", scope.named("sns")),
+        allow("Subscriptions", subscriptions, "*"),
+    ]
 }

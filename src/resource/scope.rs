@@ -28,7 +28,7 @@ pub struct Scope {
 
 impl Scope {
     /// ARN pattern of something in the region.
-    pub(super) fn regional(&self, service: &str, resource: &str) -> String {
+    pub fn regional(&self, service: &str, resource: &str) -> String {
         let Self {
             partition,
             account,
@@ -39,12 +39,12 @@ impl Scope {
     }
 
     /// ARN pattern of what has one of our names in the region.
-    pub(super) fn named(&self, service: &str) -> String {
+    pub fn named(&self, service: &str) -> String {
         self.regional(service, &format!("{}*", self.name_prefix))
     }
 
     /// ARN pattern of own buckets.
-    pub(super) fn buckets(&self) -> String {
+    pub fn buckets(&self) -> String {
         format!("arn:{}:s3:::{}*", self.partition, self.name_prefix)
     }
 
@@ -60,12 +60,12 @@ impl Scope {
     }
 
     /// ARN patterns of all connections, under both prefixes.
-    pub(super) fn connections(&self) -> [String; 2] {
+    pub fn connections(&self) -> [String; 2] {
         CONNECTIONS.map(|service| self.regional(service, "connection/*"))
     }
 
     /// The patterns of existing things that may be ones of this service.
-    pub(super) fn existing(&self, service: &str) -> Vec<&String> {
+    pub fn existing(&self, service: &str) -> Vec<&String> {
         let may_be = |pattern: &&String| {
             let named = pattern.split(':').nth(2);
             named.is_none_or(|s| s == service || s == "*")
@@ -74,7 +74,7 @@ impl Scope {
     }
 
     /// The patterns of existing things that name this service.
-    pub(super) fn existing_named(&self, service: &str) -> Vec<&String> {
+    pub fn existing_named(&self, service: &str) -> Vec<&String> {
         let named = |pattern: &&String| pattern.split(':').nth(2) == Some(service);
         self.allow_existing.iter().filter(named).collect()
     }
@@ -85,7 +85,7 @@ impl Scope {
 const CONNECTIONS: [&str; 2] = ["codeconnections", "codestar-connections"];
 
 /// The operations on connections, under both prefixes.
-pub(super) fn both(operations: &[&str]) -> Vec<String> {
+pub fn both(operations: &[&str]) -> Vec<String> {
     let of = |prefix| {
         operations
             .iter()
@@ -95,12 +95,12 @@ pub(super) fn both(operations: &[&str]) -> Vec<String> {
 }
 
 /// A statement that allows this.
-pub(super) fn allow(sid: &str, actions: impl Serialize, resources: impl Serialize) -> Value {
+pub fn allow(sid: &str, actions: impl Serialize, resources: impl Serialize) -> Value {
     json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources})
 }
 
 /// A statement that allows this where the condition holds.
-pub(super) fn allow_if(
+pub fn allow_if(
     sid: &str,
     actions: impl Serialize,
     resources: impl Serialize,

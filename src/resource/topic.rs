@@ -192,25 +192,13 @@ pub(super) fn statements(scope: &Scope) -> Vec<Value> {
         "sns:GetTopicAttributes",
         "sns:ListSubscriptionsByTopic",
         "sns:ListTagsForResource",
-        "sns:Publish",
         "sns:SetTopicAttributes",
-        "sns:Subscribe",
         "sns:TagResource",
     ];
-    // SNS knows no resource for these.
-    let subscriptions = [
-        "sns:GetSubscriptionAttributes",
-        "sns:SetSubscriptionAttributes",
-        "sns:Unsubscribe",
-    ];
-    let mut statements = vec![
-        allow("Topics", own, scope.named("sns")),
-        allow("Subscriptions", subscriptions, "*"),
-    ];
+    let mut statements = vec![allow("Topics", own, scope.named("sns"))];
     let existing = scope.existing("sns");
     if !existing.is_empty() {
-        let look = ["sns:GetTopicAttributes", "sns:Publish"];
-        statements.push(allow("ExistingTopics", look, existing));
+        statements.push(allow("ExistingTopics", "sns:GetTopicAttributes", existing));
     }
     statements
 }

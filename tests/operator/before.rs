@@ -1,9 +1,11 @@
 //! Before the operator may write: `check` says what is missing, `plan` what would be written, and
 //! an operator with `--read-only` only reports.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
-use repofanout::resource::iam::policy;
+use repofanout::commands::iam_policy::policy;
+use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, condition, world};
@@ -92,7 +94,7 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
     let mut case = Case::without_operator("check-aws", &[]).await;
     case.grant(case.chart_rbac()).await;
     let mut allowed = policy(&scope(&case.account));
-    case.aws().enforce(&case.account, Some(allowed.clone()));
+    case.aws().enforce(&case.account, vec![allowed.clone()]);
     let user = format!("--principal=arn:aws:iam::{}:user/operator", case.account);
     let arguments = [
         "check",
@@ -109,7 +111,7 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
     let simulate =
         json!({"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"});
     allowed["Statement"].as_array_mut().unwrap().push(simulate);
-    case.aws().enforce(&case.account, Some(allowed.clone()));
+    case.aws().enforce(&case.account, vec![allowed.clone()]);
     let (ok, printed) = run_command(&case, &arguments, None).await;
     assert!(
         ok && !printed.contains("MISSING") && printed.contains("AWS permissions Roles: allowed"),
@@ -125,7 +127,7 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
         .as_array_mut()
         .unwrap()
         .retain(|a| a != "sns:DeleteTopic");
-    case.aws().enforce(&case.account, Some(allowed));
+    case.aws().enforce(&case.account, vec![allowed]);
     let (ok, printed) = run_command(&case, &arguments, None).await;
     let missing: Vec<&str> = printed
         .lines()
@@ -289,48 +291,134 @@ async fn a_read_only_operator_tells_what_it_would_do() {
     case.wait_gone("docs").await;
 }
 
+/// What `iam-policy` prints with these arguments, or its message.
+fn print_policies(arguments: &[String]) -> Result<Value, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
+    let output = command
+        .args(["iam-policy", "--account=111122223333"])
+        .args(arguments)
+        .env_clear()
+        .output()
+        .unwrap();
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
 #[test]
 fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
     let print = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
-        let output = command
-            .arg("iam-policy")
-            .args(arguments)
-            .env_clear()
-            .output()
-            .unwrap();
-        let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        (
-            output.status.success(),
-            printed,
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        print_policies(&arguments)
     };
-    let account = "--account=111122223333";
-    let (_, both, _) = print(&[account, "--prefix=x-", "--region=eu-west-1"]);
+    let both = print(&["--prefix=x-", "--region=eu-west-1"]).unwrap();
     assert_eq!(
         both.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["boundary", "operator"]
     );
-    let (_, operator, _) = print(&[
-        account,
-        "--prefix=x-",
-        "--region=eu-west-1",
-        "--only=operator",
-    ]);
+    let operator = print(&["--prefix=x-", "--region=eu-west-1", "--only=operator"]).unwrap();
     assert_eq!(operator, both["operator"]);
-    // A managed policy has at most 6,144 characters, white space aside.
-    // <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
-    for document in [&both["operator"], &both["boundary"]] {
-        let length = document.to_string().len();
-        assert!(length <= 6144, "{length} characters");
-    }
-    let (_, guard, _) = print(&[
-        account,
-        "--guard=arn:aws:iam::111122223333:role/op",
-        "--only=guard",
-    ]);
+    let guard = "--guard=arn:aws:iam::111122223333:role/op";
+    let guard = print(&[guard, "--only=guard"]).unwrap();
     assert!(guard.to_string().contains("aws:TagKeys"), "{guard}");
-    let (ok, _, printed) = print(&[account, "--only=guard"]);
-    assert!(!ok && printed.contains("give --guard"), "{printed}");
+    let refused = print(&["--only=guard"]).unwrap_err();
+    assert!(refused.contains("give --guard"), "{refused}");
+    let refused = print(&["--only=operator-2"]).unwrap_err();
+    assert!(refused.contains("the documents are operator"), "{refused}");
+}
+
+/// A managed policy has at most 6,144 characters, white space aside, and a role ten of them.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+#[test]
+fn the_policies_fit_into_what_aws_takes_however_many_pipelines_exist() {
+    // What `import` prints for pipelines that were made by hand.
+    let existing = |n: usize| -> Vec<String> {
+        let of = |i: usize| {
+            [
+                format!("arn:aws:codepipeline:eu-west-1:111122223333:team-site-{i}"),
+                format!("arn:aws:iam::111122223333:role/service-role/team-site-{i}"),
+                format!("arn:aws:s3:::team-site-{i}-artifacts"),
+                format!("arn:aws:s3:::team-site-{i}-files"),
+                format!("arn:aws:sns:eu-west-1:111122223333:team-site-{i}"),
+            ]
+        };
+        (0..n).flat_map(of).collect()
+    };
+    let size = |document: &Value| document.to_string().chars().count();
+    let granted = |documents: &[Value]| -> BTreeSet<String> {
+        let texts = |value: &Value| match value {
+            Value::Array(all) => all.clone(),
+            one => vec![one.clone()],
+        };
+        let statements = documents.iter().flat_map(|d| texts(&d["Statement"]));
+        let of = |s: Value| {
+            let (actions, condition) = (texts(&s["Action"]), s["Condition"].to_string());
+            let of = move |resource: Value| {
+                let grant = |action: &Value| format!("{action} {resource} {condition}");
+                actions.iter().map(grant).collect::<Vec<_>>()
+            };
+            texts(&s["Resource"])
+                .into_iter()
+                .flat_map(of)
+                .collect::<Vec<_>>()
+        };
+        statements.flat_map(of).collect()
+    };
+    for n in [0, 1, 2, 10, 100] {
+        let allowed = existing(n);
+        let flags = allowed.iter().map(|arn| format!("--allow-existing={arn}"));
+        let mut arguments: Vec<String> = flags.collect();
+        arguments.extend(["--allow-prune", "--region=eu-west-1"].map(str::to_owned));
+        let whole = policy(&Scope {
+            allow_existing: allowed.clone(),
+            boundaries: vec!["repofanout-boundary".to_owned()],
+            ..scope("111122223333")
+        });
+        match print_policies(&arguments) {
+            Ok(printed) => {
+                let mut documents = printed.as_object().unwrap().clone();
+                let boundary = size(&documents.remove("boundary").unwrap());
+                let documents: Vec<Value> = documents.into_values().collect();
+                let sizes: Vec<usize> = documents.iter().map(size).collect();
+                println!("{n} existing pipelines: operator {sizes:?}, boundary [{boundary}]");
+                assert!(sizes.iter().all(|size| *size <= 6_144) && boundary <= 6_144);
+                assert!(sizes.len() <= 10 && n <= 10);
+                // Nothing is lost and nothing is added by dividing.
+                assert_eq!(granted(&documents), granted(&[whole]));
+                for document in &documents {
+                    let statements = document["Statement"].as_array().unwrap();
+                    let sids: BTreeSet<&str> = statements
+                        .iter()
+                        .filter_map(|s| s["Sid"].as_str())
+                        .collect();
+                    assert_eq!(sids.len(), statements.len(), "{document}");
+                }
+            }
+            Err(refused) => {
+                println!("{n} existing pipelines: {refused}");
+                assert!(n == 100 && refused.contains("--fold"), "{n}: {refused}");
+                assert!(refused.contains(&(5 * n).to_string()), "{refused}");
+            }
+        }
+        arguments.push("--only=boundary".to_owned());
+        if n == 100 {
+            let refused = print_policies(&arguments).unwrap_err();
+            assert!(refused.contains("names 200 buckets"), "{refused}");
+        }
+        // Whoever reads it agrees to patterns.
+        arguments.pop();
+        arguments.push("--fold".to_owned());
+        let folded = print_policies(&arguments).unwrap();
+        for (name, document) in folded.as_object().unwrap() {
+            println!(
+                "{n} existing pipelines, folded: {name} [{}]",
+                size(document)
+            );
+            assert!(size(document) <= 6_144);
+        }
+        let text = folded.to_string();
+        let pattern = "arn:aws:codepipeline:eu-west-1:111122223333:team-site-*";
+        assert_eq!(text.contains(pattern), n > 1, "{text}");
+    }
 }

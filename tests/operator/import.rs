@@ -329,7 +329,7 @@ async fn no_pipeline_is_taken_over_that_nobody_allowed() {
     // A call that is denied is named.
     case.aws().enforce(
         &case.account,
-        Some(json!({"Version": "2012-10-17", "Statement": []})),
+        vec![json!({"Version": "2012-10-17", "Statement": []})],
     );
     let (ok, printed) = run_command(&case, &["import"], None).await;
     assert!(

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use repofanout::resource::iam::{Scope, boundary, policy};
+use repofanout::commands::iam_policy::{boundary, documents_of, policy};
+use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
 
@@ -42,7 +43,8 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     case.serve_own_classes();
     // The operator may do what is printed, and nothing else.
     let printed = policy(&scope(&case.account));
-    case.aws().enforce(&case.account, Some(printed.clone()));
+    case.aws()
+        .enforce(&case.account, documents_of(&scope(&case.account)).unwrap());
     create_boundary(&case).await;
     case.start().await;
     let repository = case.create_delivered("docs").await;

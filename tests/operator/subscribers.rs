@@ -2,7 +2,8 @@
 //! subscriptions are left alone.
 
 use repofanout::api::status::RepoFanoutStatus;
-use repofanout::resource::iam::{Scope, policy};
+use repofanout::commands::iam_policy::documents_of;
+use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, condition, has_reason};
@@ -180,7 +181,7 @@ async fn a_delivery_stream_is_subscribed_by_roles_that_may_be_named() {
         allow_existing: vec![allowed],
         ..scope(&account)
     };
-    case.aws().enforce(&account, Some(policy(&scope)));
+    case.aws().enforce(&account, documents_of(&scope).unwrap());
     create_boundary(&case).await;
     case.start().await;
     let stream = format!("arn:aws:firehose:{REGION}:{account}:deliverystream/pushes");

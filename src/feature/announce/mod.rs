@@ -3,6 +3,8 @@
 
 pub mod message;
 
+use serde_json::Value;
+
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{AnnouncedStatus, DeliveredStatus, PrunedStatus};
@@ -13,6 +15,7 @@ use crate::domain::object::Entries;
 use crate::feature::Outcome;
 use crate::feature::announce::message::{Announcement, Changes};
 use crate::feature::prune::Pruned;
+use crate::resource::scope::{Scope, allow};
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
@@ -189,4 +192,11 @@ fn failed(error: &Error) -> String {
              notification is not affected",
         error.refused()
     )
+}
+
+/// IAM statements of the operator for announcements.
+pub(super) fn statements(scope: &Scope) -> Vec<Value> {
+    let mut topics = vec![scope.named("sns")];
+    topics.extend(scope.existing("sns").into_iter().cloned());
+    vec![allow("Announcements", "sns:Publish", topics)]
 }

@@ -6,6 +6,7 @@ pub mod proof;
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use serde_json::{Value, json};
 
 use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, PrunedStatus};
@@ -16,6 +17,7 @@ use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::{Entries, Object};
 use crate::feature::Outcome;
 use crate::feature::prune::proof::{leftovers, some, writers, wrote};
+use crate::resource::scope::{Scope, allow, allow_if};
 use crate::spec::prune::Prune;
 use crate::spec::source::Source;
 use crate::state::environment::Environment;
@@ -331,4 +333,32 @@ fn failed(error: &Error) -> String {
              affected",
         error.refused()
     )
+}
+
+/// IAM statements of the operator for pruning, beside the deletion of objects: to delete a file only
+/// as it was listed, and to read and keep the source artifact that a delivery wrote its files from.
+pub(super) fn statements(scope: &Scope) -> Vec<Value> {
+    if !scope.allow_prune {
+        return Vec::new();
+    }
+    let ours = scope.buckets();
+    let buckets: Vec<&String> = std::iter::once(&ours)
+        .chain(scope.existing_named("s3"))
+        .collect();
+    let within = |path: &str| -> Vec<String> {
+        let all = buckets.iter().map(|bucket| format!("{bucket}/{path}"));
+        all.collect()
+    };
+    let through_s3 = json!({"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}});
+    let decrypt = ["kms:Decrypt", "kms:GenerateDataKey"];
+    let keys = scope.regional("kms", "key/*");
+    vec![
+        // A deletion on the condition of an ETag needs this for the key, too.
+        // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html>
+        allow("PrunedFiles", "s3:GetObject", within("*")),
+        // CodePipeline's own folder of a pipeline, and the first ten characters of the artifact's
+        // name.
+        allow("SourceArtifacts", "s3:PutObject", within("*/SourceArti/*")),
+        allow_if("KeysOfSourceArtifacts", decrypt, keys, through_s3),
+    ]
 }

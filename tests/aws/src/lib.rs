@@ -207,10 +207,26 @@ impl Aws {
         self.world.with_account(account, |a| a.session = lasts);
     }
 
-    /// From now on the account's caller may do what this policy allows, and nothing else; root
-    /// again if there is none.
-    pub fn enforce(&self, account: &str, policy: Option<serde_json::Value>) {
-        self.world.with_account(account, |a| a.policy = policy);
+    /// From now on the account's caller may do what these managed policies allow, and nothing else;
+    /// root again if there are none.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+    ///
+    /// # Panics
+    /// IAM takes no policy of that size, or not so many on one role.
+    pub fn enforce(&self, account: &str, policies: Vec<Value>) {
+        for policy in &policies {
+            let characters = policy.to_string().chars().count();
+            assert!(
+                characters <= 6_144,
+                "LimitExceeded: {characters} characters"
+            );
+        }
+        assert!(
+            policies.len() <= 10,
+            "LimitExceeded: {} policies",
+            policies.len()
+        );
+        self.world.with_account(account, |a| a.policies = policies);
     }
 
     /// Adds a fault.

@@ -97,7 +97,7 @@ pub struct Account {
     /// How long a session of a role of the account lasts.
     pub session: Duration,
     /// What the account's caller may do; everything if none.
-    pub policy: Option<Value>,
+    pub policies: Vec<Value>,
     /// How many calls a second operations take, by the beginning of their names; those that begin
     /// with none do not throttle.
     pub rates: Vec<(String, u32)>,
@@ -186,7 +186,7 @@ impl Default for Account {
             assume_refusals: 0,
             service_linked_role: false,
             session: Duration::from_secs(3600),
-            policy: None,
+            policies: Vec::new(),
             rates: Vec::new(),
             windows: HashMap::new(),
             latency: Duration::ZERO,
