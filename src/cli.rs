@@ -100,8 +100,8 @@ pub struct IamPolicy {
     #[arg(long)]
     pub fold: bool,
 
-    /// Adds the permissions that `destination.prune` needs: to read source artifacts, and to keep
-    /// them from expiring.
+    /// Adds the permissions that `destination.prune` needs: to delete files only while they are
+    /// unchanged, to read source artifacts, and to keep them from expiring.
     #[arg(long, env = "REPOFANOUT_ALLOW_PRUNE")]
     pub allow_prune: bool,
 

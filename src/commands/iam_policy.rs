@@ -13,7 +13,7 @@ use crate::resource::scope::{Scope, allow, both};
 
 /// The most characters of a managed policy; white space does not count.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
-pub const MAX_CHARACTERS: usize = 6_144;
+const MAX_CHARACTERS: usize = 6_144;
 
 /// The most managed policies that are attached to one role, by default.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
@@ -136,9 +136,9 @@ fn document(statements: Vec<Value>) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-/// Characters of a document of these statements, as AWS counts them.
-fn characters(statements: &[Value]) -> usize {
-    document(statements.to_vec()).to_string().chars().count()
+/// Characters of a document, as AWS counts them.
+fn characters(document: &Value) -> usize {
+    document.to_string().chars().count()
 }
 
 /// Puts the statements, in their order, into as few documents as that order allows. The resources of
@@ -148,7 +148,7 @@ fn split(statements: Vec<Value>) -> Vec<Value> {
     let mut current: Vec<Value> = Vec::new();
     for statement in statements.into_iter().flat_map(divide) {
         current.push(statement);
-        if characters(&current) > MAX_CHARACTERS {
+        if characters(&document(current.clone())) > MAX_CHARACTERS {
             let next = current.split_off(current.len() - 1);
             documents.push(document(std::mem::replace(&mut current, next)));
         }
@@ -160,7 +160,7 @@ fn split(statements: Vec<Value>) -> Vec<Value> {
 /// The statement, in halves until each fits into a document of its own.
 fn divide(statement: Value) -> Vec<Value> {
     let resources = statement["Resource"].as_array().map_or(0, Vec::len);
-    if resources < 2 || characters(std::slice::from_ref(&statement)) <= MAX_CHARACTERS {
+    if resources < 2 || characters(&document(vec![statement.clone()])) <= MAX_CHARACTERS {
         return vec![statement];
     }
     let (mut first, mut second) = (statement.clone(), statement);
@@ -181,7 +181,7 @@ fn fold(arns: &[String]) -> Vec<String> {
         groups.entry(first_word(arn)).or_default().push(arn);
     }
     let folded = groups.into_iter().flat_map(|(word, arns)| {
-        if arns.len() == 1 || word.ends_with([':', '/', '*', '?']) {
+        if arns.len() == 1 || word.ends_with([':', '/']) {
             return arns.into_iter().map(str::to_owned).collect::<Vec<_>>();
         }
         let shared = arns.iter().copied().reduce(shared_start);
@@ -210,7 +210,7 @@ fn shared_start<'a>(one: &'a str, other: &str) -> &'a str {
 /// The boundary, which is one document.
 fn fitting_boundary(scope: &Scope) -> Result<Value, String> {
     let boundary = boundary(scope);
-    let characters = boundary.to_string().chars().count();
+    let characters = characters(&boundary);
     if characters <= MAX_CHARACTERS {
         return Ok(boundary);
     }

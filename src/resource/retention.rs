@@ -1,5 +1,6 @@
-//! The resources that `spec.deletion` keeps. It is read leniently: a deletion needs no valid spec. Each resource
-//! says in its own file which field is about it, and what holds where nothing is written.
+//! The resources that `spec.deletion` keeps. It is read leniently: a deletion needs no valid spec.
+//! Each resource says in its own file which field is about it, and what holds where nothing is
+//! written.
 
 use crate::api::repofanout::DeletionSpec;
 use crate::domain::owner::{ADOPTED, Tags};

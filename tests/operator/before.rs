@@ -2,6 +2,7 @@
 //! an operator with `--read-only` only reports.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::process::Command;
 
 use repofanout::commands::iam_policy::policy;
@@ -9,7 +10,7 @@ use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, condition, world};
-use crate::permissions::scope;
+use crate::permissions::{scope, texts};
 
 /// Runs a command of the operator as its ServiceAccount; answers whether it succeeded, and what it
 /// printed.
@@ -161,15 +162,8 @@ async fn plan_shows_what_a_manifest_would_write_and_writes_nothing() {
     let case = Case::new("plan", &[]).await;
     let (repository, commit) = case.create_repository().await;
     let admin = async |manifest: String| {
-        // The caller is a person who may write RepoFanouts, not the operator.
         let mut caller = case.in_namespace(&case.namespace);
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": {"name": format!("{}-editor", case.namespace)},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "ServiceAccount", "name": "repofanout", "namespace": case.namespace}],
-        });
-        caller.grant(vec![binding]).await;
+        caller.grant_everything().await;
         run_command(&case, &["plan", "--cluster-id=tests"], Some(&manifest)).await
     };
     let spec = json!({"repository": repository});
@@ -291,8 +285,8 @@ async fn a_read_only_operator_tells_what_it_would_do() {
     case.wait_gone("docs").await;
 }
 
-/// What `iam-policy` prints with these arguments, or its message.
-fn print_policies(arguments: &[String]) -> Result<Value, String> {
+/// The output of `iam-policy` with these arguments, or its message.
+fn print_policies(arguments: &[impl AsRef<OsStr>]) -> Result<Value, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_repofanout"));
     let output = command
         .args(["iam-policy", "--account=111122223333"])
@@ -308,23 +302,20 @@ fn print_policies(arguments: &[String]) -> Result<Value, String> {
 
 #[test]
 fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
-    let print = |arguments: &[&str]| {
-        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        print_policies(&arguments)
-    };
-    let both = print(&["--prefix=x-", "--region=eu-west-1"]).unwrap();
+    let both = print_policies(&["--prefix=x-", "--region=eu-west-1"]).unwrap();
     assert_eq!(
         both.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["boundary", "operator"]
     );
-    let operator = print(&["--prefix=x-", "--region=eu-west-1", "--only=operator"]).unwrap();
+    let operator =
+        print_policies(&["--prefix=x-", "--region=eu-west-1", "--only=operator"]).unwrap();
     assert_eq!(operator, both["operator"]);
     let guard = "--guard=arn:aws:iam::111122223333:role/op";
-    let guard = print(&[guard, "--only=guard"]).unwrap();
+    let guard = print_policies(&[guard, "--only=guard"]).unwrap();
     assert!(guard.to_string().contains("aws:TagKeys"), "{guard}");
-    let refused = print(&["--only=guard"]).unwrap_err();
+    let refused = print_policies(&["--only=guard"]).unwrap_err();
     assert!(refused.contains("give --guard"), "{refused}");
-    let refused = print(&["--only=operator-2"]).unwrap_err();
+    let refused = print_policies(&["--only=operator-2"]).unwrap_err();
     assert!(refused.contains("the documents are operator"), "{refused}");
 }
 
@@ -332,7 +323,7 @@ fn the_policies_are_printed_one_by_one_as_aws_takes_them() {
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
 #[test]
 fn the_policies_fit_into_what_aws_takes_however_many_pipelines_exist() {
-    // What `import` prints for pipelines that were made by hand.
+    // The flags that `import` prints for pipelines that were made by hand.
     let existing = |n: usize| -> Vec<String> {
         let of = |i: usize| {
             [
@@ -347,15 +338,11 @@ fn the_policies_fit_into_what_aws_takes_however_many_pipelines_exist() {
     };
     let size = |document: &Value| document.to_string().chars().count();
     let granted = |documents: &[Value]| -> BTreeSet<String> {
-        let texts = |value: &Value| match value {
-            Value::Array(all) => all.clone(),
-            one => vec![one.clone()],
-        };
-        let statements = documents.iter().flat_map(|d| texts(&d["Statement"]));
-        let of = |s: Value| {
+        let statements = documents.iter().filter_map(|d| d["Statement"].as_array());
+        let of = |s: &Value| {
             let (actions, condition) = (texts(&s["Action"]), s["Condition"].to_string());
-            let of = move |resource: Value| {
-                let grant = |action: &Value| format!("{action} {resource} {condition}");
+            let of = move |resource: String| {
+                let grant = |action: &String| format!("{action} {resource} {condition}");
                 actions.iter().map(grant).collect::<Vec<_>>()
             };
             texts(&s["Resource"])
@@ -363,7 +350,7 @@ fn the_policies_fit_into_what_aws_takes_however_many_pipelines_exist() {
                 .flat_map(of)
                 .collect::<Vec<_>>()
         };
-        statements.flat_map(of).collect()
+        statements.flatten().flat_map(of).collect()
     };
     for n in [0, 1, 2, 10, 100] {
         let allowed = existing(n);

@@ -246,14 +246,7 @@ async fn a_pipeline_made_by_hand_is_taken_over_and_only_its_tags_change() {
 #[tokio::test]
 async fn plan_shows_what_is_taken_over_by_the_name_that_it_has() {
     let mut case = Case::without_operator("import-plan", &[]).await;
-    // The caller is a person who may write RepoFanouts, not the operator.
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": {"name": format!("{}-editor", case.namespace)},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "repofanout", "namespace": case.namespace}],
-    });
-    case.grant(vec![binding]).await;
+    case.grant_everything().await;
     let (repository, _) = case.create_repository().await;
     create_by_hand(&case, "site", &repository, 2).await;
     let namespace = format!("--namespace={}", case.namespace);

@@ -25,6 +25,18 @@ pub fn scope(account: &str) -> Scope {
     }
 }
 
+/// The texts of a list, or of one alone: both are allowed for actions, resources and the like.
+pub fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(all) => all
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        one => one.as_str().map(str::to_owned).into_iter().collect(),
+    }
+}
+
 /// Creates the boundary, as a person does before the operator has its credentials.
 pub async fn create_boundary(case: &Case) {
     let document = boundary(&scope(&case.account)).to_string();
@@ -239,11 +251,7 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
     let statements = printed["Statement"].as_array().unwrap();
     let allowed: BTreeSet<String> = statements
         .iter()
-        .flat_map(|s| match &s["Action"] {
-            Value::Array(all) => all.clone(),
-            one => vec![one.clone()],
-        })
-        .filter_map(|a| a.as_str().map(str::to_owned))
+        .flat_map(|s| texts(&s["Action"]))
         .collect();
     let missing: Vec<&String> = called.difference(&allowed).collect();
     assert!(missing.is_empty(), "called and not allowed: {missing:?}");
@@ -269,16 +277,6 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
 fn what_is_printed_is_in_the_service_authorization_reference() {
     let table: Value =
         serde_json::from_str(&std::fs::read_to_string(&world().actions).unwrap()).unwrap();
-    let texts = |value: &Value| -> Vec<String> {
-        match value {
-            Value::Array(all) => all
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            one => one.as_str().map(str::to_owned).into_iter().collect(),
-        }
-    };
     let existing = [
         "arn:aws:s3:::team-*",
         "arn:aws:codepipeline:eu-west-1:111122223333:team-*",

@@ -25,9 +25,9 @@ struct Made {
     repository: String,
 }
 
-/// What an operator leaves as it is that finds all as it is to be, by what it is of: how often each
-/// operation that writes to AWS was called, the executions of each pipeline, and of each object its
-/// version, which changes with every write, the fields of its status, and how many Events it has.
+/// The facts that stay the same while an operator finds everything as desired: the number of calls
+/// of each operation that writes to AWS, the executions of each pipeline, and for each object its
+/// version, which changes with every write, the fields of its status, and the number of its Events.
 type Kept = BTreeMap<String, Value>;
 
 async fn kept(case: &Case, made: &Made) -> Kept {
@@ -57,7 +57,7 @@ async fn kept(case: &Case, made: &Made) -> Kept {
     kept
 }
 
-/// What differs between them.
+/// The differences between them.
 fn changes(before: &Kept, after: &Kept) -> Vec<String> {
     let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     all.into_iter()

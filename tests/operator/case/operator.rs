@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Operator, OperatorConfig};
 
 use super::{Case, REGION, world};
@@ -130,6 +130,18 @@ impl Case {
                 .expect("an RBAC object");
         }
         self.granted = objects;
+    }
+
+    /// Grants everything to the ServiceAccount, for a command that a person runs: one who may write
+    /// RepoFanouts.
+    pub async fn grant_everything(&mut self) {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("{}-editor", self.namespace)},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": "repofanout", "namespace": self.namespace}],
+        });
+        self.grant(vec![binding]).await;
     }
 
     /// The operator's ServiceAccount, as RBAC names it.
