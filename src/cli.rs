@@ -225,6 +225,15 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_STUCK_AFTER", default_value = "15m", value_parser = stuck_after)]
     pub stuck_after: Duration,
 
+    /// Time after which the stage of an execution that reads the repository counts as stuck. The
+    /// object then says so, and corrections do not wait for the execution any more.
+    #[arg(long, env = "REPOFANOUT_SOURCE_LIMIT", default_value = "30m", value_parser = source_limit)]
+    pub source_limit: Duration,
+
+    /// The same for the stage that copies to the bucket. AWS itself ends it after 90 minutes.
+    #[arg(long, env = "REPOFANOUT_DEPLOY_LIMIT", default_value = "100m", value_parser = deploy_limit)]
+    pub deploy_limit: Duration,
+
     /// Reports on status what the operator would do, and writes nothing in AWS.
     #[arg(long, env = "REPOFANOUT_READ_ONLY")]
     pub read_only: bool,
@@ -346,6 +355,14 @@ fn poll_interval(text: &str) -> Result<Duration, String> {
 
 fn stuck_after(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_secs(1), "15m")
+}
+
+fn source_limit(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), "30m")
+}
+
+fn deploy_limit(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), "100m")
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {

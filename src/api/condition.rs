@@ -158,6 +158,10 @@ closed_set! {
     DeliveryFailed { outlook: Final, severity: Warning }
     /// The app at the provider may not read the repository.
     RepositoryNotAccessible { outlook: Final, severity: Warning }
+    /// An execution runs for longer than its stage may take, and nothing is delivered until it ends.
+    ExecutionStuck { outlook: Open, severity: Warning }
+    /// An execution is due, and the operator has started as many by itself as it may.
+    StartsExhausted { outlook: Final, severity: Warning }
     /// A person has to authorize the connection.
     ConnectionPending { outlook: Passing, severity: Normal }
     /// The provider rejects the connection. AWS retries by itself.
@@ -206,6 +210,8 @@ closed_set! {
     Throttled { outlook: Passing, severity: Normal }
     /// AWS cannot be reached, or answered with an internal error.
     AWSUnavailable { outlook: Passing, severity: Normal }
+    /// AWS could not be looked at for so long that nobody knows whether what was said still holds.
+    NotObserved { outlook: Open, severity: Warning }
     /// A quota of the account is used up.
     QuotaExceeded { outlook: Final, severity: Warning }
     /// A connection may have been created, and its ARN is not known yet.
@@ -309,7 +315,10 @@ mod tests {
             "Delivered ConnectionAvailable Provisioned NoDrift Pruned NothingToPrune Announced \
              Subscribed QuotaAvailable"
         );
-        assert_eq!(outlook(Open), "NotYetDelivered Suspended");
+        assert_eq!(
+            outlook(Open),
+            "NotYetDelivered ExecutionStuck Suspended NotObserved"
+        );
         assert_eq!(
             outlook(Passing),
             "ConnectionPending ConnectionError SubscriptionPending Provisioning IAMPropagating \
@@ -318,9 +327,9 @@ mod tests {
         );
         assert_eq!(
             outlook(Final),
-            "DeliveryFailed RepositoryNotAccessible DriftDetected PruneDryRun PruneLimited \
-             PruneUnproven PruneFailed AnnounceFailed SubscribeFailed Overlaps QuotaExceeded \
-             InUse QuotaLow NotOwned NotAllowed InvalidSpec AccessDenied NotFound ReadOnly \
+            "DeliveryFailed RepositoryNotAccessible StartsExhausted DriftDetected PruneDryRun \
+             PruneLimited PruneUnproven PruneFailed AnnounceFailed SubscribeFailed Overlaps \
+             QuotaExceeded InUse QuotaLow NotOwned NotAllowed InvalidSpec AccessDenied NotFound ReadOnly \
              PlacementChanged DeletionBlocked"
         );
     }
@@ -338,12 +347,20 @@ mod tests {
              Subscribed SubscriptionPending Suspended IAMPropagating ServiceLinkedRoleCreating \
              Throttled AWSUnavailable ConnectionUnconfirmed ClassNotReady CleaningUp Deleting"
         );
-        // All other reasons warn: those that only a person can fix, and a provider that rejects the
-        // connection.
+        // All other reasons warn: those that only a person can fix, a provider that rejects the
+        // connection, an execution that does not end, and AWS out of sight.
         for reason in Reason::ALL {
             let outlook = reason.outlook();
             match reason.severity() {
-                Warning => assert!(outlook == Final || *reason == Reason::ConnectionError),
+                Warning => assert!(
+                    outlook == Final
+                        || [
+                            Reason::ConnectionError,
+                            Reason::ExecutionStuck,
+                            Reason::NotObserved,
+                        ]
+                        .contains(reason)
+                ),
                 Normal => assert!(outlook != Final || *reason == Reason::PruneDryRun),
                 Silent => assert_ne!(outlook, Final, "{reason:?}"),
             }

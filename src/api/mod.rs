@@ -30,6 +30,9 @@ pub const RELEASE_REQUESTED_AT: &str = "repofanout.dev/release-requested-at";
 /// Annotation: a new value asks for one full observation of AWS now.
 pub const RECONCILE_REQUESTED_AT: &str = "repofanout.dev/reconcile-requested-at";
 
+/// Annotation: a new value stops an execution that runs for longer than its stage may take.
+pub const STOP_REQUESTED_AT: &str = "repofanout.dev/stop-requested-at";
+
 /// Annotation whose value is the name of the object itself: the operator drops the finalizer, logs
 /// what AWS still holds, and leaves it there.
 pub const ABANDON: &str = "repofanout.dev/abandon";
@@ -41,7 +44,7 @@ pub const IS_DEFAULT_CLASS: &str = "repofanout.dev/is-default-class";
 pub const SCHEMA_ANNOTATION: &str = "repofanout.dev/schema";
 
 /// Number of the schema that this version writes; it grows with every field.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// The CustomResourceDefinitions as YAML documents, by file name.
 pub fn crds() -> Vec<(&'static str, String)> {

@@ -90,6 +90,17 @@ pub struct RepoFanoutStatus {
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
 
+    /// Last value of the annotation `repofanout.dev/stop-requested-at` that the operator acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_stop_at: Option<String>,
+
+    /// Executions that the operator started by itself: at most three for a commit, as long as the
+    /// spec stays the same, and ten in 24 hours. Releases by annotation do not count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub starts: Vec<StartStatus>,
+
     /// Time when the permissions of the role were last written. An execution that was refused
     /// before they took effect is started again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,6 +216,25 @@ pub struct ExecutionStatus {
     /// Failure, if the execution failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Box<FailureStatus>>,
+}
+
+/// An execution that the operator started by itself.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StartStatus {
+    /// Time when it was started.
+    #[schemars(with = "Time")]
+    pub at: Timestamp,
+    /// Request token, which is the same if the same start is tried again.
+    #[schemars(length(max = 128))]
+    pub token: String,
+    /// Newest commit that was known then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub commit: Option<String>,
+    /// Generation of the spec then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec_generation: Option<i64>,
 }
 
 /// Failure of an execution.

@@ -25,12 +25,15 @@ pub struct TriggersSpec {
     pub pull_request: Option<Vec<PullRequestFilterSpec>>,
 }
 
-/// A push filter: tags, or branches, file paths or both.
+/// A push filter: tags, or branches with or without file paths.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.tags) != (has(self.branches) || has(self.filePaths))")
-        .message("push: write either tags, or branches, filePaths or both")
+        .message("push: write either tags, or branches, the latter with filePaths or without"),
+    validation = Rule::new("!has(self.filePaths) || has(self.branches)")
+        .message("push: AWS takes filePaths only beside branches; write branches, too, for all of \
+             them with includes ['**']")
 )]
 pub struct PushFilterSpec {
     /// Names of the branches that are pushed to.
@@ -41,16 +44,17 @@ pub struct PushFilterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<PatternsSpec>,
 
-    /// Paths of the files that changed.
+    /// Paths of the files that changed. AWS takes them only beside `branches`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_paths: Option<PatternsSpec>,
 }
 
-/// A pull request filter.
+/// A pull request filter: branches with or without file paths.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.branches) || has(self.filePaths)")
-    .message("pullRequest: write branches, filePaths or both"))]
+#[x_kube(validation = Rule::new("has(self.branches)")
+    .message("pullRequest: write branches, for all of them with includes ['**']; AWS takes \
+         filePaths only beside them"))]
 pub struct PullRequestFilterSpec {
     /// Pull request events. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +69,7 @@ pub struct PullRequestFilterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<PatternsSpec>,
 
-    /// Paths of the files that changed.
+    /// Paths of the files that changed. AWS takes them only beside `branches`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_paths: Option<PatternsSpec>,
 }

@@ -169,8 +169,12 @@ fn write_action(action: &Action) -> std::result::Result<ActionDeclaration, Build
     builder.build()
 }
 
-/// Converts the structure from the SDK's type.
+/// Converts the structure from the SDK's type, without what CodePipeline adds by itself.
 pub(super) fn read(pipeline: &PipelineDeclaration) -> Declaration {
+    read_all(pipeline).without_default_triggers()
+}
+
+fn read_all(pipeline: &PipelineDeclaration) -> Declaration {
     Declaration {
         role_arn: pipeline.role_arn().to_owned(),
         artifacts: pipeline

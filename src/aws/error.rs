@@ -1,10 +1,11 @@
 //! Classifies SDK errors into [`Class`]. Only this module knows AWS's error codes.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::cloud::{Class, Error};
+use crate::cloud::{Class, Error, NO_CREDENTIALS};
 
 /// The SDK's error type over HTTP.
 pub type SdkError<E> = aws_smithy_runtime_api::client::result::SdkError<E, HttpResponse>;
@@ -29,6 +30,15 @@ where
             service.code().map(str::to_owned),
             service.message().map(str::to_owned),
         ),
+        None if lacks_credentials(&error) => {
+            return Error {
+                class: Class::Transient,
+                call,
+                code: Some(NO_CREDENTIALS.to_owned()),
+                message: chain(&error),
+                request_id,
+            };
+        }
         None => (None, None),
     };
     let message = message.unwrap_or_else(|| match (status, &code) {
@@ -71,6 +81,19 @@ fn not_assumed(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
         cause = error.source();
     }
     None
+}
+
+/// Returns whether a call was not sent because there were no credentials: the token of IRSA, the
+/// agent of Pod Identity or the metadata service gave none.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Joins all causes in one line.
@@ -162,6 +185,8 @@ const CODES: &[(&str, Class)] = &[
     ("OwnershipControlsNotFoundError", Class::NotFound),
     ("PipelineExecutionNotFoundException", Class::NotFound),
     ("PipelineVersionNotFoundException", Class::NotFound),
+    // An execution that has ended cannot be stopped any more.
+    ("PipelineExecutionNotStoppableException", Class::NotFound),
     (
         "ServerSideEncryptionConfigurationNotFoundError",
         Class::NotFound,
@@ -180,6 +205,7 @@ const CODES: &[(&str, Class)] = &[
     ("ConcurrentAccess", Class::Conflict),
     ("ConcurrentAccessException", Class::Conflict),
     ("ConflictException", Class::Conflict),
+    ("DuplicatedStopRequestException", Class::Conflict),
     ("OperationAborted", Class::Conflict),
     // The name of a deleted queue cannot be used again for a minute.
     ("QueueDeletedRecently", Class::Conflict),

@@ -24,8 +24,7 @@ impl EventRules for Clients {
         else {
             return Ok(None);
         };
-        let list = self.events.list_targets_by_rule().rule(name).send();
-        let targets = found(self.call("events:ListTargetsByRule", list).await)?;
+        let targets = self.rule_targets(name).await?;
         let list = self
             .events
             .list_tags_for_resource()
@@ -38,11 +37,7 @@ impl EventRules for Clients {
                 .event_pattern()
                 .map(|text| json(CALL, text))
                 .transpose()?,
-            targets: targets
-                .iter()
-                .flat_map(|a| a.targets())
-                .map(|t| t.arn().to_owned())
-                .collect(),
+            targets,
             tags: tags
                 .iter()
                 .flat_map(|a| a.tags())
@@ -106,6 +101,24 @@ impl Clients {
             .description("Tells the RepoFanout operator of executions")
             .set_tags(tags);
         self.call("events:PutRule", put.send()).await.map(|_| ())
+    }
+
+    /// The ARNs of the rule's targets. The SDK has no paginator of this list.
+    async fn rule_targets(&self, name: &str) -> Result<Vec<String>> {
+        let mut targets = Vec::new();
+        let mut next = None;
+        loop {
+            let list = self.events.list_targets_by_rule().rule(name);
+            let list = list.set_next_token(next).send();
+            let Some(page) = found(self.call("events:ListTargetsByRule", list).await)? else {
+                return Ok(targets);
+            };
+            targets.extend(page.targets().iter().map(|target| target.arn().to_owned()));
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(targets);
+            }
+        }
     }
 
     async fn put_target(&self, desired: &EventRule) -> Result<()> {

@@ -41,6 +41,18 @@ fn commit_message(summary: &str) -> Option<String> {
     }
 }
 
+/// The failure of an execution without a failed action: CodePipeline fails those without a word.
+pub(super) fn failure_without_action() -> Failure {
+    Failure {
+        stage: String::new(),
+        code: None,
+        message:
+            "CodePipeline ended it before its first action and gives no cause; it does so where \
+                  more than 50 executions wait"
+                .to_owned(),
+    }
+}
+
 /// Returns why the failed action failed.
 pub(super) fn read_failure(detail: &ActionExecutionDetail) -> Failure {
     let result = detail.output().and_then(|o| o.execution_result());

@@ -67,15 +67,16 @@ impl NotificationRules for Clients {
             .value(pipeline_arn)
             .build()
             .map_err(unbuildable(CALL))?;
-        // AWS allows ten rules per resource, so one page lists them all.
-        let list = self
+        let pages = self
             .notifications
             .list_notification_rules()
             .filters(filter)
+            .into_paginator()
             .send();
-        let answer = self.call(CALL, list).await?;
+        let pages = self.pages(CALL, pages).await?;
+        let listed = pages.iter().flat_map(|page| page.notification_rules());
         let mut rules = Vec::new();
-        for arn in answer.notification_rules().iter().filter_map(|r| r.arn()) {
+        for arn in listed.filter_map(|rule| rule.arn()) {
             rules.extend(NotificationRules::observe(self, arn).await?);
         }
         Ok(rules)

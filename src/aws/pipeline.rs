@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_codepipeline::types::{
-    ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, Tag,
+    ActionCategory, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, Tag,
 };
 use jiff::Timestamp;
 
@@ -14,7 +14,8 @@ use crate::aws::{
     Clients, declaration, execution, found, gone, incomplete, timestamp, unbuildable,
 };
 use crate::cloud::{Pipelines, Result};
-use crate::domain::execution::{Execution, Failure, Target};
+use crate::domain::execution::{Execution, Failure, RunningAction, Target};
+use crate::domain::names::SOURCE;
 use crate::domain::owner::Tags;
 use crate::resource::delta::{Delta, Field};
 use crate::resource::pipeline::Pipeline;
@@ -34,19 +35,21 @@ impl Pipelines for Clients {
         let pipeline = answer
             .pipeline()
             .ok_or_else(|| incomplete(CALL, "the pipeline"))?;
-        let list = self
+        let tags = self
             .codepipeline
             .list_tags_for_resource()
             .resource_arn(arn)
+            .into_paginator()
             .send();
-        let tags = found(self.call("codepipeline:ListTagsForResource", list).await)?;
+        let tags = found(self.pages("codepipeline:ListTagsForResource", tags).await)?;
         Ok(Some(ObservedPipeline {
             declaration: declaration::read(pipeline),
             version: pipeline.version().unwrap_or(1),
             updated_at: timestamp(answer.metadata().and_then(|m| m.updated())),
             tags: tags
                 .iter()
-                .flat_map(|a| a.tags())
+                .flatten()
+                .flat_map(|page| page.tags())
                 .map(|t| (t.key().to_owned(), t.value().to_owned()))
                 .collect(),
         }))
@@ -137,18 +140,11 @@ impl Pipelines for Clients {
     }
 
     async fn executions(&self, name: &str) -> Result<Vec<Execution>> {
-        let list = self
-            .codepipeline
-            .list_pipeline_executions()
-            .pipeline_name(name)
-            .max_results(EXECUTIONS)
-            .send();
-        let answer = found(self.call("codepipeline:ListPipelineExecutions", list).await)?;
-        Ok(answer
-            .iter()
-            .flat_map(|a| a.pipeline_execution_summaries())
-            .map(execution::read)
-            .collect())
+        // A page may be empty although more follow, and behind ten that wait runs an older one.
+        let enough = |all: &[Execution]| {
+            all.len() >= EXECUTIONS as usize && all.iter().any(|e| !e.state.is_running())
+        };
+        self.executions_until(name, EXECUTIONS, enough).await
     }
 
     async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>> {
@@ -182,42 +178,53 @@ impl Pipelines for Clients {
         let failed = details
             .iter()
             .find(|d| d.status() == Some(&ActionExecutionStatus::Failed));
-        Ok(failed.map(execution::read_failure))
+        Ok(Some(failed.map_or_else(
+            execution::failure_without_action,
+            execution::read_failure,
+        )))
+    }
+
+    async fn running(&self, name: &str, execution: &str) -> Result<Option<RunningAction>> {
+        let details = self.actions(name, execution).await?;
+        let running = details
+            .iter()
+            .find(|d| d.status() == Some(&ActionExecutionStatus::InProgress));
+        Ok(running.map(|detail| {
+            let stage = detail.stage_name().unwrap_or_default().to_owned();
+            let id = detail.input().and_then(|input| input.action_type_id());
+            RunningAction {
+                is_source: match id {
+                    Some(id) => id.category() == &ActionCategory::Source,
+                    None => stage == SOURCE,
+                },
+                since: timestamp(detail.start_time()),
+                stage,
+            }
+        }))
+    }
+
+    async fn stop(&self, name: &str, execution: &str, abandon: bool, reason: &str) -> Result<()> {
+        let stop = self
+            .codepipeline
+            .stop_pipeline_execution()
+            .pipeline_name(name)
+            .pipeline_execution_id(execution)
+            .abandon(abandon)
+            .reason(reason)
+            .send();
+        let stopped = self.call("codepipeline:StopPipelineExecution", stop).await;
+        match gone(stopped.map(|_| ())) {
+            // It is stopping already.
+            Err(error) if error.code.as_deref() == Some("DuplicatedStopRequestException") => Ok(()),
+            stopped => stopped,
+        }
     }
 
     async fn history(&self, name: &str, since: Timestamp) -> Result<Vec<Execution>> {
-        let mut all = Vec::new();
-        let mut next = None;
-        loop {
-            let list = self
-                .codepipeline
-                .list_pipeline_executions()
-                .pipeline_name(name)
-                .max_results(100);
-            let answer = self
-                .call(
-                    "codepipeline:ListPipelineExecutions",
-                    list.set_next_token(next).send(),
-                )
-                .await;
-            let Some(page) = found(answer)? else {
-                return Ok(all);
-            };
-            all.extend(
-                page.pipeline_execution_summaries()
-                    .iter()
-                    .map(execution::read),
-            );
-            next = page.next_token;
-            if next.is_none()
-                || all
-                    .last()
-                    .is_some_and(|oldest: &Execution| oldest.updated_at < since)
-            {
-                all.retain(|e| e.updated_at >= since);
-                return Ok(all);
-            }
-        }
+        let enough = |all: &[Execution]| all.last().is_some_and(|oldest| oldest.updated_at < since);
+        let mut all = self.executions_until(name, 100, enough).await?;
+        all.retain(|e| e.updated_at >= since);
+        Ok(all)
     }
 
     async fn artifact(&self, name: &str, execution: &str) -> Result<Option<(String, String)>> {
@@ -247,15 +254,46 @@ impl Clients {
         let filter = ActionExecutionFilter::builder()
             .pipeline_execution_id(execution)
             .build();
-        let list = self
+        let pages = self
             .codepipeline
             .list_action_executions()
             .pipeline_name(name)
             .filter(filter)
+            .into_paginator()
             .send();
-        let answer = found(self.call("codepipeline:ListActionExecutions", list).await)?;
-        Ok(answer
-            .and_then(|a| a.action_execution_details)
-            .unwrap_or_default())
+        let pages = found(self.pages("codepipeline:ListActionExecutions", pages).await)?;
+        let pages = pages.into_iter().flatten();
+        let details = pages.filter_map(|page| page.action_execution_details);
+        Ok(details.flatten().collect())
+    }
+
+    /// The executions, newest first, page by page until they are enough.
+    async fn executions_until(
+        &self,
+        name: &str,
+        page: i32,
+        enough: impl Fn(&[Execution]) -> bool,
+    ) -> Result<Vec<Execution>> {
+        let mut all = Vec::new();
+        let mut next = None;
+        loop {
+            let list = self
+                .codepipeline
+                .list_pipeline_executions()
+                .pipeline_name(name)
+                .max_results(page)
+                .set_next_token(next)
+                .send();
+            let answer = self.call("codepipeline:ListPipelineExecutions", list).await;
+            let Some(page) = found(answer)? else {
+                return Ok(all);
+            };
+            let summaries = page.pipeline_execution_summaries();
+            all.extend(summaries.iter().map(execution::read));
+            next = page.next_token;
+            if next.is_none() || enough(&all) {
+                return Ok(all);
+            }
+        }
     }
 }

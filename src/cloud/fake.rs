@@ -253,6 +253,12 @@ impl Pipelines for Fake {
     async fn failure(&self, _: &str, _: &str) -> Result<Option<Failure>> {
         unreachable!()
     }
+    async fn running(&self, _: &str, _: &str) -> Result<Option<RunningAction>> {
+        unreachable!()
+    }
+    async fn stop(&self, _: &str, _: &str, _: bool, _: &str) -> Result<()> {
+        unreachable!()
+    }
     async fn history(&self, _: &str, _: Timestamp) -> Result<Vec<Execution>> {
         unreachable!()
     }

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::domain::arn;
 use crate::domain::arn::Audience;
-use crate::domain::execution::{Execution, Failure, Target};
+use crate::domain::execution::{Execution, Failure, RunningAction, Target};
 use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
 use crate::domain::settings::AssumeRole;
@@ -50,6 +50,9 @@ pub enum Class {
     /// The service-linked role of notifications is still being made.
     ServiceLinkedRole,
 }
+
+/// Code of an error of our own: there were no credentials to sign the call with.
+pub const NO_CREDENTIALS: &str = "NoCredentials";
 
 /// An answer of the cloud that is not what was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -88,6 +91,11 @@ impl Error {
             self.call,
             arn::filter(&self.message, audience)
         )
+    }
+
+    /// Whether the call was not sent, because there were no credentials to sign it with.
+    pub fn lacks_credentials(&self) -> bool {
+        self.code.as_deref() == Some(NO_CREDENTIALS)
     }
 
     /// That the call was refused, and by which code.
@@ -234,12 +242,17 @@ pub trait Pipelines: Send + Sync {
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<()>;
-    /// The newest executions, newest first; nothing if there is no pipeline.
+    /// The newest executions, newest first, and all that run or wait; nothing if there is no
+    /// pipeline.
     async fn executions(&self, name: &str) -> Result<Vec<Execution>>;
     /// What the execution copied from where to where, by the version that it ran with.
     async fn target(&self, name: &str, execution: &str) -> Result<Option<Target>>;
     /// Why the execution failed.
     async fn failure(&self, name: &str, execution: &str) -> Result<Option<Failure>>;
+    /// The action that the execution runs now, if it runs one.
+    async fn running(&self, name: &str, execution: &str) -> Result<Option<RunningAction>>;
+    /// Stops the execution; one that has ended is fine. An action that is not abandoned ends first.
+    async fn stop(&self, name: &str, execution: &str, abandon: bool, reason: &str) -> Result<()>;
     /// The executions that ended at that time or later, newest first; nothing if there is no
     /// pipeline.
     async fn history(&self, name: &str, since: Timestamp) -> Result<Vec<Execution>>;

@@ -9,6 +9,7 @@ use tracing::info;
 use crate::aws::Aws;
 use crate::cli::Run;
 use crate::commands::{aws_options, client, cluster_id, settings};
+use crate::domain::execution::StageLimits;
 use crate::runtime::operator::Operator;
 use crate::runtime::run::{Lease, Options};
 use crate::server::ServerState;
@@ -62,6 +63,10 @@ pub async fn run(run: Run) -> Result<(), String> {
         idle: run.poll_interval,
         close: run.poll_interval.min(Duration::from_secs(5)),
         stuck: run.stuck_after,
+        stages: StageLimits {
+            source: run.source_limit,
+            deploy: run.deploy_limit,
+        },
     };
     let identity = aws.identity().clone();
     let metrics = Arc::clone(&server_state.metrics);

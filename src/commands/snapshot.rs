@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{RepoFanout, RepoFanoutClass};
 use crate::aws::Aws;
+use crate::domain::execution::StageLimits;
 use crate::domain::settings::Settings;
 use crate::metrics::Metrics;
 use crate::state::environment::{Environment, Pace};
@@ -28,6 +29,10 @@ pub fn environment(
         idle: Duration::from_secs(60),
         close: Duration::from_secs(5),
         stuck: Duration::from_secs(900),
+        stages: StageLimits {
+            source: Duration::from_secs(30 * 60),
+            deploy: Duration::from_secs(100 * 60),
+        },
     };
     Environment::new(client, Arc::new(aws), identity, settings, pace, metrics)
 }

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::status::DeliveredStatus;
-use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind, Target};
+use crate::api::status::{DeliveredStatus, StartStatus};
+use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind, Stuck, Target};
 
 /// The cause for which an execution is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Cause {
     PermissionsWritten,
     /// Pruning deleted files while this execution may have written them.
     PrunedInto,
+    /// The last execution failed because the provider or CodePipeline failed for a while.
+    FailureMayPass,
 }
 
 impl Cause {
@@ -36,6 +38,7 @@ impl Cause {
             Self::Unannounced => "Unannounced",
             Self::PermissionsWritten => "PermissionsWritten",
             Self::PrunedInto => "PrunedInto",
+            Self::FailureMayPass => "FailureMayPass",
         }
     }
 
@@ -55,6 +58,9 @@ impl Cause {
                 "the previous execution lacked permissions that were written since"
             }
             Self::PrunedInto => "files were pruned while the previous execution wrote them",
+            Self::FailureMayPass => {
+                "the previous execution failed for a cause that may have passed by itself"
+            }
         }
     }
 }
@@ -70,6 +76,70 @@ pub struct Delivery {
     pub delivered: Option<DeliveredStatus>,
     /// The repository's provider; empty if the connection's host decides it.
     pub provider: String,
+    /// Why nothing more is delivered by itself now, although it should be.
+    pub standstill: Option<Standstill>,
+}
+
+/// Why nothing more is delivered by itself now, although it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// An execution does not end.
+    Stuck(Stuck),
+    /// An execution is due for this cause, and no more may be started.
+    Exhausted(Cause, Exhausted),
+}
+
+/// Starts of our own for one commit, as long as the spec stays the same.
+const STARTS_PER_COMMIT: usize = 3;
+/// Starts of our own in 24 hours.
+const STARTS_PER_DAY: usize = 10;
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Which limit of our own starts is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The commit has had its starts.
+    Commit,
+    /// The day has had its starts; the next one may be started then.
+    Day(Timestamp),
+}
+
+impl Exhausted {
+    /// The limit in words.
+    pub fn message(self) -> String {
+        match self {
+            Self::Commit => format!("{STARTS_PER_COMMIT} for this commit"),
+            Self::Day(_) => format!("{STARTS_PER_DAY} in 24 hours"),
+        }
+    }
+}
+
+/// Records a start of our own, or returns the limit that forbids it. A start that is tried again,
+/// because nobody knows whether it reached AWS, counts once.
+///
+/// # Errors
+/// The limit that is reached.
+pub fn count_start(
+    starts: &[StartStatus],
+    next: StartStatus,
+) -> Result<Vec<StartStatus>, Exhausted> {
+    if starts.iter().any(|start| start.token == next.token) {
+        return Ok(starts.to_vec());
+    }
+    let same = |start: &&StartStatus| {
+        start.commit == next.commit && start.spec_generation == next.spec_generation
+    };
+    if starts.iter().filter(same).count() >= STARTS_PER_COMMIT {
+        return Err(Exhausted::Commit);
+    }
+    let recent = |start: &&StartStatus| next.at.duration_since(start.at) < DAY;
+    let mut day = starts.iter().filter(recent).map(|start| start.at);
+    if day.clone().count() >= STARTS_PER_DAY {
+        let oldest = day.by_ref().min().unwrap_or(next.at);
+        return Err(Exhausted::Day(oldest + DAY));
+    }
+    let kept = starts.iter().filter(|start| same(start) || recent(start));
+    Ok(kept.cloned().chain([next.clone()]).collect())
 }
 
 /// The decision whether to start an execution.
@@ -104,6 +174,8 @@ pub struct Evidence<'a> {
     pub permissions_written_at: Option<Timestamp>,
     /// Why the newest execution failed.
     pub failure: Option<&'a Failure>,
+    /// Delay before the first further attempt after a failure that may pass.
+    pub pause: SignedDuration,
     /// The current time.
     pub now: Timestamp,
 }
@@ -115,6 +187,9 @@ const PROPAGATION: SignedDuration = SignedDuration::from_secs(300);
 /// Delay before each of the two further attempts.
 const RETRY_AFTER: [SignedDuration; 2] =
     [SignedDuration::from_secs(10), SignedDuration::from_secs(30)];
+
+/// Factors of the delay before each further attempt after a failure that may pass.
+const PAUSES: [i32; STARTS_PER_COMMIT] = [1, 5, 15];
 
 /// Decides whether an execution has to be started. The execution that a cause starts ends that
 /// cause: once it is the newest one, the same cause does not start another.
@@ -158,7 +233,25 @@ pub fn verdict(d: &Evidence<'_>) -> Verdict {
         {
             after_refusal(d, newest, written)
         }
+        (ExecutionState::Failed, Some(failure), _) if failure.kind() == FailureKind::Passing => {
+            after_hiccup(d, newest)
+        }
         _ => Verdict::Nothing,
+    }
+}
+
+/// The newest executions that we started and that failed in a row tell how long to wait. What has
+/// been tried as often as it may is decided by [`count_start`], which says so on the object.
+fn after_hiccup(d: &Evidence<'_>, newest: &Execution) -> Verdict {
+    let ours = d.executions.iter().take_while(|e| {
+        e.state == ExecutionState::Failed && e.trigger.as_deref() == Some("StartPipelineExecution")
+    });
+    let factor = PAUSES[ours.count().min(PAUSES.len() - 1)];
+    let due = newest.updated_at + d.pause * factor;
+    if d.now < due {
+        Verdict::Wait(due)
+    } else {
+        Verdict::Start(Cause::FailureMayPass)
     }
 }
 
@@ -226,8 +319,75 @@ mod tests {
             bucket_created_at: Some(at(0)),
             permissions_written_at: None,
             failure: None,
+            pause: SignedDuration::from_secs(60),
             now: at(1000),
         }
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_is_tried_again_with_a_growing_pause() {
+        let t = target("main");
+        let failure = Failure {
+            stage: "Source".into(),
+            code: Some("JobFailed".into()),
+            message: "The provider answered with an internal error".into(),
+        };
+        let pushed = Execution {
+            trigger: Some("Webhook".into()),
+            ..ran("Failed", 20, 21)
+        };
+        let mut executions = vec![pushed];
+        let ask = |executions: &[Execution], now| {
+            verdict(&Evidence {
+                failure: Some(&failure),
+                now: at(now),
+                ..delivery(&t, Some(&t), executions)
+            })
+        };
+        let start = Verdict::Start(Cause::FailureMayPass);
+        assert_eq!(ask(&executions, 30), Verdict::Wait(at(81)));
+        assert_eq!(ask(&executions, 81), start);
+        executions.insert(0, ran("Failed", 81, 82));
+        assert_eq!(ask(&executions, 83), Verdict::Wait(at(82 + 300)));
+        executions.insert(0, ran("Failed", 400, 401));
+        assert_eq!(ask(&executions, 402), Verdict::Wait(at(401 + 900)));
+        executions.insert(0, ran("Succeeded", 2000, 2001));
+        assert_eq!(ask(&executions, 2002), Verdict::Nothing);
+    }
+
+    #[test]
+    fn starts_of_our_own_are_counted_by_commit_and_by_day() {
+        let start = |n: i64, second: i64, commit: &str| StartStatus {
+            at: at(second),
+            token: format!("t{n}"),
+            commit: Some(commit.to_owned()),
+            spec_generation: Some(1),
+        };
+        let mut starts = Vec::new();
+        for n in 0..3 {
+            starts = count_start(&starts, start(n, n, "a")).unwrap();
+        }
+        // The same start tried again counts once, also when it was the last one.
+        assert_eq!(count_start(&starts, start(2, 9, "a")).unwrap(), starts);
+        let fourth = start(3, 10, "a");
+        assert_eq!(count_start(&starts, fourth.clone()), Err(Exhausted::Commit));
+        let changed = StartStatus {
+            spec_generation: Some(2),
+            ..fourth.clone()
+        };
+        assert!(count_start(&starts, changed).is_ok());
+        for n in 3..10 {
+            starts = count_start(&starts, start(n, n, &format!("c{n}"))).unwrap();
+        }
+        let day = 24 * 3600;
+        let eleventh = |second| count_start(&starts, start(10, second, "z"));
+        assert_eq!(eleventh(11), Err(Exhausted::Day(at(day))));
+        let next = eleventh(day).unwrap();
+        assert_eq!(next.len(), 10, "the oldest is forgotten");
+        // A commit has had its starts however long ago that was.
+        let later = |commit| start(11, 9 * day, commit);
+        assert_eq!(count_start(&starts, later("a")), Err(Exhausted::Commit));
+        assert_eq!(count_start(&starts, later("z")).unwrap().len(), 1);
     }
 
     #[test]
@@ -240,6 +400,7 @@ mod tests {
             Cause::Unannounced,
             Cause::PermissionsWritten,
             Cause::PrunedInto,
+            Cause::FailureMayPass,
         ];
         let keys: std::collections::BTreeSet<&str> = all.iter().map(|c| c.key()).collect();
         assert_eq!(keys.len(), all.len());

@@ -1,6 +1,8 @@
 //! Executions of a pipeline: their states, commits and failures.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::{CommitStatus, DeliveredStatus, ExecutionStatus, FailureStatus};
 use crate::domain::placement::Placement;
@@ -149,6 +151,85 @@ impl Execution {
     }
 }
 
+/// An action that has not ended yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningAction {
+    /// Its stage, as the pipeline names it.
+    pub stage: String,
+    /// Whether it reads the repository; the other one copies to the bucket.
+    pub is_source: bool,
+    /// When it started.
+    pub since: Timestamp,
+}
+
+/// How long a stage may run before its execution counts as stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageLimits {
+    /// The stage that reads the repository. AWS ends it after days, if at all (aws-cdk#10629).
+    pub source: Duration,
+    /// The stage that copies to the bucket. AWS ends it after 90 minutes.
+    pub deploy: Duration,
+}
+
+/// An execution that runs for longer than its stage may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// CodePipeline's id.
+    pub execution: String,
+    /// The action that does not end.
+    pub action: RunningAction,
+    /// How long its stage may take.
+    pub limit: Duration,
+    /// Whether a person stopped it already.
+    pub is_stopping: bool,
+}
+
+impl StageLimits {
+    /// Returns the oldest running execution, if it started so long ago that it may be stuck. The
+    /// others wait for it.
+    pub fn suspect<'a>(
+        &self,
+        executions: &'a [Execution],
+        now: Timestamp,
+    ) -> Option<&'a Execution> {
+        let oldest = executions.iter().rev().find(|e| e.state.is_running())?;
+        exceeds(self.source.min(self.deploy), oldest.started_at, now).then_some(oldest)
+    }
+
+    /// Returns whether this action of the execution is stuck.
+    pub fn stuck(
+        &self,
+        execution: &Execution,
+        action: RunningAction,
+        now: Timestamp,
+    ) -> Option<Stuck> {
+        let limit = match action.is_source {
+            true => self.source,
+            false => self.deploy,
+        };
+        exceeds(limit, action.since, now).then(|| Stuck {
+            execution: execution.id.clone(),
+            action,
+            limit,
+            is_stopping: execution.state.as_str() == "Stopping",
+        })
+    }
+}
+
+fn exceeds(limit: Duration, since: Timestamp, now: Timestamp) -> bool {
+    SignedDuration::try_from(limit).is_ok_and(|limit| now.duration_since(since) >= limit)
+}
+
+impl Stuck {
+    /// Whether stopping it has to abandon the action. One that reads the repository has written
+    /// nothing to the destination. A copy that is abandoned goes on in S3, so it is first asked to
+    /// end by itself.
+    /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts.html#concepts-executions-stopped>
+    pub fn abandons(&self) -> bool {
+        self.action.is_source || self.is_stopping
+    }
+}
+
 /// The API server keeps no fractions of a second.
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
@@ -172,6 +253,8 @@ pub enum FailureKind {
     Permission,
     /// The provider's app may not read the repository, or the repository does not exist.
     Repository,
+    /// The provider or CodePipeline failed while the repository was read, which passes by itself.
+    Passing,
     /// Anything else.
     Other,
 }
@@ -195,6 +278,12 @@ impl Failure {
             FailureKind::Permission
         } else if self.stage == "Source" && has(&["repository"]) && !has(&["branch"]) {
             FailureKind::Repository
+        } else if self.stage.is_empty()
+            || (self.stage == "Source"
+                && code != "ConfigurationError"
+                && !has(&["branch", "connection", "configuration"]))
+        {
+            FailureKind::Passing
         } else {
             FailureKind::Other
         }
@@ -266,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_of_the_kind_that_its_code_and_words_tell() {
-        use FailureKind::{Other, Permission, Repository};
+        use FailureKind::{Other, Passing, Permission, Repository};
         let table = [
             ("Deploy", Some("PermissionError"), "anything", Permission),
             (
@@ -318,7 +407,22 @@ mod tests {
                 "The bucket does not exist",
                 Other,
             ),
-            ("Source", Some("permissionerror"), "", Other),
+            ("Source", Some("permissionerror"), "", Passing),
+            ("", None, "it failed before its first action", Passing),
+            (
+                "Source",
+                Some("JobFailed"),
+                "[GitHub] The provider answered with an internal error. Try again later.",
+                Passing,
+            ),
+            (
+                "Source",
+                Some("ConfigurationError"),
+                "The provider answered with an internal error",
+                Other,
+            ),
+            ("Source", None, "Connection arn:c is not available", Other),
+            ("Deploy", None, "internal error", Other),
         ];
         for (stage, code, message, kind) in table {
             let failure = Failure {
@@ -328,6 +432,51 @@ mod tests {
             };
             assert_eq!(failure.kind(), kind, "{stage} {code:?} {message}");
         }
+    }
+
+    #[test]
+    fn an_action_is_stuck_once_its_stage_took_longer_than_it_may() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let limits = StageLimits {
+            source: Duration::from_secs(30),
+            deploy: Duration::from_secs(100),
+        };
+        let execution = |id: &str, word: &str, start: i64| Execution {
+            id: id.to_owned(),
+            state: ExecutionState::parse(word),
+            trigger: None,
+            commit: None,
+            started_at: at(start),
+            updated_at: at(start),
+        };
+        let all = [
+            execution("waits", "InProgress", 50),
+            execution("runs", "InProgress", 10),
+            execution("done", "Succeeded", 0),
+        ];
+        assert_eq!(limits.suspect(&all, at(39)), None);
+        assert_eq!(limits.suspect(&all, at(40)), Some(&all[1]));
+        assert_eq!(limits.suspect(&all[2..], at(999)), None);
+        let action = |is_source, since| RunningAction {
+            stage: "S".to_owned(),
+            is_source,
+            since: at(since),
+        };
+        let stuck = |is_source, since, now| {
+            limits
+                .stuck(&all[1], action(is_source, since), at(now))
+                .is_some()
+        };
+        assert!(!stuck(true, 10, 39) && stuck(true, 10, 40));
+        assert!(!stuck(false, 20, 119) && stuck(false, 20, 120));
+        // A copy is asked to end by itself before it is abandoned.
+        let abandons = |word, is_source| {
+            let execution = execution("e", word, 0);
+            let stuck = limits.stuck(&execution, action(is_source, 0), at(999));
+            stuck.unwrap().abandons()
+        };
+        assert!(abandons("InProgress", true) && abandons("Stopping", false));
+        assert!(!abandons("InProgress", false));
     }
 
     #[test]

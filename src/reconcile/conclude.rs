@@ -11,7 +11,7 @@ use kube::runtime::controller::Action as Requeue;
 
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
-use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT, RepoFanout};
+use crate::api::{RECONCILE_REQUESTED_AT, RELEASE_REQUESTED_AT, RepoFanout, STOP_REQUESTED_AT};
 use crate::cloud::{Class, Error};
 use crate::domain::refusal::Refusal;
 use crate::state::catalog::ClassKey;
@@ -149,14 +149,30 @@ fn stopped_by_cloud<R: Conclude>(
         let refusal = Refusal::new(Reason::AccessDenied, format!("{message}; {advice}"));
         return (Progress::Refused(vec![refusal]), report.interval(live));
     }
-    // A temporary failure leaves the status unchanged if the object was Ready.
+    let uid = live.uid();
+    let delay = env.memory.backoff(&uid, error.class);
     let temporary = matches!(error.class, Class::Transient | Class::Throttled);
-    let progress = if temporary && live.is_ready() {
-        Progress::Unchanged
-    } else {
-        progress
+    let since = env.memory.failing_since(&uid, report.now());
+    let progress = match progress {
+        Progress::Waiting(_, message)
+            if temporary && since + tolerated(error, report.interval(live)) <= report.now() =>
+        {
+            status::not_observed(&message, since)
+        }
+        // A short failure leaves the status as it is.
+        Progress::Waiting(..) if temporary && live.is_ready() => Progress::Unchanged,
+        progress => progress,
     };
-    (progress, env.memory.backoff(&live.uid(), error.class))
+    (progress, delay)
+}
+
+/// Returns how long failures that may pass do not count on an object that was Ready. Credentials
+/// that are missing seldom come back by themselves, so they count earlier.
+fn tolerated(error: &Error, interval: Duration) -> Duration {
+    match error.lacks_credentials() {
+        true => interval / 2,
+        false => interval * 3,
+    }
 }
 
 /// Returns when to observe a connection that waits for a person: often at first, and less often the
@@ -178,6 +194,13 @@ pub(crate) fn echo_requests(
     complete: bool,
     full: bool,
 ) {
+    // Nothing is written for an annotation that was never used.
+    let stop = live.requested(STOP_REQUESTED_AT);
+    if (status.last_handled_release_at.is_none() || complete)
+        && (!stop.is_empty() || status.last_handled_stop_at.is_some())
+    {
+        status.last_handled_stop_at = Some(stop);
+    }
     if status.last_handled_release_at.is_none() || complete {
         status.last_handled_release_at = Some(live.requested(RELEASE_REQUESTED_AT));
     }

@@ -193,6 +193,24 @@ impl Declaration {
         }
     }
 
+    /// This structure without the triggers that CodePipeline adds to a V2 pipeline that detects
+    /// changes and has none. They are AWS's: sent back, they would stay when the branch changes.
+    pub fn without_default_triggers(mut self) -> Self {
+        let is_default = self.triggers.as_ref().is_some_and(|triggers| {
+            let actions = self.stages.iter().flat_map(|stage| &stage.actions);
+            let mut sources = actions.filter(|action| action.provider == SOURCE_PROVIDER);
+            sources.any(|source| {
+                let setting = |key: &str| source.configuration.get(key).map(String::as_str);
+                setting("DetectChanges") != Some("false")
+                    && triggers.are_default(&source.name, setting("BranchName").unwrap_or_default())
+            })
+        });
+        if is_default {
+            self.triggers = None;
+        }
+        self
+    }
+
     /// This structure within one that is taken over: all that is not asked for stays as it is.
     fn within(&self, found: &Self) -> Self {
         let mut kept = found.clone();
@@ -410,6 +428,7 @@ pub(super) fn statements(scope: &Scope) -> Vec<Value> {
         "codepipeline:ListPipelineExecutions",
         "codepipeline:ListTagsForResource",
         "codepipeline:StartPipelineExecution",
+        "codepipeline:StopPipelineExecution",
         "codepipeline:TagResource",
         "codepipeline:UpdatePipeline",
     ];

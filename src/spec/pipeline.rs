@@ -79,7 +79,7 @@ impl Pipeline {
             kind,
             execution_mode,
             detect_changes,
-            triggers: spec.triggers.map(Triggers::from),
+            triggers: spec.triggers.map(Triggers::parse).transpose()?,
         })
     }
 }

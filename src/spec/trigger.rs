@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::api::trigger::{PatternsSpec, PullRequestFilterSpec, PushFilterSpec, TriggersSpec};
 use crate::domain::names::SOURCE;
+use crate::domain::refusal::{Refusal, invalid};
 
 /// The filters. An event starts an execution if one of them lets it through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -61,6 +62,43 @@ impl Patterns {
 
 /// AWS's default events of pull requests.
 pub const EVENTS: [&str; 3] = ["OPEN", "UPDATED", "CLOSED"];
+
+impl Triggers {
+    /// Parses the filters. The schema refuses the same of new objects; an older object may still
+    /// have it.
+    pub fn parse(spec: TriggersSpec) -> Result<Self, Refusal> {
+        let triggers = Self::from(spec);
+        let lone = |filter: &&Filter| filter.branches.is_empty() && !filter.file_paths.is_empty();
+        let mut all = triggers.push.iter().chain(&triggers.pull_request);
+        match all.find(lone) {
+            Some(_) => Err(invalid(
+                "pipeline.triggers: AWS takes filePaths only beside branches; write branches in \
+                 the same filter, for all of them with includes ['**']",
+            )),
+            None => Ok(triggers),
+        }
+    }
+
+    /// Whether these are the triggers that CodePipeline shows of a V2 pipeline that has none of its
+    /// own and detects changes: one filter that lets pushes to the pipeline's branch through.
+    /// <https://github.com/hashicorp/terraform-provider-aws/issues/38409>
+    pub fn are_default(&self, source: &str, branch: &str) -> bool {
+        let default = Filter {
+            branches: Patterns {
+                includes: BTreeSet::from([branch.to_owned()]),
+                excludes: BTreeSet::new(),
+            },
+            ..Filter::default()
+        };
+        let Self {
+            source: of,
+            push,
+            pull_request,
+        } = self;
+        let empty = push.is_empty() && pull_request.is_empty();
+        of == source && (empty || (*push == [default] && pull_request.is_empty()))
+    }
+}
 
 impl From<TriggersSpec> for Triggers {
     fn from(spec: TriggersSpec) -> Self {
@@ -119,5 +157,51 @@ impl From<Option<PatternsSpec>> for Patterns {
             includes: set(includes),
             excludes: set(excludes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: serde_json::Value) -> Result<Triggers, Refusal> {
+        Triggers::parse(serde_json::from_value(yaml).unwrap())
+    }
+
+    #[test]
+    fn file_paths_stand_beside_branches() {
+        let (paths, branches) = (
+            serde_json::json!({"includes": ["docs/**"]}),
+            serde_json::json!({"includes": ["main"]}),
+        );
+        for kind in ["push", "pullRequest"] {
+            let lone = serde_json::json!({kind: [{"filePaths": paths}]});
+            let refusal = parse(lone).unwrap_err();
+            assert!(refusal.message.contains("write branches"), "{refusal:?}");
+            let both = serde_json::json!({kind: [{"filePaths": paths, "branches": branches}]});
+            assert!(parse(both).is_ok(), "{kind}");
+            let empty = serde_json::json!({kind: [{"branches": branches}, {"filePaths": paths}]});
+            assert!(parse(empty).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_triggers_that_codepipeline_adds_are_told_from_others() {
+        let push =
+            |filter: serde_json::Value| parse(serde_json::json!({"push": [filter]})).unwrap();
+        let main = push(serde_json::json!({"branches": {"includes": ["main"]}}));
+        assert!(main.are_default(SOURCE, "main"));
+        assert!(!main.are_default(SOURCE, "next"));
+        assert!(!main.are_default("Checkout", "main"));
+        for other in [
+            serde_json::json!({"branches": {"includes": ["main", "next"]}}),
+            serde_json::json!({"branches": {"includes": ["main"], "excludes": ["x"]}}),
+            serde_json::json!({"branches": {"includes": ["main"]}, "filePaths": {"includes": ["a"]}}),
+            serde_json::json!({"tags": {"includes": ["main"]}}),
+        ] {
+            assert!(!push(other.clone()).are_default(SOURCE, "main"), "{other}");
+        }
+        let proposed = serde_json::json!({"pullRequest": [{"branches": {"includes": ["main"]}}]});
+        assert!(!parse(proposed).unwrap().are_default(SOURCE, "main"));
     }
 }

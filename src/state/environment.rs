@@ -9,6 +9,7 @@ use kube::{Client, ResourceExt};
 use crate::api::RepoFanout;
 use crate::api::status::PlacementStatus;
 use crate::cloud::{Cloud, Clouds};
+use crate::domain::execution::StageLimits;
 use crate::domain::owner::Owner;
 use crate::domain::prefix::Claim;
 use crate::domain::settings::{Identity, Settings};
@@ -30,6 +31,8 @@ pub struct Pace {
     pub close: Duration,
     /// Time after which a running pass counts as stuck.
     pub stuck: Duration,
+    /// Time after which a stage of an execution counts as stuck.
+    pub stages: StageLimits,
 }
 
 /// The environment of every pass. Nothing in it decides anything: if it is lost, everything is

@@ -15,7 +15,9 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::api::condition::ConditionType;
-use crate::api::{ABANDON, FINALIZER, RELEASE_REQUESTED_AT, RepoFanout, RepoFanoutClass};
+use crate::api::{
+    ABANDON, FINALIZER, RELEASE_REQUESTED_AT, RepoFanout, RepoFanoutClass, STOP_REQUESTED_AT,
+};
 use crate::state::environment::Environment;
 use crate::state::memory::Basis;
 use crate::state::recorder::Notice;
@@ -84,6 +86,16 @@ impl LiveObject<'_, RepoFanout> {
     pub fn release(&self) -> Option<String> {
         let requested = self.requested(RELEASE_REQUESTED_AT);
         let handled = self.status().last_handled_release_at?;
+        (!requested.is_empty() && requested != handled).then_some(requested)
+    }
+
+    /// Returns the value of the stop annotation if it was not handled yet. A value that is present
+    /// at creation, or while the echoes are lost, counts as handled.
+    pub fn stop(&self) -> Option<String> {
+        let requested = self.requested(STOP_REQUESTED_AT);
+        let status = self.status();
+        status.last_handled_release_at.as_ref()?;
+        let handled = status.last_handled_stop_at.unwrap_or_default();
         (!requested.is_empty() && requested != handled).then_some(requested)
     }
 }

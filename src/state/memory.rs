@@ -107,6 +107,8 @@ struct Remembered {
     /// creating resources.
     recount: bool,
     backoff: Option<ExponentialBackoff>,
+    /// When the first of the failures in a row was.
+    failing_since: Option<Timestamp>,
     /// Receipts of execution events that no pass has handled yet.
     receipts: Vec<String>,
     /// Whether something happened since the last pass that the object itself does not show.
@@ -221,7 +223,7 @@ impl Memory {
             one.known = true;
             one.planned = class;
             if settled.is_some() {
-                one.backoff = None;
+                (one.backoff, one.failing_since) = (None, None);
             }
             one.settled = settled;
         });
@@ -232,7 +234,13 @@ impl Memory {
         self.with(uid, |one| {
             one.settled = Some(settled);
             one.planned = one.planned.or(class);
+            one.failing_since = None;
         });
+    }
+
+    /// Returns when the first of the failures in a row was, which is now if there was none before.
+    pub fn failing_since(&self, uid: &str, now: Timestamp) -> Timestamp {
+        self.with(uid, |one| *one.failing_since.get_or_insert(now))
     }
 
     /// Returns the delay after a failure: it grows exponentially with the failures in a row, with

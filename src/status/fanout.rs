@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_controller::conditions;
 
-use crate::api::RELEASE_REQUESTED_AT;
 use crate::api::condition::{ConditionType, Kind, Reason};
 use crate::api::status::{FailureStatus, RepoFanoutStatus};
+use crate::api::{RELEASE_REQUESTED_AT, STOP_REQUESTED_AT};
 use crate::domain::arn;
 use crate::domain::arn::Audience;
-use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind};
+use crate::domain::delivery::{Cause, Exhausted, Standstill};
+use crate::domain::execution::{Execution, ExecutionState, Failure, FailureKind, Stuck};
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
 use crate::resource::connection::ObservedConnection;
@@ -39,6 +41,8 @@ pub struct Observation<'a> {
     pub executions: Option<&'a [Execution]>,
     /// Why the newest execution failed.
     pub failure: Option<&'a Failure>,
+    /// Why nothing more is delivered by itself now, although it should be.
+    pub standstill: Option<&'a Standstill>,
     /// The outcomes of the features.
     pub features: Features,
 }
@@ -212,6 +216,21 @@ fn drift_verdict(drift: &[String]) -> Verdict {
 
 fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -> Option<Verdict> {
     let executions = observation.executions?;
+    let runs = |id: &str| {
+        let mut all = executions.iter();
+        all.any(|e| e.id == id && e.state.is_running())
+    };
+    let words = |failure| failure_status(failure, &status.resources).message;
+    match observation.standstill {
+        Some(Standstill::Stuck(stuck)) if runs(&stuck.execution) => {
+            return Some(stuck_verdict(stuck));
+        }
+        Some(Standstill::Exhausted(cause, limit)) => {
+            let failure = observation.failure.map(words);
+            return Some(exhausted_verdict(*cause, *limit, failure));
+        }
+        Some(Standstill::Stuck(_)) | None => {}
+    }
     let ended = executions
         .iter()
         .find(|e| matches!(e.state, ExecutionState::Succeeded | ExecutionState::Failed));
@@ -220,8 +239,7 @@ fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -
         .is_some_and(|e| e.state == ExecutionState::Failed);
     let verdict = match (ended.map(|e| &e.state), observation.failure) {
         (Some(ExecutionState::Failed), Some(failure)) if newest_failed => {
-            let words = failure_status(failure, &status.resources).message;
-            failure_verdict(failure, &words, observation.repository)
+            failure_verdict(failure, &words(failure), observation.repository)
         }
         // A newer execution runs or was cancelled, so the failure is not final yet.
         (Some(ExecutionState::Failed), _) => {
@@ -253,6 +271,52 @@ fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -
     Some(verdict)
 }
 
+/// The verdict on an execution that is due and may not be started any more.
+fn exhausted_verdict(cause: Cause, limit: Exhausted, failure: Option<String>) -> Verdict {
+    let failure = failure.map(|words| format!("the last execution failed: {words}; "));
+    Verdict::new(
+        ConditionType::Delivered,
+        Reason::StartsExhausted,
+        format!(
+            "{}an execution is due, because {}, and the operator has started {} by itself already; \
+             push, or set the annotation {RELEASE_REQUESTED_AT} to start one",
+            failure.unwrap_or_default(),
+            cause.message(),
+            limit.message(),
+        ),
+    )
+}
+
+/// The verdict on an execution that does not end, with what a person can do about it.
+fn stuck_verdict(stuck: &Stuck) -> Verdict {
+    let Stuck {
+        execution,
+        action,
+        limit,
+        is_stopping,
+    } = stuck;
+    let since = Timestamp::from_second(action.since.as_second()).unwrap_or(action.since);
+    let limit = SignedDuration::try_from(*limit).unwrap_or_default();
+    let advice = match is_stopping {
+        true => "It is stopping, and does not end either; another value of the annotation",
+        false => "The annotation",
+    };
+    let effect = match stuck.abandons() {
+        true => "stops it at once",
+        false => "stops it once what it copies has been copied",
+    };
+    Verdict::new(
+        ConditionType::Delivered,
+        Reason::ExecutionStuck,
+        format!(
+            "execution {execution} has been in its {} stage since {since}, and that stage takes less \
+             than {limit:#} as a rule; nothing else is delivered until it ends. {advice} \
+             {STOP_REQUESTED_AT} {effect}; then push, or set the annotation {RELEASE_REQUESTED_AT}",
+            action.stage,
+        ),
+    )
+}
+
 /// The verdict on a failed execution, with what a person can do about it.
 fn failure_verdict(failure: &Failure, words: &str, repository: &str) -> Verdict {
     let code = failure
@@ -282,6 +346,19 @@ fn failure_verdict(failure: &Failure, words: &str, repository: &str) -> Verdict 
                  execution by itself; if the failure persists, check the policies of the pipeline's \
                  role, the buckets and the KMS key",
         ),
+        FailureKind::Passing if failure.stage.is_empty() => (
+            Reason::DeliveryFailed,
+            format!(
+                "the last execution failed: {words}; the operator starts another one by itself up \
+                 to three times; if that does not help, push, or set the annotation \
+                 {RELEASE_REQUESTED_AT}"
+            ),
+        ),
+        FailureKind::Passing => failed(&format!(
+            "such failures pass by themselves as a rule, and the operator starts another execution \
+             up to three times; if that does not help, push, or set the annotation \
+             {RELEASE_REQUESTED_AT}"
+        )),
         FailureKind::Other => failed(&format!(
             "fix the cause and push, or set the annotation {RELEASE_REQUESTED_AT} to start an execution"
         )),
@@ -300,14 +377,15 @@ fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> Fa
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use std::time::Duration;
+
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use proptest::prelude::*;
 
     use super::*;
     use crate::api::condition::Outlook;
     use crate::api::status::{AnnouncedStatus, ConnectionIntent, DeliveredStatus, PrunedStatus};
-    use crate::domain::execution::{Commit, Target};
+    use crate::domain::execution::{Commit, RunningAction, Target};
     use crate::domain::refusal::Refusal;
     use crate::resource::connection::ConnectionState;
     use crate::status::deleting;
@@ -379,6 +457,7 @@ mod tests {
         drift: Option<Vec<String>>,
         executions: Option<Vec<Execution>>,
         failure: Option<Failure>,
+        standstill: Option<Standstill>,
         features: Features,
         delivered: bool,
     }
@@ -394,6 +473,7 @@ mod tests {
                 drift: Some(Vec::new()),
                 executions: Some(vec![execution("e1", ExecutionState::Succeeded)]),
                 failure: None,
+                standstill: None,
                 features: Features::default(),
                 delivered: true,
             }
@@ -432,6 +512,7 @@ mod tests {
                 drift: self.drift.as_deref(),
                 executions: self.executions.as_deref(),
                 failure: self.failure.as_ref(),
+                standstill: self.standstill.as_ref(),
                 features: self.features.clone(),
             };
             status(&before, &observation)
@@ -505,7 +586,25 @@ mod tests {
             executions: Some(vec![running(), execution("e1", ExecutionState::Failed)]),
             ..well.clone()
         };
+        let stuck = World {
+            standstill: Some(standstills().remove(0)),
+            ..runs.clone()
+        };
+        let exhausted = World {
+            standstill: standstills().pop(),
+            ..well.clone()
+        };
         for (name, world, expected) in [
+            (
+                "a run that does not end",
+                stuck,
+                "Unknown/ExecutionStuck True/ExecutionStuck -",
+            ),
+            (
+                "no more starts of our own",
+                exhausted,
+                "False/StartsExhausted - -",
+            ),
             (
                 "connection PENDING",
                 pending,
@@ -573,6 +672,38 @@ mod tests {
             assert_eq!(summary(&status), expected, "{name}");
             assert_eq!(status.observed_generation, Some(1), "{name}");
         }
+    }
+
+    #[test]
+    fn a_run_that_does_not_end_says_since_when_and_how_to_stop_it() {
+        let mut said = Vec::new();
+        for standstill in standstills() {
+            let world = World {
+                executions: Some(vec![running()]),
+                standstill: Some(standstill),
+                ..World::well()
+            };
+            said.push(message(&world.status(), ConditionType::Delivered));
+        }
+        assert_eq!(
+            said[0],
+            "execution e2 has been in its Source stage since 1970-01-01T00:00:00Z, and that stage \
+             takes less than 30m as a rule; nothing else is delivered until it ends. The annotation \
+             repofanout.dev/stop-requested-at stops it at once; then push, or set the annotation \
+             repofanout.dev/release-requested-at"
+        );
+        assert!(
+            said[1].contains("once what it copies has been copied"),
+            "{}",
+            said[1]
+        );
+        assert!(
+            said[2].contains("another value of the annotation"),
+            "{}",
+            said[2]
+        );
+        assert!(said[3].contains("3 for this commit"), "{}", said[3]);
+        assert!(said[4].contains("10 in 24 hours"), "{}", said[4]);
     }
 
     #[test]
@@ -766,6 +897,28 @@ mod tests {
         })
     }
 
+    fn standstills() -> Vec<Standstill> {
+        let stuck = |is_source, is_stopping| {
+            Standstill::Stuck(Stuck {
+                execution: "e2".to_owned(),
+                action: RunningAction {
+                    stage: "Source".to_owned(),
+                    is_source,
+                    since: Timestamp::UNIX_EPOCH,
+                },
+                limit: Duration::from_secs(1800),
+                is_stopping,
+            })
+        };
+        vec![
+            stuck(true, false),
+            stuck(false, false),
+            stuck(false, true),
+            Standstill::Exhausted(Cause::TargetChanged, Exhausted::Commit),
+            Standstill::Exhausted(Cause::Cancelled, Exhausted::Day(Timestamp::UNIX_EPOCH)),
+        ]
+    }
+
     fn failures() -> impl Strategy<Value = Failure> {
         const WORDS: [&str; 3] = ["not authorized", "repository not found", "too large"];
         proptest::sample::select(&WORDS[..]).prop_map(failure)
@@ -805,12 +958,13 @@ mod tests {
             drift in proptest::option::of(proptest::collection::vec("[a-z]{1,9}", 0..3)),
             executions in proptest::option::of(executions()),
             failure in proptest::option::of(failures()),
+            standstill in proptest::option::of(proptest::sample::select(standstills())),
             features in features(),
             delivered: bool,
         ) -> World {
             World {
-                generation, concluded, progress, connection, drift, executions, failure, features,
-                delivered,
+                generation, concluded, progress, connection, drift, executions, failure, standstill,
+                features, delivered,
             }
         }
     }

@@ -50,7 +50,21 @@ pub fn notices(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Vec<Notic
     let mut notices = transitions(&before.conditions, &after.conditions);
     notices.extend(delivery(before, after));
     notices.extend(failure(before, after));
+    notices.extend(standstill(before, after));
     notices
+}
+
+/// A standstill of the deliveries gets an event when it begins.
+fn standstill(before: &RepoFanoutStatus, after: &RepoFanoutStatus) -> Option<Notice> {
+    let standstills = [Reason::ExecutionStuck, Reason::StartsExhausted].map(Reason::as_str);
+    let now = ConditionType::Delivered.find(&after.conditions)?;
+    let was = ConditionType::Delivered.find(&before.conditions);
+    let news = was.is_none_or(|was| was.reason != now.reason);
+    (news && standstills.contains(&&*now.reason)).then(|| Notice {
+        warning: true,
+        reason: now.reason.clone(),
+        note: now.message.clone(),
+    })
 }
 
 /// Each delivery gets an event, although the condition stays the same.
@@ -160,6 +174,7 @@ mod tests {
             (Provisioned, Reason::Throttled, "Normal/Throttled"),
             (Provisioned, Reason::Suspended, "Normal/Suspended"),
             (Delivered, Reason::DeliveryFailed, "-"),
+            (Delivered, Reason::ExecutionStuck, "-"),
             (Drifted, Reason::NoDrift, "-"),
             (Drifted, Reason::DriftDetected, "Warning/DriftDetected"),
             (Pruned, Reason::Pruned, "Normal/Pruned"),
@@ -209,6 +224,22 @@ mod tests {
                 Events::Never | Events::Reason => "-",
             };
             assert_eq!(events(&before, &after), expected, "{type_:?}");
+        }
+    }
+
+    #[test]
+    fn a_standstill_is_told_when_it_begins() {
+        let with = |reason| RepoFanoutStatus {
+            conditions: conditions(&[(ConditionType::Delivered, reason)]),
+            ..RepoFanoutStatus::default()
+        };
+        let well = with(Reason::NotYetDelivered);
+        for reason in [Reason::ExecutionStuck, Reason::StartsExhausted] {
+            let told = notices(&well, &with(reason));
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].warning && told[0].reason == reason.as_str());
+            assert_eq!(notices(&with(reason), &with(reason)), []);
+            assert_eq!(notices(&with(reason), &well), []);
         }
     }
 

@@ -93,11 +93,31 @@ pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
                      rule needs, which takes up to 15 minutes, and the operator retries: {said}"
             ),
         ),
+        Class::Transient if error.lacks_credentials() => Progress::Waiting(
+            Reason::AWSUnavailable,
+            format!(
+                "the operator has no credentials to call AWS with, and retries: {said}; check the role \
+                     of its service account (IRSA, Pod Identity), its token, and the metadata service"
+            ),
+        ),
         Class::NotFound | Class::Conflict | Class::Transient => Progress::Waiting(
             Reason::AWSUnavailable,
             format!("a call to AWS failed, and the operator retries: {said}"),
         ),
     }
+}
+
+/// The progress of an object whose passes have been stopped by failures that may pass since this
+/// time, which is too long for what was said before to stand.
+pub fn not_observed(message: &str, since: Timestamp) -> Progress {
+    let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
+    Progress::Waiting(
+        Reason::NotObserved,
+        format!(
+            "AWS has not been observed since {since}, so nobody knows whether the next push arrives: \
+                 {message}"
+        ),
+    )
 }
 
 /// Time limits for waits that AWS documents, with the advice to give once they have passed: IAM

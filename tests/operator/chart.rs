@@ -250,6 +250,8 @@ fn each_option_reaches_its_place() {
         ("--set=operator.readOnly=true", "--read-only"),
         ("--set=operator.concurrency=4", "--concurrency=4"),
         ("--set=operator.pollInterval=5m", "--poll-interval=5m"),
+        ("--set=operator.sourceLimit=5m", "--source-limit=5m"),
+        ("--set=operator.deployLimit=2h", "--deploy-limit=2h"),
         (
             "--set=operator.awsRates={codepipeline=20,s3=50}",
             "--aws-rate=codepipeline=20,s3=50",

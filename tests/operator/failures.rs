@@ -152,3 +152,147 @@ async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
         case.wait_event("docs", reason, "").await;
     }
 }
+
+/// Of a source that never ends (aws-cdk#10629), the object says since when, corrections do not wait
+/// for it, and a person may stop it.
+#[tokio::test]
+async fn an_execution_that_does_not_end_is_told_holds_nothing_up_and_can_be_stopped() {
+    let case = Case::new("stuck", &["--source-limit=2s"]).await;
+    let repository = case.create_delivered("docs").await;
+    let base = base_name(&case.status("docs").await);
+    case.annotate("docs", "repofanout.dev/stop-requested-at", "early")
+        .await;
+    case.wait_event("docs", "NothingToStop", "").await;
+
+    case.aws().hang(&case.account, Some("Source"));
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
+    let stuck = case
+        .wait_condition("docs", "Delivered", "Unknown", "ExecutionStuck")
+        .await;
+    assert_message(&stuck, "Delivered", "in its Source stage since ");
+    assert_message(&stuck, "Delivered", "repofanout.dev/stop-requested-at");
+    assert_eq!(condition(&stuck, "Ready").unwrap().status, "Unknown");
+    assert_eq!(condition(&stuck, "Ready").unwrap().reason, "ExecutionStuck");
+    case.wait_event("docs", "ExecutionStuck", "").await;
+    assert_eq!(case.executions(&base).last().unwrap().status, "InProgress");
+
+    case.aws().edit_pipeline(&case.account, &base, |structure| {
+        structure["executionMode"] = json!("PARALLEL");
+    });
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "drift")
+        .await;
+    case.until(|| async {
+        let mode = case.aws().pipelines(&case.account)[&base]["executionMode"].clone();
+        (mode == "QUEUED")
+            .then_some(())
+            .ok_or_else(|| format!("the mode is {mode}"))
+    })
+    .await;
+
+    case.annotate("docs", "repofanout.dev/stop-requested-at", "now")
+        .await;
+    case.wait_event("docs", "ExecutionStopped", "").await;
+    case.aws().hang(&case.account, None);
+    case.annotate("docs", "repofanout.dev/release-requested-at", "after")
+        .await;
+    case.wait_delivered("docs", &commit).await;
+    let statuses: Vec<String> = case
+        .executions(&base)
+        .into_iter()
+        .map(|e| e.status)
+        .collect();
+    assert_eq!(statuses, ["Succeeded", "Stopped", "Succeeded"]);
+    let status = case.status("docs").await;
+    assert_eq!(status.last_handled_stop_at.as_deref(), Some("now"));
+}
+
+/// A copy that is abandoned goes on in S3, so the first request lets it end.
+#[tokio::test]
+async fn a_copy_that_does_not_end_is_abandoned_by_the_second_request_only() {
+    let case = Case::new("stuck-copy", &["--deploy-limit=2s"]).await;
+    let repository = case.create_delivered("docs").await;
+    let base = base_name(&case.status("docs").await);
+    case.aws().hang(&case.account, Some("Deploy"));
+    case.push(&repository, "main", "README.md", "second\n")
+        .await;
+    let stuck = case
+        .wait_condition("docs", "Delivered", "Unknown", "ExecutionStuck")
+        .await;
+    assert_message(&stuck, "Delivered", "in its Deploy stage since ");
+    let ends = |status: &'static str| {
+        let (case, base) = (&case, &base);
+        case.until(move || async move {
+            let executions = case.executions(base);
+            let last = &executions.last().unwrap().status;
+            (last == status)
+                .then_some(())
+                .ok_or_else(|| format!("the execution is {last}"))
+        })
+    };
+    case.annotate("docs", "repofanout.dev/stop-requested-at", "1")
+        .await;
+    ends("Stopping").await;
+    case.wait("docs", "the stop is not told", |s| {
+        condition(s, "Delivered").is_some_and(|c| c.message.contains("It is stopping"))
+    })
+    .await;
+    case.annotate("docs", "repofanout.dev/stop-requested-at", "2")
+        .await;
+    ends("Stopped").await;
+    case.aws().hang(&case.account, None);
+    let commit = case.push(&repository, "main", "README.md", "third\n").await;
+    case.wait_delivered("docs", &commit).await;
+}
+
+#[tokio::test]
+async fn a_source_that_fails_by_the_providers_fault_runs_again_by_itself() {
+    let case = Case::new("hiccup", &[]).await;
+    let repository = case.create_delivered("docs").await;
+    let base = base_name(&case.status("docs").await);
+    case.aws().hiccup(&case.account, 2);
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
+    case.wait_delivered("docs", &commit).await;
+    let told: Vec<(String, String)> = case
+        .executions(&base)
+        .into_iter()
+        .map(|e| (e.status, e.trigger))
+        .collect();
+    let start = "StartPipelineExecution";
+    let expected = [
+        ("Failed", "Webhook"),
+        ("Failed", start),
+        ("Succeeded", start),
+    ];
+    let expected = expected.map(|(status, trigger)| (status.to_owned(), trigger.to_owned()));
+    assert_eq!(told[1..], expected);
+    assert_eq!(case.status("docs").await.starts.len(), 2);
+}
+
+/// Starts of our own are bounded, however long the cause lasts; a person's are not.
+#[tokio::test]
+async fn a_fault_that_does_not_pass_ends_our_own_starts_and_not_a_persons() {
+    let case = Case::new("hiccups", &[]).await;
+    let repository = case.create_delivered("docs").await;
+    let base = base_name(&case.status("docs").await);
+    case.aws().hiccup(&case.account, u32::MAX);
+    let commit = case
+        .push(&repository, "main", "README.md", "second\n")
+        .await;
+    let exhausted = case
+        .wait_condition("docs", "Ready", "False", "StartsExhausted")
+        .await;
+    assert_message(&exhausted, "Ready", "3 for this commit");
+    assert_message(&exhausted, "Ready", "internal error occurred at the source");
+    assert_eq!(exhausted.starts.len(), 3);
+    assert_eq!(case.executions(&base).len(), 5, "two by AWS, three by us");
+    case.wait_event("docs", "StartsExhausted", "").await;
+    case.aws().hiccup(&case.account, 0);
+    case.annotate("docs", "repofanout.dev/release-requested-at", "mended")
+        .await;
+    case.wait_delivered("docs", &commit).await;
+    assert_eq!(case.status("docs").await.starts.len(), 3);
+}

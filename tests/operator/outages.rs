@@ -8,6 +8,7 @@ use support::API;
 use support::aws::{Effect, Fault, When};
 
 use crate::case::{Case, LIMIT, assert_message, condition};
+use crate::classes::shared_spec;
 use crate::faults::{assert_whole, settle_delivered};
 
 /// The API server refuses, cuts off or loses replies for a while; then the operator goes on.
@@ -327,4 +328,46 @@ async fn a_release_is_started_once_also_by_an_operator_that_dies() {
         settle_delivered(&mut case, &commit).await;
         assert_eq!(case.executions(&base).len(), 2);
     }
+}
+
+/// Credentials that stop working are told on an object that was Ready, although each single failure
+/// may pass; once they work again, so does the object.
+#[tokio::test]
+async fn credentials_that_stop_working_are_told_within_an_interval() {
+    let case = Case::with_classes("no-credentials", &[]).await;
+    let (repository, commit) = case.create_repository().await;
+    let account = case.other_account(5);
+    let role = case.create_trusting_role(&account, "id").await;
+    case.aws()
+        .shorten_sessions(&account, Duration::from_secs(15));
+    let mut spec = shared_spec(&case);
+    spec["account"] = json!({"roleARN": role, "externalID": "id"});
+    let class = case.class_name("all");
+    case.create_ready_class(&class, spec).await;
+    case.apply(
+        "docs",
+        json!({"repository": repository, "className": class, "interval": "1m"}),
+    )
+    .await
+    .unwrap();
+    case.wait_delivered("docs", &commit).await;
+
+    case.aws().fault(Fault::new(
+        &case.account,
+        "sts:AssumeRole",
+        When::Always,
+        Effect::CutBefore,
+    ));
+    // The sessions end before this is looked at.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
+    let unknown = case
+        .wait_condition("docs", "Ready", "Unknown", "NotObserved")
+        .await;
+    assert_message(&unknown, "Ready", "has no credentials to call AWS with");
+    assert_message(&unknown, "Ready", "AWS has not been observed since ");
+    case.wait_event("docs", "NotObserved", "").await;
+    case.aws().clear_faults(&case.account);
+    case.wait_delivered("docs", &commit).await;
 }

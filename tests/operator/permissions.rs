@@ -50,8 +50,15 @@ pub async fn create_boundary(case: &Case) {
 
 #[tokio::test]
 async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other() {
-    let mut case =
-        Case::without_operator("policy", &["--permissions-boundary=bound", "--allow-prune"]).await;
+    let mut case = Case::without_operator(
+        "policy",
+        &[
+            "--permissions-boundary=bound",
+            "--allow-prune",
+            "--source-limit=5s",
+        ],
+    )
+    .await;
     case.serve_own_classes();
     // The operator may do what is printed, and nothing else.
     let printed = policy(&scope(&case.account));
@@ -172,6 +179,16 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         .unwrap();
     case.wait("docs", "still subscribed", |s| s.subscriptions.is_empty())
         .await;
+    // A person stops an execution that does not end.
+    case.aws().hang(&case.account, Some("Source"));
+    case.annotate("docs", "repofanout.dev/release-requested-at", "hangs")
+        .await;
+    case.wait_condition("docs", "Delivered", "Unknown", "ExecutionStuck")
+        .await;
+    case.annotate("docs", "repofanout.dev/stop-requested-at", "now")
+        .await;
+    case.wait_event("docs", "ExecutionStopped", "").await;
+    case.aws().hang(&case.account, None);
     // The operator reads why an execution failed.
     case.apply("docs", json!({"repository": repository, "branch": "none"}))
         .await

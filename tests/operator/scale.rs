@@ -199,6 +199,16 @@ async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stop
     case.wait_delivered("docs", &commit).await;
 }
 
+/// EventBridge may lose the events of the start and of the end of the same execution.
+#[tokio::test]
+async fn an_execution_that_no_event_tells_of_at_all_is_found_in_the_round() {
+    let case = Case::with_classes("both-lost", &["--poll-interval=1s"]).await;
+    let (_, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    case.aws().hold_events(&case.account, true);
+    let commit = case.push(&repository, "main", "README.md", "lost\n").await;
+    case.wait_delivered("docs", &commit).await;
+}
+
 #[tokio::test]
 async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are_mended_and_nothing_is_missed()
  {

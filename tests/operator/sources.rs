@@ -183,7 +183,15 @@ async fn triggers_that_make_no_sense_are_refused() {
         ),
         (
             json!({"triggers": {"pullRequest": [{"events": ["OPEN"]}]}}),
-            "write branches, filePaths or both",
+            "write branches, for all of them",
+        ),
+        (
+            json!({"triggers": {"pullRequest": [{"filePaths": {"includes": ["docs/**"]}}]}}),
+            "write branches, for all of them",
+        ),
+        (
+            json!({"triggers": {"push": [{"filePaths": {"includes": ["docs/**"]}}]}}),
+            "write branches, too",
         ),
         (
             json!({"triggers": {"pullRequest": [{"events": ["MERGED"], "branches": {"includes": ["main"]}}]}}),

@@ -16,7 +16,7 @@ use crate::domain::kind::Resource;
 use crate::feature::Outcome;
 use crate::reconcile::conclude;
 use crate::reconcile::conclude::{Conclude, Due, Remembered, echo_requests, pending_delay};
-use crate::reconcile::fanout::quick::{is_unfinished, poll_every};
+use crate::reconcile::fanout::quick::{is_unfinished, poll_every, round};
 use crate::reconcile::fanout::report::Report;
 use crate::reconcile::fanout::retire;
 use crate::reconcile::schedule::Schedule;
@@ -231,7 +231,9 @@ impl Conclude for Conclusion {
             // An event reports the end of the execution, unless the event is lost.
             (true, _) if fed => pace.idle,
             (true, _) => pace.close,
-            (false, true) if fed => interval,
+            (false, true) if fed => target
+                .as_ref()
+                .map_or(interval, |t| round(env, t, &live.uid()).until),
             (false, true) => target.as_ref().map_or(pace.idle, |t| poll_every(env, t)),
             (false, false) if self.shares_connection(live) => interval,
             (false, false) => pending_delay(pace, &live.status().conditions, self.now()),
@@ -315,6 +317,7 @@ impl Conclude for Conclusion {
             drift: converged.as_ref().and_then(|c| c.drift.as_deref()),
             executions: self.executions(),
             failure: delivery.and_then(|d| d.failure.as_ref()),
+            standstill: delivery.and_then(|d| d.standstill.as_ref()),
             features: Features {
                 prune: feature(pruned.as_ref().map(|p| &p.outcome)),
                 announce: feature(announced.as_ref()),

@@ -9,7 +9,7 @@ use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::RepoFanoutStatus;
 use crate::cloud::Error;
-use crate::domain::execution::Execution;
+use crate::domain::execution::{Execution, Stuck};
 use crate::domain::kind::Resource;
 use crate::reconcile::conclude::echo_requests;
 use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
@@ -35,6 +35,8 @@ pub struct Converged {
     pub connection: Option<ObservedConnection>,
     /// Executions, newest first, if they were read.
     pub executions: Option<Vec<Execution>>,
+    /// The execution that runs for longer than its stage may take.
+    pub stuck: Option<Stuck>,
     /// The pipeline that the next quick observation compares with.
     pub pipeline: Option<SettledPipeline>,
     /// Details of a quick observation, or `None` if everything was observed.
@@ -79,11 +81,13 @@ pub async fn run(
     let Observation {
         connection,
         executions,
+        stuck,
         depth,
     } = observation;
     let converged = Converged {
         connection,
         executions,
+        stuck,
         ..Converged::default()
     };
     match depth {
@@ -146,7 +150,8 @@ impl FanoutLedger<'_, '_> {
         let facts = Facts {
             owner: &target.fanout.owner,
             place: &target.place,
-            hold_pipeline: is_running && !spec_changed,
+            // A run that does not end holds nothing up.
+            hold_pipeline: is_running && !spec_changed && self.converged.stuck.is_none(),
             former_topics: &topics,
             adopt: &target.fanout.adopt,
             settled: (!changed).then_some(&status.resources),

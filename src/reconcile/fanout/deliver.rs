@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::api::RepoFanout;
-use crate::api::status::{DeliveredStatus, RepoFanoutStatus};
+use crate::api::status::{DeliveredStatus, RepoFanoutStatus, StartStatus};
 use crate::domain::delivery;
-use crate::domain::delivery::{Cause, Delivery, Evidence, Verdict};
-use crate::domain::execution::{Execution, ExecutionState, Failure, Target as Copy};
+use crate::domain::delivery::{Cause, Delivery, Evidence, Exhausted, Standstill, Verdict};
+use crate::domain::execution::{Execution, ExecutionState, Failure, Stuck, Target as Copy};
 use crate::domain::names;
 use crate::reconcile::fanout::converge::Converged;
 use crate::reconcile::schedule::Schedule;
@@ -40,6 +40,7 @@ pub async fn run(
         delivery: Delivery {
             executions: converged.executions.clone(),
             provider: provider.unwrap_or_default(),
+            standstill: converged.stuck.clone().map(Standstill::Stuck),
             ..Delivery::default()
         },
         pipeline: converged.pipeline.clone(),
@@ -62,6 +63,13 @@ async fn observe_and_start(
     else {
         return Ok(());
     };
+    let executions = match stop_stuck(env, live, target, found).await? {
+        Some(executions) => {
+            found.started(env, executions.clone());
+            executions
+        }
+        None => executions,
+    };
     let status = live.status();
     found.delivery.failure = failure(target, &status, &executions).await?;
     let provider = &found.delivery.provider;
@@ -70,7 +78,7 @@ async fn observe_and_start(
     // Drift that is only reported does not cause an execution either.
     let mut verdict = match pipeline.drifted {
         true => Verdict::Nothing,
-        false => decide(target, &status, delivery, &executions, &pipeline),
+        false => decide(env, target, &status, delivery, &executions, &pipeline),
     };
     if let (Verdict::Start(Cause::Unannounced), Some(arn)) = (&verdict, &pipeline.estimated) {
         // By AWS's own clock, the execution may have been announced in time.
@@ -81,7 +89,7 @@ async fn observe_and_start(
             estimated: None,
             ..pipeline
         };
-        verdict = decide(target, &status, delivery, &executions, &exact);
+        verdict = decide(env, target, &status, delivery, &executions, &exact);
         found.pipeline = Some(exact);
     }
     let cause = match verdict {
@@ -93,19 +101,80 @@ async fn observe_and_start(
         }
         Verdict::Start(cause) => Some(cause),
     };
-    if let Some(executions) = start(env, live, target, &executions, cause).await? {
-        found.started(env, executions);
-    }
-    Ok(())
+    start_one(env, live, target, &executions, cause, found).await
 }
 
 impl Delivered {
-    /// Records the executions that were read after one was started.
+    /// Records the executions that were read after one was started or stopped.
     fn started(&mut self, env: &Environment, executions: Vec<Execution>) {
         self.delivery.executions = Some(executions);
         self.delivery.failure = None;
         self.schedule.within(env.pace.close);
     }
+}
+
+/// Starts an execution, or records why none may be started.
+async fn start_one(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    executions: &[Execution],
+    cause: Option<Cause>,
+    found: &mut Delivered,
+) -> Result<(), Stop> {
+    match start(env, live, target, executions, cause).await? {
+        Started::Nothing => {}
+        Started::Running(executions) => found.started(env, executions),
+        Started::Exhausted(cause, limit) => {
+            if let Exhausted::Day(until) = limit {
+                let rest = Duration::try_from(until.duration_since(target.now));
+                found.schedule.fully_within(rest.unwrap_or_default());
+            }
+            found.delivery.standstill = Some(Standstill::Exhausted(cause, limit));
+        }
+    }
+    Ok(())
+}
+
+/// Stops the execution that does not end, if a person requested it. The request is echoed first: it
+/// is acted on at most once, so that a lost answer never abandons what was to end by itself.
+async fn stop_stuck(
+    env: &Environment,
+    live: &mut LiveObject<'_, RepoFanout>,
+    target: &Target,
+    found: &Delivered,
+) -> Result<Option<Vec<Execution>>, Stop> {
+    let Some(requested) = live.stop() else {
+        return Ok(None);
+    };
+    let Some(Standstill::Stuck(stuck)) = &found.delivery.standstill else {
+        let note = "no execution runs for longer than it may, so none was stopped; \
+                    repofanout.dev/stop-requested-at is for those";
+        live.notify(Notice::normal("NothingToStop", note.to_owned()))
+            .await;
+        return Ok(None);
+    };
+    let Stuck {
+        execution, action, ..
+    } = stuck;
+    if env.settings().read_only {
+        return Err(Stop::read_only(&format!("stop execution {execution}")));
+    }
+    let mut next = live.status();
+    next.last_handled_stop_at = Some(requested);
+    live.confirm_status(next).await?;
+    let (pipelines, abandons) = (&target.cloud.pipelines, stuck.abandons());
+    let reason = "stopped by the annotation on its RepoFanout";
+    pipelines
+        .stop(target.pipeline(), execution, abandons, reason)
+        .await?;
+    let stage = &action.stage;
+    let note = match abandons {
+        true => format!("stopped execution {execution} and abandoned its {stage} stage"),
+        false => format!("stopped execution {execution}; its {stage} stage is let end first"),
+    };
+    live.notify(Notice::normal("ExecutionStopped", note)).await;
+    Ok(Some(pipelines.executions(target.pipeline()).await?))
 }
 
 /// Starts one more execution, because pruning may have deleted files that the last one wrote.
@@ -120,13 +189,11 @@ pub async fn once_more(
         None => target.cloud.pipelines.executions(target.pipeline()).await?,
     };
     let cause = Some(Cause::PrunedInto);
-    if let Some(executions) = start(env, live, target, &executions, cause).await? {
-        delivered.started(env, executions);
-    }
-    Ok(())
+    start_one(env, live, target, &executions, cause, delivered).await
 }
 
 fn decide(
+    env: &Environment,
     target: &Target,
     status: &RepoFanoutStatus,
     delivery: &Delivery,
@@ -147,20 +214,32 @@ fn decide(
             .permissions_written_at
             .max(shared.permissions_written_at),
         failure: delivery.failure.as_ref(),
+        pause: env.pace.idle.try_into().unwrap_or_default(),
         now: target.now,
     })
 }
 
-/// Starts an execution for one of our own causes, or for a release that a person requested. Returns
-/// the executions after that, if one was started.
+/// The result of starting an execution.
+enum Started {
+    /// There was nothing to start.
+    Nothing,
+    /// One was started, and these are the executions after that.
+    Running(Vec<Execution>),
+    /// One is due for this cause, and no more may be started.
+    Exhausted(Cause, Exhausted),
+}
+
+/// Starts an execution for one of our own causes, or for a release that a person requested. Our own
+/// starts are counted on status before they are made.
 async fn start(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
     target: &Target,
     executions: &[Execution],
     cause: Option<Cause>,
-) -> Result<Option<Vec<Execution>>, Stop> {
+) -> Result<Started, Stop> {
     let uid = live.uid();
+    let mut next = live.status();
     let newest = executions.first().map_or("none", |e| &*e.id);
     // The same cause gives the same token, so that CodePipeline starts one execution even if it is
     // called twice.
@@ -169,21 +248,33 @@ async fn start(
             let reason = format!("released by annotation ({requested})");
             (names::token(&[&uid, "release", &requested]), reason)
         }
-        (None, Some(cause)) => (
-            names::token(&[&uid, cause.key(), newest]),
-            cause.message().to_owned(),
-        ),
-        (None, None) => return Ok(None),
+        (None, Some(cause)) => {
+            let token = names::token(&[&uid, cause.key(), newest]);
+            let commit = executions.iter().find_map(|e| e.commit.as_ref());
+            let start = StartStatus {
+                at: target.now,
+                token: token.clone(),
+                commit: commit.map(|commit| commit.id.clone()),
+                spec_generation: live.current.metadata.generation,
+            };
+            match delivery::count_start(&next.starts, start) {
+                Ok(starts) => next.starts = starts,
+                Err(limit) => return Ok(Started::Exhausted(cause, limit)),
+            }
+            (token, cause.message().to_owned())
+        }
+        (None, None) => return Ok(Started::Nothing),
     };
     if env.settings().read_only {
         return Err(Stop::read_only(&format!("start an execution: {reason}")));
     }
-    live.confirm_status(live.status()).await?;
+    live.confirm_status(next).await?;
     let pipelines = &target.cloud.pipelines;
     pipelines.start(target.pipeline(), &token).await?;
     let note = format!("started an execution: {reason}");
     live.notify(Notice::normal("ExecutionStarted", note)).await;
-    Ok(Some(pipelines.executions(target.pipeline()).await?))
+    let executions = pipelines.executions(target.pipeline()).await?;
+    Ok(Started::Running(executions))
 }
 
 /// Returns why the newest execution failed. The cause is read once per execution.

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::execution::Execution;
+use crate::domain::execution::{Execution, Stuck};
 use crate::resource::Observed;
 use crate::resource::connection::ObservedConnection;
+use crate::state::environment::Environment;
 use crate::state::memory::{Settled, SettledPipeline};
+use crate::state::stop::Stop;
+use crate::state::target::Target;
 
 /// Result of an observation.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub struct Observation {
     pub connection: Option<ObservedConnection>,
     /// Executions, newest first, if they were read.
     pub executions: Option<Vec<Execution>>,
+    /// The execution that runs for longer than its stage may take.
+    pub stuck: Option<Stuck>,
     /// Depth of the observation.
     pub depth: Depth,
 }
@@ -44,4 +49,19 @@ pub struct Quick {
     pub listed_at: Option<Instant>,
     /// Time until everything has to be observed because the class changed.
     pub replan_in: Option<Duration>,
+}
+
+/// Returns the execution that runs for longer than its stage may take, if there is one.
+pub async fn stuck(
+    env: &Environment,
+    target: &Target,
+    executions: &[Execution],
+) -> Result<Option<Stuck>, Stop> {
+    let limits = env.pace.stages;
+    let Some(suspect) = limits.suspect(executions, target.now) else {
+        return Ok(None);
+    };
+    let pipelines = &target.cloud.pipelines;
+    let action = pipelines.running(target.pipeline(), &suspect.id).await?;
+    Ok(action.and_then(|action| limits.stuck(suspect, action, target.now)))
 }

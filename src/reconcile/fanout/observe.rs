@@ -1,7 +1,7 @@
 //! Observes a fan-out: everything, or only lists, events and the connection.
 
 use crate::api::RepoFanout;
-use crate::reconcile::fanout::observation::{Depth, Observation};
+use crate::reconcile::fanout::observation::{Depth, Observation, stuck};
 use crate::reconcile::fanout::quick;
 use crate::reconcile::observe as resources;
 use crate::resource::Observed;
@@ -25,9 +25,14 @@ pub async fn observe(
         Some(_) => Some(target.cloud.pipelines.executions(target.pipeline()).await?),
         None => None,
     };
+    let stuck = match &executions {
+        Some(executions) => stuck(env, target, executions).await?,
+        None => None,
+    };
     Ok(Observation {
         connection: observed.connection.clone(),
         executions,
+        stuck,
         depth: Depth::Full(Box::new(observed)),
     })
 }

@@ -12,7 +12,7 @@ use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RepoFanout};
 use crate::domain::execution::ExecutionState;
 use crate::domain::kind::Resource;
-use crate::reconcile::fanout::observation::{Depth, Observation, Quick};
+use crate::reconcile::fanout::observation::{Depth, Observation, Quick, stuck};
 use crate::spec::class::name_prefix;
 use crate::state::catalog::{Known, Resolved};
 use crate::state::environment::Environment;
@@ -27,6 +27,13 @@ const POLLS_PER_FULL_OBSERVATION: u32 = 2;
 /// Maximum number of objects in an account and region whose executions are polled in one poll
 /// interval.
 const MAX_POLLS: usize = 60;
+
+/// Number of poll intervals within which the executions of each pipeline are read once although no
+/// event reports one: EventBridge may lose the events of the start and of the end. By default that
+/// is 55 minutes, and a thousand pipelines take 18 calls a minute for it.
+const POLLS_PER_ROUND: u32 = 55;
+/// Minimum time between two of these reads in an account and region: 20 calls a minute.
+const ROUND_STEP: Duration = Duration::from_secs(3);
 
 /// Returns how long to rest, if there is nothing to do for the object now. It is called before the
 /// object is queued.
@@ -120,6 +127,7 @@ pub async fn observe(
     let mut observation = Observation {
         connection,
         executions: None,
+        stuck: None,
         depth: Depth::default(),
     };
     let mut quick = Quick {
@@ -151,6 +159,7 @@ pub async fn observe(
                 return Ok(None);
             }
             pipeline.read_at = Some((Instant::now(), target.feed));
+            observation.stuck = stuck(env, target, &executions).await?;
             observation.executions = Some(executions);
         }
         quick.pipeline = Some(pipeline);
@@ -181,6 +190,29 @@ fn phase(uid: &str) -> f64 {
     (hasher.finish() % 1000) as f64 / 1000.0
 }
 
+/// An object's place in the round that reads all executions.
+pub struct Round {
+    /// Time since the object's turn.
+    pub since: Duration,
+    /// Time until its next turn.
+    pub until: Duration,
+}
+
+/// Returns the object's place in the round. Its turn differs from that of other objects, and a
+/// restart does not move it.
+pub fn round(env: &Environment, target: &Target, uid: &str) -> Round {
+    let size = env.fleet.size(&target.place.account, &target.place.region);
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    let whole = (env.pace.idle * POLLS_PER_ROUND).max(ROUND_STEP.saturating_mul(size));
+    let millis = u64::try_from(target.now.as_millisecond()).unwrap_or_default();
+    let offset = whole.mul_f64(phase(uid));
+    let time = Duration::from_millis(millis) + whole - offset;
+    let since = time.as_millis() % whole.as_millis().max(1);
+    let since = Duration::from_millis(u64::try_from(since).unwrap_or_default());
+    let until = whole.saturating_sub(since);
+    Round { since, until }
+}
+
 /// Returns how often everything is observed.
 fn full_every(env: &Environment, target: &Target) -> Duration {
     let size = env.fleet.size(&target.place.account, &target.place.region);
@@ -208,10 +240,13 @@ fn is_due(
     let Some((at, feed)) = pipeline.read_at else {
         return true;
     };
+    let round = round(env, target, &live.uid());
     target.feed.is_none()
         || target.feed != feed
+        || at.elapsed() > round.since
         || target.notified
         || live.release().is_some()
+        || live.stop().is_some()
         || (is_unfinished(status) && at.elapsed() >= env.pace.idle)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::front::Caller;
-use crate::reply::{Failure, Reply, text};
+use crate::reply::{Failure, Reply, page, text};
 use crate::state::{Account, Connection, World};
 
 pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) -> Reply {
@@ -22,7 +22,7 @@ pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) ->
                     && provider.is_none_or(|p| p == c.provider)
             });
             let all: Vec<Value> = all.map(|(arn, c)| describe(arn, c, caller)).collect();
-            page(&all, input)
+            page(input, "Connections", &all, 50, account.claims.empty_pages)
         }
         "DeleteConnection" => match account.connections.remove(text(input, "ConnectionArn")) {
             Some(_) => Ok(json!({})),
@@ -139,19 +139,4 @@ fn tags(input: &Value) -> BTreeMap<String, String> {
     let tags = input["Tags"].as_array().into_iter().flatten();
     tags.map(|t| (text(t, "Key").to_owned(), text(t, "Value").to_owned()))
         .collect()
-}
-
-/// A page of at most `MaxResults`; the token is where the next begins.
-fn page(all: &[Value], input: &Value) -> Reply {
-    let from = input["NextToken"]
-        .as_str()
-        .and_then(|t| t.parse::<usize>().ok())
-        .unwrap_or(0);
-    let size = input["MaxResults"].as_u64().unwrap_or(50) as usize;
-    let to = (from + size).min(all.len());
-    let mut reply = json!({"Connections": all[from.min(to)..to]});
-    if to < all.len() {
-        reply["NextToken"] = json!(to.to_string());
-    }
-    Ok(reply)
 }

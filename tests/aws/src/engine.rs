@@ -12,10 +12,13 @@ use crate::events;
 use crate::front::Caller;
 use crate::iam;
 use crate::notifications;
-use crate::pipelines::{arn, assumable};
-use crate::reply::text;
+use crate::pipelines::{arn, assumable, missing};
+use crate::reply::{Failure, Reply, text};
 use crate::state::{ActionRun, Execution, Pipeline, World, now};
 use crate::triggers::{Event, starts};
+
+/// How many executions of a pipeline may wait.
+const QUEUE: usize = 50;
 
 /// A failed action: code and words.
 type Refused = (String, String);
@@ -43,10 +46,20 @@ pub fn start(
             waiting.status = "Superseded".to_owned();
             waiting.updated = now();
         }
+        // At most 50 wait; more fail without a message.
+        // <https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html>
+        let waiting = pipeline
+            .executions
+            .iter()
+            .filter(|e| e.status == "InProgress" && !e.active);
+        let status = match waiting.count() {
+            0..QUEUE => "InProgress",
+            _ => "Failed",
+        };
         pipeline.executions.push(Execution {
             id: id.clone(),
             version,
-            status: "InProgress".to_owned(),
+            status: status.to_owned(),
             summary: None,
             trigger: trigger.to_owned(),
             reference: reference.map(str::to_owned),
@@ -54,12 +67,56 @@ pub fn start(
             updated: now(),
             revision: None,
             active: false,
+            ending: None,
             actions: Vec::new(),
         });
     });
     started?;
     next(world, caller, name);
     Some(id)
+}
+
+/// Stops an execution: at once if its action is abandoned, else once that has ended.
+/// <https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_StopPipelineExecution.html>
+pub fn stop(world: &Arc<World>, caller: &Caller, input: &Value) -> Reply {
+    let (name, id) = (
+        text(input, "pipelineName"),
+        text(input, "pipelineExecutionId"),
+    );
+    let abandon = input["abandon"] == true;
+    let words = input["reason"].as_str().unwrap_or("Stopped");
+    let stopped = with_pipeline(world, caller, name, |pipeline| {
+        let execution = pipeline.executions.iter_mut().find(|e| e.id == id);
+        let Some(execution) = execution.filter(|e| e.is_running()) else {
+            return Err(Failure::new(
+                "PipelineExecutionNotStoppableException",
+                format!("Execution {id} of pipeline {name} cannot be stopped"),
+            ));
+        };
+        if abandon {
+            if let Some(action) = execution
+                .actions
+                .last_mut()
+                .filter(|a| a.status == "InProgress")
+            {
+                action.status = "Abandoned".to_owned();
+                action.updated = now();
+            }
+            execution.end("Stopped", words);
+        } else if execution.status == "Stopping" {
+            let message = format!("Execution {id} is stopping already");
+            return Err(Failure::new("DuplicatedStopRequestException", message));
+        } else {
+            execution.end_as("Stopped", words);
+            if execution.is_running() {
+                execution.status = "Stopping".to_owned();
+            }
+        }
+        Ok(json!({"pipelineExecutionId": id}))
+    });
+    let reply = stopped.unwrap_or_else(|| Err(missing(name)))?;
+    next(world, caller, name);
+    Ok(reply)
 }
 
 /// Tells pipelines of the repository that listen to it of a push, a tag or a pull request.
@@ -183,7 +240,7 @@ impl Run {
             let execution = p
                 .executions
                 .iter_mut()
-                .find(|e| e.id == self.id && e.status == "InProgress")?;
+                .find(|e| e.id == self.id && e.is_running())?;
             execution.updated = now();
             Some(f(execution))
         })?
@@ -268,8 +325,11 @@ impl Run {
             };
             e.actions.push(run);
         })?;
+        let mut hung = world.with_account(&self.caller.account, |a| a.hung.subscribe());
+        let _ = hung.wait_for(|hung| hung.as_deref() != Some(stage)).await;
+        self.change(world, |_| ())?;
         let result = work.await;
-        self.change(world, |e| {
+        let ending = self.change(world, |e| {
             let action = e.actions.last_mut().expect("just pushed");
             action.updated = now();
             action.status = if result.is_ok() {
@@ -279,8 +339,13 @@ impl Run {
             }
             .to_owned();
             action.error = result.as_ref().err().cloned();
+            let ending = e.ending.take();
+            if let Some((status, words)) = &ending {
+                e.end(status, words);
+            }
+            ending
         })?;
-        Some(result)
+        ending.is_none().then_some(result)
     }
 
     async fn source(&self, world: &Arc<World>, structure: &Value) -> Result<String, Refused> {
@@ -331,6 +396,16 @@ impl Run {
         if status.as_deref() != Some("AVAILABLE") {
             let message = format!("Connection {connection} is not available");
             return Err(("ConfigurationError".to_owned(), message));
+        }
+        let hiccup = world.with_account(&self.caller.account, |a| {
+            let hiccup = a.hiccups > 0;
+            a.hiccups = a.hiccups.saturating_sub(1);
+            hiccup
+        });
+        if hiccup {
+            // The kind of words is known, not the words themselves (ecs-codepipeline#96).
+            let message = "An internal error occurred at the source provider. Try again later.";
+            return Err(("JobFailed".to_owned(), message.to_owned()));
         }
         let folder = world.config.repositories.join(format!("{repository}.git"));
         if withheld || !folder.exists() {

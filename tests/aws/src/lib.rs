@@ -177,6 +177,18 @@ impl Aws {
             .with_account(account, |a| a.imagined = Some(stage));
     }
 
+    /// From now on actions of this stage do not end; of no stage if there is none.
+    pub fn hang(&self, account: &str, stage: Option<&str>) {
+        self.world.with_account(account, |a| {
+            a.hung.send_replace(stage.map(str::to_owned));
+        });
+    }
+
+    /// From now on so many source actions fail by the provider's own fault.
+    pub fn hiccup(&self, account: &str, failures: u32) {
+        self.world.with_account(account, |a| a.hiccups = failures);
+    }
+
     /// From now on execution events of the account are held back, or sent.
     pub fn hold_events(&self, account: &str, held: bool) {
         self.world

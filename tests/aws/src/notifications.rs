@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::front::Caller;
 use crate::iam;
-use crate::reply::{Failure, Reply, text};
+use crate::reply::{Failure, Reply, page, text};
 use crate::state::{Rule, World, now};
 
 pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> Reply {
     world.with_account(&caller.account, |account| {
+        let empty_pages = account.claims.empty_pages;
         let rules = &mut account.rules;
         let arn = input["Arn"].as_str().unwrap_or_default();
         match operation {
@@ -53,7 +54,7 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                 let all: Vec<Value> = all
                     .map(|(arn, _)| json!({"Id": arn.rsplit('/').next(), "Arn": arn}))
                     .collect();
-                Ok(json!({"NotificationRules": all}))
+                page(input, "NotificationRules", &all, 50, empty_pages)
             }
             "UpdateNotificationRule" => {
                 let rule = rules.get_mut(arn).ok_or_else(|| missing(arn))?;

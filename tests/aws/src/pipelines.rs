@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::engine;
 use crate::front::Caller;
 use crate::iam;
-use crate::reply::{Answer, Failure, Reply, text};
+use crate::reply::{Answer, Failure, Reply, page, text};
 use crate::state::{Execution, Pipeline, World, now};
 use crate::triggers;
 
@@ -31,6 +31,7 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
             Ok(reply)
         }
         "StartPipelineExecution" => start(world, caller, input),
+        "StopPipelineExecution" => engine::stop(world, caller, input),
         "DeletePipeline" => world.with_account(&caller.account, |account| {
             match account.pipelines.remove(&key(caller, text(input, "name"))) {
                 None if !account.claims.delete_missing_pipeline => Err(missing(text(input, "name"))),
@@ -63,7 +64,7 @@ pub fn arn(caller: &Caller, name: &str) -> String {
     )
 }
 
-fn missing(name: &str) -> Failure {
+pub fn missing(name: &str) -> Failure {
     Failure::new(
         "PipelineNotFoundException",
         format!("Account does not have a pipeline with name '{name}'"),
@@ -88,8 +89,8 @@ fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> 
                 let mut structure =
                     structure.cloned().ok_or_else(|| Failure::new("PipelineVersionNotFoundException", format!("no version {version}")))?;
                 structure["version"] = json!(version);
-                if claims.added_triggers && structure["pipelineType"] == "V2" && structure["triggers"].is_null() {
-                    structure["triggers"] = json!([]);
+                if claims.default_trigger && let Some(added) = triggers::default(&structure) {
+                    structure["triggers"] = json!([added]);
                 }
                 if claims.added_region {
                     let actions = structure["stages"].as_array_mut().into_iter().flatten();
@@ -101,9 +102,8 @@ fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> 
                 Ok(json!({"pipeline": structure, "metadata": metadata}))
             }
             "ListPipelineExecutions" => {
-                let most = input["maxResults"].as_u64().unwrap_or(100) as usize;
-                let newest = pipeline.executions.iter().rev().take(most).map(|e| summary(e, pipeline));
-                Ok(json!({"pipelineExecutionSummaries": newest.collect::<Vec<_>>()}))
+                let newest = pipeline.executions.iter().rev().map(|e| summary(e, pipeline));
+                page(input, "pipelineExecutionSummaries", &newest.collect::<Vec<_>>(), 100, claims.empty_pages)
             }
             "GetPipelineExecution" => {
                 let id = text(input, "pipelineExecutionId");
@@ -131,16 +131,22 @@ fn read(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> 
                         let place = json!({"bucket": bucket, "key": engine::artifact(name, &e.id)});
                         output["outputArtifacts"] = json!([{"name": "SourceArtifact", "s3location": place}]);
                     }
+                    let (category, provider) = match &*a.stage {
+                        "Source" => ("Source", "CodeStarSourceConnection"),
+                        _ => ("Deploy", "S3"),
+                    };
+                    let kind = json!({"category": category, "owner": "AWS", "provider": provider, "version": "1"});
                     json!({
                         "pipelineExecutionId": e.id, "pipelineVersion": e.version, "stageName": a.stage, "actionName": a.stage,
                         "startTime": a.started, "lastUpdateTime": a.updated, "status": a.status, "output": output,
+                        "input": {"actionTypeId": kind},
                     })
                 });
-                Ok(json!({"actionExecutionDetails": details.collect::<Vec<_>>()}))
+                page(input, "actionExecutionDetails", &details.collect::<Vec<_>>(), 100, claims.empty_pages)
             }
             "ListTagsForResource" => {
                 let tags: Vec<Value> = pipeline.tags.iter().map(|(k, v)| json!({"key": k, "value": v})).collect();
-                Ok(json!({"tags": tags}))
+                page(input, "tags", &tags, 100, claims.empty_pages)
             }
             "TagResource" => {
                 pipeline.tags.extend(tags(input));
@@ -215,17 +221,11 @@ fn update(world: &World, caller: &Caller, input: &Value) -> Reply {
         })?;
         pipeline.versions.push(structure.clone());
         pipeline.updated = now();
-        for execution in pipeline
-            .executions
-            .iter_mut()
-            .filter(|e| e.status == "InProgress")
-        {
-            execution.status = "Cancelled".to_owned();
-            execution.summary = Some(
-                "The execution was canceled because the pipeline structure was updated".to_owned(),
-            );
-            execution.updated = now();
-            execution.active = false;
+        // Actions in progress end first.
+        // <https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html>
+        for execution in &mut pipeline.executions {
+            let words = "The execution was canceled because the pipeline structure was updated";
+            execution.end_as("Cancelled", words);
         }
         structure["version"] = json!(pipeline.versions.len());
         Ok(json!({"pipeline": structure}))

@@ -38,6 +38,31 @@ pub fn text<'a>(input: &'a Value, key: &str) -> &'a str {
     input[key].as_str().unwrap_or_default()
 }
 
+/// A page of a list of the JSON protocols. The members that ask for it are spelled as the answer's
+/// own one (`nextToken` beside `tags`, `NextToken` beside `Tags`). The token is where the next page
+/// begins. With `empty_pages` the first one is empty, and the others hold two.
+pub fn page(input: &Value, member: &str, all: &[Value], most: usize, empty_pages: bool) -> Reply {
+    let lower = member.starts_with(char::is_lowercase);
+    let (token, size) = match lower {
+        true => ("nextToken", "maxResults"),
+        false => ("NextToken", "MaxResults"),
+    };
+    let from = input[token].as_str();
+    let size = input[size].as_u64().map_or(most, |size| size as usize);
+    let size = match (empty_pages, from) {
+        (false, _) => size,
+        (true, None) => 0,
+        (true, Some(_)) => size.min(2),
+    };
+    let from = from.and_then(|t| t.parse().ok()).unwrap_or(0);
+    let to = (from + size).min(all.len());
+    let mut reply = json!({member: all[from.min(to)..to]});
+    if to < all.len() {
+        reply[token] = json!(to.to_string());
+    }
+    Ok(reply)
+}
+
 /// As JSON, with AWS's headers.
 pub fn json_answer(reply: Reply) -> Answer {
     let (status, body, code) = match reply {

@@ -27,11 +27,17 @@ pub struct Claims {
     pub delete_missing_pipeline: bool,
     /// Failed actions carry an error code beside their words (recalled).
     pub failure_codes: bool,
-    /// GetPipeline of a V2 pipeline adds `triggers` (recalled).
-    pub added_triggers: bool,
+    /// GetPipeline of a V2 pipeline that detects changes and has no triggers shows one that AWS
+    /// adds (verified: terraform-provider-aws#38409 and its `trigger_all`); that it is a push filter
+    /// on the branch is inferred.
+    pub default_trigger: bool,
     /// An action without `runOrder` is told with `runOrder` 1, and GetPipeline adds `region`
     /// (verified for the first).
     pub added_region: bool,
+    /// A page of a list may be empty although more pages follow, and is shorter than what was asked
+    /// for (verified of AWS's lists as such, by the documentation of their tokens; of which lists
+    /// in practice is not).
+    pub empty_pages: bool,
 }
 
 impl Default for Claims {
@@ -41,8 +47,9 @@ impl Default for Claims {
             older_connection_arns: true,
             delete_missing_pipeline: true,
             failure_codes: true,
-            added_triggers: false,
+            default_trigger: true,
             added_region: false,
+            empty_pages: false,
         }
     }
 }
@@ -55,16 +62,18 @@ impl Claims {
             older_connection_arns,
             delete_missing_pipeline,
             failure_codes,
-            added_triggers,
+            default_trigger,
             added_region,
+            empty_pages,
         } = Self::default();
         Self {
             duplicate_connection_names: !duplicate_connection_names,
             older_connection_arns: !older_connection_arns,
             delete_missing_pipeline: !delete_missing_pipeline,
             failure_codes: !failure_codes,
-            added_triggers: !added_triggers,
+            default_trigger: !default_trigger,
             added_region: !added_region,
+            empty_pages: !empty_pages,
         }
     }
 }
@@ -107,6 +116,10 @@ pub struct Account {
     pub latency: Duration,
     /// How long each stage of an execution takes, which then moves no files.
     pub imagined: Option<Duration>,
+    /// The stage whose actions do not end (aws-cdk#10629 has it of a source).
+    pub hung: watch::Sender<Option<String>>,
+    /// How many source actions fail by the provider's own fault.
+    pub hiccups: u32,
     /// Execution events that a test holds back.
     pub held_events: Option<Vec<Value>>,
     pub violations: Vec<String>,
@@ -161,7 +174,42 @@ pub struct Execution {
     pub revision: Option<(String, String)>,
     /// Whether an engine works on it; else it waits.
     pub active: bool,
+    /// How it ends once its action in progress has: the status and its words.
+    pub ending: Option<(String, String)>,
     pub actions: Vec<ActionRun>,
+}
+
+impl Execution {
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        self.status == "InProgress" || self.status == "Stopping"
+    }
+
+    /// Whether one of its actions is in progress.
+    pub fn acts(&self) -> bool {
+        let last = self.actions.last();
+        self.active && last.is_some_and(|action| action.status == "InProgress")
+    }
+
+    /// Ends it with this status: at once, or once its action in progress has ended.
+    pub fn end_as(&mut self, status: &str, words: &str) {
+        if !self.is_running() {
+            return;
+        }
+        if self.acts() {
+            self.ending = Some((status.to_owned(), words.to_owned()));
+        } else {
+            self.end(status, words);
+        }
+    }
+
+    /// Ends it with this status now.
+    pub fn end(&mut self, status: &str, words: &str) {
+        self.status = status.to_owned();
+        self.summary = Some(words.to_owned());
+        self.updated = now();
+        self.active = false;
+    }
 }
 
 /// An action of an execution.
@@ -191,6 +239,8 @@ impl Default for Account {
             windows: HashMap::new(),
             latency: Duration::ZERO,
             imagined: None,
+            hung: watch::channel(None).0,
+            hiccups: 0,
             held_events: None,
             violations: Vec::new(),
         }

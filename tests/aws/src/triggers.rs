@@ -67,6 +67,26 @@ fn lets(patterns: &Value, text: &str) -> bool {
     any("excludes") != Some(true) && any("includes") != Some(false)
 }
 
+/// The trigger that AWS shows of a V2 pipeline that detects changes and has none of its own. Without
+/// the detection there is none (terraform-provider-aws#38409).
+pub fn default(structure: &Value) -> Option<Value> {
+    let own = structure["triggers"]
+        .as_array()
+        .is_some_and(|t| !t.is_empty());
+    let stages = structure["stages"].as_array().into_iter().flatten();
+    let mut actions = stages.filter_map(|s| s["actions"].as_array()).flatten();
+    let source = actions.find(|a| a["actionTypeId"]["provider"] == "CodeStarSourceConnection")?;
+    let configuration = &source["configuration"];
+    let detects = configuration["DetectChanges"] != "false";
+    let push = json!([{"branches": {"includes": [configuration["BranchName"]]}}]);
+    (structure["pipelineType"] == "V2" && !own && detects).then(|| {
+        json!({
+            "providerType": "CodeStarSourceConnection",
+            "gitConfiguration": {"sourceActionName": source["name"], "push": push},
+        })
+    })
+}
+
 /// What AWS refuses of triggers.
 pub fn check(structure: &Value) -> Result<(), String> {
     let triggers = structure["triggers"].as_array().into_iter().flatten();
@@ -90,6 +110,14 @@ pub fn check(structure: &Value) -> Result<(), String> {
         };
         if git["push"].as_array().into_iter().flatten().any(both) {
             return Err("tags cannot be combined with other filters".to_owned());
+        }
+        // File paths are taken only beside branches, of pushes and of pull requests
+        // (aws-cdk#29127, whose author tried it; CDK validates the same).
+        let lone = |f: &Value| f["filePaths"].is_object() && !f["branches"].is_object();
+        let filters = [&git["push"], &git["pullRequest"]];
+        let mut filters = filters.into_iter().filter_map(Value::as_array).flatten();
+        if filters.any(lone) {
+            return Err("Make sure to choose valid filter combinations".to_owned());
         }
     }
     Ok(())

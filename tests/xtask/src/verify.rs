@@ -235,8 +235,10 @@ impl Probe<'_> {
         let got = (self.aws)(&["codepipeline", "get-pipeline", "--name", &name])?;
         let structure = &got["pipeline"];
         claim(
-            "added_triggers is off (GetPipeline adds no `triggers`)",
-            structure["triggers"].is_null(),
+            "default_trigger is on (GetPipeline shows a push filter on the branch)",
+            structure["triggers"][0]["gitConfiguration"]["push"][0]["branches"]["includes"]
+                .as_array()
+                .is_some_and(|all| all.len() == 1),
             &structure["triggers"].to_string(),
         );
         let region = &structure["stages"][0]["actions"][0]["region"];
