@@ -182,7 +182,7 @@ impl Topics for Clients {
     async fn configure(
         &self,
         subscription: &str,
-        attributes: &BTreeMap<&'static str, String>,
+        attributes: &[(&'static str, String)],
     ) -> Result<()> {
         for (name, value) in attributes {
             let set = self

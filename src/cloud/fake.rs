@@ -202,7 +202,7 @@ impl Topics for Fake {
     async fn subscription(&self, _: &str) -> Result<BTreeMap<String, String>> {
         unreachable!()
     }
-    async fn configure(&self, _: &str, _: &BTreeMap<&'static str, String>) -> Result<()> {
+    async fn configure(&self, _: &str, _: &[(&'static str, String)]) -> Result<()> {
         unreachable!()
     }
     async fn unsubscribe(&self, subscription: &str) -> Result<()> {

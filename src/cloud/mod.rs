@@ -212,11 +212,11 @@ pub trait Topics: Send + Sync {
     async fn subscribe(&self, arn: &str, subscriber: &Subscriber) -> Result<Option<String>>;
     /// The attributes of a subscription.
     async fn subscription(&self, subscription: &str) -> Result<BTreeMap<String, String>>;
-    /// Writes attributes of a subscription.
+    /// Writes attributes of a subscription, one after another in this order.
     async fn configure(
         &self,
         subscription: &str,
-        attributes: &BTreeMap<&'static str, String>,
+        attributes: &[(&'static str, String)],
     ) -> Result<()>;
     /// Ends a subscription; one that is not there is fine.
     async fn unsubscribe(&self, subscription: &str) -> Result<()>;

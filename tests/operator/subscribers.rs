@@ -165,6 +165,53 @@ async fn a_topic_with_our_subscribers_alone_goes_and_who_has_to_agree_is_told() 
     );
 }
 
+/// SNS takes a nested filter for the body of a message alone: on the way there the scope is written
+/// before the filter, and on the way back after it.
+#[tokio::test]
+async fn a_filter_moves_between_the_body_and_the_attributes() {
+    let case = Case::new("subscribers-scope", &[]).await;
+    let (_, arn) = case.create_queue(&format!("mine-{}", case.namespace)).await;
+    let spec = |filter: Value, scope: &str| {
+        let subscriber = json!({
+            "protocol": "sqs", "endpoint": arn, "filterPolicy": filter, "filterPolicyScope": scope,
+        });
+        json!({"repository": "acme/docs", "notifications": {"subscribers": [subscriber]}})
+    };
+    let flat = json!({"branch": ["main"]});
+    let nested = json!({"detail": {"state": ["SUCCEEDED"]}});
+    for (filter, scope, part) in [
+        (&flat, "MessageAttributes", "main"),
+        (&nested, "MessageBody", "SUCCEEDED"),
+        (&flat, "MessageAttributes", "main"),
+        (&nested, "MessageBody", "SUCCEEDED"),
+    ] {
+        case.apply("docs", spec(filter.clone(), scope))
+            .await
+            .unwrap();
+        let status = wait_subscribed(&case, 1).await;
+        let subscription = status.subscriptions[0].arn.clone().unwrap();
+        let get = [
+            ("Action", "GetSubscriptionAttributes"),
+            ("SubscriptionArn", &*subscription),
+        ];
+        let attributes = case.sns(&get).await.unwrap();
+        let scope = format!("<value>{scope}</value>");
+        let scoped = attributes.contains(&scope) || scope.contains("MessageAttributes");
+        assert!(scoped && attributes.contains(part), "{attributes}");
+    }
+    case.apply("docs", spec(nested, "MessageAttributes"))
+        .await
+        .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "InvalidSpec")
+        .await;
+    assert_message(
+        &status,
+        "Stalled",
+        "write filterPolicyScope: MessageBody beside it",
+    );
+}
+
 /// Firehose needs a role that is passed on: only a role that the settings allow, with no more
 /// permissions than the policy prints for it.
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::fault::{self, Effect};
 use crate::reply::{Answer, Failure, Reply, json_answer};
 use crate::state::World;
-use crate::{connections, enforce, engine, notifications, pipelines, sts};
+use crate::{connections, enforce, engine, notifications, pipelines, rules, sts};
 
 /// One call, as it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,8 +192,18 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
             None => forward(&world, parts, body).await?,
         },
         _ => {
-            let uri = parts.uri.clone();
-            let answer = forward(&world, parts, body).await?;
+            let (arrived, uri) = (parts.clone(), parts.uri.clone());
+            let sent = rules::Sent {
+                caller: &caller,
+                operation: &name,
+                parts: &arrived,
+                body: &body,
+            };
+            if let Err(failure) = rules::refuse(&world, &sent).await {
+                return Ok(failed(&caller.service, failure));
+            }
+            let answer = forward(&world, parts, body.clone()).await?;
+            let answer = rules::complete(&world, &sent, answer).await;
             if write && ["events", "sqs"].contains(&caller.service.as_str()) {
                 world.forget_routes(&caller);
             }

@@ -17,6 +17,7 @@ mod judge;
 mod notifications;
 mod pipelines;
 mod reply;
+mod rules;
 mod state;
 mod sts;
 mod triggers;
@@ -239,6 +240,20 @@ impl Aws {
             policies.len()
         );
         self.world.with_account(account, |a| a.policies = policies);
+    }
+
+    /// Does something to the account behind the operator's back: says from which size on objects of
+    /// a bucket change their storage class.
+    pub fn set_minimum_object_size(&self, account: &str, bucket: &str, size: &str) {
+        self.world.with_account(account, |a| {
+            a.minimum_sizes.insert(bucket.to_owned(), size.to_owned())
+        });
+    }
+
+    /// From which size on objects of a bucket change their storage class.
+    pub fn minimum_object_size(&self, account: &str, bucket: &str) -> String {
+        self.world
+            .with_account(account, |a| rules::minimum_size(a, bucket))
     }
 
     /// Adds a fault.

@@ -120,6 +120,8 @@ pub struct Account {
     pub hung: watch::Sender<Option<String>>,
     /// How many source actions fail by the provider's own fault.
     pub hiccups: u32,
+    /// From which size on objects of a bucket change their storage class, where somebody said so.
+    pub minimum_sizes: BTreeMap<String, String>,
     /// Execution events that a test holds back.
     pub held_events: Option<Vec<Value>>,
     pub violations: Vec<String>,
@@ -241,6 +243,7 @@ impl Default for Account {
             imagined: None,
             hung: watch::channel(None).0,
             hiccups: 0,
+            minimum_sizes: BTreeMap::new(),
             held_events: None,
             violations: Vec::new(),
         }

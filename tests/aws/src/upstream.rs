@@ -1,5 +1,7 @@
 //! The software behind us: forwards requests, and does what AWS's services do among themselves.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::http::request::{Builder, Parts};
@@ -243,19 +245,7 @@ impl Upstream {
         if status != 200 {
             return None;
         }
-        let text = std::str::from_utf8(&body).ok()?;
-        let xml = roxmltree::Document::parse(text).ok()?;
-        let is_policy = |n: &roxmltree::Node<'_, '_>| {
-            n.tag_name().name() == "key" && n.text() == Some("Policy")
-        };
-        let entry = xml
-            .descendants()
-            .find(|n| n.tag_name().name() == "entry" && n.children().any(|c| is_policy(&c)))?;
-        let value = entry
-            .children()
-            .find(|c| c.tag_name().name() == "value")?
-            .text()?;
-        serde_json::from_str(value).ok()
+        serde_json::from_str(entries(&body).get("Policy")?).ok()
     }
 
     /// Publishes to a topic.
@@ -287,6 +277,22 @@ pub fn elements(body: &[u8], name: &str) -> Vec<String> {
 /// Text of the first element with this name.
 pub fn element(body: &[u8], name: &str) -> Option<String> {
     elements(body, name).into_iter().next()
+}
+
+/// The attributes that an answer of SNS lists, by name.
+pub fn entries(body: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(body);
+    let Ok(xml) = roxmltree::Document::parse(&text) else {
+        return BTreeMap::new();
+    };
+    let entries = xml.descendants().filter(|n| n.tag_name().name() == "entry");
+    let text = |entry: &roxmltree::Node<'_, '_>, name: &str| {
+        let part = entry.children().find(|c| c.tag_name().name() == name);
+        part.and_then(|part| part.text()).map(str::to_owned)
+    };
+    entries
+        .filter_map(|entry| Some((text(&entry, "key")?, text(&entry, "value")?)))
+        .collect()
 }
 
 fn document(body: &[u8], name: &str) -> Option<Value> {
