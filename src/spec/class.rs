@@ -16,6 +16,7 @@ use crate::domain::word::{Word, words};
 use crate::domain::{names, prefix};
 use crate::spec::interval::interval;
 use crate::spec::source::{ConnectionSource, Source};
+use crate::spec::tags;
 
 /// Owner kind of the resources that a class shares.
 pub const KIND: &str = "RepoFanoutClass";
@@ -169,6 +170,8 @@ impl Class {
         identity: &Identity,
     ) -> Result<Self, Refusal> {
         let spec = &class.spec;
+        let session_tags = spec.account.as_ref().and_then(|a| a.session_tags.as_ref());
+        tags::distinct("account.sessionTags", session_tags)?;
         let artifacts = spec.artifacts.clone();
         let destination = spec.destination.clone();
         let template = destination.as_ref().and_then(|d| d.prefix_template.clone());
@@ -181,7 +184,7 @@ impl Class {
             access: access(class),
             place: placement(class, settings, identity),
             name_prefix: name_prefix(class, settings).to_owned(),
-            tags: spec.tags.clone().unwrap_or_default(),
+            tags: tags::parse("tags", spec.tags.as_ref())?,
             permissions_boundary: boundary.or(settings.permissions_boundary.as_ref()).cloned(),
             kms_key: spec.kms_key_arn.clone(),
             retention_days: artifacts

@@ -164,7 +164,7 @@ impl Fanout {
             pipeline,
             notifications,
             interval: interval(spec.interval.as_deref())?,
-            tags: policy.tags(spec),
+            tags: policy.tags(spec)?,
             adopt: adopt(spec.adopt.as_deref().unwrap_or_default())?,
             detect_drift: drift == Drift::Detect,
             owner,

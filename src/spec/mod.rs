@@ -13,4 +13,5 @@ pub mod prune;
 pub mod reader;
 pub mod source;
 pub mod subscriber;
+pub mod tags;
 pub mod trigger;

@@ -16,6 +16,7 @@ use crate::spec::class::{Class, Overridable};
 use crate::spec::reader::Reader;
 use crate::spec::source::{ConnectionSource, Source};
 use crate::spec::subscriber::Subscriber;
+use crate::spec::tags;
 
 /// The policy for one object.
 #[derive(Clone, Copy, Debug)]
@@ -384,10 +385,12 @@ impl Policy<'_> {
     }
 
     /// The object's tags and the class's; the class's win.
-    pub fn tags(&self, spec: &RepoFanoutSpec) -> Tags {
-        let mut tags = spec.tags.clone().unwrap_or_default();
-        tags.extend(self.class.iter().flat_map(|class| class.tags.clone()));
-        tags
+    pub fn tags(&self, spec: &RepoFanoutSpec) -> Result<Tags, Refusal> {
+        let own = tags::parse("tags", spec.tags.as_ref())?;
+        match self.class {
+            Some(class) => tags::under_class(own, &class.name, &class.tags),
+            None => Ok(own),
+        }
     }
 }
 

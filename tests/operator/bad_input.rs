@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::case::{Case, assert_message, condition};
+use crate::classes::shared_spec;
 
 #[tokio::test]
 async fn the_api_server_refuses_bad_input_and_says_what_to_write() {
@@ -238,4 +239,51 @@ async fn an_object_of_a_newer_version_stops_nobody() {
     );
     case.delete("newer").await;
     case.wait_gone("newer").await;
+}
+
+/// IAM takes two keys that differ in case alone for one, and refuses both.
+#[tokio::test]
+async fn tags_that_differ_in_case_alone_are_refused_before_anything_is_made() {
+    let case = Case::with_classes("tag-case", &[]).await;
+    let class = case.class_name("tagged");
+    let mut spec = shared_spec(&case);
+    spec["tags"] = json!({"team": "platform"});
+    spec["allowedTagKeys"] = json!(["*"]);
+    case.create_ready_class(&class, spec.clone()).await;
+    let writes = case.writes();
+    let alone = json!({"repository": "acme/docs", "tags": {"Team": "a", "team": "b"}});
+    let beside = json!({"repository": "acme/docs", "className": class, "tags": {"Team": "a"}});
+    for (name, spec, words) in [
+        (
+            "alone",
+            alone,
+            "the keys 'Team' and 'team' differ in case alone",
+        ),
+        (
+            "beside",
+            beside,
+            "'Team' differs from 'team', a tag of RepoFanoutClass",
+        ),
+    ] {
+        case.apply(name, spec).await.unwrap();
+        let status = case
+            .wait_condition(name, "Stalled", "True", "InvalidSpec")
+            .await;
+        assert_message(&status, "Stalled", words);
+    }
+    let doubled = case.class_name("doubled");
+    spec["account"] = json!({
+        "roleARN": "arn:aws:iam::111122223333:role/fanout", "sessionTags": {"a": "1", "A": "2"},
+    });
+    case.apply_class(&doubled, spec, false).await.unwrap();
+    let status = case
+        .wait_class(&doubled, "the session tags are not refused", |s| {
+            condition(s, "Stalled").is_some_and(|c| c.is("True", "InvalidSpec"))
+        })
+        .await;
+    assert!(
+        condition(&status, "Stalled").is_some_and(|c| c.says("account.sessionTags: the keys")),
+        "{status:?}"
+    );
+    assert_eq!(case.writes(), writes);
 }

@@ -71,6 +71,17 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
             return Err(denied());
         }
     }
+    // STS takes two keys that differ in case alone for one; the code of the refusal is inferred.
+    // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
+    let keys: Vec<String> = fields
+        .iter()
+        .filter(|(k, _)| k.starts_with("Tags.") && k.ends_with(".Key"))
+        .map(|(_, key)| key.to_lowercase())
+        .collect();
+    if keys.iter().collect::<std::collections::HashSet<_>>().len() < keys.len() {
+        let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+        return Err(Failure::new("InvalidParameterValue", message));
+    }
     let lasts = world.with_account(&target, |a| a.session);
     let key = format!("{TEMPORARY}{target}{:04}", world.next_session());
     world
