@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{
-    BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, Delete, ObjectIdentifier,
-    ObjectOwnership, Tag, Tagging,
+    BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, EncodingType,
+    ObjectIdentifier, ObjectOwnership, Tag, Tagging,
 };
 
 use crate::aws::bucket_settings::read_lifecycle;
 use crate::aws::error::classify;
-use crate::aws::object::not_deleted;
+use crate::aws::object::decoded;
 use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud;
 use crate::cloud::{Buckets, Class, Result};
@@ -212,6 +212,7 @@ impl Buckets for Clients {
                 .list_object_versions()
                 .bucket(name)
                 .prefix(prefix)
+                .encoding_type(EncodingType::Url)
                 .expected_bucket_owner(&self.account)
                 .send();
             let Some(page) = found(self.call("s3:ListBucketVersions", list).await)? else {
@@ -228,7 +229,7 @@ impl Buckets for Clients {
                 .filter_map(|(key, version)| {
                     Some(
                         ObjectIdentifier::builder()
-                            .key(key?)
+                            .key(decoded(key?))
                             .set_version_id(version.map(str::to_owned))
                             .build(),
                     )
@@ -239,21 +240,9 @@ impl Buckets for Clients {
                 return Ok((deleted, false));
             }
             let count = objects.len();
-            let delete = Delete::builder()
-                .set_objects(Some(objects))
-                .quiet(true)
-                .build()
-                .map_err(unbuildable(CALL))?;
-            let delete = self
-                .s3
-                .delete_objects()
-                .bucket(name)
-                .expected_bucket_owner(&self.account)
-                .delete(delete)
-                .send();
-            let answer = self.call(CALL, delete).await?;
-            if let Some(first) = answer.errors().first() {
-                return Err(not_deleted(CALL, answer.errors().len(), count, first));
+            let kept = self.delete_keys(CALL, name, objects).await?;
+            if let Some(first) = kept.first() {
+                return Err(first.error(CALL, kept.len(), count));
             }
             deleted += count as u64;
             if page.is_truncated() != Some(true) {

@@ -3,15 +3,16 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use async_trait::async_trait;
-use aws_sdk_s3::types::{Delete, MetadataDirective, ObjectIdentifier};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use aws_sdk_s3::types::{Delete, EncodingType, MetadataDirective, ObjectIdentifier};
+use futures::stream::{self, StreamExt};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zip::ZipArchive;
 use zip::read::{ArchiveOffset, Config, ZipArchiveMetadata};
 
 use crate::aws::{Clients, found, incomplete, timestamp, unbuildable};
 use crate::cloud;
 use crate::cloud::{Class, Objects, Result};
-use crate::domain::object::{Entries, Entry, Object};
+use crate::domain::object::{Entries, Entry, Object, without_controls};
 
 /// Number of bytes at the end of a zip that are read first: its last record with the longest
 /// comment, and the records that a reader searches before it.
@@ -20,6 +21,8 @@ const END: u64 = 128 << 10;
 /// is shorter.
 /// <https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html>
 const LONGEST: u64 = 64 << 20;
+/// Number of keys that are deleted at the same time where each has a request of its own.
+const SINGLE: usize = 8;
 const CALL: &str = "s3:GetObject";
 
 #[async_trait]
@@ -31,11 +34,12 @@ impl Objects for Clients {
             .list_objects_v2()
             .bucket(bucket)
             .prefix(prefix)
+            .encoding_type(EncodingType::Url)
             .expected_bucket_owner(&self.account);
         let pages = self.pages(CALL, list.into_paginator().send()).await?;
         let objects = pages.iter().flat_map(|page| page.contents()).map(|o| {
             Some(Object {
-                key: o.key()?.to_owned(),
+                key: decoded(o.key()?),
                 etag: o.e_tag()?.to_owned(),
                 size: o.size().and_then(|size| u64::try_from(size).ok())?,
                 modified: timestamp(o.last_modified()),
@@ -57,31 +61,15 @@ impl Objects for Clients {
         let identifiers = identifiers
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(unbuildable(CALL))?;
-        let delete = Delete::builder()
-            .set_objects(Some(identifiers))
-            .quiet(true)
-            .build()
-            .map_err(unbuildable(CALL))?;
-        let delete = self
-            .s3
-            .delete_objects()
-            .bucket(bucket)
-            .expected_bucket_owner(&self.account)
-            .delete(delete);
-        let answer = self.call(CALL, delete.send()).await?;
+        let kept = self.delete_keys(CALL, bucket, identifiers).await?;
         // A file that is missing or was replaced since is not ours to delete.
         let ours = |code: Option<&str>| {
             !matches!(code, Some("PreconditionFailed" | "NoSuchKey" | "NotFound"))
         };
-        if let Some(error) = answer.errors().iter().find(|e| ours(e.code())) {
-            return Err(not_deleted(
-                CALL,
-                answer.errors().len(),
-                objects.len(),
-                error,
-            ));
+        if let Some(first) = kept.iter().find(|kept| ours(kept.code.as_deref())) {
+            return Err(first.error(CALL, kept.len(), objects.len()));
         }
-        Ok(objects.len() - answer.errors().len())
+        Ok(objects.len() - kept.len())
     }
 
     async fn entries(&self, bucket: &str, key: &str) -> Result<Option<Entries>> {
@@ -105,30 +93,126 @@ impl Objects for Clients {
     }
 }
 
-/// A response with status 200 can report errors of single keys.
-pub(crate) fn not_deleted(
-    call: &'static str,
-    failed: usize,
-    count: usize,
-    first: &aws_sdk_s3::types::Error,
-) -> cloud::Error {
-    cloud::Error {
-        class: if first.code() == Some("AccessDenied") {
-            Class::Denied
-        } else {
-            Class::Transient
-        },
-        call,
-        code: first.code().map(str::to_owned),
-        message: format!(
-            "{failed} of {count} keys were not deleted, such as {}",
-            first.key().unwrap_or("?")
-        ),
-        request_id: None,
+/// A key that was not deleted, and S3's code for the reason. A response with status 200 can report
+/// such keys, too.
+pub(super) struct Kept {
+    key: String,
+    code: Option<String>,
+}
+
+impl Kept {
+    /// The error of a deletion of so many keys, of which so many are kept, this one first.
+    pub(super) fn error(&self, call: &'static str, kept: usize, count: usize) -> cloud::Error {
+        cloud::Error {
+            class: if self.code.as_deref() == Some("AccessDenied") {
+                Class::Denied
+            } else {
+                Class::Transient
+            },
+            call,
+            code: self.code.clone(),
+            message: format!(
+                "{kept} of {count} keys were not deleted, such as {}",
+                without_controls(&self.key)
+            ),
+            request_id: None,
+        }
     }
 }
 
+/// The key of a list that was asked for in URL encoding, in which a space is a plus.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+pub(super) fn decoded(key: &str) -> String {
+    let spaced = key.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+/// Whether XML 1.0 has a way to say this key: most control characters it has not.
+/// <https://www.w3.org/TR/xml/#charsets>
+fn is_in_xml(key: &str) -> bool {
+    key.chars().all(|c| {
+        !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+    })
+}
+
 impl Clients {
+    /// Deletes up to 1,000 keys or versions, and returns those that S3 kept. One request names them
+    /// all; keys that XML has not, and all of a batch that S3 takes for malformed, have a request of
+    /// their own each, where the key is part of the URL.
+    /// <https://github.com/boto/boto3/issues/2005>
+    pub(super) async fn delete_keys(
+        &self,
+        call: &'static str,
+        bucket: &str,
+        keys: Vec<ObjectIdentifier>,
+    ) -> Result<Vec<Kept>> {
+        let (batch, mut single): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|one| is_in_xml(one.key()));
+        let mut kept = Vec::new();
+        if !batch.is_empty() {
+            let delete = Delete::builder()
+                .set_objects(Some(batch.clone()))
+                .quiet(true)
+                .build()
+                .map_err(unbuildable(call))?;
+            let delete = self
+                .s3
+                .delete_objects()
+                .bucket(bucket)
+                .expected_bucket_owner(&self.account)
+                .delete(delete);
+            match self.call(call, delete.send()).await {
+                Ok(answer) => kept.extend(answer.errors().iter().map(|error| Kept {
+                    key: error.key().unwrap_or("?").to_owned(),
+                    code: error.code().map(str::to_owned),
+                })),
+                Err(error) if error.code.as_deref() == Some("MalformedXML") => single.extend(batch),
+                Err(error) => return Err(error),
+            }
+        }
+        let deletions = single
+            .into_iter()
+            .map(|one| self.delete_key(call, bucket, one));
+        let mut answers = stream::iter(deletions).buffer_unordered(SINGLE);
+        while let Some(answer) = answers.next().await {
+            kept.extend(answer?);
+        }
+        Ok(kept)
+    }
+
+    async fn delete_key(
+        &self,
+        call: &'static str,
+        bucket: &str,
+        one: ObjectIdentifier,
+    ) -> Result<Option<Kept>> {
+        let delete = self
+            .s3
+            .delete_object()
+            .bucket(bucket)
+            .key(one.key())
+            .set_version_id(one.version_id().map(str::to_owned))
+            .set_if_match(one.e_tag().map(str::to_owned))
+            .expected_bucket_owner(&self.account);
+        match self.call(call, delete.send()).await {
+            Ok(_) => Ok(None),
+            // What concerns the key alone is told beside what a batch tells.
+            Err(error)
+                if error.code.is_some()
+                    && matches!(
+                        error.class,
+                        Class::Denied | Class::NotFound | Class::Invalid
+                    ) =>
+            {
+                Ok(Some(Kept {
+                    key: one.key().to_owned(),
+                    code: error.code,
+                }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the files of the zip, or `None` if the object does not exist.
     async fn zip_entries(&self, bucket: &str, key: &str) -> Result<Option<Entries>> {
         let Some((mut tail, len)) = self.part(bucket, key, &format!("bytes=-{END}")).await? else {
@@ -254,5 +338,24 @@ impl Seek for &mut End<'_> {
         };
         self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_a_form_writes_them_and_told_apart_by_what_xml_has() {
+        assert_eq!(decoded("a/%C3%BC+b%2Bc%01.txt"), "a/ü b+c\u{1}.txt");
+        for (key, is_in) in [
+            ("a\tb\nc\r", true),
+            ("ü\u{85}\u{10000}", true),
+            ("\u{1}", false),
+            ("a\u{b}", false),
+            ("\u{ffff}", false),
+        ] {
+            assert_eq!(is_in_xml(key), is_in, "{key:?}");
+        }
     }
 }

@@ -28,3 +28,12 @@ pub struct Entry {
 
 /// The files of a source artifact.
 pub type Entries = HashMap<String, Entry>;
+
+/// A key as a message can show it, however odd it is: control characters are escaped.
+pub fn without_controls(key: &str) -> String {
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    key.chars().map(escaped).collect()
+}

@@ -360,3 +360,37 @@ async fn what_may_not_be_deleted_is_told_and_the_delivery_stands() {
     let status = wait_pruned(&case, &pushed, "Pruned").await;
     assert_eq!(case.file(&status, "secret.txt").await, None);
 }
+
+/// XML 1.0 has no way to say such a key, so a list encodes it, and no batch can name it.
+#[tokio::test]
+async fn keys_that_xml_has_not_are_pruned_and_emptied_like_others() {
+    let case = Case::new("prune-odd", &["--allow-prune"]).await;
+    let files = [
+        ("odd\u{1}.txt", Some("odd")),
+        ("a/\u{b}ü b+c%20.txt", Some("odd")),
+        ("plain.txt", Some("plain")),
+    ];
+    let (repository, status) = create_pruning(&case, json!({"prune": "Enabled"}), &files).await;
+    put_file(&case, &status, "theirs%02.txt", "theirs").await;
+    let pushed = push_files(&repository, &files.map(|(path, _)| (path, None))).await;
+    let status = wait_pruned(&case, &pushed, "Pruned").await;
+    assert_eq!(status.pruned.as_ref().unwrap().deleted, 3);
+    for gone in ["odd%01.txt", "a/%0B%C3%BC%20b%2Bc%2520.txt", "plain.txt"] {
+        assert_eq!(case.file(&status, gone).await, None, "{gone}");
+    }
+    let theirs = case.file(&status, "theirs%02.txt").await;
+    assert_eq!(theirs.as_deref(), Some("theirs"));
+    case.wait_event("docs", "Pruned", "\\u{1}.txt").await;
+
+    case.apply(
+        "docs",
+        json!({"repository": repository, "deletion": {"destination": "Delete"}}),
+    )
+    .await
+    .unwrap();
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    let bucket = &status.delivered.as_ref().unwrap().bucket;
+    let left = case.s3("GET", &format!("/{bucket}?list-type=2"), "").await;
+    assert!(left.is_err_and(|e| e.contains("NoSuchBucket")));
+}

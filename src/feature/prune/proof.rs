@@ -9,7 +9,7 @@
 use jiff::SignedDuration;
 
 use crate::domain::execution::Execution;
-use crate::domain::object::{Entries, Object};
+use crate::domain::object::{Entries, Object, without_controls};
 
 /// The objects that the artifact does not contain, and the number of its files that are missing.
 pub fn leftovers<'a>(
@@ -46,7 +46,8 @@ pub fn wrote(artifact: &Entries, prefix: &str, object: &Object) -> bool {
 /// The first few keys, for a message.
 pub fn some(keys: &[&str]) -> String {
     const SHOWN: usize = 3;
-    let shown = keys[..keys.len().min(SHOWN)].join(", ");
+    let shown = keys.iter().take(SHOWN).map(|key| without_controls(key));
+    let shown = shown.collect::<Vec<_>>().join(", ");
     match keys.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -109,6 +109,12 @@ async fn needs(
         region,
         service,
     } = caller;
+    // To delete a version is an action of its own, though the operation is the same.
+    let query = parts.uri.query().unwrap_or_default();
+    let operation = match operation {
+        "s3:DeleteObject" if query.contains("versionId=") => "s3:DeleteObjectVersion",
+        other => other,
+    };
     let name = operation.split_once(':').map_or("", |(_, name)| name);
     let form = fields(body);
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
