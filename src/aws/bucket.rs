@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{
     ObjectIdentifier, ObjectOwnership, Tag, Tagging,
 };
 
-use crate::aws::bucket_settings::read_lifecycle;
+use crate::aws::bucket_settings::{LifecycleRules, read_lifecycle};
 use crate::aws::error::classify;
 use crate::aws::object::decoded;
 use crate::aws::{Clients, found, gone, json, unbuildable};
@@ -78,7 +78,7 @@ impl Buckets for Clients {
             self.owner_enforced(name),
             self.encryption(name),
             <Self as Buckets>::policy(self, name),
-            self.lifecycle_rules(name),
+            self.lifecycle(name),
         );
         let encryption = encryption?;
         Ok(BucketView::Present(Box::new(ObservedBucket {
@@ -89,6 +89,7 @@ impl Buckets for Clients {
             kms_key: encryption.kms_key,
             policy: policy?,
             lifecycle: lifecycle?
+                .rules
                 .iter()
                 .find(|r| r.id() == Some(LIFECYCLE_RULE))
                 .and_then(read_lifecycle),
@@ -124,7 +125,7 @@ impl Buckets for Clients {
         }
         // A new bucket has neither a policy nor lifecycle rules.
         self.put_statement(desired, None).await?;
-        self.put_lifecycle(desired, Vec::new()).await
+        self.put_lifecycle(desired, LifecycleRules::default()).await
     }
 
     async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<()> {
@@ -147,8 +148,8 @@ impl Buckets for Clients {
             self.put_statement(desired, present.as_ref()).await?;
         }
         if delta.has(Field::Lifecycle) {
-            let rules = self.lifecycle_rules(name).await?;
-            self.put_lifecycle(desired, rules).await?;
+            let present = self.lifecycle(name).await?;
+            self.put_lifecycle(desired, present).await?;
         }
         Ok(())
     }

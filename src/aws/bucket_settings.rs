@@ -5,6 +5,7 @@ use aws_sdk_s3::types::{
     LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectOwnership, OwnershipControls,
     OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
     ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    TransitionDefaultMinimumObjectSize,
 };
 
 use crate::aws::{Clients, found, unbuildable};
@@ -19,6 +20,17 @@ pub(super) struct Encryption {
     pub on: bool,
     /// ARN or id of the KMS key, if the configuration names one.
     pub kms_key: Option<String>,
+}
+
+/// A bucket's lifecycle configuration.
+#[derive(Default)]
+pub(super) struct LifecycleRules {
+    /// All its rules.
+    pub rules: Vec<LifecycleRule>,
+    /// From which size on objects move to other storage classes, where no rule says so. A write that
+    /// leaves this out sets it back.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html>
+    pub minimum: Option<TransitionDefaultMinimumObjectSize>,
 }
 
 impl Clients {
@@ -131,16 +143,21 @@ impl Clients {
         })
     }
 
-    pub(super) async fn lifecycle_rules(&self, name: &str) -> Result<Vec<LifecycleRule>> {
+    /// The lifecycle configuration, which is written as a whole.
+    pub(super) async fn lifecycle(&self, name: &str) -> Result<LifecycleRules> {
         let get = self
             .s3
             .get_bucket_lifecycle_configuration()
             .bucket(name)
             .expected_bucket_owner(&self.account)
             .send();
-        Ok(found(self.call("s3:GetLifecycleConfiguration", get).await)?
-            .and_then(|a| a.rules)
-            .unwrap_or_default())
+        let answer = found(self.call("s3:GetLifecycleConfiguration", get).await)?;
+        Ok(
+            answer.map_or_else(LifecycleRules::default, |answer| LifecycleRules {
+                rules: answer.rules.unwrap_or_default(),
+                minimum: answer.transition_default_minimum_object_size,
+            }),
+        )
     }
 
     /// Encrypts with the given KMS key, or with Amazon S3's own keys.
@@ -204,13 +221,14 @@ impl Clients {
         .map(|_| ())
     }
 
-    /// Adds our rule to the existing ones.
+    /// Adds our rule to the existing ones, and keeps what else the configuration says.
     pub(super) async fn put_lifecycle(
         &self,
         desired: &Bucket,
-        mut rules: Vec<LifecycleRule>,
+        present: LifecycleRules,
     ) -> Result<()> {
         const CALL: &str = "s3:PutLifecycleConfiguration";
+        let LifecycleRules { mut rules, minimum } = present;
         rules.retain(|r| r.id() != Some(LIFECYCLE_RULE));
         rules.push(write_lifecycle(desired.lifecycle).map_err(unbuildable(CALL))?);
         let configuration = BucketLifecycleConfiguration::builder()
@@ -221,6 +239,7 @@ impl Clients {
             .s3
             .put_bucket_lifecycle_configuration()
             .bucket(&desired.name)
+            .set_transition_default_minimum_object_size(minimum)
             .expected_bucket_owner(&self.account);
         self.call(CALL, put.lifecycle_configuration(configuration).send())
             .await

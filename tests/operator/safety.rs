@@ -492,3 +492,30 @@ async fn a_correction_waits_for_a_running_execution() {
         .collect();
     assert_eq!(runs, ["Succeeded", "Succeeded"], "nothing was cancelled");
 }
+
+/// A lifecycle configuration is written as a whole: what it says beside our rule stays.
+#[tokio::test]
+async fn what_somebody_added_to_a_lifecycle_configuration_survives_our_rule() {
+    let case = Case::new("lifecycle", &[]).await;
+    case.create_delivered("docs").await;
+    let bucket = format!("{}-artifacts", base_name(&case.status("docs").await));
+    let path = format!("/{bucket}?lifecycle");
+    let theirs = "<LifecycleConfiguration \
+         xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Rule><ID>theirs</ID><Filter><Prefix>big/</Prefix></Filter><Status>Enabled</Status><Transition><Days>30</Days><StorageClass>GLACIER</StorageClass></Transition></Rule></LifecycleConfiguration>";
+    case.s3("PUT", &path, theirs).await.unwrap();
+    let size = "varies_by_storage_class";
+    case.aws()
+        .set_minimum_object_size(&case.account, &bucket, size);
+    case.annotate("docs", RECONCILE, "now").await;
+    let rules = case
+        .until(|| async {
+            let rules = case.s3("GET", &path, "").await?;
+            match rules.contains("<ID>repofanout</ID>") {
+                true => Ok(rules),
+                false => Err(format!("our rule is not there: {rules}")),
+            }
+        })
+        .await;
+    assert!(rules.contains("<ID>theirs</ID>"), "{rules}");
+    assert_eq!(case.aws().minimum_object_size(&case.account, &bucket), size);
+}
