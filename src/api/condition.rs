@@ -210,6 +210,8 @@ closed_set! {
     Throttled { outlook: Passing, severity: Normal }
     /// AWS cannot be reached, or answered with an internal error.
     AWSUnavailable { outlook: Passing, severity: Normal }
+    /// AWS could not send the last notification to a topic that is not the operator's to configure.
+    TopicUnreachable { outlook: Open, severity: Warning }
     /// AWS could not be looked at for so long that nobody knows whether what was said still holds.
     NotObserved { outlook: Open, severity: Warning }
     /// A quota of the account is used up.
@@ -317,7 +319,7 @@ mod tests {
         );
         assert_eq!(
             outlook(Open),
-            "NotYetDelivered ExecutionStuck Suspended NotObserved"
+            "NotYetDelivered ExecutionStuck Suspended TopicUnreachable NotObserved"
         );
         assert_eq!(
             outlook(Passing),
@@ -348,7 +350,7 @@ mod tests {
              Throttled AWSUnavailable ConnectionUnconfirmed ClassNotReady CleaningUp Deleting"
         );
         // All other reasons warn: those that only a person can fix, a provider that rejects the
-        // connection, an execution that does not end, and AWS out of sight.
+        // connection, an execution that does not end, a topic out of reach, and AWS out of sight.
         for reason in Reason::ALL {
             let outlook = reason.outlook();
             match reason.severity() {
@@ -357,6 +359,7 @@ mod tests {
                         || [
                             Reason::ConnectionError,
                             Reason::ExecutionStuck,
+                            Reason::TopicUnreachable,
                             Reason::NotObserved,
                         ]
                         .contains(reason)

@@ -61,23 +61,10 @@ impl NotificationRules for Clients {
     }
 
     async fn watching(&self, pipeline_arn: &str) -> Result<Vec<ObservedRule>> {
-        const CALL: &str = "codestar-notifications:ListNotificationRules";
-        let filter = ListNotificationRulesFilter::builder()
-            .name(ListNotificationRulesFilterName::Resource)
-            .value(pipeline_arn)
-            .build()
-            .map_err(unbuildable(CALL))?;
-        let pages = self
-            .notifications
-            .list_notification_rules()
-            .filters(filter)
-            .into_paginator()
-            .send();
-        let pages = self.pages(CALL, pages).await?;
-        let listed = pages.iter().flat_map(|page| page.notification_rules());
+        let name = ListNotificationRulesFilterName::Resource;
         let mut rules = Vec::new();
-        for arn in listed.filter_map(|rule| rule.arn()) {
-            rules.extend(NotificationRules::observe(self, arn).await?);
+        for arn in self.filtered(name, pipeline_arn).await? {
+            rules.extend(NotificationRules::observe(self, &arn).await?);
         }
         Ok(rules)
     }
@@ -200,5 +187,38 @@ impl NotificationRules for Clients {
             self.call("codestar-notifications:DeleteTarget", delete)
                 .await,
         )
+    }
+
+    async fn targeting(&self, topic_arn: &str) -> Result<Vec<String>> {
+        self.filtered(ListNotificationRulesFilterName::TargetAddress, topic_arn)
+            .await
+    }
+}
+
+impl Clients {
+    /// ARNs of the rules that the filter lets through.
+    async fn filtered(
+        &self,
+        name: ListNotificationRulesFilterName,
+        value: &str,
+    ) -> Result<Vec<String>> {
+        const CALL: &str = "codestar-notifications:ListNotificationRules";
+        let filter = ListNotificationRulesFilter::builder()
+            .name(name)
+            .value(value)
+            .build()
+            .map_err(unbuildable(CALL))?;
+        let pages = self
+            .notifications
+            .list_notification_rules()
+            .filters(filter)
+            .into_paginator()
+            .send();
+        let pages = self.pages(CALL, pages).await?;
+        let listed = pages.iter().flat_map(|page| page.notification_rules());
+        Ok(listed
+            .filter_map(|rule| rule.arn())
+            .map(str::to_owned)
+            .collect())
     }
 }

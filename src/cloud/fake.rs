@@ -312,6 +312,9 @@ impl NotificationRules for Fake {
     async fn delete_target(&self, topic: &str) -> Result<()> {
         self.writes("delete target", topic)
     }
+    async fn targeting(&self, _: &str) -> Result<Vec<String>> {
+        unreachable!()
+    }
     async fn list(&self, _: Duration) -> Result<Arc<BTreeSet<String>>> {
         unreachable!()
     }

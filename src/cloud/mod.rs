@@ -287,6 +287,8 @@ pub trait NotificationRules: Send + Sync {
     async fn delete(&self, arn: &str) -> Result<()>;
     /// Deletes the service's own record of a topic that no rule reaches any more.
     async fn delete_target(&self, topic_arn: &str) -> Result<()>;
+    /// ARNs of the rules that send to the topic, everybody's.
+    async fn targeting(&self, topic_arn: &str) -> Result<Vec<String>>;
     /// ARNs of all rules of account and region, everybody's; the list is at most that old.
     async fn list(&self, age: Duration) -> Result<Arc<BTreeSet<String>>>;
 }

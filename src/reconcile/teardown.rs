@@ -1,10 +1,10 @@
 //! The end of what an object owns in AWS: deleted, or kept as its spec says. Needs no valid spec
 //! and no authorized connection.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::SubscriptionStatus;
-use crate::cloud::{Cloud, Error, Subscription};
+use crate::cloud::{Class, Cloud, Error, Subscription};
 use crate::domain::kind::Resource;
 use crate::domain::owner::{Owner, RETAINED_AT, Tags};
 use crate::reconcile::observe;
@@ -12,6 +12,9 @@ use crate::reconcile::record::Resources;
 use crate::resource::connection::{ConnectionState, choose};
 use crate::resource::reader_policy;
 use crate::resource::retention::Retention;
+
+/// How long the notification service may refuse to forget a topic after its last rule is gone.
+const RECORD_KEPT: SignedDuration = SignedDuration::from_secs(30);
 
 /// The order in which resources end, so that nothing is left that reaches into what is gone.
 const ORDER: [Resource; Resource::ALL.len()] = [
@@ -54,6 +57,8 @@ pub struct Ending {
     pub subscriptions: Vec<SubscriptionStatus>,
     /// Bucket and prefix of what was copied into a bucket of others, where that is to go.
     pub copied: Option<(String, String)>,
+    /// Since when it has been ending, if that is known.
+    pub since: Option<Timestamp>,
     /// The time.
     pub now: Timestamp,
 }
@@ -198,12 +203,37 @@ impl Ending {
             if self.retention.keeps_topic(&topic.tags, subscribed) {
                 topics.tag(arn, &self.retained()).await?;
                 kept.push(arn.to_owned());
+            } else if let Some(rule) = self.other_sender(arn).await? {
+                topics.tag(arn, &self.retained()).await?;
+                kept.push(format!(
+                    "{arn}, to which the notification rule {rule} sends"
+                ));
             } else {
-                self.cloud.notification_rules.delete_target(arn).await?;
                 topics.delete(arn).await?;
             }
         }
         Ok(())
+    }
+
+    /// Deletes the notification service's record of the topic, and returns the rule of somebody else
+    /// that still sends to it. For half a minute after our own rule is gone AWS may refuse; after
+    /// that the record is left to AWS.
+    async fn other_sender(&self, topic: &str) -> Result<Option<String>, Error> {
+        let rules = &self.cloud.notification_rules;
+        let refusal = match rules.delete_target(topic).await {
+            Err(error) if error.class == Class::Conflict => error,
+            deleted => return deleted.map(|()| None),
+        };
+        let own = self.resources.get(Resource::NotificationRule.as_str());
+        let all = rules.targeting(topic).await?;
+        let other = all.into_iter().find(|rule| Some(rule) != own);
+        let waits = self
+            .since
+            .is_some_and(|since| self.now < since + RECORD_KEPT);
+        match other {
+            None if waits => Err(refusal),
+            other => Ok(other),
+        }
     }
 
     /// Ends the object's own subscriptions, which keep no topic; tells whether others subscribe,

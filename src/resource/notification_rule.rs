@@ -116,6 +116,13 @@ impl NotificationRule {
         }
     }
 
+    /// Whether AWS could not send the last notification to our topic.
+    pub fn is_unreachable(&self, found: &ObservedRule) -> bool {
+        let mut targets = found.targets.iter();
+        let ours = targets.find(|target| target.address == self.topic_arn);
+        ours.and_then(|target| target.status.as_deref()) == Some("UNREACHABLE")
+    }
+
     /// The targets as they are to be: our topic, and what others added; not a topic that was ours
     /// before.
     pub fn targets(&self, found: &ObservedRule) -> Vec<RuleTarget> {

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use support::aws::{Effect, Fault, When};
+
 use crate::case::{Case, REGION, assert_message, base_name};
 
 #[tokio::test]
@@ -124,4 +126,59 @@ async fn abandoned_objects_end_where_the_account_is_out_of_reach() {
         .await;
     case.wait_gone("docs").await;
     assert_eq!(case.aws().connections(&theirs).len(), 1);
+}
+
+/// The notification service refuses to forget a topic while a rule sends to it.
+#[tokio::test]
+async fn a_topic_that_a_rule_of_somebody_else_sends_to_is_kept_and_named() {
+    let case = Case::new("foreign-rule", &[]).await;
+    case.create_delivered("docs").await;
+    let topic = case.status("docs").await.topic_arn.unwrap();
+    let rule = json!({
+        "Name": "theirs", "Status": "ENABLED", "DetailType": "BASIC",
+        "Resource": format!("arn:aws:codepipeline:{REGION}:{}:theirs", case.account),
+        "EventTypeIds": ["codepipeline-pipeline-pipeline-execution-failed"],
+        "Targets": [{"TargetType": "SNS", "TargetAddress": topic}],
+    });
+    let service = "codestar-notifications";
+    let made = case
+        .aws()
+        .ask(
+            &case.account,
+            REGION,
+            service,
+            "CreateNotificationRule",
+            &rule,
+        )
+        .await
+        .unwrap();
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    case.wait_event("docs", "Retained", made["Arn"].as_str().unwrap())
+        .await;
+    let kept = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    assert!(case.sns(&kept).await.is_ok(), "the topic is gone");
+}
+
+/// AWS may go on refusing after the last rule is gone; the deletion ends nevertheless.
+#[tokio::test]
+async fn a_topic_that_the_notification_service_never_forgets_is_deleted_after_a_while() {
+    let case = Case::new("never-forgets", &[]).await;
+    case.create_delivered("docs").await;
+    let topic = case.status("docs").await.topic_arn.unwrap();
+    let refusal = Effect::Fail {
+        status: 400,
+        code: "ValidationException".to_owned(),
+        message: "The target is subscribed to one or more notification rules".to_owned(),
+    };
+    case.aws().fault(Fault::new(
+        &case.account,
+        "codestar-notifications:DeleteTarget",
+        When::Always,
+        refusal,
+    ));
+    case.delete("docs").await;
+    case.wait_gone("docs").await;
+    let gone = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    assert!(case.sns(&gone).await.is_err(), "the topic is left");
 }

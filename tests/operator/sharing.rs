@@ -100,6 +100,35 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     let delivered = ready.delivered.clone().unwrap();
     assert_eq!((&*delivered.bucket, &*delivered.prefix), (&*bucket, "docs"));
 
+    // A notification that could not be sent is told until one is.
+    let other = policy.replace("Allow", "Deny");
+    let mut shut = set;
+    shut[3].1 = &other;
+    case.sns(&shut).await.unwrap();
+    case.push(&repository, "main", "README.md", "second\n")
+        .await;
+    let rule = json!({"Arn": case.aws().rules(&case.account)[0].arn});
+    case.until(|| async {
+        let (service, describe) = ("codestar-notifications", "DescribeNotificationRule");
+        let asked = case
+            .aws()
+            .ask(&case.account, REGION, service, describe, &rule);
+        let target = asked.await?["Targets"][0]["TargetStatus"].clone();
+        (target == "UNREACHABLE")
+            .then_some(())
+            .ok_or_else(|| format!("the target is {target}"))
+    })
+    .await;
+    case.sns(&set).await.unwrap();
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "told")
+        .await;
+    let told = case
+        .wait_condition("docs", "Ready", "Unknown", "TopicUnreachable")
+        .await;
+    assert_message(&told, "Ready", &topic);
+    let third = case.push(&repository, "main", "README.md", "third\n").await;
+    case.wait_delivered("docs", &third).await;
+
     case.delete("docs").await;
     case.wait_gone("docs").await;
     let touched: Vec<String> = case

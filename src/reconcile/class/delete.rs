@@ -205,6 +205,7 @@ pub fn teardown_of(
         connections,
         subscriptions: Vec::new(),
         copied: None,
+        since: object.metadata.deletion_timestamp.as_ref().map(|at| at.0),
         now: Timestamp::now(),
     }
 }

@@ -175,6 +175,11 @@ impl FanoutLedger<'_, '_> {
             let message = status::AWAITS_CONNECTION.to_owned();
             self.converged.pending = Some((Reason::Provisioning, message));
         }
+        let connection = observed.connection.as_ref().map(|found| &*found.arn);
+        if let Some(message) = unreachable(&target.desire(connection), observed) {
+            self.converged.schedule.fully_within(self.env.pace.idle);
+            self.converged.pending = Some((Reason::TopicUnreachable, message));
+        }
         self.converged.pipeline = settled_pipeline(target, observed, self.converged.drifted());
         Ok(())
     }
@@ -305,6 +310,27 @@ fn topics(status: &RepoFanoutStatus) -> Vec<String> {
         .iter()
         .filter_map(|f| f.resources.get(Resource::Topic.as_str()));
     former.chain(&status.topic_arn).cloned().collect()
+}
+
+/// Returns a message if AWS could not send the last notification. The policy of a topic of our own
+/// was just observed to be right, so that only a key or a topic of others can be the cause.
+fn unreachable(desired: &Desired, observed: &Observed) -> Option<String> {
+    let configured = desired
+        .topic
+        .own()
+        .is_some_and(|topic| topic.kms_key.is_none());
+    let rule = desired.notification_rule.own()?;
+    let found = observed.notification_rule.as_ref()?;
+    (!configured && rule.is_unreachable(found)).then(|| {
+        format!(
+            "AWS could not send the last notification to {} (UNREACHABLE), so nobody knows whether \
+                 the next one arrives: its policy has to let codestar-notifications.amazonaws.com \
+                 publish, and the policy of a customer key that encrypts it has to let the same \
+                 service use kms:GenerateDataKey* and kms:Decrypt; the next execution shows whether \
+                 it does",
+            rule.topic_arn
+        )
+    })
 }
 
 /// Returns the pipeline that quick observations compare with from now on.

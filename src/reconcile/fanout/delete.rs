@@ -166,6 +166,7 @@ pub async fn end_former(
         resources: superseded,
         subscriptions: present.subscriptions,
         copied: None,
+        since: deleted_at(held),
         now: Timestamp::now(),
     };
     ending.run().await.map_err(Held::Cloud)
@@ -220,8 +221,15 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
         resources,
         subscriptions: status.subscriptions,
         copied: copied(env, held),
+        since: deleted_at(held),
         now: Timestamp::now(),
     })
+}
+
+/// The time when the object was deleted, if it was.
+fn deleted_at(held: &LiveObject<'_, RepoFanout>) -> Option<Timestamp> {
+    let at = held.current.metadata.deletion_timestamp.as_ref()?;
+    Some(at.0)
 }
 
 fn retention(held: &LiveObject<'_, RepoFanout>) -> Retention {

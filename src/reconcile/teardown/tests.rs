@@ -42,6 +42,7 @@ async fn end(default: Option<&str>, ours: bool) -> (Outcome, Vec<String>) {
             ..SubscriptionStatus::default()
         }],
         copied: Some(("theirs".into(), "acme/docs".into())),
+        since: None,
         now: Timestamp::UNIX_EPOCH,
     };
     let outcome = ending.run().await.unwrap();
