@@ -12,6 +12,7 @@ use crate::aws::object::decoded;
 use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud;
 use crate::cloud::{Buckets, Class, Result};
+use crate::domain::denial::{Denial, PolicyType};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
 use crate::resource::bucket::{Bucket, LIFECYCLE_RULE};
@@ -41,7 +42,7 @@ impl Buckets for Clients {
             },
             Err(error) => {
                 // A response to HEAD has no body, so only the status and a header describe the
-                // error.
+                // error, and a refusal is asked for again.
                 let answer = error.raw_response();
                 let status = answer.map(|a| a.status().as_u16());
                 let region = answer
@@ -50,19 +51,16 @@ impl Buckets for Clients {
                 let error = classify(CALL, error);
                 return match (error.class, status, region) {
                     (Class::NotFound, ..) => Ok(BucketView::Missing),
-                    (Class::Denied, ..) => Ok(BucketView::Forbidden),
                     (_, Some(301 | 400), Some(region)) if region != self.region => {
                         Ok(BucketView::Elsewhere(region))
                     }
                     (_, Some(301), _) => Ok(BucketView::Elsewhere(
                         "another than the operator asked in".to_owned(),
                     )),
-                    (_, Some(400), _) => Err(cloud::Error {
-                        class: Class::Denied,
-                        message: "HTTP status 400, as a rule because credentials have expired"
-                            .to_owned(),
-                        ..error
-                    }),
+                    (_, Some(403), Some(region)) if region != self.region => {
+                        Ok(BucketView::Forbidden)
+                    }
+                    (_, Some(400 | 403), _) => self.explain(name, error).await,
                     _ => Err(error),
                 };
             }
@@ -261,5 +259,35 @@ impl Buckets for Clients {
             .expected_bucket_owner(&self.account)
             .send();
         gone(self.call("s3:DeleteBucket", delete).await)
+    }
+}
+
+impl Clients {
+    /// Asks for the words of a refusal that HeadBucket told by its status alone, by a call that
+    /// needs the same permission. A refusal that may come from another account, whose bucket this
+    /// would be, leaves a bucket that one may not look into.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
+    async fn explain(&self, name: &str, head: cloud::Error) -> Result<BucketView> {
+        let list = self
+            .s3
+            .list_objects_v2()
+            .bucket(name)
+            .max_keys(1)
+            .expected_bucket_owner(&self.account)
+            .send();
+        let Err(error) = self.call("s3:ListBucket", list).await else {
+            return Err(cloud::Error {
+                class: Class::Transient,
+                ..head
+            });
+        };
+        let is_permission = ["AccessDenied", "AllAccessDisabled"]
+            .iter()
+            .any(|code| error.code.as_deref() == Some(*code));
+        match Denial::parse(&error.message).by {
+            None | Some(PolicyType::Resource) if is_permission => Ok(BucketView::Forbidden),
+            _ if error.class == Class::NotFound => Ok(BucketView::Missing),
+            _ => Err(error),
+        }
     }
 }

@@ -207,6 +207,9 @@ const CODES: &[(&str, Class)] = &[
     ("ConflictException", Class::Conflict),
     ("DuplicatedStopRequestException", Class::Conflict),
     ("OperationAborted", Class::Conflict),
+    ("ConditionalRequestConflict", Class::Conflict),
+    ("EntityTemporarilyUnmodifiable", Class::Conflict),
+    ("EntityTemporarilyUnmodifiableException", Class::Conflict),
     // The name of a deleted queue cannot be used again for a minute.
     ("QueueDeletedRecently", Class::Conflict),
     (
@@ -228,6 +231,16 @@ const CODES: &[(&str, Class)] = &[
     ("SignatureDoesNotMatch", Class::Denied),
     ("InvalidAccessKeyId", Class::Denied),
     ("AllAccessDisabled", Class::Denied),
+    ("InvalidToken", Class::Denied),
+    ("RegionDisabledException", Class::Denied),
+    ("RequestTimeTooSkewed", Class::Denied),
+    ("RequestExpired", Class::Denied),
+    ("PackedPolicyTooLarge", Class::Denied),
+    // SNS, SQS over the query protocol, and SQS over JSON.
+    ("KMSAccessDenied", Class::Denied),
+    ("KMSAccessDeniedException", Class::Denied),
+    ("KMS.AccessDeniedException", Class::Denied),
+    ("KmsAccessDenied", Class::Denied),
     ("Throttling", Class::Throttled),
     ("ThrottlingException", Class::Throttled),
     ("ThrottledException", Class::Throttled),
@@ -235,6 +248,12 @@ const CODES: &[(&str, Class)] = &[
     ("TooManyRequestsException", Class::Throttled),
     ("RequestLimitExceeded", Class::Throttled),
     ("SlowDown", Class::Throttled),
+    ("RequestThrottled", Class::Throttled),
+    ("RequestThrottledException", Class::Throttled),
+    ("KMSThrottling", Class::Throttled),
+    ("KMSThrottlingException", Class::Throttled),
+    ("KMS.ThrottlingException", Class::Throttled),
+    ("KmsThrottled", Class::Throttled),
     ("ServiceUnavailable", Class::Throttled),
     (
         "ConcurrentPipelineExecutionsLimitExceededException",
@@ -244,6 +263,10 @@ const CODES: &[(&str, Class)] = &[
     ("LimitExceededException", Class::Quota),
     ("TooManyBuckets", Class::Quota),
     ("TopicLimitExceeded", Class::Quota),
+    ("FilterPolicyLimitExceeded", Class::Quota),
+    ("SubscriptionLimitExceeded", Class::Quota),
+    // S3 gave up waiting for the request, which it says with status 400.
+    ("RequestTimeout", Class::Transient),
     ("InvalidStructureException", Class::Invalid),
     ("ValidationException", Class::Invalid),
     ("MalformedPolicyDocument", Class::Invalid),
@@ -297,6 +320,21 @@ mod tests {
             (Some("LimitExceededException"), "", 400, Class::Quota),
             (Some("ValidationException"), "", 400, Class::Invalid),
             (Some("InternalError"), "", 500, Class::Transient),
+            (Some("RequestTimeout"), "", 400, Class::Transient),
+            (Some("FilterPolicyLimitExceeded"), "", 403, Class::Quota),
+            (Some("SubscriptionLimitExceeded"), "", 403, Class::Quota),
+            (Some("KMSThrottling"), "", 400, Class::Throttled),
+            (Some("RequestThrottled"), "", 403, Class::Throttled),
+            (Some("RequestThrottledException"), "", 400, Class::Throttled),
+            (Some("ConditionalRequestConflict"), "", 409, Class::Conflict),
+            (
+                Some("EntityTemporarilyUnmodifiable"),
+                "",
+                409,
+                Class::Conflict,
+            ),
+            (Some("KMSAccessDenied"), "", 400, Class::Denied),
+            (Some("InvalidToken"), "", 400, Class::Denied),
         ];
         for (code, message, status, expected) in cases {
             assert_eq!(

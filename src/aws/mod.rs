@@ -46,6 +46,8 @@ mod role;
 mod throttles;
 mod topic;
 
+pub use permissions::Denied;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,7 +95,6 @@ pub struct Aws {
     config: SdkConfig,
     path_style: bool,
     identity: Identity,
-    arn: String,
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
@@ -168,12 +169,12 @@ impl Aws {
         let identity = Identity {
             account: caller.account().unwrap_or_default().to_owned(),
             partition: Arn::parse(&arn).map_or("aws", |a| a.partition).to_owned(),
+            arn,
         };
         Ok(Self {
             config,
             path_style,
             identity,
-            arn,
             limits: Arc::new(limit::Limits::new(rates)),
             metrics,
             read_only,
@@ -184,11 +185,6 @@ impl Aws {
     /// Returns the identity of the credentials.
     pub fn identity(&self) -> &Identity {
         &self.identity
-    }
-
-    /// Returns the ARN of the user or of the role's session.
-    pub fn arn(&self) -> &str {
-        &self.arn
     }
 
     /// Returns the operator's own region.
@@ -220,7 +216,7 @@ impl Aws {
         let mut account = self.identity.account.clone();
         if let Some(role) = access {
             account = role.identity().account;
-            builder = builder.credentials_provider(self.assume(role, region).await);
+            builder = builder.credentials_provider(self.assume(role).await);
         }
         let config = builder.build();
         let throttles = |service| Throttles {
@@ -274,16 +270,18 @@ impl Aws {
     }
 
     /// Returns credentials of the role, chained from the operator's own. The SDK renews them before
-    /// they expire. The regional endpoint of STS is used, so that other partitions work.
-    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html>
-    async fn assume(&self, role: &AssumeRole, region: &str) -> SharedCredentialsProvider {
+    /// they expire. They come from STS in the operator's own region: an account's STS in another
+    /// region works only if that account has the region on, and the role's account may have it on
+    /// although the operator's has not. Credentials of a regional endpoint hold in every region.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
+    async fn assume(&self, role: &AssumeRole) -> SharedCredentialsProvider {
         let tags = role
             .session_tags
             .iter()
             .map(|(k, v)| (k.clone(), v.clone()));
         let mut builder = AssumeRoleProvider::builder(&role.role_arn)
             .configure(&self.config)
-            .region(Region::new(region.to_owned()))
+            .region(Region::new(self.home().to_owned()))
             .session_name("repofanout");
         if !role.session_tags.is_empty() {
             builder = builder.tags(tags);
@@ -330,7 +328,7 @@ impl Clients {
 
     /// Waits for the call's rate limit. Rejects a call that a read-only operator must not send.
     async fn permit(&self, call: &'static str) -> cloud::Result<()> {
-        if self.read_only && !reads(call) {
+        if self.read_only && !cloud::reads(call) {
             return Err(cloud::Error {
                 class: cloud::Class::Denied,
                 call,
@@ -376,16 +374,6 @@ impl Clients {
 trait ServiceError: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static {}
 
 impl<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static> ServiceError for E {}
-
-/// Returns whether the call only reads.
-fn reads(call: &str) -> bool {
-    let operation = call
-        .split_once(':')
-        .map_or(call, |(_, operation)| operation);
-    ["Get", "List", "Head", "Describe"]
-        .iter()
-        .any(|verb| operation.starts_with(verb))
-}
 
 /// Turns "not found" into `None`.
 fn found<T>(result: cloud::Result<T>) -> cloud::Result<Option<T>> {

@@ -5,6 +5,7 @@ use aws_sdk_iam::types::{SummaryKeyType, Tag};
 use percent_encoding::percent_decode_str;
 
 use crate::aws::{Clients, found, gone, incomplete, json};
+use crate::cloud;
 use crate::cloud::{Class, Result, Roles};
 use crate::domain::computed::ROLE_PATH;
 use crate::domain::owner::Tags;
@@ -121,7 +122,10 @@ impl Roles for Clients {
             .send();
         gone(self.call("iam:DeleteRolePolicy", delete).await)?;
         let delete = self.iam.delete_role().role_name(name).send();
-        gone(self.call("iam:DeleteRole", delete).await)
+        match gone(self.call("iam:DeleteRole", delete).await) {
+            Err(error) if error.class == Class::Conflict => Err(self.attached(name, error).await),
+            other => other,
+        }
     }
 
     async fn count(&self) -> Result<usize> {
@@ -167,6 +171,29 @@ impl Roles for Clients {
 }
 
 impl Clients {
+    /// Adds the names of a role's policies to the error that does not let the role be deleted; the
+    /// error itself, if they cannot be listed.
+    async fn attached(&self, name: &str, error: cloud::Error) -> cloud::Error {
+        let inline = self.iam.list_role_policies().role_name(name).send();
+        let inline = self.call("iam:ListRolePolicies", inline).await;
+        let managed = self.iam.list_attached_role_policies().role_name(name);
+        let managed = self
+            .call("iam:ListAttachedRolePolicies", managed.send())
+            .await;
+        let (Ok(inline), Ok(managed)) = (inline, managed) else {
+            return error;
+        };
+        let mut names: Vec<&str> = inline.policy_names().iter().map(String::as_str).collect();
+        names.extend(
+            managed
+                .attached_policies()
+                .iter()
+                .filter_map(|policy| policy.policy_name()),
+        );
+        let message = format!("{} Policies of {name}: {}", error.message, names.join(", "));
+        cloud::Error { message, ..error }
+    }
+
     async fn put_inline_policy(&self, desired: &Role) -> Result<()> {
         let put = self
             .iam
@@ -184,6 +211,6 @@ impl Clients {
 
 /// Decodes a policy document; IAM returns it URL-encoded (RFC 3986).
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRolePolicy.html>
-fn document(call: &'static str, text: &str) -> Result<serde_json::Value> {
+pub(super) fn document(call: &'static str, text: &str) -> Result<serde_json::Value> {
     json(call, &percent_decode_str(text).decode_utf8_lossy())
 }

@@ -1,7 +1,10 @@
 //! What we ask of a cloud: one small trait a resource, one error type, no SDK type.
 
+pub mod advice;
+mod cause;
 #[cfg(test)]
 pub mod fake;
+pub mod quota;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -98,11 +101,32 @@ impl Error {
         self.code.as_deref() == Some(NO_CREDENTIALS)
     }
 
-    /// That the call was refused, and by which code.
-    pub fn refused(&self) -> String {
-        let code = self.code.as_ref().map(|code| format!(" ({code})"));
-        format!("{} was refused{}", self.call, code.unwrap_or_default())
+    /// Whether the call would have changed something.
+    pub fn writes(&self) -> bool {
+        !reads(self.call)
     }
+
+    /// That the call was refused, by which code, and with which words, as far as this audience may
+    /// see them.
+    pub fn refused(&self, audience: Audience<'_>) -> String {
+        let code = self.code.as_ref().map(|code| format!(" ({code})"));
+        format!(
+            "{} was refused{}: {}",
+            self.call,
+            code.unwrap_or_default(),
+            arn::filter(&self.message, audience)
+        )
+    }
+}
+
+/// Whether a call only reads.
+pub fn reads(call: &str) -> bool {
+    let operation = call
+        .split_once(':')
+        .map_or(call, |(_, operation)| operation);
+    ["Get", "List", "Head", "Describe"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 /// The result of a call.
@@ -402,14 +426,13 @@ mod tests {
         );
         let own = "arn:aws:sns:eu-west-1:111122223333:a";
         assert_eq!(
-            error.said(Audience::Own(&[own])),
+            error.said(Audience::Own(&[own.to_owned()])),
             format!("sns:Publish said: not on {own}")
         );
-        assert_eq!(
-            error.refused(),
-            "sns:Publish was refused (AuthorizationError)"
-        );
+        let refused = "sns:Publish was refused (AuthorizationError): not on (another ARN)";
+        assert_eq!(error.refused(Audience::Own(&[])), refused);
         error.code = None;
-        assert_eq!(error.refused(), "sns:Publish was refused");
+        let refused = "sns:Publish was refused: not on (another ARN)";
+        assert_eq!(error.refused(Audience::Own(&[])), refused);
     }
 }

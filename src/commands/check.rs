@@ -1,8 +1,6 @@
 //! `repofanout check`: reports what is missing in the cluster and in AWS before the operator can
 //! work.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -11,38 +9,16 @@ use kube::api::{ListParams, PostParams};
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::Condition;
 use kube::{Api, Client, CustomResourceExt};
-use serde_json::Value;
 
 use crate::api;
 use crate::api::{GROUP, RepoFanout, RepoFanoutClass};
-use crate::aws::Aws;
 use crate::cli::{Check, Shared};
-use crate::cloud::Class;
-use crate::commands::{aws_options, client, iam_policy, say};
-use crate::metrics::Metrics;
-use crate::resource::scope::Scope;
+use crate::commands::check_aws::amazon;
+use crate::commands::client;
+use crate::commands::report::Report;
 
 /// Minor version of the oldest Kubernetes 1.x that is supported.
 const OLDEST_MINOR: u32 = 34;
-
-/// Prints findings line by line, and counts what is missing.
-#[derive(Default)]
-struct Report {
-    missing: usize,
-}
-
-impl Report {
-    fn add(&mut self, subject: &str, result: Result<String, String>) -> bool {
-        match &result {
-            Ok(said) => say(format!("ok       {subject}: {said}")),
-            Err(wrong) => {
-                say(format!("MISSING  {subject}: {wrong}"));
-                self.missing += 1;
-            }
-        }
-        result.is_ok()
-    }
-}
 
 /// Prints what is present and what is missing.
 ///
@@ -244,99 +220,5 @@ async fn allowed(client: &Client, wanted: ResourceAttributes) -> Result<String, 
             "not granted; use the chart's Roles and ClusterRoles (rbac.create), or add the permission to your own"
                 .to_owned(),
         ),
-    }
-}
-
-async fn amazon(report: &mut Report, check: &Check) {
-    let aws = match Aws::connect(aws_options(&check.shared, true), Arc::<Metrics>::default()).await
-    {
-        Ok(aws) => aws,
-        Err(wrong) => {
-            report.add("AWS", Err(wrong));
-            return;
-        }
-    };
-    let identity = aws.identity().clone();
-    report.add(
-        "AWS credentials",
-        Ok(format!("{} in account {}", aws.arn(), identity.account)),
-    );
-    report.add("AWS region", Ok(aws.home().to_owned()));
-    let principal = match &check.principal {
-        Some(principal) => principal.clone(),
-        None => aws.principal().await,
-    };
-    if principal.ends_with(":root") {
-        say(
-            "         the root user may do everything: run the operator with a role that has the \
-                 policy which `repofanout iam-policy` prints",
-        );
-        return;
-    }
-    let scope = Scope {
-        partition: identity.partition,
-        account: identity.account,
-        region: aws.home().to_owned(),
-        name_prefix: check.shared.name_prefix.clone(),
-        allow_existing: check.shared.allow_existing.clone(),
-        allow_prune: check.shared.allow_prune,
-        boundaries: check
-            .shared
-            .permissions_boundary
-            .clone()
-            .into_iter()
-            .collect(),
-        assume_roles: Vec::new(),
-    };
-    let policy = iam_policy::policy(&scope);
-    for statement in policy["Statement"].as_array().into_iter().flatten() {
-        let sid = statement["Sid"].as_str().unwrap_or_default();
-        let texts = |value: &Value| -> Vec<String> {
-            match value {
-                Value::Array(all) => all
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect(),
-                one => one.as_str().map(str::to_owned).into_iter().collect(),
-            }
-        };
-        // One example name stands for all names that the pattern covers.
-        let resources: Vec<String> = texts(&statement["Resource"])
-            .iter()
-            .map(|r| example(r))
-            .collect();
-        let actions = texts(&statement["Action"]);
-        let denied = aws
-            .denied(&principal, &actions, &resources, &statement["Condition"])
-            .await;
-        let found = match denied {
-            Ok(denied) if denied.is_empty() => Ok("allowed".to_owned()),
-            Ok(denied) => Err(format!(
-                "{principal} may not {} on {}; add statement {sid} of the policy that `repofanout \
-                     iam-policy` prints",
-                denied.join(", "),
-                resources.join(", ")
-            )),
-            Err(error) if error.class == Class::Denied => {
-                say(format!(
-                    "unknown  AWS permissions: {} was refused: allow it on {principal}, or run \
-                         this command with other credentials and --principal",
-                    error.call
-                ));
-                return;
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        report.add(&format!("AWS permissions {sid}"), found);
-    }
-}
-
-/// An example of a resource that the pattern covers.
-fn example(pattern: &str) -> String {
-    if pattern == "*" {
-        pattern.to_owned()
-    } else {
-        pattern.replace('*', "check")
     }
 }

@@ -1,10 +1,12 @@
 //! The commands. Each connects to what it needs, and hands over to the rooms below.
 
 pub mod check;
+mod check_aws;
 pub mod iam_policy;
 pub mod import;
 pub mod plan;
 pub mod print;
+mod report;
 pub mod run;
 pub mod snapshot;
 

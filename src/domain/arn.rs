@@ -45,6 +45,37 @@ pub fn bucket(partition: &str, name: &str) -> String {
     format!("arn:{partition}:s3:::{name}")
 }
 
+/// ARN of the role of a session, without the role's path, which a session does not tell. Any other
+/// ARN is returned as it is.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns>
+pub fn role_of_session(arn: &str) -> String {
+    let role = Arn::parse(arn).and_then(|parsed| {
+        let session = parsed.resource.strip_prefix("assumed-role/")?;
+        let name = session.split('/').next()?;
+        let Arn {
+            partition, account, ..
+        } = parsed;
+        Some(format!("arn:{partition}:iam::{account}:role/{name}"))
+    });
+    role.unwrap_or_else(|| arn.to_owned())
+}
+
+/// The ARNs by which AWS calls whoever has this ARN: a user's; a role's, and that of its sessions
+/// without their names.
+pub fn called(arn: &str) -> Vec<String> {
+    let role = role_of_session(arn);
+    let session = Arn::parse(&role).and_then(|parsed| {
+        let name = parsed.resource.strip_prefix("role/")?.rsplit('/').next()?;
+        let Arn {
+            partition, account, ..
+        } = parsed;
+        Some(format!(
+            "arn:{partition}:sts::{account}:assumed-role/{name}"
+        ))
+    });
+    std::iter::once(role).chain(session).collect()
+}
+
 /// ARN of an IAM policy of the account. A name that is an ARN already is returned as it is.
 pub fn policy(partition: &str, account: &str, name: &str) -> String {
     if name.starts_with("arn:") {
@@ -58,17 +89,18 @@ pub fn policy(partition: &str, account: &str, name: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience<'a> {
     /// Readers of an object may see these ARNs, and those below them after a slash.
-    Own(&'a [&'a str]),
+    Own(&'a [String]),
     /// Readers of a class may see all ARNs of this account, twelve digits, and those that name no
     /// account, such as a bucket's.
     Account(&'a str),
 }
 
 impl Audience<'_> {
-    fn may_see(self, arn: &str) -> bool {
+    /// Whether the readers may see this ARN.
+    pub fn may_see(self, arn: &str) -> bool {
         match self {
             Self::Own(all) => all.iter().any(|own| {
-                arn == *own || arn.strip_prefix(own).is_some_and(|r| r.starts_with('/'))
+                arn == own || arn.strip_prefix(&**own).is_some_and(|r| r.starts_with('/'))
             }),
             Self::Account(account) => {
                 Arn::parse(arn).is_some_and(|parts| [account, "", "aws"].contains(&parts.account))
@@ -140,7 +172,8 @@ mod tests {
         let below = format!("{bucket}/docs/x");
         let aws = "arn:aws:iam::aws:policy/ReadOnlyAccess";
         let none: &[&str] = &[];
-        let of_object = Audience::Own(&[own, bucket]);
+        let seen = [own.to_owned(), bucket.to_owned()];
+        let of_object = Audience::Own(&seen);
         let of_class = Audience::Account("111122223333");
         let table: [(Audience<'_>, &[&str], &[&str]); 3] = [
             (of_object, &[own, bucket, &below], &[other, beside, aws]),
@@ -161,6 +194,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_role_is_called_by_its_arn_and_by_that_of_its_sessions() {
+        let session = "arn:aws:sts::111122223333:assumed-role/operator/botocore-1";
+        let role = "arn:aws:iam::111122223333:role/operator";
+        let below = "arn:aws:iam::111122223333:role/team/operator";
+        let sessions = "arn:aws:sts::111122223333:assumed-role/operator";
+        let user = "arn:aws:iam::111122223333:user/ann";
+        assert_eq!(role_of_session(session), role);
+        assert_eq!(role_of_session(user), user);
+        assert_eq!(called(session), [role, sessions]);
+        assert_eq!(called(below), [below, sessions]);
+        assert_eq!(called(user), [user]);
+        assert!(Audience::Own(&called(below)).may_see(session));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 pub mod arn;
 pub mod computed;
 pub mod delivery;
+pub mod denial;
 pub mod execution;
 pub mod kind;
 pub mod names;

@@ -25,7 +25,7 @@ pub struct Placement {
 
 /// The identity in which an object's resources live: that of the role to assume, or the operator's
 /// own.
-fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
+pub fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
     access.map_or_else(|| own.clone(), AssumeRole::identity)
 }
 
@@ -39,7 +39,9 @@ impl Placement {
         class: Option<&str>,
         base_name: String,
     ) -> Self {
-        let Identity { account, partition } = identity_of(access, identity);
+        let Identity {
+            account, partition, ..
+        } = identity_of(access, identity);
         Self {
             account,
             partition,
@@ -57,7 +59,9 @@ impl Placement {
         region: &str,
         name_prefix: &str,
     ) -> Self {
-        let Identity { account, partition } = identity_of(access, identity);
+        let Identity {
+            account, partition, ..
+        } = identity_of(access, identity);
         let base_name = names::class_name(name_prefix, owner);
         Self {
             account,
@@ -136,12 +140,58 @@ impl Placement {
     /// Start of every link into the console of the region.
     /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html>
     fn console(&self) -> String {
-        let domain = match self.partition.as_str() {
+        format!(
+            "https://{}.{}/codesuite",
+            self.region,
+            self.console_domain()
+        )
+    }
+
+    /// The partition's domain of the console.
+    fn console_domain(&self) -> &'static str {
+        match self.partition.as_str() {
             "aws-cn" => "console.amazonaws.cn",
             "aws-us-gov" => "console.amazonaws-us-gov.com",
             _ => "console.aws.amazon.com",
+        }
+    }
+
+    /// The page where the quotas of a service are raised. Those of a service that has one endpoint
+    /// for all regions are raised in the first region of the partition.
+    /// <https://docs.aws.amazon.com/servicequotas/latest/userguide/request-quota-increase.html>
+    pub fn quotas_url(&self, service: &str, is_global: bool) -> String {
+        let region = match self.partition.as_str() {
+            "aws" if is_global => "us-east-1",
+            _ => &self.region,
         };
-        format!("https://{}.{domain}/codesuite", self.region)
+        let domain = self.console_domain();
+        format!("https://{region}.{domain}/servicequotas/home/services/{service}/quotas")
+    }
+
+    /// Whether accounts have to turn the region on before they can use it: those that AWS opened
+    /// since March 2019.
+    /// <https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html>
+    pub fn is_opt_in(&self) -> bool {
+        const ALWAYS_ON: [&str; 17] = [
+            "ap-northeast-1",
+            "ap-northeast-2",
+            "ap-northeast-3",
+            "ap-south-1",
+            "ap-southeast-1",
+            "ap-southeast-2",
+            "ca-central-1",
+            "eu-central-1",
+            "eu-north-1",
+            "eu-west-1",
+            "eu-west-2",
+            "eu-west-3",
+            "sa-east-1",
+            "us-east-1",
+            "us-east-2",
+            "us-west-1",
+            "us-west-2",
+        ];
+        self.partition == "aws" && !ALWAYS_ON.contains(&&*self.region)
     }
 
     /// ARN of a connection with this id.
@@ -228,6 +278,7 @@ mod tests {
         let own = Identity {
             account: "111122223333".into(),
             partition: "aws".into(),
+            arn: "arn:aws:iam::111122223333:user/operator".into(),
         };
         let role = AssumeRole {
             role_arn: "arn:aws-cn:iam::444455556666:role/r".into(),

@@ -63,6 +63,8 @@ pub struct Identity {
     pub account: String,
     /// The AWS partition, such as `aws`.
     pub partition: String,
+    /// ARN of the user, the role, or the role's session.
+    pub arn: String,
 }
 
 /// A role in another account that the operator assumes with its own identity.
@@ -83,6 +85,7 @@ impl AssumeRole {
         Identity {
             account: parts.map(|p| p.account.to_owned()).unwrap_or_default(),
             partition: parts.map(|p| p.partition.to_owned()).unwrap_or_default(),
+            arn: self.role_arn.clone(),
         }
     }
 }

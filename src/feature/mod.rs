@@ -10,6 +10,8 @@ pub mod subscribe;
 use serde_json::Value;
 
 use crate::api::condition::Reason;
+use crate::cloud::Error;
+use crate::cloud::advice::{Situation, advice};
 use crate::resource::scope::Scope;
 
 /// The outcome of a feature in one pass.
@@ -46,6 +48,17 @@ impl Outcome {
             verdict: Some(Verdict { reason, message }),
         }
     }
+}
+
+/// The message of a feature that AWS refused: what follows from it, what can be done about it, and
+/// what is not affected.
+fn failed(error: &Error, situation: &Situation<'_>, effect: &str, unaffected: &str) -> String {
+    let advice = advice(error, situation).map(|advice| format!("; {}", advice.text));
+    format!(
+        "{}, so {effect}{}; the operator retries, and {unaffected} not affected",
+        error.refused(situation.audience),
+        advice.unwrap_or_default()
+    )
 }
 
 /// IAM statements of the operator for all features.

@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::SubscriptionStatus;
-use crate::cloud::{Class, Error, Subscription};
-use crate::domain::arn;
-use crate::domain::arn::{Arn, Audience};
+use crate::cloud::advice::Activity;
+use crate::cloud::{Class, Subscription};
+use crate::domain::arn::Arn;
 use crate::domain::policy_document;
 use crate::domain::word::Word;
-use crate::feature::Outcome;
+use crate::feature::{Outcome, failed};
 use crate::resource::scope::{Scope, allow};
 use crate::spec::subscriber::{CONFIRMED, EXPIRED, PENDING, Subscriber};
 use crate::state::environment::Environment;
@@ -73,7 +73,15 @@ pub async fn run(
             })
         }
         Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
-            let verdict = Outcome::of(Reason::SubscribeFailed, failed(&error)).verdict;
+            let parties = target.parties(live.operator());
+            let situation = parties.situation(Activity::Subscribe, Some(&target.place));
+            let message = failed(
+                &error,
+                &situation,
+                "the subscriptions are not as the spec says yet",
+                "deliveries are",
+            );
+            let verdict = Outcome::of(Reason::SubscribeFailed, message).verdict;
             Ok(Subscribed {
                 outcome: Outcome { asked, verdict },
                 subscriptions: None,
@@ -236,18 +244,6 @@ fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {
         }
         false => Outcome::of(Reason::SubscriptionPending, waiting.join("; ")),
     }
-}
-
-fn failed(error: &Error) -> String {
-    let said = arn::filter(&error.message, Audience::Own(&[]));
-    let advice = match error.class {
-        Class::Denied => {
-            "; give the operator the IAM policy that `repofanout iam-policy` prints, and check that \
-             the endpoint's own policy lets SNS in"
-        }
-        _ => "; check that the endpoint exists and that its ARN or URL is right",
-    };
-    format!("{}: {said}{advice}", error.refused())
 }
 
 /// IAM statements of the operator for subscriptions.

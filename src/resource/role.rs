@@ -232,6 +232,9 @@ pub(super) fn statements(scope: &Scope) -> Vec<Value> {
         "iam:DeleteRolePolicy",
         "iam:GetRole",
         "iam:GetRolePolicy",
+        // They name the policies that somebody has attached to a role that is to be deleted.
+        "iam:ListAttachedRolePolicies",
+        "iam:ListRolePolicies",
         "iam:TagRole",
         "iam:UpdateAssumeRolePolicy",
     ];

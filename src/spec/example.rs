@@ -20,6 +20,7 @@ pub fn class(spec: Value) -> Result<Class, Refusal> {
     let identity = Identity {
         account: "111122223333".into(),
         partition: "aws".into(),
+        arn: "arn:aws:iam::111122223333:user/operator".into(),
     };
     let object = serde_json::from_value(object).unwrap();
     Class::parse(&object, &Settings::example(), &identity)

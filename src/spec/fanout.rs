@@ -700,6 +700,7 @@ mod tests {
         let identity = Identity {
             account: "111122223333".into(),
             partition: "aws".into(),
+            arn: "arn:aws:iam::111122223333:user/operator".into(),
         };
         let place = fanout.place(&identity);
         assert_eq!(fanout.check_place(&place), Ok(()));

@@ -18,6 +18,7 @@ use crate::api::condition::ConditionType;
 use crate::api::{
     ABANDON, FINALIZER, RELEASE_REQUESTED_AT, RepoFanout, RepoFanoutClass, STOP_REQUESTED_AT,
 };
+use crate::domain::settings::Identity;
 use crate::state::environment::Environment;
 use crate::state::memory::Basis;
 use crate::state::recorder::Notice;
@@ -108,6 +109,11 @@ impl<'a, K: Custom> LiveObject<'a, K> {
             api: object.api(env.client.clone()),
             current: object.clone(),
         }
+    }
+
+    /// Returns the identity of the operator's own credentials.
+    pub fn operator(&self) -> &Identity {
+        &self.env.catalog.identity
     }
 
     /// Returns the uid of the object.

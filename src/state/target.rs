@@ -4,11 +4,14 @@ use jiff::Timestamp;
 
 use crate::api::RepoFanoutClass;
 use crate::cloud::Cloud;
+use crate::cloud::advice::Parties;
 use crate::domain;
-use crate::domain::computed::Computed;
+use crate::domain::arn;
+use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::kind::Resource;
 use crate::domain::owner::Tags;
 use crate::domain::placement::Placement;
+use crate::domain::settings::Identity;
 use crate::domain::word::Word;
 use crate::resource::Desired;
 use crate::resource::connection::{ConnectionState, ObservedConnection};
@@ -58,6 +61,43 @@ impl Target {
     /// Returns the name of the pipeline.
     pub fn pipeline(&self) -> &str {
         &self.names.base
+    }
+
+    /// Returns the parties of calls for the object.
+    pub fn parties(&self, operator: &Identity) -> Parties {
+        let Self {
+            fanout,
+            place,
+            names,
+            shared,
+            ..
+        } = self;
+        let mut parties = Parties::new(fanout.access.as_ref(), operator);
+        let connection = match &fanout.connection {
+            ConnectionSource::Existing(arn) => Some(arn.clone()),
+            ConnectionSource::Provider(_)
+            | ConnectionSource::Host(_)
+            | ConnectionSource::Shared(_) => shared.connection.as_ref().map(|c| c.arn.clone()),
+        };
+        let topic = match &fanout.notifications.topic {
+            Source::Own(name) => name.as_ref().map(|name| topic_arn(place, name)),
+            Source::Existing(arn) | Source::Shared(arn) => Some(arn.clone()),
+        };
+        let bucket = |name: &str| arn::bucket(&place.partition, name);
+        let boundary = fanout.permissions_boundary.as_ref();
+        parties.arns.extend([
+            names.role_arn.clone(),
+            names.pipeline_arn.clone(),
+            names.topic_arn.clone(),
+            bucket(fanout.destination.name(&names.destination)),
+            bucket(fanout.artifacts.name(&names.artifacts)),
+        ]);
+        let boundary = boundary.map(|name| arn::policy(&place.partition, &place.account, name));
+        let key = fanout.kms_key.clone();
+        let role = fanout.shared_role.clone();
+        let more = [connection, topic, boundary, key, role];
+        parties.arns.extend(more.into_iter().flatten());
+        parties
     }
 
     /// Returns the desired resources, given the ARN of the connection.

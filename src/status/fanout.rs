@@ -1,13 +1,12 @@
 //! The status of a fan-out.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_controller::conditions;
 
 use crate::api::condition::{ConditionType, Kind, Reason};
 use crate::api::status::{FailureStatus, RepoFanoutStatus};
 use crate::api::{RELEASE_REQUESTED_AT, STOP_REQUESTED_AT};
+use crate::cloud::advice::{Situation, of_failure};
 use crate::domain::arn;
 use crate::domain::arn::Audience;
 use crate::domain::delivery::{Cause, Exhausted, Standstill};
@@ -33,6 +32,8 @@ pub struct Observation<'a> {
     pub place: Option<&'a Placement>,
     /// The repository, for links and messages.
     pub repository: &'a str,
+    /// The situation in which its pipeline copies.
+    pub copying: Situation<'a>,
     /// The connection.
     pub connection: Option<&'a ObservedConnection>,
     /// Differences from the spec that are left uncorrected; none unless the spec asks for `Detect`.
@@ -84,7 +85,7 @@ pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoF
             next.last_execution = executions.first().map(|newest| {
                 let failure = observation
                     .failure
-                    .map(|f| failure_status(f, &next.resources));
+                    .map(|f| failure_status(f, observation.copying.audience));
                 newest.status(observation.repository, provider, place, failure)
             });
         }
@@ -220,7 +221,7 @@ fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -
         let mut all = executions.iter();
         all.any(|e| e.id == id && e.state.is_running())
     };
-    let words = |failure| failure_status(failure, &status.resources).message;
+    let words = |failure| failure_status(failure, observation.copying.audience).message;
     match observation.standstill {
         Some(Standstill::Stuck(stuck)) if runs(&stuck.execution) => {
             return Some(stuck_verdict(stuck));
@@ -238,9 +239,12 @@ fn delivered_verdict(status: &RepoFanoutStatus, observation: &Observation<'_>) -
         .first()
         .is_some_and(|e| e.state == ExecutionState::Failed);
     let verdict = match (ended.map(|e| &e.state), observation.failure) {
-        (Some(ExecutionState::Failed), Some(failure)) if newest_failed => {
-            failure_verdict(failure, &words(failure), observation.repository)
-        }
+        (Some(ExecutionState::Failed), Some(failure)) if newest_failed => failure_verdict(
+            failure,
+            &words(failure),
+            &observation.copying,
+            observation.repository,
+        ),
         // A newer execution runs or was cancelled, so the failure is not final yet.
         (Some(ExecutionState::Failed), _) => {
             let before = ConditionType::Delivered.find(&status.conditions)?;
@@ -318,33 +322,44 @@ fn stuck_verdict(stuck: &Stuck) -> Verdict {
 }
 
 /// The verdict on a failed execution, with what a person can do about it.
-fn failure_verdict(failure: &Failure, words: &str, repository: &str) -> Verdict {
+fn failure_verdict(
+    failure: &Failure,
+    words: &str,
+    copying: &Situation<'_>,
+    repository: &str,
+) -> Verdict {
     let code = failure
         .code
         .as_ref()
         .map(|c| format!("{c}: "))
         .unwrap_or_default();
-    let failed = |hint: &str| {
+    let advice = of_failure(failure, copying).map(|advice| {
+        format!(
+            "{}; then push, or set the annotation {RELEASE_REQUESTED_AT}",
+            advice.text
+        )
+    });
+    let failed = |otherwise: String| {
         let stage = &failure.stage;
+        let advice = advice.clone().unwrap_or(otherwise);
         (
             Reason::DeliveryFailed,
-            format!("the {stage} stage of the last execution failed: {code}{words}; {hint}"),
+            format!("the {stage} stage of the last execution failed: {code}{words}; {advice}"),
         )
     };
     let (reason, message) = match failure.kind() {
         FailureKind::Repository => (
             Reason::RepositoryNotAccessible,
             format!(
-                "the AWS Connector app behind the connection may not read {repository}: {words}; \
-                     grant the AWS Connector app access to that repository in the provider's \
-                     settings of installed apps, or correct spec.repository (upper and lower case \
-                     matter). Then push, or set the annotation {RELEASE_REQUESTED_AT}"
+                "the AWS Connector app behind the connection may not read {repository}: {words}; {}",
+                advice.unwrap_or_default()
             ),
         ),
         FailureKind::Permission => failed(
             "the operator writes the permissions of roles that it owns and then starts another \
                  execution by itself; if the failure persists, check the policies of the pipeline's \
-                 role, the buckets and the KMS key",
+                 role, the buckets and the KMS key"
+                .to_owned(),
         ),
         FailureKind::Passing if failure.stage.is_empty() => (
             Reason::DeliveryFailed,
@@ -354,29 +369,29 @@ fn failure_verdict(failure: &Failure, words: &str, repository: &str) -> Verdict 
                  {RELEASE_REQUESTED_AT}"
             ),
         ),
-        FailureKind::Passing => failed(&format!(
+        FailureKind::Passing => failed(format!(
             "such failures pass by themselves as a rule, and the operator starts another execution \
              up to three times; if that does not help, push, or set the annotation \
              {RELEASE_REQUESTED_AT}"
         )),
-        FailureKind::Other => failed(&format!(
+        FailureKind::Other => failed(format!(
             "fix the cause and push, or set the annotation {RELEASE_REQUESTED_AT} to start an execution"
         )),
     };
     Verdict::new(ConditionType::Delivered, reason, message)
 }
 
-fn failure_status(failure: &Failure, resources: &BTreeMap<String, String>) -> FailureStatus {
-    let own: Vec<&str> = resources.values().map(String::as_str).collect();
+fn failure_status(failure: &Failure, audience: Audience<'_>) -> FailureStatus {
     FailureStatus {
         stage: failure.stage.clone(),
         code: failure.code.clone(),
-        message: cap(&arn::filter(&failure.message, Audience::Own(&own))),
+        message: cap(&arn::filter(&failure.message, audience)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -385,6 +400,7 @@ mod tests {
     use super::*;
     use crate::api::condition::Outlook;
     use crate::api::status::{AnnouncedStatus, ConnectionIntent, DeliveredStatus, PrunedStatus};
+    use crate::cloud::advice::Activity;
     use crate::domain::execution::{Commit, RunningAction, Target};
     use crate::domain::refusal::Refusal;
     use crate::resource::connection::ConnectionState;
@@ -500,6 +516,7 @@ mod tests {
             if self.delivered {
                 before.delivered = Some(delivered());
             }
+            let own: Vec<String> = before.resources.values().cloned().collect();
             let observation = Observation {
                 outcome: PassOutcome {
                     generation: Some(self.generation),
@@ -508,6 +525,13 @@ mod tests {
                 },
                 place: Some(&place),
                 repository: "acme/docs",
+                copying: Situation {
+                    activity: Activity::Execution("acme/docs"),
+                    place: Some(&place),
+                    caller: "",
+                    operator: "",
+                    audience: Audience::Own(&own),
+                },
                 connection: connection.as_ref(),
                 drift: self.drift.as_deref(),
                 executions: self.executions.as_deref(),

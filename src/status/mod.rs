@@ -13,5 +13,5 @@ pub use connection::connection_status;
 pub use fanout::{
     AWAITS_CONNECTION, FeatureOutcome, Features, Observation, connection_made, status, suspended,
 };
-pub use progress::{Progress, not_observed, overdue, progress};
+pub use progress::{Progress, held_up, not_observed, overdue, progress};
 pub use summary::{PassOutcome, deleting};

@@ -2,9 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::ABANDON;
 use crate::api::condition::{ConditionType, Reason};
+use crate::cloud::advice::{Advice, Situation, advice};
 use crate::cloud::{Class, Error};
-use crate::domain::arn::Audience;
 use crate::domain::refusal::Refusal;
 use crate::status::verdict::Verdict;
 
@@ -51,29 +52,40 @@ impl Progress {
 }
 
 /// The progress of an object whose pass was stopped by this error.
-pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
-    let said = error.said(audience);
+pub fn progress(error: &Error, situation: &Situation<'_>) -> Progress {
+    let said = error.said(situation.audience);
     let refused = |reason, message: String| Progress::Refused(vec![Refusal::new(reason, message)]);
+    let advice = advice(error, situation);
+    if let Some(Advice {
+        text,
+        reason: Some(reason),
+    }) = advice
+    {
+        return refused(reason, format!("{said}; {text}"));
+    }
+    let text = advice.map(|advice| advice.text);
+    let advice = |otherwise: &str| text.clone().unwrap_or_else(|| otherwise.to_owned());
     match error.class {
         Class::Denied => refused(
             Reason::AccessDenied,
             format!(
-                "the operator may not call {}: {said}; allow this call in the operator's IAM \
-                     policy, and check that the operator has the right credentials",
-                error.call
+                "the operator may not call {}: {said}; {}",
+                error.call,
+                advice("check the operator's credentials and its IAM policy")
             ),
         ),
         Class::Invalid => refused(
             Reason::InvalidSpec,
             format!(
-                "AWS rejects what the spec asks for: {said}; change the spec so that AWS accepts it"
+                "AWS rejects what the spec asks for: {said}; {}",
+                advice("change the spec so that AWS accepts it")
             ),
         ),
         Class::Quota => refused(
             Reason::QuotaExceeded,
             format!(
-                "a quota of the AWS account is used up: {said}; delete resources that are not \
-                     needed, or request a higher quota from AWS"
+                "a quota of the AWS account is used up: {said}; {}",
+                advice("delete what is not needed, or request a higher quota from AWS")
             ),
         ),
         Class::Throttled => Progress::Waiting(
@@ -100,6 +112,14 @@ pub fn progress(error: &Error, audience: Audience<'_>) -> Progress {
                      of its service account (IRSA, Pod Identity), its token, and the metadata service"
             ),
         ),
+        // To send it again would not help: everything is observed again first.
+        Class::NotFound if error.writes() => Progress::Waiting(
+            Reason::Provisioning,
+            format!(
+                "{said}; {}",
+                advice("the operator observes everything again")
+            ),
+        ),
         Class::NotFound | Class::Conflict | Class::Transient => Progress::Waiting(
             Reason::AWSUnavailable,
             format!("a call to AWS failed, and the operator retries: {said}"),
@@ -118,6 +138,24 @@ pub fn not_observed(message: &str, since: Timestamp) -> Progress {
                  {message}"
         ),
     )
+}
+
+/// What an error means for a deletion: whether a person has to act, and the message.
+pub fn held_up(error: &Error, situation: &Situation<'_>, name: &str) -> (bool, String) {
+    let said = error.said(situation.audience);
+    let advice = advice(error, situation);
+    let blocked = matches!(error.class, Class::Denied | Class::Invalid | Class::Quota)
+        || advice.as_ref().is_some_and(|a| a.reason.is_some());
+    let text = advice.map(|advice| advice.text);
+    let message = match (blocked, text) {
+        (true, text) => format!(
+            "{said}; {}, or set the annotation {ABANDON}={name} to leave what remains in AWS and end",
+            text.unwrap_or_else(|| "mend that".to_owned())
+        ),
+        (false, Some(text)) => format!("{said}; {text}"),
+        (false, None) => format!("trying again: {said}"),
+    };
+    (blocked, message)
 }
 
 /// Time limits for waits that AWS documents, with the advice to give once they have passed: IAM
@@ -150,6 +188,18 @@ pub fn overdue(class: Class, since: Option<Timestamp>, now: Timestamp) -> Option
 mod tests {
     use super::*;
     use crate::api::condition::Outlook;
+    use crate::cloud::advice::Activity;
+    use crate::domain::arn::Audience;
+
+    fn situation() -> Situation<'static> {
+        Situation {
+            activity: Activity::Converge,
+            place: None,
+            caller: "",
+            operator: "",
+            audience: Audience::Own(&[]),
+        }
+    }
 
     #[test]
     fn an_error_is_waited_out_or_says_what_a_person_can_do() {
@@ -171,7 +221,7 @@ mod tests {
             (Class::Conflict, Reason::AWSUnavailable),
             (Class::Transient, Reason::AWSUnavailable),
         ] {
-            let progress = progress(&error(class), Audience::Own(&[]));
+            let progress = progress(&error(class), &situation());
             let verdict = progress.verdict().unwrap();
             assert_eq!(verdict.reason, reason);
             let said = "iam:GetRole said: no to (another ARN)";
@@ -180,6 +230,52 @@ mod tests {
             let refused = matches!(progress, Progress::Refused(_));
             assert_eq!(refused, reason.outlook() == Outlook::Final, "{class:?}");
         }
+    }
+
+    #[test]
+    fn what_a_write_does_not_find_is_not_called_a_failure_that_passes() {
+        let error = |call, code: &str, class, message: &str| Error {
+            class,
+            call,
+            code: Some(code.to_owned()),
+            message: message.to_owned(),
+            request_id: None,
+        };
+        let gone = error(
+            "s3:PutBucketPolicy",
+            "NoSuchBucket",
+            Class::NotFound,
+            "The specified bucket does not exist",
+        );
+        let verdict = progress(&gone, &situation()).verdict().unwrap();
+        assert_eq!(verdict.reason, Reason::Provisioning);
+        assert!(verdict.message.contains("does not know it everywhere yet"));
+        let (blocked, message) = held_up(&gone, &situation(), "docs");
+        assert!(!blocked && !message.contains("trying again"), "{message}");
+
+        // To create a role again without its boundary would never end.
+        let boundary = error(
+            "iam:CreateRole",
+            "NoSuchEntity",
+            Class::NotFound,
+            "Scope ARN: arn:aws:iam::111122223333:policy/bound does not exist or is not attachable.",
+        );
+        let refused = progress(&boundary, &situation());
+        assert!(matches!(refused, Progress::Refused(_)), "{refused:?}");
+        assert_eq!(refused.verdict().unwrap().reason, Reason::NotFound);
+
+        // Nobody but a person detaches what a person attached.
+        let attached = error(
+            "iam:DeleteRole",
+            "DeleteConflict",
+            Class::Conflict,
+            "Cannot delete entity, must detach all policies first.",
+        );
+        let (blocked, message) = held_up(&attached, &situation(), "docs");
+        assert!(blocked && message.contains("detach"), "{message}");
+        let other = error("s3:DeleteBucket", "BucketNotEmpty", Class::Conflict, "no");
+        let (blocked, message) = held_up(&other, &situation(), "docs");
+        assert!(!blocked && message.starts_with("trying again"), "{message}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, condition, world};
-use crate::permissions::{scope, texts};
+use crate::permissions::{create_boundary, scope, texts};
 
 /// Runs a command of the operator as its ServiceAccount; answers whether it succeeded, and what it
 /// printed.
@@ -95,6 +95,15 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
     let mut case = Case::without_operator("check-aws", &[]).await;
     case.grant(case.chart_rbac()).await;
     let mut allowed = policy(&scope(&case.account));
+    let create = |document: &str| {
+        let document = document.to_owned();
+        let create = [("Action", "CreatePolicy"), ("PolicyName", "bound")];
+        let case = &case;
+        async move {
+            let document = [("PolicyDocument", &*document)];
+            case.iam(&[&create[..], &document].concat()).await.unwrap();
+        }
+    };
     case.aws().enforce(&case.account, vec![allowed.clone()]);
     let user = format!("--principal=arn:aws:iam::{}:user/operator", case.account);
     let arguments = [
@@ -109,16 +118,78 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
         ok && printed.contains("unknown  AWS permissions: iam:SimulatePrincipalPolicy was refused"),
         "{printed}"
     );
-    let simulate =
-        json!({"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"});
-    allowed["Statement"].as_array_mut().unwrap().push(simulate);
-    case.aws().enforce(&case.account, vec![allowed.clone()]);
+    let mut may = vec!["iam:SimulatePrincipalPolicy"];
+    let with = |may: &[&str]| {
+        let mut allowed = allowed.clone();
+        let look = json!({"Effect": "Allow", "Action": may, "Resource": "*"});
+        allowed["Statement"].as_array_mut().unwrap().push(look);
+        vec![allowed]
+    };
+    case.aws().enforce(&case.account, with(&may));
     let (ok, printed) = run_command(&case, &arguments, None).await;
     assert!(
         ok && !printed.contains("MISSING") && printed.contains("AWS permissions Roles: allowed"),
         "{printed}"
     );
+    let boundary = format!(
+        "AWS permissions boundary arn:aws:iam::{}:policy/bound: ",
+        case.account
+    );
+    assert!(
+        printed.contains(&format!("unknown  {boundary}iam:GetPolicy was refused")),
+        "{printed}"
+    );
 
+    // The boundary has to exist, and to allow what pipelines do.
+    may.extend([
+        "iam:GetPolicy",
+        "iam:GetPolicyVersion",
+        "iam:SimulateCustomPolicy",
+    ]);
+    case.aws().enforce(&case.account, with(&may));
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    let absent = format!("MISSING  {boundary}there is no such policy");
+    assert!(!ok && printed.contains(&absent), "{printed}");
+    create(r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","kms:*","code*:UseConnection"],"Resource":"*"}]}"#).await;
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    let narrow = format!("MISSING  {boundary}it does not allow the roles of pipelines to");
+    assert!(!ok && printed.contains(&narrow), "{printed}");
+    let missing = printed.lines().find(|l| l.contains(&narrow)).unwrap();
+    assert!(
+        missing.contains("s3:PutObject") && !missing.contains("s3:GetObject,"),
+        "{missing}"
+    );
+    let arn = format!("arn:aws:iam::{}:policy/bound", case.account);
+    let delete = [("Action", "DeletePolicy"), ("PolicyArn", &*arn)];
+    case.iam(&delete).await.unwrap();
+    create_boundary(&case).await;
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    let well = format!("ok       {boundary}exists");
+    assert!(ok && printed.contains(&well), "{printed}");
+
+    // What the organization or the principal's own boundary denies is not missing in its policy.
+    let except = |action: &str| {
+        json!({"Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Action": action, "Resource": "*"}]})
+    };
+    case.aws().limit(
+        &case.account,
+        &[
+            ("service control policy", except("sns:CreateTopic")),
+            ("permissions boundary", except("iam:DeleteRole")),
+        ],
+    );
+    let (ok, printed) = run_command(&case, &arguments, None).await;
+    for words in [
+        "a service control policy of the AWS organization denies sns:CreateTopic on",
+        "denies iam:DeleteRole on",
+    ] {
+        assert!(!ok && printed.contains(words), "{words}: {printed}");
+    }
+    case.aws().limit(&case.account, &[]);
+
+    allowed = with(&may).remove(0);
     let statements = allowed["Statement"].as_array_mut().unwrap();
     let topics = statements
         .iter_mut()
@@ -140,13 +211,10 @@ async fn check_names_each_permission_that_is_missing_in_aws() {
             && missing[0].contains("statement Topics"),
         "{printed}"
     );
-    let writes = case.writes();
-    assert!(
-        writes
-            .iter()
-            .all(|call| call == "iam:SimulatePrincipalPolicy"),
-        "{writes:?}"
-    );
+    let ours = ["iam:CreatePolicy", "iam:DeletePolicy"];
+    let mut writes = case.writes();
+    writes.retain(|call| !call.starts_with("iam:Simulate") && !ours.contains(&&**call));
+    assert_eq!(writes, Vec::<String>::new());
 }
 
 fn manifest(case: &Case, name: &str, spec: &Value) -> String {

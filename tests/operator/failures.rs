@@ -2,6 +2,7 @@
 //! is mended.
 
 use serde_json::json;
+use support::aws::Claims;
 
 use crate::case::{Case, assert_message, base_name, condition};
 
@@ -62,6 +63,7 @@ async fn a_branch_that_does_not_exist_is_named_and_a_push_of_it_heals() {
         .wait_condition("docs", "Ready", "False", "DeliveryFailed")
         .await;
     assert_message(&failed, "Ready", "No Branch [later]");
+    assert_message(&failed, "Ready", "correct spec.branch or push that branch");
     assert_eq!(condition(&failed, "Reconciling"), None);
     assert_eq!(condition(&failed, "Stalled"), None);
     let commit = case
@@ -91,24 +93,34 @@ async fn a_branch_that_is_taken_back_is_delivered_anew() {
     case.wait_delivered("docs", &commit).await;
 }
 
+/// CodePipeline tells a repository that the app may not read by the words for a branch that does not
+/// exist, as people report; the object says what to do about either.
 #[tokio::test]
 async fn a_repository_that_the_app_may_not_read_says_what_to_grant() {
-    let case = Case::new("not-granted", &[]).await;
-    let (repository, commit) = case.create_repository().await;
-    case.aws().grant(&case.account, &repository, false);
-    case.apply("docs", json!({"repository": repository}))
-        .await
-        .unwrap();
-    case.authorize("docs").await;
-    let failed = case
-        .wait_condition("docs", "Ready", "False", "RepositoryNotAccessible")
-        .await;
-    assert_message(&failed, "Ready", "grant the AWS Connector app access");
-    assert_message(&failed, "Ready", &repository);
-    case.aws().grant(&case.account, &repository, true);
-    case.annotate("docs", "repofanout.dev/release-requested-at", "granted")
-        .await;
-    case.wait_delivered("docs", &commit).await;
+    for (name, as_missing_branch, reason) in [
+        ("not-granted", true, "DeliveryFailed"),
+        ("not-granted-told", false, "RepositoryNotAccessible"),
+    ] {
+        let case = Case::new(name, &[]).await;
+        let claims = Claims {
+            withheld_as_missing_branch: as_missing_branch,
+            ..Claims::default()
+        };
+        case.aws().claim(&case.account, claims);
+        let (repository, commit) = case.create_repository().await;
+        case.aws().grant(&case.account, &repository, false);
+        case.apply("docs", json!({"repository": repository}))
+            .await
+            .unwrap();
+        case.authorize("docs").await;
+        let failed = case.wait_condition("docs", "Ready", "False", reason).await;
+        let grant = format!("access to {repository} in the provider's settings of installed apps");
+        assert_message(&failed, "Ready", &grant);
+        case.aws().grant(&case.account, &repository, true);
+        case.annotate("docs", "repofanout.dev/release-requested-at", "granted")
+            .await;
+        case.wait_delivered("docs", &commit).await;
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! waits for) and `condition` (what it asserts of a status). `faults` runs stories again and again, each
 //! time with a fault at another call. Every other file holds the tests of one subject.
 
+mod advice;
 mod announce;
 mod architecture;
 mod bad_input;

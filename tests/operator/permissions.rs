@@ -195,7 +195,20 @@ async fn the_printed_policy_covers_every_call_of_a_full_life_and_names_no_other(
         .unwrap();
     case.wait_condition("docs", "Ready", "False", "DeliveryFailed")
         .await;
+    // The operator names the policies that somebody has attached to the role.
+    let bound = format!("arn:aws:iam::{}:policy/bound", case.account);
+    let attached = |action| {
+        [
+            ("Action", action),
+            ("RoleName", &*base),
+            ("PolicyArn", &*bound),
+        ]
+    };
+    case.iam(&attached("AttachRolePolicy")).await.unwrap();
     case.delete("docs").await;
+    case.wait_condition("docs", "Stalled", "True", "DeletionBlocked")
+        .await;
+    case.iam(&attached("DetachRolePolicy")).await.unwrap();
     case.wait_gone("docs").await;
     case.apply("pending", json!({"repository": repository}))
         .await

@@ -3,19 +3,20 @@
 
 pub mod message;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{AnnouncedStatus, DeliveredStatus, PrunedStatus};
-use crate::cloud::{Class, Error};
+use crate::cloud::Class;
+use crate::cloud::advice::Activity;
 use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::Entries;
-use crate::feature::Outcome;
 use crate::feature::announce::message::{Announcement, Changes};
 use crate::feature::prune::Pruned;
-use crate::resource::scope::{Scope, allow};
+use crate::feature::{Outcome, failed};
+use crate::resource::scope::{Scope, allow, allow_if};
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
 use crate::state::stop::Stop;
@@ -83,7 +84,17 @@ pub async fn run(
             Err(error) if matches!(error.class, Class::Transient | Class::Throttled) => {
                 return Err(error.into());
             }
-            Err(error) => return Ok(Outcome::of(Reason::AnnounceFailed, failed(&error))),
+            Err(error) => {
+                let parties = target.parties(live.operator());
+                let situation = parties.situation(Activity::Announce, Some(&target.place));
+                let message = failed(
+                    &error,
+                    &situation,
+                    "this delivery is not announced yet",
+                    "AWS's own notification is",
+                );
+                return Ok(Outcome::of(Reason::AnnounceFailed, message));
+            }
         }
         let mut next = live.status();
         let started_at = Some(execution.started_at);
@@ -179,24 +190,17 @@ fn unannounced<'a>(
     new
 }
 
-fn failed(error: &Error) -> String {
-    let advice = match error.class {
-        Class::Denied => {
-            "; give the operator the IAM policy that `repofanout iam-policy` prints, and let it use \
-             the topic's KMS key if there is one"
-        }
-        _ => "",
-    };
-    format!(
-        "{}, so this delivery is not announced yet{advice}; the operator retries, and AWS's own \
-             notification is not affected",
-        error.refused()
-    )
-}
-
 /// IAM statements of the operator for announcements.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
     let mut topics = vec![scope.named("sns")];
     topics.extend(scope.existing("sns").into_iter().cloned());
-    vec![allow("Announcements", "sns:Publish", topics)]
+    // SNS asks for these where the topic has a key of the account's own.
+    // <https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html>
+    let keys = scope.regional("kms", "key/*");
+    let through_sns = json!({"StringLike": {"kms:ViaService": "sns.*.amazonaws.com*"}});
+    let encrypt = ["kms:Decrypt", "kms:GenerateDataKey"];
+    vec![
+        allow("Announcements", "sns:Publish", topics),
+        allow_if("KeysOfTopics", encrypt, keys, through_sns),
+    ]
 }

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, PrunedStatus};
 use crate::api::{RELEASE_REQUESTED_AT, RepoFanout};
+use crate::cloud::advice::Activity;
 use crate::cloud::{Class, Cloud, Error};
 use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::{Entries, Object};
-use crate::feature::Outcome;
 use crate::feature::prune::proof::{leftovers, some, writers, wrote};
+use crate::feature::{Outcome, failed};
 use crate::resource::scope::{Scope, allow, allow_if};
 use crate::spec::prune::Prune;
 use crate::spec::source::Source;
@@ -103,7 +104,14 @@ pub async fn run(
     match sweep(env, live, target, prune, &delivered, &executions).await {
         Ok(pruned) => Ok(pruned.unwrap_or(nothing)),
         Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
-            Ok(Pruned::failed(failed(&error)))
+            let parties = target.parties(live.operator());
+            let situation = parties.situation(Activity::Prune, Some(&target.place));
+            Ok(Pruned::failed(failed(
+                &error,
+                &situation,
+                "pruning stopped",
+                "the delivered files are",
+            )))
         }
         Err(stop) => Err(stop),
     }
@@ -318,21 +326,6 @@ async fn entries(cloud: &Cloud, pipeline: &str, execution: &str) -> Result<Optio
 
 fn newest(executions: &[Execution]) -> Option<&str> {
     executions.first().map(|e| &*e.id)
-}
-
-fn failed(error: &Error) -> String {
-    let advice = match error.class {
-        Class::Denied => {
-            "; give the operator the IAM policy that `repofanout iam-policy --allow-prune` prints, \
-             and let it use the bucket's KMS key if there is one"
-        }
-        _ => "",
-    };
-    format!(
-        "{}, so pruning stopped{advice}; the operator retries, and the delivered files are not \
-             affected",
-        error.refused()
-    )
 }
 
 /// IAM statements of the operator for pruning, beside the deletion of objects: to delete a file only

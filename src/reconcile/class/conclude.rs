@@ -10,6 +10,7 @@ use crate::api::class::RepoFanoutClassStatus;
 use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
 use crate::cloud::Error;
+use crate::cloud::advice::{Activity, Parties, Situation};
 use crate::domain::arn::Audience;
 use crate::reconcile::class::count::{EVERY, users};
 use crate::reconcile::class::report::{Connections, Report};
@@ -17,6 +18,7 @@ use crate::reconcile::class::retire;
 use crate::reconcile::conclude;
 use crate::reconcile::conclude::{Conclude, Due, Remembered, pending_delay};
 use crate::resource::connection::ConnectionState;
+use crate::spec::class;
 use crate::spec::interval;
 use crate::state::catalog::ClassKey;
 use crate::state::environment::Environment;
@@ -100,14 +102,14 @@ impl Conclude for Conclusion {
     }
 
     /// Everybody who may read a class may see all ARNs of its account.
-    fn progress(&self, _: &LiveObject<'_, RepoFanoutClass>, error: &Error) -> Progress {
-        let account = self
-            .report
-            .target
-            .as_ref()
-            .map(|target| &*target.class.place.account);
-        let audience = account.map_or(Audience::Own(&[]), Audience::Account);
-        status::progress(error, audience)
+    fn progress(&self, live: &LiveObject<'_, RepoFanoutClass>, error: &Error) -> Progress {
+        let place = self.report.target.as_ref().map(|t| &t.class.place);
+        let parties = Parties::new(class::access(&live.current).as_ref(), live.operator());
+        let situation = Situation {
+            audience: place.map_or(Audience::Own(&[]), |p| Audience::Account(&p.account)),
+            ..parties.situation(Activity::Converge, place)
+        };
+        status::progress(error, &situation)
     }
 
     fn interval(&self, live: &LiveObject<'_, RepoFanoutClass>) -> Duration {

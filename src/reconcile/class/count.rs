@@ -11,6 +11,8 @@ use tracing::warn;
 use crate::api::RepoFanoutClass;
 use crate::api::class::QuotaStatus;
 use crate::cloud::Cloud;
+use crate::cloud::quota;
+use crate::cloud::quota::Quota;
 use crate::reconcile::class::observe::decide;
 use crate::state::environment::Environment;
 use crate::state::live_object::LiveObject;
@@ -19,15 +21,12 @@ use crate::status::{ClassObservation, PassOutcome, Progress};
 
 /// Minimum time between two writes of the number of fan-outs.
 pub const EVERY: Duration = Duration::from_secs(60);
-/// AWS's default quotas: connections and pipelines per account and region, rules and roles per
-/// account. The quota of rules cannot be raised.
-/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/limits-connections.html>,
-/// <https://docs.aws.amazon.com/general/latest/gr/codepipeline.html>
-const QUOTAS: [(&str, i32); 4] = [
-    ("connections", 250),
-    ("notification_rules", 1000),
-    ("pipelines", 1000),
-    ("roles", 1000),
+/// The quotas that are counted, by their names on status.
+const QUOTAS: [(&str, Quota); 4] = [
+    ("connections", quota::CONNECTIONS),
+    ("notification_rules", quota::NOTIFICATION_RULES),
+    ("pipelines", quota::PIPELINES),
+    ("roles", quota::ROLES),
 ];
 
 /// Returns how much of the quotas is used, by lists that are at most `age` old. A failure is only
@@ -42,13 +41,13 @@ pub async fn quotas(cloud: &Cloud, age: Duration) -> Option<BTreeMap<String, Quo
     match counted {
         Ok((connections, rules, pipelines, roles)) => {
             let used = [connections, rules.len(), pipelines.len(), roles];
-            let quotas = QUOTAS.iter().zip(used).map(|((name, limit), used)| {
+            let quotas = QUOTAS.iter().zip(used).map(|((name, quota), used)| {
                 let used = i32::try_from(used).unwrap_or(i32::MAX);
                 (
                     (*name).to_owned(),
                     QuotaStatus {
                         used,
-                        limit: *limit,
+                        limit: quota.limit.unwrap_or(i32::MAX),
                     },
                 )
             });

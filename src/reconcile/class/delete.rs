@@ -12,12 +12,12 @@ use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
 use crate::api::{FINALIZER, RepoFanoutClass};
 use crate::cloud::Cloud;
+use crate::cloud::advice::{Activity, Parties, Situation};
 use crate::domain::arn::{Arn, Audience};
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::placement::Placement;
-use crate::reconcile::fanout::delete::held_up;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
 use crate::resource::retention::Retention;
@@ -94,11 +94,15 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
             Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
             Err(error) => {
                 error.log();
-                let place = held.status().placement;
-                let audience = place.as_ref().map_or(Audience::Own(&[]), |place| {
-                    Audience::Account(&place.account)
-                });
-                let (blocked, message) = held_up(&error, audience, &name);
+                let place = held.status().placement.as_ref().map(Placement::recorded);
+                let parties = Parties::new(class::access(object).as_ref(), held.operator());
+                let situation = Situation {
+                    audience: place
+                        .as_ref()
+                        .map_or(Audience::Own(&[]), |p| Audience::Account(&p.account)),
+                    ..parties.situation(Activity::Delete, place.as_ref())
+                };
+                let (blocked, message) = status::held_up(&error, &situation, &name);
                 let reason = if blocked {
                     Reason::DeletionBlocked
                 } else {

@@ -9,10 +9,10 @@ use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::RepoFanoutStatus;
 use crate::cloud::Error;
-use crate::domain::arn::Audience;
-use crate::domain::computed::Computed;
+use crate::cloud::advice::{Activity, Parties, Situation};
 use crate::domain::execution::Execution;
 use crate::domain::kind::Resource;
+use crate::domain::placement::Placement;
 use crate::feature::Outcome;
 use crate::reconcile::conclude;
 use crate::reconcile::conclude::{Conclude, Due, Remembered, echo_requests, pending_delay};
@@ -143,18 +143,20 @@ impl Conclusion {
         live.status().delivered.is_none() && known
     }
 
-    /// Returns the ARNs that the object's messages may name.
-    fn own_arns(&self, live: &LiveObject<'_, RepoFanout>) -> Vec<String> {
+    /// Returns the parties of calls for the object, with every ARN that its messages may name.
+    fn parties(&self, live: &LiveObject<'_, RepoFanout>) -> Parties {
         let Report {
             target, converged, ..
         } = &self.report;
-        let mut own: Vec<String> = live.status().resources.into_values().collect();
+        let placed = target.as_ref().filter(|t| t.placed);
+        let mut parties = match placed {
+            Some(target) => target.parties(live.operator()),
+            None => Parties::new(None, live.operator()),
+        };
+        let own = &mut parties.arns;
+        own.extend(live.status().resources.into_values());
         let made = converged.iter().filter_map(|c| c.resources.as_ref());
         own.extend(made.flat_map(|resources| resources.values().cloned()));
-        if let Some(target) = target.as_ref().filter(|t| t.placed) {
-            let names = Computed::new(&target.place);
-            own.extend([names.role_arn, names.pipeline_arn, names.topic_arn]);
-        }
         let class = self
             .inputs
             .class
@@ -165,7 +167,21 @@ impl Conclusion {
                 .iter()
                 .flat_map(|status| status.resources.values().cloned()),
         );
-        own
+        parties
+    }
+
+    /// Returns the placement of the object's resources, once they may be placed there.
+    fn place(&self) -> Option<&Placement> {
+        let target = self.report.target.as_ref();
+        Some(&target.filter(|t| t.placed)?.place)
+    }
+
+    /// Returns the role of the object's pipeline.
+    fn role(&self) -> &str {
+        self.report.target.as_ref().map_or("", |target| {
+            let shared = target.fanout.shared_role.as_ref();
+            shared.unwrap_or(&target.names.role_arn)
+        })
     }
 
     fn is_refused(progress: &Progress) -> bool {
@@ -204,9 +220,8 @@ impl Conclude for Conclusion {
     }
 
     fn progress(&self, live: &LiveObject<'_, RepoFanout>, error: &Error) -> Progress {
-        let own = self.own_arns(live);
-        let own: Vec<&str> = own.iter().map(String::as_str).collect();
-        status::progress(error, Audience::Own(&own))
+        let parties = self.parties(live);
+        status::progress(error, &parties.situation(Activity::Converge, self.place()))
     }
 
     fn interval(&self, live: &LiveObject<'_, RepoFanout>) -> Duration {
@@ -305,6 +320,8 @@ impl Conclude for Conclusion {
                 None => FeatureOutcome::Unchanged,
             },
         };
+        let parties = self.parties(live);
+        let repository = &*live.current.spec.repository;
         let observation = Observation {
             outcome: PassOutcome {
                 generation,
@@ -312,7 +329,11 @@ impl Conclude for Conclusion {
                 progress,
             },
             place: placed.map(|t| &t.place),
-            repository: &live.current.spec.repository,
+            repository,
+            copying: Situation {
+                caller: self.role(),
+                ..parties.situation(Activity::Execution(repository), self.place())
+            },
             connection: converged.as_ref().and_then(|c| c.connection.as_ref()),
             drift: converged.as_ref().and_then(|c| c.drift.as_deref()),
             executions: self.executions(),

@@ -9,9 +9,9 @@ use kube::runtime::controller::Action as Requeue;
 use crate::api::condition::Reason;
 use crate::api::status::{FormerStatus, PlacementStatus};
 use crate::api::{ABANDON, FINALIZER, RepoFanout};
-use crate::cloud::{Class, Error};
+use crate::cloud::Error;
+use crate::cloud::advice::{Activity, Parties};
 use crate::domain::arn;
-use crate::domain::arn::Audience;
 use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::kind::Resource;
 use crate::domain::pattern::covers;
@@ -69,9 +69,14 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
         Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
         Err(Held::Cloud(error)) => {
             error.log();
-            let own: Vec<String> = held.status().resources.into_values().collect();
-            let own: Vec<&str> = own.iter().map(String::as_str).collect();
-            let (blocked, message) = held_up(&error, Audience::Own(&own), &object.name_any());
+            let status = held.status();
+            let access = status.placement.as_ref().map(|p| env.catalog.access(p));
+            let access = access.and_then(Result::ok).flatten();
+            let mut parties = Parties::new(access.as_ref(), held.operator());
+            parties.arns.extend(status.resources.into_values());
+            let place = status.placement.as_ref().map(Placement::recorded);
+            let situation = parties.situation(Activity::Delete, place.as_ref());
+            let (blocked, message) = status::held_up(&error, &situation, &object.name_any());
             (blocked, message, env.memory.backoff(&uid, error.class))
         }
     };
@@ -91,22 +96,6 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
     held.set_status(next).await?;
     env.memory.concluded(&uid, held.basis(), delay);
     Ok(Requeue::requeue(delay))
-}
-
-/// Translates a cloud error during a deletion. Returns whether a person has to act, and the
-/// message.
-pub fn held_up(error: &Error, audience: Audience<'_>, name: &str) -> (bool, String) {
-    let cause = error.said(audience);
-    match error.class {
-        Class::Denied | Class::Invalid | Class::Quota => (
-            true,
-            format!(
-                "{cause}; mend that, or set the annotation {ABANDON}={name} to leave what remains \
-                     in AWS and end"
-            ),
-        ),
-        _ => (false, format!("trying again: {cause}")),
-    }
 }
 
 async fn release(

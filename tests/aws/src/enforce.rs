@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::front::Caller;
-use crate::iam::{Request, allows};
+use crate::iam::{Decision, Request, decide};
 use crate::reply::{Answer, Failure};
 use crate::state::World;
 use crate::upstream::element;
@@ -57,7 +57,9 @@ pub fn actions(operation: &str) -> Vec<String> {
     actions.iter().map(|a| (*a).to_owned()).collect()
 }
 
-/// Refuses the call if the account's caller has a policy, and that does not allow it.
+/// Refuses the call if one of the policies that hold for the account's caller does not allow it, in
+/// the words that name the type of that policy.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>
 pub async fn check(
     world: &World,
     caller: &Caller,
@@ -65,8 +67,9 @@ pub async fn check(
     parts: &Parts,
     body: &Bytes,
 ) -> Result<(), Failure> {
-    let policies = world.with_account(&caller.account, |a| a.policies.clone());
-    if policies.is_empty() {
+    let (policies, limits) =
+        world.with_account(&caller.account, |a| (a.policies.clone(), a.limits.clone()));
+    if policies.is_empty() && limits.is_empty() {
         return Ok(());
     }
     for (action, resource, context) in needs(world, caller, operation, parts, body).await {
@@ -76,25 +79,60 @@ pub async fn check(
             resource: &resource,
             context,
         };
-        if allows(&policies, &request) != Ok(true) {
-            let message = format!(
-                "User: arn:aws:iam::{}:user/operator is not authorized to perform: {action} on \
-                     resource: {resource}",
-                caller.account
-            );
-            let code = if caller.service == "sns" {
-                "AuthorizationError"
-            } else {
-                "AccessDenied"
-            };
-            return Err(Failure {
-                status: 403,
-                code: code.to_owned(),
-                message,
-            });
+        if let Some((type_, explicit)) = denier(&policies, &limits, &request) {
+            return Err(denied(caller, &request, &type_, explicit));
         }
     }
     Ok(())
+}
+
+/// Which type of policy refuses the request, and whether by a `Deny`. Without policies of its own
+/// the caller is root.
+fn denier(
+    policies: &[Value],
+    limits: &[(String, Value)],
+    request: &Request<'_>,
+) -> Option<(String, bool)> {
+    let own = (!policies.is_empty()).then_some(("identity-based policy", policies));
+    let limits = limits
+        .iter()
+        .map(|(type_, policy)| (&**type_, std::slice::from_ref(policy)));
+    limits.chain(own).find_map(|(type_, policies)| {
+        match decide(policies, request).unwrap_or(Decision::Silent) {
+            Decision::Allowed => None,
+            Decision::Denied => Some((type_.to_owned(), true)),
+            Decision::Silent => Some((type_.to_owned(), false)),
+        }
+    })
+}
+
+/// The refusal as the service puts it. SNS tells a key's refusal by a code of its own
+/// (botocore's model of SNS; aws-secure-environment-accelerator#971).
+fn denied(caller: &Caller, request: &Request<'_>, type_: &str, explicit: bool) -> Failure {
+    let Request {
+        action, resource, ..
+    } = request;
+    let by = match explicit {
+        true => format!("with an explicit deny in a {type_}"),
+        false => format!("because no {type_} allows the {action} action"),
+    };
+    let quote = if caller.service == "s3" { "\"" } else { "" };
+    let message = format!(
+        "User: arn:aws:iam::{}:user/operator is not authorized to perform: {action} on resource: \
+         {quote}{resource}{quote} {by}",
+        caller.account
+    );
+    let (status, code) = match caller.service.as_str() {
+        "sns" if action.starts_with("kms:") => (400, "KMSAccessDenied"),
+        "sns" => (403, "AuthorizationError"),
+        "s3" | "iam" | "sts" => (403, "AccessDenied"),
+        _ => (400, "AccessDeniedException"),
+    };
+    Failure {
+        status,
+        code: code.to_owned(),
+        message,
+    }
 }
 
 async fn needs(
@@ -151,7 +189,12 @@ async fn needs(
             context.extend(boundary.map(|arn| ("iam:permissionsboundary", arn)));
             let linked = "aws-service-role/codestar-notifications.amazonaws.com/AWSServiceRoleForCodeStarNotifications";
             match name {
-                "GetAccountSummary" => "*".to_owned(),
+                "GetAccountSummary" | "SimulatePrincipalPolicy" | "SimulateCustomPolicy" => {
+                    "*".to_owned()
+                }
+                "GetPolicy" | "GetPolicyVersion" => {
+                    form.get("PolicyArn").cloned().unwrap_or_default()
+                }
                 "CreateServiceLinkedRole" => format!("arn:aws:iam::{account}:role/{linked}"),
                 _ if linked.ends_with(&role) => format!("arn:aws:iam::{account}:role/{linked}"),
                 _ => format!("arn:aws:iam::{account}:role/repofanout/{role}"),
@@ -169,6 +212,22 @@ async fn needs(
                 .get("TopicArn")
                 .or_else(|| form.get("ResourceArn"))
                 .cloned();
+            // Whoever publishes to a topic with a key of the account's own uses the key.
+            // <https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html>
+            if name == "Publish" {
+                let topic = arn.clone().unwrap_or_default();
+                let key = world
+                    .upstream
+                    .topic_attribute(caller, &topic, "KmsMasterKeyId")
+                    .await
+                    .filter(|key| key.starts_with("arn:"));
+                let via = format!("sns.{region}.amazonaws.com");
+                let via = HashMap::from([("kms:viaservice", via)]);
+                more.extend(key.iter().flat_map(|key| {
+                    let actions = ["kms:GenerateDataKey", "kms:Decrypt"];
+                    actions.map(|action| (action.to_owned(), key.clone(), via.clone()))
+                }));
+            }
             arn.unwrap_or_else(|| regional(form.get("Name").map_or("", String::as_str)))
         }
         "sqs" => {
@@ -270,14 +329,21 @@ async fn boundary(world: &World, caller: &Caller, role: &str) -> Option<String> 
     )
 }
 
-/// Answers SimulatePrincipalPolicy; the software behind knows no context keys.
+/// Answers SimulatePrincipalPolicy and SimulateCustomPolicy; the software behind knows no context
+/// keys. Only the first knows what the organization and a boundary allow.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>
-pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> {
-    let policies = world.with_account(&caller.account, |a| a.policies.clone());
+pub fn simulate(world: &World, caller: &Caller, operation: &str, body: &Bytes) -> Option<Answer> {
+    let (mut policies, mut limits) =
+        world.with_account(&caller.account, |a| (a.policies.clone(), a.limits.clone()));
+    let form = fields(body);
+    if operation == "SimulateCustomPolicy" {
+        let document = form.get("PolicyInputList.member.1")?;
+        policies = vec![serde_json::from_str(document).ok()?];
+        limits.clear();
+    }
     if policies.is_empty() {
         return None;
     }
-    let form = fields(body);
     let members = |name: &str| {
         let prefix = format!("{name}.member.");
         let mut all: Vec<(&String, &String)> = form
@@ -295,8 +361,10 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
         .filter(|(k, _)| k.ends_with("ContextKeyName"))
     {
         let values = key.replace("ContextKeyName", "ContextKeyValues.member.1");
-        // The evaluator names its keys for good; there are four of them.
+        // The evaluator names its keys for good; there are a few of them.
         let known = [
+            "aws:resourceaccount",
+            "kms:viaservice",
             "iam:permissionsboundary",
             "iam:passedtoservice",
             "codeconnections:passedtoservice",
@@ -312,13 +380,21 @@ pub fn simulate(world: &World, caller: &Caller, body: &Bytes) -> Option<Answer> 
         .map_or("*", String::as_str);
     let results = members("ActionNames").into_iter().filter(|(k, _)| k.matches('.').count() == 2).map(|(_, action)| {
         let request = Request { principal: None, action: &action, resource, context: context.clone() };
-        let allowed = allows(&policies, &request) == Ok(true);
-        let decision = if allowed { "allowed" } else { "implicitDeny" };
-        format!("<member><EvalActionName>{action}</EvalActionName><EvalDecision>{decision}</EvalDecision></member>")
+        let decision = match denier(&policies, &limits, &request) {
+            None => "allowed",
+            Some((_, true)) => "explicitDeny",
+            Some((_, false)) => "implicitDeny",
+        };
+        let within = |type_: &str| {
+            let mut of = limits.iter().filter(|(t, _)| t == type_);
+            of.all(|limit| denier(&[], std::slice::from_ref(limit), &request).is_none())
+        };
+        let (organization, boundary) = (within("service control policy"), within("permissions boundary"));
+        format!("<member><EvalActionName>{action}</EvalActionName><EvalDecision>{decision}</EvalDecision><OrganizationsDecisionDetail><AllowedByOrganizations>{organization}</AllowedByOrganizations></OrganizationsDecisionDetail><PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>{boundary}</AllowedByPermissionsBoundary></PermissionsBoundaryDecisionDetail></member>")
     });
     let xml = format!(
-        "<SimulatePrincipalPolicyResponse \
-             xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>",
+        "<{operation}Response \
+             xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><{operation}Result><IsTruncated>false</IsTruncated><EvaluationResults>{}</EvaluationResults></{operation}Result></{operation}Response>",
         results.collect::<String>()
     );
     Some(

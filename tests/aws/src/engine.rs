@@ -387,10 +387,11 @@ impl Run {
                     ))
                 })?;
         }
-        let (status, withheld) = world.with_account(&self.caller.account, |a| {
+        let (status, withheld, as_branch) = world.with_account(&self.caller.account, |a| {
             (
                 a.connections.get(connection).map(|c| c.status.clone()),
                 a.withheld.contains(repository),
+                a.claims.withheld_as_missing_branch,
             )
         });
         if status.as_deref() != Some("AVAILABLE") {
@@ -408,17 +409,20 @@ impl Run {
             return Err(("JobFailed".to_owned(), message.to_owned()));
         }
         let folder = world.config.repositories.join(format!("{repository}.git"));
+        let missing = || {
+            let message = format!(
+                "[GitHub] No Branch [{branch}] found for FullRepositoryName [{repository}]"
+            );
+            ("ConfigurationError".to_owned(), message)
+        };
+        if (withheld || !folder.exists()) && as_branch {
+            return Err(missing());
+        }
         if withheld || !folder.exists() {
             let message =
                 format!("Could not access the repository {repository} through the connection");
             return Err(("ConfigurationError".to_owned(), message));
         }
-        let missing = || {
-            (
-                "ConfigurationError".to_owned(),
-                format!("No Branch [{branch}] found for FullRepositoryName [{repository}]"),
-            )
-        };
         let commit = format!("{reference}^{{commit}}");
         let commit = git(&folder, &["rev-parse", "--verify", &commit])
             .await
@@ -442,6 +446,9 @@ impl Run {
             &format!("arn:aws:s3:::{bucket}/{key}"),
         )
         .await?;
+        let policies = self.policies(world, structure).await;
+        self.permit_key(world, structure, &policies, "kms:GenerateDataKey", bucket)
+            .await?;
         world
             .upstream
             .put_object(&self.caller, bucket, &key, Bytes::from(zip))
@@ -473,6 +480,10 @@ impl Run {
             .map_err(|e| storage(artifacts, &e))?;
         // Many files are copied: what the role may is asked once.
         let policies = self.policies(world, structure).await;
+        for (action, bucket) in [("kms:Decrypt", artifacts), ("kms:GenerateDataKey", bucket)] {
+            self.permit_key(world, structure, &policies, action, bucket)
+                .await?;
+        }
         for (path, content) in unzip(&zip).map_err(|e| ("JobFailed".to_owned(), e))? {
             let key = if prefix.is_empty() {
                 path
@@ -513,6 +524,23 @@ impl Run {
         )
     }
 
+    /// Whether the role may use the key that encrypts the bucket, if one does. The policies of keys
+    /// are not known here: they leave it to IAM.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html>
+    async fn permit_key(
+        &self,
+        world: &Arc<World>,
+        structure: &Value,
+        policies: &[Value],
+        action: &str,
+        bucket: &str,
+    ) -> Result<(), Refused> {
+        match world.upstream.bucket_key(&self.caller, bucket).await {
+            Some(key) => self.permitted(policies, structure, action, &key),
+            None => Ok(()),
+        }
+    }
+
     async fn policies(&self, world: &Arc<World>, structure: &Value) -> Vec<Value> {
         let name = text(structure, "roleArn")
             .rsplit('/')
@@ -546,8 +574,11 @@ impl Run {
         ) {
             Ok(true) => Ok(()),
             Ok(false) => Err(permission(format!(
-                "The service role or action role doesn't have the permissions required: {role} is \
-                     not authorized to perform {action} on {resource}"
+                "The service role or action role doesn't have the permissions required. Update the \
+                 IAM role permissions, and then try again. Error: User: {} is not authorized to \
+                 perform: {action} on resource: \"{resource}\" because no identity-based policy \
+                 allows the {action} action",
+                session(role)
             ))),
             Err(unknown) => Err(("JobFailed".to_owned(), unknown)),
         }
@@ -575,6 +606,13 @@ impl Run {
 /// characters, and the artifact's cut to 10.
 pub fn artifact(pipeline: &str, execution: &str) -> String {
     format!("{pipeline:.20}/SourceArti/{execution:.7}")
+}
+
+/// ARN of CodePipeline's session of a role.
+fn session(role: &str) -> String {
+    let account = role.split(':').nth(4).unwrap_or_default();
+    let name = role.rsplit('/').next().unwrap_or_default();
+    format!("arn:aws:sts::{account}:assumed-role/{name}/codepipeline")
 }
 
 fn permission(message: String) -> Refused {

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::fault::{self, Effect};
 use crate::reply::{Answer, Failure, Reply, json_answer};
 use crate::state::World;
-use crate::{connections, enforce, engine, notifications, pipelines, rules, sts};
+use crate::{connections, enforce, engine, notifications, pipelines, roles, rules, sts};
 
 /// One call, as it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,10 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
             },
         ));
     }
+    let off = world.with_account(&caller.account, |a| a.regions_off.contains(&caller.region));
+    if off {
+        return Ok(failed(&caller.service, unknown_credentials(&caller)));
+    }
     // The software behind knows accounts by their numbers alone.
     if let Ok(known) = authorization.replacen(&key, &caller.account, 1).parse() {
         parts.headers.insert("authorization", known);
@@ -181,15 +185,18 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
                 Err(failure) => failed("sts", failure),
             }
         }
-        "iam" if operation == "SimulatePrincipalPolicy" => {
-            match enforce::simulate(&world, &caller, &body) {
+        "iam" if operation.starts_with("Simulate") => {
+            match enforce::simulate(&world, &caller, &operation, &body) {
                 Some(answer) => answer,
                 None => forward(&world, parts, body).await?,
             }
         }
         "iam" => match pipelines::service_linked_role(&world, &caller, &operation, &body) {
             Some(answer) => answer,
-            None => forward(&world, parts, body).await?,
+            None => match roles::check(&world, &caller, &operation, &body).await {
+                Ok(()) => forward(&world, parts, body).await?,
+                Err(failure) => failed("iam", failure),
+            },
         },
         _ => {
             let (arrived, uri) = (parts.clone(), parts.uri.clone());
@@ -293,6 +300,33 @@ fn control(world: &Arc<World>, command: &str, query: &str) -> Answer {
         .status(status)
         .body(Full::new(Bytes::from(text)))
         .expect("a response")
+}
+
+/// What services answer in a region that the account has not turned on: its credentials are not
+/// known there (aws/aws-sdk-js#4129, aws/aws-sdk-ruby#2850, cloud-custodian#9793).
+fn unknown_credentials(caller: &Caller) -> Failure {
+    let (status, code, message) = match caller.service.as_str() {
+        "s3" => (
+            400,
+            "InvalidToken",
+            "The provided token is malformed or otherwise invalid.",
+        ),
+        "iam" | "sns" | "sts" => (
+            403,
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid",
+        ),
+        _ => (
+            400,
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
+    };
+    Failure {
+        status,
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 fn failed(service: &str, failure: Failure) -> Answer {

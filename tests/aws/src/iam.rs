@@ -19,16 +19,32 @@ pub struct Request<'a> {
     pub context: HashMap<&'static str, String>,
 }
 
+/// What policies say of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// One allows it, and none denies it.
+    Allowed,
+    /// One denies it.
+    Denied,
+    /// None says anything of it, which is a refusal, too.
+    Silent,
+}
+
 /// Whether the policies allow it: one allows, none denies.
 pub fn allows(policies: &[Value], request: &Request<'_>) -> Result<bool, String> {
-    let mut allowed = false;
+    Ok(decide(policies, request)? == Decision::Allowed)
+}
+
+/// What the policies say.
+pub fn decide(policies: &[Value], request: &Request<'_>) -> Result<Decision, String> {
+    let mut decision = Decision::Silent;
     for statement in policies.iter().flat_map(statements) {
         if !applies(&statement, request)? {
             continue;
         }
         match statement["Effect"].as_str() {
-            Some("Allow") => allowed = true,
-            Some("Deny") => return Ok(false),
+            Some("Allow") => decision = Decision::Allowed,
+            Some("Deny") => return Ok(Decision::Denied),
             other => {
                 return Err(format!(
                     "policy: Effect {other:?} is neither Allow nor Deny"
@@ -36,7 +52,7 @@ pub fn allows(policies: &[Value], request: &Request<'_>) -> Result<bool, String>
             }
         }
     }
-    Ok(allowed)
+    Ok(decision)
 }
 
 fn statements(policy: &Value) -> Vec<Value> {

@@ -17,6 +17,7 @@ mod judge;
 mod notifications;
 mod pipelines;
 mod reply;
+mod roles;
 mod rules;
 mod state;
 mod sts;
@@ -254,6 +255,29 @@ impl Aws {
     pub fn minimum_object_size(&self, account: &str, bucket: &str) -> String {
         self.world
             .with_account(account, |a| rules::minimum_size(a, bucket))
+    }
+
+    /// From now on these policies limit the account's caller beside its own: each allows a call, or
+    /// it is refused. They come with their type in AWS's words, such as `service control policy`.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>
+    pub fn limit(&self, account: &str, limits: &[(&str, Value)]) {
+        let limits = limits
+            .iter()
+            .map(|(type_, policy)| ((*type_).to_owned(), policy.clone()))
+            .collect();
+        self.world.with_account(account, |a| a.limits = limits);
+    }
+
+    /// Turns a region off in the account, or on again.
+    /// <https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html>
+    pub fn turn_region(&self, account: &str, region: &str, on: bool) {
+        self.world.with_account(account, |a| {
+            if on {
+                a.regions_off.remove(region);
+            } else {
+                a.regions_off.insert(region.to_owned());
+            }
+        });
     }
 
     /// Adds a fault.

@@ -38,6 +38,9 @@ pub struct Claims {
     /// for (verified of AWS's lists as such, by the documentation of their tokens; of which lists
     /// in practice is not).
     pub empty_pages: bool,
+    /// A repository that the provider's app may not read is told by the same words as a branch that
+    /// does not exist (reported: aws/copilot-cli#5507 and others; the other words are inferred).
+    pub withheld_as_missing_branch: bool,
 }
 
 impl Default for Claims {
@@ -50,6 +53,7 @@ impl Default for Claims {
             default_trigger: true,
             added_region: false,
             empty_pages: false,
+            withheld_as_missing_branch: true,
         }
     }
 }
@@ -65,6 +69,7 @@ impl Claims {
             default_trigger,
             added_region,
             empty_pages,
+            withheld_as_missing_branch,
         } = Self::default();
         Self {
             duplicate_connection_names: !duplicate_connection_names,
@@ -74,6 +79,7 @@ impl Claims {
             default_trigger: !default_trigger,
             added_region: !added_region,
             empty_pages: !empty_pages,
+            withheld_as_missing_branch: !withheld_as_missing_branch,
         }
     }
 }
@@ -107,6 +113,11 @@ pub struct Account {
     pub session: Duration,
     /// What the account's caller may do; everything if none.
     pub policies: Vec<Value>,
+    /// What limits the caller beside its own policies: types of policies, in AWS's words, and their
+    /// documents.
+    pub limits: Vec<(String, Value)>,
+    /// Regions that the account has not turned on.
+    pub regions_off: HashSet<String>,
     /// How many calls a second operations take, by the beginning of their names; those that begin
     /// with none do not throttle.
     pub rates: Vec<(String, u32)>,
@@ -237,6 +248,8 @@ impl Default for Account {
             service_linked_role: false,
             session: Duration::from_secs(3600),
             policies: Vec::new(),
+            limits: Vec::new(),
+            regions_off: HashSet::new(),
             rates: Vec::new(),
             windows: HashMap::new(),
             latency: Duration::ZERO,

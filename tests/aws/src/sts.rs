@@ -43,15 +43,17 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
         region: caller.region.clone(),
         service: "iam".to_owned(),
     };
-    let denied = || Failure {
+    // STS names the action: also sts:TagSession (cloudposse-terraform-components, LiteLLM's manual).
+    let denied = |action: &str| Failure {
         status: 403,
         code: "AccessDenied".to_owned(),
         message: format!(
-            "User: arn:aws:iam::{}:root is not authorized to perform: sts:AssumeRole on resource: {arn}",
+            "User: arn:aws:iam::{}:root is not authorized to perform: {action} on resource: {arn}",
             caller.account
         ),
     };
-    let (trust, _) = world.upstream.role(&there, name).await.ok_or_else(denied)?;
+    let role = world.upstream.role(&there, name).await;
+    let (trust, _) = role.ok_or_else(|| denied("sts:AssumeRole"))?;
     let principal = format!("arn:aws:iam::{}:root", caller.account);
     let mut actions = vec!["sts:AssumeRole"];
     if fields.keys().any(|k| k.starts_with("Tags.")) {
@@ -68,7 +70,7 @@ pub async fn assume_role(world: &World, caller: &Caller, body: &Bytes) -> Result
             context: external.into_iter().collect(),
         };
         if iam::allows(std::slice::from_ref(&trust), &request) != Ok(true) {
-            return Err(denied());
+            return Err(denied(action));
         }
     }
     // STS takes two keys that differ in case alone for one; the code of the refusal is inferred.

@@ -236,6 +236,12 @@ impl Upstream {
 
     /// Policy of a topic; nothing if there is no topic.
     pub async fn topic_policy(&self, caller: &Caller, arn: &str) -> Option<Value> {
+        let policy = self.topic_attribute(caller, arn, "Policy").await?;
+        serde_json::from_str(&policy).ok()
+    }
+
+    /// An attribute of a topic; nothing if it has none, or if there is no topic.
+    pub async fn topic_attribute(&self, caller: &Caller, arn: &str, name: &str) -> Option<String> {
         let fields = [
             ("Action", "GetTopicAttributes"),
             ("Version", "2010-03-31"),
@@ -245,7 +251,16 @@ impl Upstream {
         if status != 200 {
             return None;
         }
-        serde_json::from_str(entries(&body).get("Policy")?).ok()
+        entries(&body).remove(name)
+    }
+
+    /// ARN of the KMS key that encrypts new objects of a bucket, if one does.
+    pub async fn bucket_key(&self, caller: &Caller, bucket: &str) -> Option<String> {
+        let path = format!("/{bucket}?encryption");
+        let got = self
+            .send(caller, "s3", Method::GET, &path, Bytes::new())
+            .await;
+        element(&got.ok()?.1, "KMSMasterKeyID")
     }
 
     /// Publishes to a topic.

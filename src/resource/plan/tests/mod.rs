@@ -54,6 +54,7 @@ fn class() -> Class {
     let identity = Identity {
         account: "111122223333".into(),
         partition: "aws".into(),
+        arn: "arn:aws:iam::111122223333:user/operator".into(),
     };
     let mut class = Class::parse(&object.unwrap(), &settings(), &identity).unwrap();
     (class.shared_role, class.shared_topic, class.queue) = (true, true, true);
