@@ -1,5 +1,7 @@
 //! S3 buckets.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketNamespace, CreateBucketConfiguration, EncodingType,
@@ -11,10 +13,11 @@ use crate::aws::error::classify;
 use crate::aws::object::decoded;
 use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud;
-use crate::cloud::{Buckets, Class, Result};
+use crate::cloud::{Buckets, Class, Result, Written};
 use crate::domain::denial::{Denial, PolicyType};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
+use crate::domain::policy_document::Gone;
 use crate::resource::bucket::{Bucket, LIFECYCLE_RULE};
 use crate::resource::bucket::{BucketView, ObservedBucket};
 use crate::resource::delta::{Delta, Field};
@@ -126,8 +129,9 @@ impl Buckets for Clients {
         self.put_lifecycle(desired, LifecycleRules::default()).await
     }
 
-    async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<()> {
+    async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<Vec<Gone>> {
         let name = &desired.name;
+        let mut gone = Vec::new();
         if delta.has(Field::Tags) {
             Buckets::tag(self, name, &delta.tags()).await?;
         }
@@ -143,13 +147,13 @@ impl Buckets for Clients {
         if delta.has(Field::Policy) {
             let _alone = self.policies.lock().await;
             let present = <Self as Buckets>::policy(self, name).await?;
-            self.put_statement(desired, present.as_ref()).await?;
+            gone = self.put_statement(desired, present.as_ref()).await?;
         }
         if delta.has(Field::Lifecycle) {
             let present = self.lifecycle(name).await?;
             self.put_lifecycle(desired, present).await?;
         }
-        Ok(())
+        Ok(gone)
     }
 
     async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>> {
@@ -172,16 +176,23 @@ impl Buckets for Clients {
         name: &str,
         sids: &[String],
         ours: &[serde_json::Value],
-    ) -> Result<serde_json::Value> {
+    ) -> Result<Written> {
         // A bucket policy is written as a whole, and the policy of a class's bucket serves many
         // objects, so the writes take place one after another.
         let _alone = self.policies.lock().await;
         let present = <Self as Buckets>::policy(self, name).await?;
-        let next = policy_document::replace(present.as_ref(), sids, ours);
-        if !policy_document::holds(present.as_ref(), sids, ours) {
-            self.put_policy(name, &next).await?;
+        if policy_document::holds(present.as_ref(), sids, ours) {
+            return Ok(Written::whole(present.unwrap_or_default()));
         }
-        Ok(next)
+        let put = self.put_of(name);
+        self.refusals
+            .put_ours(name, present.as_ref(), (sids, ours), &put)
+            .await
+    }
+
+    fn unknown(&self, name: &str, sids: &[String]) -> BTreeSet<String> {
+        let sid = sids.first().map_or("", String::as_str);
+        self.refusals.unknown(name, sid)
     }
 
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {

@@ -8,10 +8,12 @@ use aws_sdk_s3::types::{
     TransitionDefaultMinimumObjectSize,
 };
 
+use crate::aws::shared_policy::Put;
 use crate::aws::{Clients, found, unbuildable};
 use crate::cloud::Result;
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
+use crate::domain::policy_document::Gone;
 use crate::resource::bucket::{Bucket, LIFECYCLE_RULE, Lifecycle};
 
 /// Default encryption of a bucket.
@@ -194,20 +196,25 @@ impl Clients {
         .map(|_| ())
     }
 
-    /// Adds our statement to the existing ones.
+    /// Adds our statement to the existing ones; tells who was taken out of those.
     pub(super) async fn put_statement(
         &self,
         desired: &Bucket,
         present: Option<&serde_json::Value>,
-    ) -> Result<()> {
-        self.put_policy(
-            &desired.name,
-            &policy_document::merge(present, &desired.statement),
-        )
-        .await
+    ) -> Result<Vec<Gone>> {
+        let document = policy_document::merge(present, &desired.statement);
+        let sid = desired.statement["Sid"].as_str().unwrap_or_default();
+        let put = self.put_of(&desired.name);
+        let written = self.refusals.put((&desired.name, sid), &document, &put);
+        Ok(written.await?.gone)
     }
 
-    pub(super) async fn put_policy(&self, name: &str, document: &serde_json::Value) -> Result<()> {
+    /// The write of a bucket's policy.
+    pub(super) fn put_of<'a>(&'a self, name: &'a str) -> impl Put<'a> {
+        move |document| Box::pin(async move { self.put_policy(name, &document).await })
+    }
+
+    async fn put_policy(&self, name: &str, document: &serde_json::Value) -> Result<()> {
         let put = self
             .s3
             .put_bucket_policy()

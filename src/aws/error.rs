@@ -125,7 +125,13 @@ fn class(code: Option<&str>, message: &str, status: Option<u16>) -> Class {
         {
             Class::Conflict
         }
-        // Resource policies reject a principal that was just created as invalid.
+        // A resource's policy is refused for a principal that is gone, or not known everywhere yet:
+        // by S3, SNS and SQS, each in its own words; SQS has no words for the reason, and our own
+        // statements are well-formed.
+        "MalformedPolicy" if message.contains("Invalid principal") => Class::UnknownPrincipal,
+        "InvalidParameter" if message.contains("PrincipalNotFound") => Class::UnknownPrincipal,
+        "InvalidAttributeValue" if message.contains("parameter Policy") => Class::UnknownPrincipal,
+        // A trust policy rejects a principal that was just created as invalid.
         "MalformedPolicyDocument" if message.contains("Invalid principal") => Class::IamPropagating,
         "ConfigurationException"
             if message.contains("managed rule") || message.contains("service-linked role") =>
@@ -310,6 +316,30 @@ mod tests {
                 "The target is subscribed to one or more notification rules",
                 400,
                 Class::Conflict,
+            ),
+            (
+                Some("MalformedPolicy"),
+                "Invalid principal in policy",
+                400,
+                Class::UnknownPrincipal,
+            ),
+            (
+                Some("MalformedPolicy"),
+                "Action does not apply to any resource(s) in statement",
+                400,
+                Class::Invalid,
+            ),
+            (
+                Some("InvalidParameter"),
+                "Invalid parameter: Policy Error: PrincipalNotFound",
+                400,
+                Class::UnknownPrincipal,
+            ),
+            (
+                Some("InvalidAttributeValue"),
+                "Invalid value for the parameter Policy.",
+                400,
+                Class::UnknownPrincipal,
             ),
             (Some("BucketNotEmpty"), "", 409, Class::Conflict),
             (Some("PipelineNameInUseException"), "", 400, Class::Conflict),

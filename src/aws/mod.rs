@@ -43,6 +43,7 @@ mod permissions;
 mod pipeline;
 mod queue;
 mod role;
+mod shared_policy;
 mod throttles;
 mod topic;
 
@@ -63,6 +64,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 use jiff::Timestamp;
 use lists::Listed;
+use shared_policy::Refusals;
 use throttles::{CALL, Throttles};
 use tokio::sync::Mutex;
 use tracing::field::Empty;
@@ -116,6 +118,8 @@ struct Clients {
     queue_urls: Mutex<HashMap<String, String>>,
     /// Held while the policy of a bucket is read, changed and written.
     policies: Mutex<()>,
+    /// Policies that AWS refused for a principal.
+    refusals: Refusals,
     limits: Arc<limit::Limits>,
     metrics: Arc<Metrics>,
     read_only: bool,
@@ -248,6 +252,7 @@ impl Aws {
             sqs: counted!(aws_sdk_sqs, config, throttles("sqs")),
             queue_urls: Mutex::default(),
             policies: Mutex::default(),
+            refusals: Refusals::default(),
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
             read_only: self.read_only,

@@ -8,10 +8,12 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
 use serde_json::{Value, json};
 
+use crate::aws::shared_policy::Put;
 use crate::aws::{Clients, found, gone, incomplete, json, unbuildable};
 use crate::cloud::{Message, Queues, Result};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
+use crate::domain::policy_document::Gone;
 use crate::resource::delta::{Delta, Field};
 use crate::resource::queue::ObservedQueue;
 use crate::resource::queue::{MAX_RECEIVES, Queue, VISIBILITY};
@@ -79,23 +81,34 @@ impl Queues for Clients {
         Ok(desired.created())
     }
 
-    async fn update(&self, desired: &Queue, policy: Option<&Value>, delta: &Delta) -> Result<()> {
+    async fn update(
+        &self,
+        desired: &Queue,
+        policy: Option<&Value>,
+        delta: &Delta,
+    ) -> Result<Vec<Gone>> {
         const CALL: &str = "sqs:SetQueueAttributes";
         let url = self
             .queue_url(&desired.name)
             .await?
             .ok_or_else(|| incomplete(CALL, "the queue's URL"))?;
+        let mut gone = Vec::new();
         if delta.has(Field::Policy) || delta.has(Field::Redrive) {
-            let mut set = self.sqs.set_queue_attributes().queue_url(&url);
-            for (name, value) in attributes(desired, policy) {
-                set = set.attributes(name, value);
+            let put = self.put_queue_attributes(desired, &url);
+            let statement = desired.statement.as_ref();
+            let sid = statement.and_then(|s| s["Sid"].as_str());
+            match policy {
+                Some(policy) => {
+                    let of = (&*desired.arn, sid.unwrap_or_default());
+                    gone = self.refusals.put(of, policy, &put).await?.gone;
+                }
+                None => put(Value::Null).await?,
             }
-            self.call(CALL, set.send()).await?;
         }
         if delta.has(Field::Tags) {
             Queues::tag(self, &desired.name, &delta.tags()).await?;
         }
-        Ok(())
+        Ok(gone)
     }
 
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()> {
@@ -189,6 +202,21 @@ impl Clients {
                 .insert(name.to_owned(), url.clone());
         }
         Ok(url)
+    }
+
+    /// The write of a queue's attributes with this policy, if there is one.
+    fn put_queue_attributes<'a>(&'a self, desired: &'a Queue, url: &'a str) -> impl Put<'a> {
+        move |document: Value| {
+            let mut set = self.sqs.set_queue_attributes().queue_url(url);
+            let policy = Some(&document).filter(|document| !document.is_null());
+            for (name, value) in attributes(desired, policy) {
+                set = set.attributes(name, value);
+            }
+            Box::pin(async move {
+                let set = self.call("sqs:SetQueueAttributes", set.send());
+                set.await.map(|_| ())
+            })
+        }
     }
 }
 

@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use aws_sdk_sns::types::{MessageAttributeValue, Tag};
 use serde_json::Value;
 
+use crate::aws::shared_policy::Put;
 use crate::aws::{Clients, found, gone, json, unbuildable};
 use crate::cloud::{Result, Subscription, Topics};
 use crate::domain::owner::Tags;
 use crate::domain::policy_document;
+use crate::domain::policy_document::Gone;
 use crate::domain::word::Word;
 use crate::resource::delta::{Delta, Field};
 use crate::resource::topic::ObservedTopic;
@@ -73,18 +75,13 @@ impl Topics for Clients {
         Ok(desired.created())
     }
 
-    async fn update(&self, desired: &Topic, policy: &Value, delta: &Delta) -> Result<()> {
+    async fn update(&self, desired: &Topic, policy: &Value, delta: &Delta) -> Result<Vec<Gone>> {
+        let mut gone = Vec::new();
         if delta.has(Field::Policy) {
-            let set = self
-                .sns
-                .set_topic_attributes()
-                .topic_arn(&desired.arn)
-                .attribute_name("Policy");
-            self.call(
-                "sns:SetTopicAttributes",
-                set.attribute_value(policy.to_string()).send(),
-            )
-            .await?;
+            let sid = desired.statement["Sid"].as_str().unwrap_or_default();
+            let put = self.put_topic_policy(&desired.arn);
+            let written = self.refusals.put((&desired.arn, sid), policy, &put);
+            gone = written.await?.gone;
         }
         if delta.has(Field::Encryption) {
             let set = self
@@ -101,7 +98,7 @@ impl Topics for Clients {
         if delta.has(Field::Tags) {
             Topics::tag(self, &desired.arn, &delta.tags()).await?;
         }
-        Ok(())
+        Ok(gone)
     }
 
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
@@ -216,5 +213,23 @@ impl Topics for Clients {
             publish = publish.message_attributes(*name, value.map_err(unbuildable(CALL))?);
         }
         self.call(CALL, publish.send()).await.map(|_| ())
+    }
+}
+
+impl Clients {
+    /// The write of a topic's policy.
+    fn put_topic_policy<'a>(&'a self, arn: &'a str) -> impl Put<'a> {
+        move |document: Value| {
+            let set = self
+                .sns
+                .set_topic_attributes()
+                .topic_arn(arn)
+                .attribute_name("Policy")
+                .attribute_value(document.to_string());
+            Box::pin(async move {
+                let set = self.call("sns:SetTopicAttributes", set.send());
+                set.await.map(|_| ())
+            })
+        }
     }
 }

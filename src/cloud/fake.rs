@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::domain::policy_document::Gone;
 use crate::domain::word::Found;
 use crate::resource::bucket::ObservedBucket;
 use crate::resource::connection::ConnectionState;
@@ -62,7 +63,7 @@ impl Buckets for Fake {
     async fn create(&self, _: &Bucket, _: &Tags) -> Result<()> {
         unreachable!()
     }
-    async fn update(&self, _: &Bucket, _: &Delta) -> Result<()> {
+    async fn update(&self, _: &Bucket, _: &Delta) -> Result<Vec<Gone>> {
         unreachable!()
     }
     async fn tag(&self, name: &str, _: &Tags) -> Result<()> {
@@ -78,9 +79,12 @@ impl Buckets for Fake {
     async fn policy(&self, _: &str) -> Result<Option<Value>> {
         unreachable!()
     }
-    async fn allow(&self, name: &str, _: &[String], _: &[Value]) -> Result<Value> {
+    async fn allow(&self, name: &str, _: &[String], _: &[Value]) -> Result<Written> {
         self.writes("let nobody into", name)?;
-        Ok(json!({}))
+        Ok(Written::whole(json!({})))
+    }
+    fn unknown(&self, _: &str, _: &[String]) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 
@@ -180,7 +184,7 @@ impl Topics for Fake {
     async fn create(&self, _: &Topic) -> Result<ObservedTopic> {
         unreachable!()
     }
-    async fn update(&self, _: &Topic, _: &Value, _: &Delta) -> Result<()> {
+    async fn update(&self, _: &Topic, _: &Value, _: &Delta) -> Result<Vec<Gone>> {
         unreachable!()
     }
     async fn tag(&self, arn: &str, _: &Tags) -> Result<()> {
@@ -332,7 +336,7 @@ impl Queues for Fake {
     async fn create(&self, _: &Queue) -> Result<ObservedQueue> {
         unreachable!()
     }
-    async fn update(&self, _: &Queue, _: Option<&Value>, _: &Delta) -> Result<()> {
+    async fn update(&self, _: &Queue, _: Option<&Value>, _: &Delta) -> Result<Vec<Gone>> {
         unreachable!()
     }
     async fn tag(&self, name: &str, _: &Tags) -> Result<()> {

@@ -19,6 +19,7 @@ use crate::domain::arn::Audience;
 use crate::domain::execution::{Execution, Failure, RunningAction, Target};
 use crate::domain::object::{Entries, Object};
 use crate::domain::owner::Tags;
+use crate::domain::policy_document::Gone;
 use crate::domain::settings::AssumeRole;
 use crate::resource::bucket::{Bucket, BucketView};
 use crate::resource::connection::{Connection, ObservedConnection};
@@ -52,6 +53,8 @@ pub enum Class {
     IamPropagating,
     /// The service-linked role of notifications is still being made.
     ServiceLinkedRole,
+    /// A policy names somebody whom AWS does not know, yet or any more.
+    UnknownPrincipal,
 }
 
 /// Code of an error of our own: there were no credentials to sign the call with.
@@ -129,6 +132,25 @@ pub fn reads(call: &str) -> bool {
         .any(|verb| operation.starts_with(verb))
 }
 
+/// A policy that was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Written {
+    /// The document.
+    pub document: serde_json::Value,
+    /// Who was taken out of it, because AWS takes no document that names them.
+    pub gone: Vec<Gone>,
+}
+
+impl Written {
+    /// A document that was written as it was to be.
+    pub fn whole(document: serde_json::Value) -> Self {
+        Self {
+            document,
+            gone: Vec::new(),
+        }
+    }
+}
+
 /// The result of a call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -139,8 +161,8 @@ pub trait Buckets: Send + Sync {
     async fn observe(&self, name: &str, settings: bool) -> Result<BucketView>;
     /// Makes it, with its policy and lifecycle; `tags` go with the first call.
     async fn create(&self, desired: &Bucket, tags: &Tags) -> Result<()>;
-    /// Writes what differs.
-    async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<()>;
+    /// Writes what differs; tells who was taken out of the policy.
+    async fn update(&self, desired: &Bucket, delta: &Delta) -> Result<Vec<Gone>>;
     /// Writes tags beside those that are there, and keeps those.
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
     /// Deletes up to some thousands of objects and versions under the prefix; tells how many, and
@@ -151,14 +173,16 @@ pub trait Buckets: Send + Sync {
     /// The policy of the bucket, if it has one and is there.
     async fn policy(&self, name: &str) -> Result<Option<serde_json::Value>>;
     /// Puts these statements in the place of those with our Sids in the bucket's policy, and leaves
-    /// the others as they are; answers the policy. Of a bucket that is not there nothing is to be
-    /// done.
+    /// the others as they are, but for principals that are gone; answers the policy. Of a bucket
+    /// that is not there nothing is to be done.
     async fn allow(
         &self,
         name: &str,
         sids: &[String],
         ours: &[serde_json::Value],
-    ) -> Result<serde_json::Value>;
+    ) -> Result<Written>;
+    /// The principals of statements with our Sids whom AWS lately did not know.
+    fn unknown(&self, name: &str, sids: &[String]) -> BTreeSet<String>;
 }
 
 /// What lies in buckets.
@@ -219,13 +243,13 @@ pub trait Topics: Send + Sync {
     async fn observe(&self, arn: &str, tags: bool) -> Result<Option<ObservedTopic>>;
     /// Makes it, with our statement as its policy.
     async fn create(&self, desired: &Topic) -> Result<ObservedTopic>;
-    /// Writes what differs; `policy` is the merged document.
+    /// Writes what differs; `policy` is the merged document. Tells who was taken out of it.
     async fn update(
         &self,
         desired: &Topic,
         policy: &serde_json::Value,
         delta: &Delta,
-    ) -> Result<()>;
+    ) -> Result<Vec<Gone>>;
     /// Writes the tags.
     async fn tag(&self, arn: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.
@@ -324,13 +348,13 @@ pub trait Queues: Send + Sync {
     async fn observe(&self, name: &str) -> Result<Option<ObservedQueue>>;
     /// Makes it, with our statement as its policy.
     async fn create(&self, desired: &Queue) -> Result<ObservedQueue>;
-    /// Writes what differs; `policy` is the merged document.
+    /// Writes what differs; `policy` is the merged document. Tells who was taken out of it.
     async fn update(
         &self,
         desired: &Queue,
         policy: Option<&serde_json::Value>,
         delta: &Delta,
-    ) -> Result<()>;
+    ) -> Result<Vec<Gone>>;
     /// Writes the tags.
     async fn tag(&self, name: &str, tags: &Tags) -> Result<()>;
     /// Deletes it; one that is not there is fine.

@@ -1,6 +1,8 @@
 //! Policy documents: ours, and what they mean, so that AWS may reformat them.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 /// What the policy of a queue in another account needs, to take what the topic sends.
@@ -81,6 +83,90 @@ pub fn missing<'a>(document: Option<&Value>, wanted: &'a [Value]) -> Vec<&'a Val
         .iter()
         .filter(|s| !there.contains(&bare(s)))
         .collect()
+}
+
+/// A principal that a policy named until it was taken out, and the Sid of the statement.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gone {
+    /// The statement's Sid; empty if it has none.
+    pub sid: String,
+    /// The principal.
+    pub principal: String,
+}
+
+/// Whether this is the unique id of a role or a user, which AWS shows in the place of the ARN of one
+/// that was deleted, and takes from nobody.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-prefixes>
+pub fn is_gone(principal: &str) -> bool {
+    let id = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+    (principal.starts_with("AROA") || principal.starts_with("AIDA"))
+        && principal.len() > 15
+        && principal.chars().all(id)
+}
+
+/// The document without the principals that are gone, and who those were.
+pub fn without(document: &Value, gone: impl Fn(&str) -> bool) -> (Value, Vec<Gone>) {
+    let (kept, taken) = leave_out(&statements(document), gone);
+    let mut document = document.clone();
+    document["Statement"] = json!(kept);
+    (document, taken)
+}
+
+/// The statements without the principals that are gone, and who those were. A statement that names
+/// nobody else goes with them: it concerned nobody any more. One that says who is not meant stays if
+/// it names nobody else, as it would mean everybody then.
+pub fn leave_out(all: &[Value], gone: impl Fn(&str) -> bool) -> (Vec<Value>, Vec<Gone>) {
+    let mut taken = Vec::new();
+    let mut kept = Vec::new();
+    for statement in all {
+        let mut statement = statement.clone();
+        let mut nobody = false;
+        for key in ["Principal", "NotPrincipal"] {
+            let Some(principals) = statement[key]["AWS"].as_array().cloned().or_else(|| {
+                let one = statement[key]["AWS"].as_str()?;
+                Some(vec![json!(one)])
+            }) else {
+                continue;
+            };
+            let (out, left): (Vec<Value>, Vec<Value>) = principals
+                .into_iter()
+                .partition(|one| one.as_str().is_some_and(&gone));
+            let others = statement[key].as_object().map_or(0, Map::len) - 1;
+            if out.is_empty() || (key == "NotPrincipal" && left.is_empty() && others == 0) {
+                continue;
+            }
+            let sid = statement["Sid"].as_str().unwrap_or_default().to_owned();
+            taken.extend(out.iter().filter_map(Value::as_str).map(|one| Gone {
+                sid: sid.clone(),
+                principal: one.to_owned(),
+            }));
+            nobody = left.is_empty() && others == 0;
+            match (left.is_empty(), statement[key].as_object_mut()) {
+                (true, Some(principals)) => drop(principals.remove("AWS")),
+                _ => statement[key]["AWS"] = json!(left),
+            }
+        }
+        if !nobody {
+            kept.push(statement);
+        }
+    }
+    (kept, taken)
+}
+
+/// The roles, users and accounts that statements name.
+pub fn principals(statements: &[Value]) -> BTreeSet<String> {
+    let named = statements.iter().map(|s| &s["Principal"]["AWS"]);
+    let texts = named.flat_map(|named| match named {
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        one => one.as_str().into_iter().collect::<Vec<_>>(),
+    });
+    texts.map(str::to_owned).collect()
+}
+
+/// The statements of a document that have one of our Sids.
+pub fn ours(document: Option<&Value>, sids: &[String]) -> Vec<Value> {
+    let all = document.map(statements).unwrap_or_default();
+    all.into_iter().filter(|s| is_ours(s, sids)).collect()
 }
 
 fn is_ours(statement: &Value, sids: &[String]) -> bool {
@@ -224,6 +310,48 @@ mod tests {
         let mut other = theirs.clone();
         other["Statement"][0]["Resource"] = json!(["y"]);
         assert!(!same(&ours, &other));
+    }
+
+    #[test]
+    fn who_is_gone_is_taken_out_and_a_statement_for_nobody_else_goes() {
+        let dead = "AROAEXAMPLE1234567890";
+        let statement = |sid: &str, key: &str, who: Value| json!({"Sid": sid, "Effect": "Deny", key: who, "Action": "s3:*"});
+        let document = json!({"Version": "2012-10-17", "Statement": [
+            statement("Alone", "Principal", json!({"AWS": dead})),
+            statement("Beside", "Principal", json!({"AWS": [dead, "arn:aws:iam::1:root"]})),
+            statement("Service", "Principal", json!({"AWS": [dead], "Service": "s"})),
+            statement("Not", "NotPrincipal", json!({"AWS": [dead, "arn:aws:iam::1:root"]})),
+            statement("NotAlone", "NotPrincipal", json!({"AWS": dead})),
+            statement("All", "Principal", json!("*")),
+        ]});
+        let (rest, gone) = without(&document, is_gone);
+        let kept = [
+            statement(
+                "Beside",
+                "Principal",
+                json!({"AWS": ["arn:aws:iam::1:root"]}),
+            ),
+            statement("Service", "Principal", json!({"Service": "s"})),
+            statement(
+                "Not",
+                "NotPrincipal",
+                json!({"AWS": ["arn:aws:iam::1:root"]}),
+            ),
+            statement("NotAlone", "NotPrincipal", json!({"AWS": dead})),
+            statement("All", "Principal", json!("*")),
+        ];
+        assert_eq!(rest, json!({"Version": "2012-10-17", "Statement": kept}));
+        let sids: Vec<&str> = gone.iter().map(|gone| &*gone.sid).collect();
+        assert_eq!(sids, ["Alone", "Beside", "Service", "Not"]);
+        for alive in [
+            "AROA",
+            "arn:aws:iam::1:role/AROAEXAMPLE1234567890",
+            "*",
+            "AROAexample1234567890",
+        ] {
+            assert!(!is_gone(alive), "{alive}");
+        }
+        assert!(is_gone("AIDAEXAMPLE1234567890"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cloud::{Cloud, Result};
 use crate::domain::owner::{CREATED_AT, INTENT, Tags};
 use crate::domain::policy_document;
+use crate::domain::policy_document::Gone;
 use crate::resource::Observed;
 use crate::resource::bucket::{Bucket, BucketView};
 use crate::resource::connection::{Connection, ObservedConnection};
@@ -40,12 +41,13 @@ pub async fn apply(
 ) -> Result<()> {
     match step {
         Step::Artifacts(change) => {
-            observed.artifacts = bucket(cloud, change, Tags::new()).await?;
+            observed.artifacts = bucket(cloud, &mut observed.gone, change, Tags::new()).await?;
         }
         Step::Destination(change) => {
             // A delivery counts only if it came after this.
             let created_at = (CREATED_AT.to_owned(), context.now.to_string());
-            observed.destination = bucket(cloud, change, Tags::from([created_at])).await?;
+            let more = Tags::from([created_at]);
+            observed.destination = bucket(cloud, &mut observed.gone, change, more).await?;
         }
         Step::Connection(change) => {
             observed.connection = Some(connection(cloud, change, context.intent).await?);
@@ -54,7 +56,9 @@ pub async fn apply(
             cloud.connections.delete(arn).await?;
             observed.spare_connections.retain(|c| c.arn != *arn);
         }
-        Step::Topic(change) => observed.topic = Some(topic(cloud, change).await?),
+        Step::Topic(change) => {
+            observed.topic = Some(topic(cloud, &mut observed.gone, change).await?)
+        }
         Step::Role(change) => observed.role = Some(role(cloud, change).await?),
         Step::Pipeline(change) => observed.pipeline = pipeline(cloud, change).await?,
         Step::CreateServiceLinkedRole => {
@@ -70,18 +74,27 @@ pub async fn apply(
                 .buckets
                 .allow(&readers.bucket, &readers.sids, &readers.statements)
                 .await?;
-            observed.set_policy(written);
+            observed.unknown_readers = cloud.buckets.unknown(&readers.bucket, &readers.sids);
+            observed.gone.extend(written.gone);
+            observed.set_policy(written.document);
         }
         Step::DeadLetterQueue(change) => {
-            observed.dead_letter_queue = Some(queue(cloud, change).await?);
+            observed.dead_letter_queue = Some(queue(cloud, &mut observed.gone, change).await?);
         }
-        Step::Queue(change) => observed.queue = Some(queue(cloud, change).await?),
+        Step::Queue(change) => {
+            observed.queue = Some(queue(cloud, &mut observed.gone, change).await?);
+        }
         Step::EventRule(change) => observed.event_rule = Some(event_rule(cloud, change).await?),
     }
     Ok(())
 }
 
-async fn bucket(cloud: &Cloud, change: &Change<Bucket>, more: Tags) -> Result<BucketView> {
+async fn bucket(
+    cloud: &Cloud,
+    gone: &mut Vec<Gone>,
+    change: &Change<Bucket>,
+    more: Tags,
+) -> Result<BucketView> {
     let written = match change {
         Change::Create(bucket) => {
             let mut tags = bucket.tags.clone();
@@ -90,7 +103,7 @@ async fn bucket(cloud: &Cloud, change: &Change<Bucket>, more: Tags) -> Result<Bu
             bucket.created(tags)
         }
         Change::Update(update) => {
-            cloud.buckets.update(&update.desired, &update.delta).await?;
+            gone.extend(cloud.buckets.update(&update.desired, &update.delta).await?);
             update.desired.updated(&update.found)
         }
     };
@@ -116,13 +129,17 @@ async fn connection(
     }
 }
 
-async fn topic(cloud: &Cloud, change: &Change<Topic>) -> Result<ObservedTopic> {
+async fn topic(
+    cloud: &Cloud,
+    gone: &mut Vec<Gone>,
+    change: &Change<Topic>,
+) -> Result<ObservedTopic> {
     match change {
         Change::Create(topic) => cloud.topics.create(topic).await,
         Change::Update(update) => {
             let (topic, found) = (&update.desired, &update.found);
             let policy = policy_document::merge(found.policy.as_ref(), &topic.statement);
-            cloud.topics.update(topic, &policy, &update.delta).await?;
+            gone.extend(cloud.topics.update(topic, &policy, &update.delta).await?);
             Ok(topic.updated(found))
         }
     }
@@ -178,16 +195,18 @@ async fn notification_rule(
     }
 }
 
-async fn queue(cloud: &Cloud, change: &Change<Queue>) -> Result<ObservedQueue> {
+async fn queue(
+    cloud: &Cloud,
+    gone: &mut Vec<Gone>,
+    change: &Change<Queue>,
+) -> Result<ObservedQueue> {
     match change {
         Change::Create(queue) => cloud.queues.create(queue).await,
         Change::Update(update) => {
             let updated = update.desired.updated(&update.found);
             let policy = updated.policy.as_ref();
-            cloud
-                .queues
-                .update(&update.desired, policy, &update.delta)
-                .await?;
+            let written = cloud.queues.update(&update.desired, policy, &update.delta);
+            gone.extend(written.await?);
             Ok(updated)
         }
     }

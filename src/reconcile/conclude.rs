@@ -43,6 +43,10 @@ pub(crate) trait Conclude {
     fn is_complete(&self) -> bool;
     /// Returns what is still outstanding although nothing failed.
     fn pending(&self) -> Option<(Reason, String)>;
+    /// Returns what AWS cannot do of what the spec asks for, although all else is done.
+    fn exception(&self) -> Option<String> {
+        None
+    }
     /// Returns when the pass began.
     fn now(&self) -> Timestamp;
     /// Returns the key of the class that the pass used.
@@ -110,7 +114,9 @@ pub(crate) async fn conclude<R: Conclude>(
             let progress = match report.pending() {
                 _ if !report.is_full() => Progress::Unchanged,
                 Some((reason, message)) => Progress::Waiting(reason, message),
-                None => Progress::Settled,
+                None => report
+                    .exception()
+                    .map_or(Progress::Settled, Progress::SettledBut),
             };
             (progress, report.next(env, &live))
         }
@@ -151,7 +157,10 @@ fn stopped_by_cloud<R: Conclude>(
     }
     let uid = live.uid();
     let delay = env.memory.backoff(&uid, error.class);
-    let temporary = matches!(error.class, Class::Transient | Class::Throttled);
+    let temporary = matches!(
+        error.class,
+        Class::Transient | Class::Throttled | Class::UnknownPrincipal
+    );
     let since = env.memory.failing_since(&uid, report.now());
     let progress = match progress {
         Progress::Waiting(_, message)

@@ -1,6 +1,7 @@
 //! Observe → plan → apply, again and again until the plan is empty: the same for a fan-out and for
 //! a class.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,12 +12,15 @@ use crate::api::status::ConnectionIntent;
 use crate::cloud::{Class, Cloud, Error};
 use crate::domain::kind::Resource;
 use crate::domain::names;
+use crate::domain::policy_document::Gone;
 use crate::reconcile::apply;
 use crate::reconcile::apply::apply;
 use crate::resource::Desired;
 use crate::resource::Observed;
 use crate::resource::plan;
 use crate::resource::plan::{Facts, Plan, Step};
+use crate::state::live_object::{Custom, LiveObject};
+use crate::state::recorder::Notice;
 use crate::state::stop::Stop;
 
 /// Number of plans within a pass: the connection's ARN makes the role possible, and the pipeline
@@ -153,6 +157,24 @@ pub(crate) fn intent(
         id: names::token(&[uid, &now.to_string()]),
         at: now,
     }))
+}
+
+/// Tells once per pass whom a policy does not name any more, as AWS takes none that does.
+pub(crate) async fn publish_gone<K: Custom>(
+    live: &LiveObject<'_, K>,
+    observed: &Observed,
+    announced: &mut BTreeSet<String>,
+) {
+    for Gone { sid, principal } in &observed.gone {
+        let note = format!(
+            "the statement '{sid}' of a policy that others share named {principal}, the id of a \
+             role or user that was deleted; AWS takes no policy that names one, so it was taken \
+             out, and nobody lost a right by that"
+        );
+        if announced.insert(note.clone()) {
+            live.notify(Notice::warning("PrincipalGone", note)).await;
+        }
+    }
 }
 
 /// Whether an intent can be taken back: only where AWS has surely made nothing.

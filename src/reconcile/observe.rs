@@ -105,6 +105,10 @@ pub async fn observe(
         dead_letter_queue,
         queue,
         event_rule,
+        unknown_readers: readers.own().map_or_else(BTreeSet::new, |readers| {
+            cloud.buckets.unknown(&readers.bucket, &readers.sids)
+        }),
+        gone: Vec::new(),
     };
     if let Some(wanted) = notification_rule.own() {
         // A rule outlives its pipeline; without either there is nothing to ask for.

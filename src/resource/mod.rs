@@ -20,6 +20,8 @@ pub mod scope;
 pub mod service_linked_role;
 pub mod topic;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::domain::arn;
@@ -27,6 +29,7 @@ use crate::domain::computed::Computed;
 use crate::domain::execution::Target;
 use crate::domain::kind::Resource;
 use crate::domain::placement::Placement;
+use crate::domain::policy_document::Gone;
 use crate::resource::bucket::{Bucket, BucketView};
 use crate::resource::connection::{Connection, ObservedConnection};
 use crate::resource::event_rule::{EventRule, ObservedEventRule};
@@ -98,6 +101,10 @@ pub struct Observed {
     pub queue: Option<ObservedQueue>,
     /// The rule that feeds it.
     pub event_rule: Option<ObservedEventRule>,
+    /// Readers whom AWS lately did not know.
+    pub unknown_readers: BTreeSet<String>,
+    /// Principals of others' statements that had to be taken out of a policy.
+    pub gone: Vec<Gone>,
 }
 
 impl Observed {

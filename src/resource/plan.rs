@@ -246,7 +246,8 @@ fn propose(
                 .map(Step::NotificationRule)
         }
         Resource::Readers => {
-            reader_policy::plan(&desired.readers, observed.policy(), rule.is_some())?
+            let unknown = &observed.unknown_readers;
+            reader_policy::plan(&desired.readers, observed.policy(), unknown, rule.is_some())?
                 .map(Step::Readers)
         }
         Resource::DeadLetterQueue => {

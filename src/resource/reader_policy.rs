@@ -1,6 +1,8 @@
 //! The readers of what is copied: statements of ours in the policy of the destination bucket. They
 //! carry no tags: their Sids, made of the owner, say whose they are.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::api::condition::Reason;
@@ -135,6 +137,15 @@ impl Readers {
         delta
     }
 
+    /// Without those whom AWS does not know: it takes no policy that names them.
+    fn without(&self, unknown: &BTreeSet<String>) -> Self {
+        let unknown = |one: &str| unknown.contains(one);
+        Self {
+            statements: policy_document::leave_out(&self.statements, unknown).0,
+            ..self.clone()
+        }
+    }
+
     /// The policy with these statements in the place of those that were ours.
     pub fn updated(&self, policy: Option<&Value>) -> Value {
         policy_document::replace(policy, &self.sids, &self.statements)
@@ -185,11 +196,13 @@ impl Write {
 pub(super) fn plan(
     wanted: &Wanted<Readers>,
     policy: Option<&Value>,
+    unknown: &BTreeSet<String>,
     all_else_is_made: bool,
 ) -> Planned<Write> {
     let Some(readers) = wanted.own() else {
         return Ok(None);
     };
+    let readers = &readers.without(unknown);
     let delta = readers.diff(policy);
     let new = !readers.any(policy);
     if delta.is_empty() || (new && !all_else_is_made) {

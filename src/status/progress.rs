@@ -14,6 +14,8 @@ use crate::status::verdict::Verdict;
 pub enum Progress {
     /// Every resource is as the spec says.
     Settled,
+    /// Every resource is as the spec says, but for what AWS cannot do, in these words.
+    SettledBut(String),
     /// The pass did not observe the resources: the condition stays as it was.
     Unchanged,
     /// Something has still to be created or changed, and the operator will do it.
@@ -26,7 +28,7 @@ impl Progress {
     /// The result of the pass as one word, for metrics.
     pub fn result(&self) -> &'static str {
         match self {
-            Self::Settled => "settled",
+            Self::Settled | Self::SettledBut(_) => "settled",
             Self::Unchanged => "unchanged",
             Self::Waiting(..) => "waiting",
             Self::Refused(_) => "refused",
@@ -39,6 +41,10 @@ impl Progress {
             Self::Settled => (
                 Reason::Provisioned,
                 "everything in AWS is as the spec says".to_owned(),
+            ),
+            Self::SettledBut(exception) => (
+                Reason::Provisioned,
+                format!("everything in AWS is as the spec says, but {exception}"),
             ),
             Self::Unchanged => return None,
             Self::Waiting(reason, message) => (*reason, message.clone()),
@@ -103,6 +109,14 @@ pub fn progress(error: &Error, situation: &Situation<'_>) -> Progress {
             format!(
                 "AWS is creating the service-linked role that the account's first notification \
                      rule needs, which takes up to 15 minutes, and the operator retries: {said}"
+            ),
+        ),
+        Class::UnknownPrincipal => Progress::Waiting(
+            Reason::IAMPropagating,
+            format!(
+                "AWS does not know somebody whom the policy names, who was just made or is gone, and \
+                     the operator retries: {said}; check that the roles and accounts that \
+                     destination.readers names exist"
             ),
         ),
         Class::Transient if error.lacks_credentials() => Progress::Waiting(
@@ -217,6 +231,7 @@ mod tests {
             (Class::Throttled, Reason::Throttled),
             (Class::IamPropagating, Reason::IAMPropagating),
             (Class::ServiceLinkedRole, Reason::ServiceLinkedRoleCreating),
+            (Class::UnknownPrincipal, Reason::IAMPropagating),
             (Class::NotFound, Reason::AWSUnavailable),
             (Class::Conflict, Reason::AWSUnavailable),
             (Class::Transient, Reason::AWSUnavailable),

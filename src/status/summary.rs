@@ -32,7 +32,7 @@ impl PassOutcome {
         let refused = match &self.progress {
             Progress::Refused(_) => true,
             Progress::Unchanged => ConditionType::Stalled.find(conditions).is_some(),
-            Progress::Settled | Progress::Waiting(..) => false,
+            Progress::Settled | Progress::SettledBut(_) | Progress::Waiting(..) => false,
         };
         for verdict in verdicts {
             verdict.set(conditions, self.generation);

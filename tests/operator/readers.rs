@@ -7,6 +7,7 @@ use support::aws::{Effect, Fault, When};
 
 use crate::case::{Case, assert_message, condition, is_true};
 use crate::classes::shared_spec;
+use crate::scale::class_queue;
 
 const ACCOUNT: &str = "777788889999";
 const ORGANIZATION: &str = "o-abcdefghij";
@@ -299,4 +300,149 @@ async fn nobody_is_let_in_whom_nobody_allowed_and_a_bucket_that_exists_is_not_wr
         .await;
     case.wait_delivered("docs", &commit).await;
     assert_eq!(statements(&case, &theirs).await, added);
+}
+
+/// Once a role or user is deleted, AWS takes no policy that names it: neither in our statements nor
+/// in another's is that in the way of anybody else.
+#[tokio::test]
+async fn a_reader_who_is_gone_is_left_out_and_keeps_nobody_from_being_let_in_or_deleted() {
+    let case = Case::with_classes("readers-gone", &[]).await;
+    let class = case.class_name("org");
+    let mut spec = shared_spec(&case);
+    spec["allowedReaders"] = json!([ACCOUNT]);
+    spec["destination"] = json!({"prefixTemplate": "{namespace}/{name}"});
+    case.create_ready_class(&class, spec).await;
+    let unique = |what: &str| format!("arn:aws:iam::{ACCOUNT}:{what}-{}", case.namespace);
+    let (role, late) = (unique("role/site"), unique("role/late"));
+    let theirs = unique("user/theirs");
+    let root = format!("arn:aws:iam::{ACCOUNT}:root");
+    let (repository, commit) = case.create_repository().await;
+    let manifest = |readers: Value| json!({"repository": repository, "className": class, "destination": {"readers": readers}});
+    // A role that was just made is not known at once, and is waited for.
+    case.aws().create_principal(&role, 2);
+    let both = json!([{"roleARN": role}, {"account": ACCOUNT}]);
+    case.apply("one", manifest(both.clone())).await.unwrap();
+    case.apply("two", manifest(json!([]))).await.unwrap();
+    let found = destination_bucket(&case.wait_delivered("one", &commit).await);
+    case.wait_delivered("two", &commit).await;
+    let prefixes = ["one", "two"].map(|name| format!("{}/{name}", case.namespace));
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    let all = wait_readable(&case, &found, &prefixes[..1]).await;
+    let principals = |all: &[Value], prefix: &str| {
+        let resource = format!("arn:aws:s3:::{found}/{prefix}/*");
+        let statement = all.iter().find(|s| s["Resource"] == *resource);
+        let named = statement.map(|s| s["Principal"]["AWS"].as_array().unwrap().clone());
+        let mut named: Vec<String> = named
+            .unwrap_or_default()
+            .iter()
+            .map(|one| one.as_str().unwrap().to_owned())
+            .collect();
+        named.sort();
+        named
+    };
+    assert_eq!(principals(&all, prefixes[0]), [&*role, &*root]);
+
+    // The role goes, and so does a user whom somebody let in beside us.
+    let mut more = all;
+    more.push(json!({
+        "Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": [theirs, root]},
+        "Action": "s3:GetBucketLocation", "Resource": format!("arn:aws:s3:::{found}"),
+    }));
+    put_policy(&case, &found, &more).await;
+    let dead = [&role, &theirs].map(|arn| case.aws().delete_principal(arn));
+    case.aws().create_principal(&late, 0);
+    let new = json!([{"roleARN": late}]);
+    case.apply("two", manifest(new)).await.unwrap();
+    case.reconcile("one", "gone").await;
+    let all = wait_readable(&case, &found, &prefixes).await;
+    let of_theirs = all.iter().find(|s| s["Sid"] == "Theirs");
+    let left = of_theirs.map(|s| s["Principal"]["AWS"].clone());
+    assert_eq!(left, Some(json!([root])), "{all:?}");
+    assert_eq!(principals(&all, prefixes[0]), [&*root]);
+    assert_eq!(principals(&all, prefixes[1]), [&*late]);
+    let text = json!(all).to_string();
+    assert!(dead.iter().all(|id| !text.contains(id.as_str())), "{text}");
+    let status = case
+        .wait("one", "it is not said who is unknown", |s| {
+            condition(s, "Provisioned").is_some_and(|c| c.says("AWS does not know"))
+        })
+        .await;
+    assert_message(&status, "Provisioned", &role);
+    assert!(is_true(&status, "Ready"), "{:?}", status.conditions);
+    let writes = case.writes();
+    case.reconcile("one", "quiet").await;
+    case.reconcile("two", "quiet").await;
+    assert_eq!(
+        case.writes(),
+        writes,
+        "who is unknown is not tried again and again"
+    );
+
+    // What is deleted meanwhile is in no deletion's way either.
+    let mut more = all;
+    let other = unique("user/other");
+    more.push(json!({
+        "Sid": "Others", "Effect": "Allow", "Principal": {"AWS": other},
+        "Action": "s3:GetBucketLocation", "Resource": format!("arn:aws:s3:::{found}"),
+    }));
+    put_policy(&case, &found, &more).await;
+    case.aws().delete_principal(&other);
+    for name in ["one", "two"] {
+        case.delete(name).await;
+    }
+    for name in ["one", "two"] {
+        case.wait_gone(name).await;
+    }
+    assert!(our_statements(&statements(&case, &found).await).is_empty());
+}
+
+/// The same for the policies of a class's topic and queue.
+#[tokio::test]
+async fn somebody_who_is_gone_from_a_topic_or_a_queue_keeps_no_statement_of_ours_away() {
+    let case = Case::with_classes("gone", &[]).await;
+    let class = case.class_name("org");
+    let spec = shared_spec(&case);
+    let ready = case.create_ready_class(&class, spec.clone()).await;
+    let theirs = format!("arn:aws:iam::{ACCOUNT}:role/theirs-{}", case.namespace);
+    let (topic, url) = (ready.resources["topic"].clone(), class_queue(&case).await);
+    let queue = ready.resources["queue"].clone();
+    let policy = |resource: &str, action: &str| {
+        let statement = json!({
+            "Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": theirs}, "Action": action,
+            "Resource": resource,
+        });
+        json!({"Version": "2012-10-17", "Statement": [statement]}).to_string()
+    };
+    let set = [
+        ("Action", "SetTopicAttributes"),
+        ("TopicArn", &*topic),
+        ("AttributeName", "Policy"),
+        ("AttributeValue", &policy(&topic, "sns:Publish")),
+    ];
+    case.sns(&set).await.unwrap();
+    let set = [
+        ("Action", "SetQueueAttributes"),
+        ("QueueUrl", &*url),
+        ("Attribute.1.Name", "Policy"),
+        ("Attribute.1.Value", &policy(&queue, "sqs:SendMessage")),
+    ];
+    case.sqs(&set).await.unwrap();
+    case.aws().delete_principal(&theirs);
+    let mut changed = spec;
+    changed["tags"] = json!({"looked": "again"});
+    case.apply_class(&class, changed, false).await.unwrap();
+    let of_topic = [("Action", "GetTopicAttributes"), ("TopicArn", &*topic)];
+    let of_queue = [
+        ("Action", "GetQueueAttributes"),
+        ("QueueUrl", &*url),
+        ("AttributeName.1", "Policy"),
+    ];
+    case.until(|| async {
+        let policies = [case.sns(&of_topic).await?, case.sqs(&of_queue).await?];
+        let ours = policies[0].contains("RepoFanoutPublish")
+            && policies[1].contains("RepoFanoutEvents")
+            && policies.iter().all(|p| !p.contains("Theirs"));
+        ours.then_some(()).ok_or_else(|| format!("{policies:?}"))
+    })
+    .await;
 }

@@ -8,7 +8,7 @@ use crate::api::status::ConnectionStatus;
 use crate::cloud::Error;
 use crate::domain::kind::Resource;
 use crate::reconcile::class::report::{Connections, Shares, Target};
-use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
+use crate::reconcile::converge::{Ledger, converge, intent, publish_gone, surely_not_made};
 use crate::reconcile::observe;
 use crate::reconcile::record::{left, recorded};
 use crate::resource::Desired;
@@ -283,6 +283,7 @@ impl Ledger for SharesLedger<'_, '_> {
             self.env.fleet.wake_all();
         }
         self.record(desired, observed);
+        publish_gone(self.live, observed, &mut self.announced).await;
         Ok(())
     }
 }

@@ -211,6 +211,19 @@ impl Conclude for Conclusion {
             .or(converged)
     }
 
+    fn exception(&self) -> Option<String> {
+        let unknown = &self.report.converged.as_ref()?.unknown;
+        let unknown: Vec<&str> = unknown.iter().map(String::as_str).collect();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "AWS does not know {}, whom destination.readers names, so that nobody is let in by \
+                 that; take them out of destination.readers, or make them, and they are let in \
+                 within an hour",
+                unknown.join(", ")
+            )
+        })
+    }
+
     fn now(&self) -> Timestamp {
         self.inputs.now
     }

@@ -12,7 +12,7 @@ use crate::cloud::Error;
 use crate::domain::execution::{Execution, Stuck};
 use crate::domain::kind::Resource;
 use crate::reconcile::conclude::echo_requests;
-use crate::reconcile::converge::{Ledger, converge, intent, surely_not_made};
+use crate::reconcile::converge::{Ledger, converge, intent, publish_gone, surely_not_made};
 use crate::reconcile::fanout::observation::{Depth, Observation, Quick};
 use crate::reconcile::record::{left, recorded};
 use crate::reconcile::schedule::Schedule;
@@ -47,6 +47,8 @@ pub struct Converged {
     pub orphaned: BTreeMap<String, String>,
     /// ARN of the topic in use.
     pub topic: Option<String>,
+    /// Readers whom AWS does not know.
+    pub unknown: BTreeSet<String>,
     /// Drift that is only reported, or `None` if it was not observed.
     pub drift: Option<Vec<String>>,
     /// What is still outstanding although nothing failed.
@@ -221,6 +223,7 @@ impl FanoutLedger<'_, '_> {
 impl Ledger for FanoutLedger<'_, '_> {
     async fn planned(&mut self, plan: &Plan, desired: &Desired, observed: &Observed) {
         self.record(desired, observed);
+        self.converged.unknown.clone_from(&observed.unknown_readers);
         if !plan.refusals.is_empty() {
             return;
         }
@@ -281,6 +284,7 @@ impl Ledger for FanoutLedger<'_, '_> {
         observed: &Observed,
     ) -> Result<(), Stop> {
         self.record(desired, observed);
+        publish_gone(self.live, observed, &mut self.announced).await;
         self.converged.connection.clone_from(&observed.connection);
         if step.resource() != Resource::Connection || !step.creates() {
             return Ok(());

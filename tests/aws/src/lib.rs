@@ -16,6 +16,7 @@ mod iam;
 mod judge;
 mod notifications;
 mod pipelines;
+mod principals;
 mod reply;
 mod roles;
 mod rules;
@@ -278,6 +279,17 @@ impl Aws {
                 a.regions_off.insert(region.to_owned());
             }
         });
+    }
+
+    /// Somebody deletes a role or user: policies show its id in its place from now on, and AWS takes
+    /// none that names it. Tells the id.
+    pub fn delete_principal(&self, arn: &str) -> String {
+        self.world.principals.delete(arn)
+    }
+
+    /// Somebody makes a role or user, which AWS knows once it has refused so many policies.
+    pub fn create_principal(&self, arn: &str, refusals: u32) {
+        self.world.principals.create(arn, refusals);
     }
 
     /// Adds a fault.

@@ -36,7 +36,7 @@ pub struct Sent<'a> {
 pub async fn refuse(world: &World, sent: &Sent<'_>) -> Result<(), Failure> {
     match sent.operation {
         "sns:Subscribe" | "sns:SetSubscriptionAttributes" => filter_scope(world, sent).await,
-        _ => Ok(()),
+        _ => world.principals.refuse(sent),
     }
 }
 
@@ -54,6 +54,9 @@ pub async fn complete(world: &World, sent: &Sent<'_>, answer: Answer) -> Answer 
             if answer.status().is_success() =>
         {
             with_minimum_size(world, sent, answer)
+        }
+        "s3:GetBucketPolicy" | "sns:GetTopicAttributes" | "sqs:GetQueueAttributes" => {
+            rewritten(answer, |body| world.principals.shown(sent, body)).await
         }
         _ => answer,
     }

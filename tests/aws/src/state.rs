@@ -12,6 +12,7 @@ use crate::events::Routes;
 use crate::fault::Faults;
 use crate::front::{Call, Caller};
 use crate::judge::Judge;
+use crate::principals::Principals;
 use crate::upstream::Upstream;
 
 /// Behaviours of AWS that no source verifies: each can be had both ways, so that
@@ -95,6 +96,8 @@ pub struct World {
     pub sessions: Mutex<HashMap<String, Instant>>,
     /// Who gets execution events, by account and region, until somebody changes a rule or a queue.
     pub routes: Mutex<HashMap<(String, String), Routes>>,
+    /// Whom policies name.
+    pub principals: Principals,
     accounts: Mutex<HashMap<String, Account>>,
 }
 
@@ -295,6 +298,7 @@ impl World {
             calls: Mutex::default(),
             sessions: Mutex::default(),
             routes: Mutex::default(),
+            principals: Principals::default(),
             accounts: Mutex::default(),
         }
     }
