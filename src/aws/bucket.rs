@@ -105,9 +105,7 @@ impl Buckets for Clients {
             configuration = configuration
                 .location_constraint(BucketLocationConstraint::from(self.region.as_str()));
         }
-        for tag in tag_set!(Tag, CALL, tags)? {
-            configuration = configuration.tags(tag);
-        }
+        let tag_set = tag_set!(Tag, CALL, tags)?;
         let create = self
             .s3
             .create_bucket()
@@ -117,10 +115,21 @@ impl Buckets for Clients {
                     .account_regional
                     .then_some(BucketNamespace::AccountRegional),
             )
-            .create_bucket_configuration(configuration.build())
-            .object_ownership(ObjectOwnership::BucketOwnerEnforced)
-            .send();
-        self.call(CALL, create).await?;
+            .object_ownership(ObjectOwnership::BucketOwnerEnforced);
+        let tagged = configuration.clone().set_tags(Some(tag_set)).build();
+        let tagged = create.clone().create_bucket_configuration(tagged);
+        match self.call(CALL, tagged.send()).await {
+            Ok(_) => {}
+            // Some partitions take no tags with this call.
+            // <https://github.com/hashicorp/terraform-provider-aws/issues/45566>
+            Err(error) if error.code.as_deref() == Some("UnsupportedArgument") => {
+                let place = (self.region != "us-east-1").then(|| configuration.build());
+                let create = create.set_create_bucket_configuration(place);
+                self.call(CALL, create.send()).await?;
+                self.tag_new(&desired.name, tags).await?;
+            }
+            Err(error) => return Err(error),
+        }
         if desired.kms_key.is_some() {
             self.put_encryption(desired).await?;
         }
@@ -300,5 +309,16 @@ impl Clients {
             _ if error.class == Class::NotFound => Ok(BucketView::Missing),
             _ => Err(error),
         }
+    }
+
+    /// Tags a bucket that was just made without. One that cannot be tagged is deleted again: without
+    /// its tags nobody would know it as ours at the next look.
+    async fn tag_new(&self, name: &str, tags: &Tags) -> Result<()> {
+        let tagged = Buckets::tag(self, name, tags).await;
+        // In us-east-1 the answer to a creation does not tell whether the bucket was there before.
+        if tagged.is_err() && self.region != "us-east-1" {
+            Buckets::delete(self, name).await?;
+        }
+        tagged
     }
 }

@@ -2,7 +2,7 @@
 //! is mended.
 
 use serde_json::json;
-use support::aws::Claims;
+use support::aws::{Claims, Effect, Fault, When};
 
 use crate::case::{Case, assert_message, base_name, condition};
 
@@ -307,4 +307,46 @@ async fn a_fault_that_does_not_pass_ends_our_own_starts_and_not_a_persons() {
         .await;
     case.wait_delivered("docs", &commit).await;
     assert_eq!(case.status("docs").await.starts.len(), 3);
+}
+
+/// Where a new bucket takes no tags, it is tagged at once, and one that cannot be tagged is not left
+/// behind, where nobody would know it as ours.
+#[tokio::test]
+async fn buckets_are_tagged_once_they_are_made_where_creation_takes_no_tags() {
+    let case = Case::new("untagged", &[]).await;
+    case.aws().refuse_bucket_tags(&case.account);
+    let denied = Effect::Fail {
+        status: 403,
+        code: "AccessDenied".into(),
+        message: "no".into(),
+    };
+    let tagging = "s3:PutBucketTagging";
+    case.aws()
+        .fault(Fault::new(&case.account, tagging, When::First(1), denied));
+    let (repository, commit) = case.create_repository().await;
+    case.apply("docs", json!({"repository": repository}))
+        .await
+        .unwrap();
+    let status = case
+        .wait_condition("docs", "Stalled", "True", "AccessDenied")
+        .await;
+    assert_message(&status, "Stalled", tagging);
+    assert!(case.writes().iter().any(|write| write == "s3:DeleteBucket"));
+    case.annotate("docs", "repofanout.dev/reconcile-requested-at", "now")
+        .await;
+    case.authorize("docs").await;
+    let status = case.wait_delivered("docs", &commit).await;
+    let base = base_name(&status);
+    let buckets = [
+        format!("{base}-artifacts"),
+        status.delivered.as_ref().unwrap().bucket.clone(),
+    ];
+    for bucket in buckets {
+        let tags = case.s3("GET", &format!("/{bucket}?tagging"), "").await;
+        let tags = tags.unwrap_or_else(|e| e);
+        assert!(
+            tags.contains("repofanout.dev/namespace"),
+            "{bucket}: {tags}"
+        );
+    }
 }

@@ -281,6 +281,11 @@ impl Aws {
         });
     }
 
+    /// From now on CreateBucket takes no tags in the account, as in some partitions.
+    pub fn refuse_bucket_tags(&self, account: &str) {
+        self.world.with_account(account, |a| a.bucket_tags = false);
+    }
+
     /// Somebody deletes a role or user: policies show its id in its place from now on, and AWS takes
     /// none that names it. Tells the id.
     pub fn delete_principal(&self, arn: &str) -> String {

@@ -14,7 +14,7 @@ use crate::enforce::fields;
 use crate::front::Caller;
 use crate::reply::{Answer, Failure};
 use crate::state::{Account, World};
-use crate::upstream::entries;
+use crate::upstream::{element, entries};
 
 /// What S3 leaves as it is in a key of a list that is asked for in URL encoding.
 const KEY: &AsciiSet = &NON_ALPHANUMERIC
@@ -36,6 +36,7 @@ pub struct Sent<'a> {
 pub async fn refuse(world: &World, sent: &Sent<'_>) -> Result<(), Failure> {
     match sent.operation {
         "sns:Subscribe" | "sns:SetSubscriptionAttributes" => filter_scope(world, sent).await,
+        "s3:CreateBucket" => bucket_tags(world, sent),
         _ => world.principals.refuse(sent),
     }
 }
@@ -60,6 +61,18 @@ pub async fn complete(world: &World, sent: &Sent<'_>, answer: Answer) -> Answer 
         }
         _ => answer,
     }
+}
+
+/// Some partitions take no tags with a new bucket: terraform-provider-aws#45566 (eusc).
+fn bucket_tags(world: &World, sent: &Sent<'_>) -> Result<(), Failure> {
+    let takes = world.with_account(&sent.caller.account, |a| a.bucket_tags);
+    if !takes && element(sent.body, "Key").is_some() {
+        return Err(Failure::new(
+            "UnsupportedArgument",
+            "The request contained an unsupported argument.",
+        ));
+    }
+    Ok(())
 }
 
 /// SNS takes a nested filter policy for the body of a message alone, and looks at scope and policy

@@ -136,6 +136,8 @@ pub struct Account {
     pub hiccups: u32,
     /// From which size on objects of a bucket change their storage class, where somebody said so.
     pub minimum_sizes: BTreeMap<String, String>,
+    /// Whether CreateBucket takes tags; some partitions do not.
+    pub bucket_tags: bool,
     /// Execution events that a test holds back.
     pub held_events: Option<Vec<Value>>,
     pub violations: Vec<String>,
@@ -260,6 +262,7 @@ impl Default for Account {
             hung: watch::channel(None).0,
             hiccups: 0,
             minimum_sizes: BTreeMap::new(),
+            bucket_tags: true,
             held_events: None,
             violations: Vec::new(),
         }
