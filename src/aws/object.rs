@@ -93,11 +93,12 @@ impl Objects for Clients {
     }
 }
 
-/// A key that was not deleted, and S3's code for the reason. A response with status 200 can report
+/// A key that was not deleted, and S3's code and words for the reason. A response with status 200 can report
 /// such keys, too.
 pub(super) struct Kept {
     key: String,
     code: Option<String>,
+    message: String,
 }
 
 impl Kept {
@@ -111,9 +112,11 @@ impl Kept {
             },
             call,
             code: self.code.clone(),
+            // The words of the first key tell which policy denies.
             message: format!(
-                "{kept} of {count} keys were not deleted, such as {}",
-                without_controls(&self.key)
+                "{kept} of {count} keys were not deleted, such as {}: {}",
+                without_controls(&self.key),
+                self.message
             ),
             request_id: None,
         }
@@ -165,6 +168,7 @@ impl Clients {
                 Ok(answer) => kept.extend(answer.errors().iter().map(|error| Kept {
                     key: error.key().unwrap_or("?").to_owned(),
                     code: error.code().map(str::to_owned),
+                    message: error.message().unwrap_or("no message").to_owned(),
                 })),
                 Err(error) if error.code.as_deref() == Some("MalformedXML") => single.extend(batch),
                 Err(error) => return Err(error),
@@ -207,6 +211,7 @@ impl Clients {
                 Ok(Some(Kept {
                     key: one.key().to_owned(),
                     code: error.code,
+                    message: error.message,
                 }))
             }
             Err(error) => Err(error),
@@ -357,5 +362,22 @@ mod tests {
         ] {
             assert_eq!(is_in_xml(key), is_in, "{key:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_not_deleted_is_told_with_the_words_of_s3() {
+        let words = "User: u is not authorized to perform: s3:DeleteObject because no service \
+                     control policy allows the s3:DeleteObject action";
+        let first = Kept {
+            key: "a/b".to_owned(),
+            code: Some("AccessDenied".to_owned()),
+            message: words.to_owned(),
+        };
+        let error = first.error("s3:DeleteObject", 2, 3);
+        assert_eq!(error.class, Class::Denied);
+        assert_eq!(
+            error.message,
+            format!("2 of 3 keys were not deleted, such as a/b: {words}")
+        );
     }
 }

@@ -268,6 +268,11 @@ impl Probe<'_> {
             result["errorDetails"]["code"].is_string(),
             &result.to_string(),
         );
+        println!(
+            "        withheld_as_missing_branch takes a person: authorize a connection, take the \
+             repository from the AWS Connector app, start a pipeline, and compare its words with \
+             \"No Branch [...] found for FullRepositoryName [...]\""
+        );
         Ok(())
     }
 }
