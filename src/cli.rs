@@ -208,6 +208,12 @@ pub struct Run {
     #[arg(long, env = "REPOFANOUT_POLL_INTERVAL", default_value = "60s", value_parser = poll_interval)]
     pub poll_interval: Duration,
 
+    /// Time that AWS may take to show a resource that the operator has just created, such as 2m.
+    /// Until then, "not found" counts as "not yet": nothing is created again, and no second
+    /// connection asks for a person's click.
+    #[arg(long, env = "REPOFANOUT_SETTLE_TIME", default_value = "2m", value_parser = settle_time)]
+    pub settle_time: Duration,
+
     /// Time that the Lease is valid without renewal. After that, another process takes over.
     #[arg(long, env = "REPOFANOUT_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
@@ -351,6 +357,10 @@ fn aws_rate(text: &str) -> Result<(String, f64), String> {
 
 fn poll_interval(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(100), "60s")
+}
+
+fn settle_time(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), "2m")
 }
 
 fn stuck_after(text: &str) -> Result<Duration, String> {

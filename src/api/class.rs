@@ -431,6 +431,12 @@ pub struct RepoFanoutClassStatus {
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 
+    /// Last time when the operator set out to create a resource of the class. For a while after that,
+    /// AWS may not show a recorded resource yet: the operator waits for it, and creates no second one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub last_created_at: Option<Timestamp>,
+
     /// Resources that the class no longer shares. They are deleted, or kept as `spec.deletion`
     /// says, once every fan-out has followed the change.
     #[serde(skip_serializing_if = "Vec::is_empty")]

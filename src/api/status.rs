@@ -78,6 +78,12 @@ pub struct RepoFanoutStatus {
     #[schemars(extend("maxProperties" = 16), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub resources: BTreeMap<String, String>,
 
+    /// Last time when the operator set out to create a resource of the object. For a while after that,
+    /// AWS may not show a recorded resource yet: the operator waits for it, and creates no second one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub last_created_at: Option<Timestamp>,
+
     /// Last value of the annotation `repofanout.dev/release-requested-at` that the operator acted
     /// on. It is empty if the object was created without one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,8 +170,8 @@ pub struct ConnectionStatus {
     #[serde(rename = "authorizeURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub authorize_url: Option<String>,
-    /// Intent to create the connection, recorded before the call and kept until the ARN is known.
-    /// It prevents a second connection.
+    /// Intent to create the connection, recorded before the call. While it is young, no second
+    /// connection is created, whatever AWS shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<ConnectionIntent>,
 }

@@ -1,6 +1,7 @@
 //! Connections, by the API that accepts both ARN prefixes.
 //! <https://docs.aws.amazon.com/dtconsole/latest/userguide/rename.html>
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,13 +29,17 @@ impl Connections for Clients {
         Ok(answer.and_then(|a| a.connection).map(|c| read(&c)))
     }
 
-    async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>> {
+    async fn named(&self, name: &str, recorded: Option<&str>) -> Result<Vec<ObservedConnection>> {
         let all = self.all_connections(FRESH).await?;
+        let listed = all.iter().filter(|c| c.name == name);
+        let mut arns: BTreeSet<&str> = listed.map(|c| c.arn.as_str()).collect();
+        arns.extend(recorded);
         let mut named = Vec::new();
-        for listed in all.iter().filter(|c| c.name == name) {
+        for arn in arns {
             // The status decides whether the connection is kept or deleted, so it is not taken from
             // a cached list.
-            let Some(mut connection) = Connections::observe(self, &listed.arn).await? else {
+            let observed = Connections::observe(self, arn).await?;
+            let Some(mut connection) = observed.filter(|c| c.name == name) else {
                 continue;
             };
             // A connection that was deleted between the two calls has no tags, so it has no owner.

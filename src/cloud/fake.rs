@@ -109,7 +109,7 @@ impl Connections for Fake {
     async fn observe(&self, _: &str) -> Result<Option<ObservedConnection>> {
         unreachable!()
     }
-    async fn named(&self, name: &str) -> Result<Vec<ObservedConnection>> {
+    async fn named(&self, name: &str, _: Option<&str>) -> Result<Vec<ObservedConnection>> {
         let connection = |arn: &str, state| ObservedConnection {
             arn: arn.into(),
             name: name.into(),

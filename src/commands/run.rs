@@ -62,6 +62,7 @@ pub async fn run(run: Run) -> Result<(), String> {
     let pace = Pace {
         idle: run.poll_interval,
         close: run.poll_interval.min(Duration::from_secs(5)),
+        settle: run.settle_time,
         stuck: run.stuck_after,
         stages: StageLimits {
             source: run.source_limit,

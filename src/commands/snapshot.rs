@@ -28,6 +28,7 @@ pub fn environment(
     let pace = Pace {
         idle: Duration::from_secs(60),
         close: Duration::from_secs(5),
+        settle: Duration::ZERO,
         stuck: Duration::from_secs(900),
         stages: StageLimits {
             source: Duration::from_secs(30 * 60),

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
-use crate::api::status::SubscriptionStatus;
+use crate::api::status::{RepoFanoutStatus, SubscriptionStatus};
 use crate::cloud::advice::Activity;
 use crate::cloud::{Class, Subscription};
 use crate::domain::arn::Arn;
@@ -101,6 +102,7 @@ async fn converge(
     let topics = &target.cloud.topics;
     let listed = topics.subscriptions(topic).await?;
     let changed = live.status().applied_generation != live.current.metadata.generation;
+    let is_young = env.pace.is_young(live.status().last_created_at, target.now);
     let mut next = Vec::new();
     for subscriber in &target.fanout.notifications.subscribers {
         let same = |protocol: &str, endpoint: &str| {
@@ -114,6 +116,8 @@ async fn converge(
                 (Some(arn.clone()), status)
             }
             (Some(_), _) => (None, PENDING),
+            // SNS lists a new subscription late: it has not expired.
+            (None, Some(before)) if before.status == PENDING && is_young => (None, PENDING),
             // A subscriber that did not confirm, or has unsubscribed, is not asked again and again.
             (None, Some(before))
                 if !changed && (before.status != CONFIRMED || subscriber.is_person()) =>
@@ -171,7 +175,12 @@ async fn subscribe(
     subscriber: &Subscriber,
     topic: &str,
 ) -> Result<(Option<String>, &'static str), Stop> {
-    before_write(env, live).await?;
+    check_writable(env)?;
+    let status = RepoFanoutStatus {
+        last_created_at: Some(Timestamp::now()),
+        ..live.status()
+    };
+    live.confirm_status(status).await?;
     let topics = &target.cloud.topics;
     let arn = topics.subscribe(topic, subscriber).await?;
     // If nobody has to confirm, SNS confirms it at once, and its attributes show that.
@@ -190,10 +199,15 @@ async fn before_write(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
 ) -> Result<(), Stop> {
+    check_writable(env)?;
+    Ok(live.confirm_status(live.status()).await?)
+}
+
+fn check_writable(env: &Environment) -> Result<(), Stop> {
     if env.settings().read_only {
         return Err(Stop::read_only("change subscriptions"));
     }
-    Ok(live.confirm_status(live.status()).await?)
+    Ok(())
 }
 
 fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {

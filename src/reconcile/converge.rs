@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::info;
 
 use crate::api::condition::Reason;
@@ -19,6 +19,7 @@ use crate::resource::Desired;
 use crate::resource::Observed;
 use crate::resource::plan;
 use crate::resource::plan::{Facts, Plan, Step};
+use crate::state::environment::Pace;
 use crate::state::live_object::{Custom, LiveObject};
 use crate::state::recorder::Notice;
 use crate::state::stop::Stop;
@@ -26,9 +27,8 @@ use crate::state::stop::Stop;
 /// Number of plans within a pass: the connection's ARN makes the role possible, and the pipeline
 /// the rule; the last one has to be empty.
 const ROUNDS: usize = 5;
-/// How long a connection that may have been made is looked for in the lists before another one is
-/// made.
-const SETTLE: SignedDuration = SignedDuration::from_secs(15);
+/// Time between two looks for something that AWS does not show yet.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What has to be on the object before and after what is written to AWS.
 pub(crate) trait Ledger {
@@ -99,6 +99,14 @@ pub(crate) async fn converge(
         if !plan.refusals.is_empty() {
             return Err(Stop::Refused(plan.refusals));
         }
+        // Nothing is created either: a view that lacks what is there is not to be acted on.
+        if !plan.unseen.is_empty() {
+            return Err(Stop::Wait(
+                Reason::Provisioning,
+                not_shown(&plan.unseen),
+                LOOK_AGAIN,
+            ));
+        }
         match Next::after(round, &plan) {
             Next::Done => break,
             Next::Apply => {}
@@ -128,11 +136,22 @@ pub(crate) async fn converge(
     Ok(())
 }
 
+/// What is said of resources that AWS does not show yet.
+fn not_shown(unseen: &[Resource]) -> String {
+    let names: Vec<String> = unseen.iter().map(ToString::to_string).collect();
+    format!(
+        "AWS does not show yet what the operator created a short while ago: {}; the operator looks \
+         again, and creates nothing a second time",
+        names.join(", ")
+    )
+}
+
 /// The intent to be recorded before a connection is created; none where none is.
 pub(crate) fn intent(
     steps: &[Step],
     given: Option<&ConnectionIntent>,
     uid: &str,
+    pace: Pace,
     now: Timestamp,
 ) -> Result<Option<ConnectionIntent>, Stop> {
     let creates = steps
@@ -141,17 +160,17 @@ pub(crate) fn intent(
     if !creates {
         return Ok(None);
     }
-    if let Some(given) = given
-        && now < given.at + SETTLE
-    {
-        let rest = (given.at + SETTLE).duration_since(now);
+    if let Some(given) = given.filter(|given| pace.is_young(Some(given.at), now)) {
         let message = format!(
             "a connection may have been made at {}, and AWS does not list it yet; another one is \
              made if it does not appear",
             given.at
         );
-        let rest = Duration::try_from(rest).unwrap_or_default();
-        return Err(Stop::Wait(Reason::ConnectionUnconfirmed, message, rest));
+        return Err(Stop::Wait(
+            Reason::ConnectionUnconfirmed,
+            message,
+            LOOK_AGAIN,
+        ));
     }
     Ok(Some(ConnectionIntent {
         id: names::token(&[uid, &now.to_string()]),

@@ -191,7 +191,7 @@ async fn look_at_connection(
 ) -> Result<(Option<ObservedConnection>, Vec<ObservedConnection>)> {
     match wanted {
         Wanted::Own(desired) => {
-            let named = cloud.connections.named(&desired.name).await?;
+            let named = cloud.connections.named(&desired.name, recorded).await?;
             Ok(connection::choose(named, owner, recorded, adopt))
         }
         Wanted::Existing(arn) => Ok((cloud.connections.observe(arn).await?, Vec::new())),

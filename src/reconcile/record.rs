@@ -8,11 +8,22 @@ use crate::resource::{Desired, Observed};
 /// ARNs by resource.
 pub type Resources = BTreeMap<String, String>;
 
-/// The ARNs of what the object has to see to, as far as it is there.
-pub fn recorded(desired: &Desired, observed: &Observed, partition: &str) -> Resources {
+/// The ARNs of what the object has to see to, as far as it is there; `young` are the recorded ones
+/// that AWS may not show yet.
+pub fn recorded(
+    desired: &Desired,
+    observed: &Observed,
+    partition: &str,
+    young: Option<&Resources>,
+) -> Resources {
     let arn = |resource: Resource| {
-        let arn = desired.arn(resource, observed, partition)?;
-        Some((resource.as_str().to_owned(), arn))
+        let unseen = || {
+            let arn = young?.get(resource.as_str())?;
+            let wanted = desired.wants(resource, arn, partition);
+            wanted.then(|| arn.clone())
+        };
+        let arn = desired.arn(resource, observed, partition);
+        Some((resource.as_str().to_owned(), arn.or_else(unseen)?))
     };
     Resource::ALL.into_iter().filter_map(arn).collect()
 }

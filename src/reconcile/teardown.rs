@@ -1,6 +1,8 @@
 //! The end of what an object owns in AWS: deleted, or kept as its spec says. Needs no valid spec
 //! and no authorized connection.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::SubscriptionStatus;
@@ -39,6 +41,8 @@ pub enum Outcome {
     Done(Vec<String>),
     /// More to do in the next pass.
     Progress(String),
+    /// AWS does not show yet what was created a short while ago: it is looked for again.
+    Unseen(String),
 }
 
 /// All that may be there, and what is to become of it. What is absent is left alone.
@@ -53,6 +57,8 @@ pub struct Ending {
     pub resources: Resources,
     /// Names of connections, and their ARNs as recorded.
     pub connections: Vec<(String, Option<String>)>,
+    /// Recorded ARNs, and names of connections, that are so young that AWS may not show them yet.
+    pub young: BTreeSet<String>,
     /// The subscriptions that the object made.
     pub subscriptions: Vec<SubscriptionStatus>,
     /// Bucket and prefix of what was copied into a bucket of others, where that is to go.
@@ -63,39 +69,62 @@ pub struct Ending {
     pub now: Timestamp,
 }
 
+/// What came of a teardown so far.
+#[derive(Default)]
+struct Tally {
+    /// What is kept.
+    kept: Vec<String>,
+    /// What AWS does not show, and may show yet.
+    unseen: Vec<String>,
+}
+
 impl Ending {
     /// Ends one resource after the other.
     pub async fn run(&self) -> Result<Outcome, Error> {
-        let mut kept = Vec::new();
+        let mut tally = Tally::default();
         for resource in ORDER {
-            if let Some(message) = self.end(resource, &mut kept).await? {
+            if let Some(message) = self.end(resource, &mut tally).await? {
                 return Ok(Outcome::Progress(message));
             }
         }
-        Ok(Outcome::Done(kept))
+        if tally.unseen.is_empty() {
+            return Ok(Outcome::Done(tally.kept));
+        }
+        let message = format!(
+            "AWS does not show what was created a short while ago, or not any more: {}; the \
+             operator looks again for a while, so that nothing is left behind",
+            tally.unseen.join(", ")
+        );
+        Ok(Outcome::Unseen(message))
+    }
+
+    /// Takes note of a recorded resource that AWS may not show yet.
+    fn observed<T>(&self, resource: Resource, found: Option<T>, tally: &mut Tally) -> Option<T> {
+        if let (None, Some((arn, _))) = (&found, self.recorded(resource))
+            && self.young.contains(arn)
+        {
+            tally.unseen.push(arn.to_owned());
+        }
+        found
     }
 
     /// Ends one resource; tells how far it came if that takes another pass.
-    async fn end(
-        &self,
-        resource: Resource,
-        kept: &mut Vec<String>,
-    ) -> Result<Option<String>, Error> {
+    async fn end(&self, resource: Resource, tally: &mut Tally) -> Result<Option<String>, Error> {
         match resource {
             Resource::Readers => self.readers().await?,
-            Resource::NotificationRule => self.notification_rule(kept).await?,
-            Resource::Pipeline => self.pipeline(kept).await?,
-            Resource::Role => self.role(kept).await?,
-            Resource::Topic => self.topic(kept).await?,
-            Resource::EventRule => self.event_rule(kept).await?,
-            Resource::Queue | Resource::DeadLetterQueue => self.queue(resource, kept).await?,
+            Resource::NotificationRule => self.notification_rule(tally).await?,
+            Resource::Pipeline => self.pipeline(tally).await?,
+            Resource::Role => self.role(tally).await?,
+            Resource::Topic => self.topic(tally).await?,
+            Resource::EventRule => self.event_rule(tally).await?,
+            Resource::Queue | Resource::DeadLetterQueue => self.queue(resource, tally).await?,
             Resource::Artifacts => {
                 let keeps = |tags: &Tags| self.retention.keeps_artifacts(tags);
-                return self.bucket(resource, keeps, kept).await;
+                return self.bucket(resource, keeps, tally).await;
             }
             Resource::Destination => {
                 let keeps = |tags: &Tags| self.retention.keeps_destination(tags);
-                if let Some(message) = self.bucket(resource, keeps, kept).await? {
+                if let Some(message) = self.bucket(resource, keeps, tally).await? {
                     return Ok(Some(message));
                 }
                 return match &self.copied {
@@ -103,7 +132,7 @@ impl Ending {
                     None => Ok(None),
                 };
             }
-            Resource::Connection => self.connections(kept).await?,
+            Resource::Connection => self.connections(tally).await?,
             // It is the account's, and serves others.
             Resource::ServiceLinkedRole => {}
         }
@@ -138,7 +167,7 @@ impl Ending {
         Ok(())
     }
 
-    async fn notification_rule(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn notification_rule(&self, tally: &mut Tally) -> Result<(), Error> {
         let rules = &self.cloud.notification_rules;
         let recorded = self
             .recorded(Resource::NotificationRule)
@@ -150,10 +179,11 @@ impl Ending {
             (None, Some(arn)) => rules.observe(arn).await?,
             (None, None) => None,
         };
+        let found = self.observed(Resource::NotificationRule, found, tally);
         if let Some(rule) = found.filter(|rule| self.owns(&rule.tags)) {
             if self.retention.keeps_other(&rule.tags) {
                 rules.tag(&rule.arn, &self.retained()).await?;
-                kept.push(rule.arn);
+                tally.kept.push(rule.arn);
             } else {
                 rules.delete(&rule.arn).await?;
             }
@@ -161,15 +191,19 @@ impl Ending {
         Ok(())
     }
 
-    async fn pipeline(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn pipeline(&self, tally: &mut Tally) -> Result<(), Error> {
         let pipelines = &self.cloud.pipelines;
         if let Some((arn, name)) = self.recorded(Resource::Pipeline)
-            && let Some(pipeline) = pipelines.observe(name, arn).await?
+            && let Some(pipeline) = self.observed(
+                Resource::Pipeline,
+                pipelines.observe(name, arn).await?,
+                tally,
+            )
             && self.owns(&pipeline.tags)
         {
             if self.retention.keeps_other(&pipeline.tags) {
                 pipelines.tag(arn, &self.retained()).await?;
-                kept.push(arn.to_owned());
+                tally.kept.push(arn.to_owned());
             } else {
                 pipelines.delete(name).await?;
             }
@@ -177,15 +211,15 @@ impl Ending {
         Ok(())
     }
 
-    async fn role(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn role(&self, tally: &mut Tally) -> Result<(), Error> {
         let roles = &self.cloud.roles;
         if let Some((_, name)) = self.recorded(Resource::Role)
-            && let Some(role) = roles.observe(name).await?
+            && let Some(role) = self.observed(Resource::Role, roles.observe(name).await?, tally)
             && self.owns(&role.tags)
         {
             if self.retention.keeps_other(&role.tags) {
                 roles.tag(name, &self.retained()).await?;
-                kept.push(role.arn);
+                tally.kept.push(role.arn);
             } else {
                 roles.delete(name).await?;
             }
@@ -193,21 +227,21 @@ impl Ending {
         Ok(())
     }
 
-    async fn topic(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn topic(&self, tally: &mut Tally) -> Result<(), Error> {
         let topics = &self.cloud.topics;
         if let Some((arn, _)) = self.recorded(Resource::Topic)
-            && let Some(topic) = topics.observe(arn, true).await?
+            && let Some(topic) =
+                self.observed(Resource::Topic, topics.observe(arn, true).await?, tally)
             && self.owns(&topic.tags)
         {
             let subscribed = topic.subscriptions > 0 && self.unsubscribe(arn).await?;
             if self.retention.keeps_topic(&topic.tags, subscribed) {
                 topics.tag(arn, &self.retained()).await?;
-                kept.push(arn.to_owned());
+                tally.kept.push(arn.to_owned());
             } else if let Some(rule) = self.other_sender(arn).await? {
                 topics.tag(arn, &self.retained()).await?;
-                kept.push(format!(
-                    "{arn}, to which the notification rule {rule} sends"
-                ));
+                let kept = format!("{arn}, to which the notification rule {rule} sends");
+                tally.kept.push(kept);
             } else {
                 topics.delete(arn).await?;
             }
@@ -256,15 +290,16 @@ impl Ending {
         Ok(!others.is_empty())
     }
 
-    async fn event_rule(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn event_rule(&self, tally: &mut Tally) -> Result<(), Error> {
         let rules = &self.cloud.event_rules;
         if let Some((arn, name)) = self.recorded(Resource::EventRule)
-            && let Some(rule) = rules.observe(name, arn).await?
+            && let Some(rule) =
+                self.observed(Resource::EventRule, rules.observe(name, arn).await?, tally)
             && self.owns(&rule.tags)
         {
             if self.retention.keeps_other(&rule.tags) {
                 rules.tag(arn, &self.retained()).await?;
-                kept.push(arn.to_owned());
+                tally.kept.push(arn.to_owned());
             } else {
                 rules.delete(name).await?;
             }
@@ -272,15 +307,15 @@ impl Ending {
         Ok(())
     }
 
-    async fn queue(&self, resource: Resource, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn queue(&self, resource: Resource, tally: &mut Tally) -> Result<(), Error> {
         let queues = &self.cloud.queues;
         if let Some((_, name)) = self.recorded(resource)
-            && let Some(queue) = queues.observe(name).await?
+            && let Some(queue) = self.observed(resource, queues.observe(name).await?, tally)
             && self.owns(&queue.tags)
         {
             if self.retention.keeps_other(&queue.tags) {
                 queues.tag(name, &self.retained()).await?;
-                kept.push(format!("queue {name}"));
+                tally.kept.push(format!("queue {name}"));
             } else {
                 queues.delete(name).await?;
             }
@@ -293,18 +328,20 @@ impl Ending {
         &self,
         resource: Resource,
         keeps: impl Fn(&Tags) -> bool,
-        kept: &mut Vec<String>,
+        tally: &mut Tally,
     ) -> Result<Option<String>, Error> {
         let buckets = &self.cloud.buckets;
         let Some((arn, name)) = self.recorded(resource) else {
             return Ok(None);
         };
-        let Some(tags) = self.own_bucket(name).await? else {
+        let view = self.cloud.buckets.observe(name, true).await?;
+        let found = self.observed(resource, view.present(), tally);
+        let Some(tags) = found.map(|b| &b.tags).filter(|tags| self.owns(tags)) else {
             return Ok(None);
         };
-        if keeps(&tags) {
+        if keeps(tags) {
             buckets.tag(name, &self.retained()).await?;
-            kept.push(arn.to_owned());
+            tally.kept.push(arn.to_owned());
             return Ok(None);
         }
         let progress = self.empty(name, "").await?;
@@ -323,11 +360,15 @@ impl Ending {
 
     /// An authorization is a person's work: without a word only a connection without one is
     /// deleted.
-    async fn connections(&self, kept: &mut Vec<String>) -> Result<(), Error> {
+    async fn connections(&self, tally: &mut Tally) -> Result<(), Error> {
         let connections = &self.cloud.connections;
         for (name, recorded) in &self.connections {
-            let named = connections.named(name).await?;
+            let named = connections.named(name, recorded.as_deref()).await?;
             let (used, spares) = choose(named, &self.owner, recorded.as_deref(), false);
+            let known = recorded.as_ref().unwrap_or(name);
+            if used.is_none() && self.young.contains(known) {
+                tally.unseen.push(known.clone());
+            }
             for connection in used.into_iter().chain(spares) {
                 if !self.owns(&connection.tags) {
                     continue;
@@ -338,7 +379,7 @@ impl Ending {
                     .keeps_connection(&connection.tags, was_available)
                 {
                     connections.tag(&connection.arn, &self.retained()).await?;
-                    kept.push(connection.arn);
+                    tally.kept.push(connection.arn);
                 } else {
                     connections.delete(&connection.arn).await?;
                 }

@@ -140,6 +140,9 @@ pub struct Facts<'a> {
     pub detect: bool,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// The recorded resources, if the operator created one so recently that AWS may not show them
+    /// yet.
+    pub young: Option<&'a BTreeMap<String, String>>,
     /// Whether it is not recorded which spec was applied: a difference may then be anybody's doing.
     pub unrecorded: bool,
 }

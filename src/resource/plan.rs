@@ -139,6 +139,8 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Whether a changed pipeline waits for its running execution to end.
     pub held: bool,
+    /// Recorded resources that AWS does not show, and that are so young that it may yet.
+    pub unseen: Vec<Resource>,
     /// Changes that somebody made behind the operator's back.
     pub drift: Vec<String>,
     /// Resources that are taken over, with the changes to them.
@@ -171,9 +173,13 @@ type Filter = fn(Draft, &Facts<'_>) -> Draft;
 
 /// The next steps. Applying them and planning again ends in an empty plan.
 pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
-    let mut draft = Draft::default();
+    let (mut draft, mut unseen) = (Draft::default(), Vec::new());
     for resource in Resource::ALL {
         let proposed = propose(resource, desired, observed, &facts);
+        if is_unseen(&proposed, desired, &facts) {
+            unseen.push(resource);
+            continue;
+        }
         draft.entries.extend(proposed.transpose());
         if resource == Resource::Connection {
             let spares = observed.spare_connections.iter();
@@ -189,6 +195,7 @@ pub fn plan(desired: &Desired, observed: &Observed, facts: Facts<'_>) -> Plan {
         .fold(draft, |draft, filter| filter(draft, &facts));
     let mut plan = Plan {
         held: draft.held,
+        unseen,
         drift: draft.drift,
         adopted: draft.adopted,
         ..Plan::default()
@@ -263,6 +270,18 @@ fn propose(
                 .map(Step::EventRule)
         }
     })
+}
+
+/// Whether a step would create a second time what the operator created a short while ago, and what
+/// AWS does not show yet.
+fn is_unseen(proposed: &Planned<Step>, desired: &Desired, facts: &Facts<'_>) -> bool {
+    let (Ok(Some(step)), Some(young)) = (proposed, facts.young) else {
+        return false;
+    };
+    let resource = step.resource();
+    let recorded = young.get(resource.as_str());
+    let wanted = |arn: &String| desired.wants(resource, arn, &facts.place.partition);
+    step.creates() && recorded.is_some_and(wanted)
 }
 
 /// Refuses to change what the tags do not call ours.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 
@@ -29,10 +30,19 @@ pub struct Pace {
     pub idle: Duration,
     /// Time between two observations while an execution runs or a connection is new.
     pub close: Duration,
+    /// Time after a creation of our own within which AWS may not show the new resource.
+    pub settle: Duration,
     /// Time after which a running pass counts as stuck.
     pub stuck: Duration,
     /// Time after which a stage of an execution counts as stuck.
     pub stages: StageLimits,
+}
+
+impl Pace {
+    /// Whether what was created at this time may not be shown by AWS yet.
+    pub fn is_young(self, created_at: Option<Timestamp>, now: Timestamp) -> bool {
+        created_at.is_some_and(|at| now.duration_since(at).unsigned_abs() < self.settle)
+    }
 }
 
 /// The environment of every pass. Nothing in it decides anything: if it is lost, everything is

@@ -7,13 +7,18 @@ use crate::domain::prefix;
 use crate::resource::connection::{ConnectionState, ObservedConnection};
 use crate::status::verdict::Verdict;
 
-/// A connection as status records it once its ARN is known: with its link, and without an intent.
-pub fn connection_status(place: &Placement, connection: &ObservedConnection) -> ConnectionStatus {
+/// A connection as status records it once its ARN is known: with its link, and with the intent that
+/// it was created under, if that is recorded.
+pub fn connection_status(
+    place: &Placement,
+    connection: &ObservedConnection,
+    before: Option<&ConnectionStatus>,
+) -> ConnectionStatus {
     ConnectionStatus {
         arn: Some(connection.arn.clone()),
         status: Some(connection.state.as_str().to_owned()),
         authorize_url: Some(place.authorize_url(&connection.arn)),
-        intent: None,
+        intent: before.and_then(|before| before.intent.clone()),
     }
 }
 

@@ -76,9 +76,8 @@ pub fn status(before: &RepoFanoutStatus, observation: &Observation<'_>) -> RepoF
     let mut next = before.clone();
     if let Some(place) = observation.place {
         if let Some(connection) = observation.connection {
-            let intent = next.connection.take().and_then(|c| c.intent);
-            next.connection = Some(connection_status(place, connection));
-            next.connection.get_or_insert_default().intent = intent;
+            let before = next.connection.as_ref();
+            next.connection = Some(connection_status(place, connection, before));
         }
         if let Some(executions) = observation.executions {
             let provider = observation.connection.map_or("", |c| &*c.provider);
@@ -135,7 +134,7 @@ pub fn connection_made(
     made: &ObservedConnection,
 ) -> RepoFanoutStatus {
     let mut next = before.clone();
-    let connection = connection_status(place, made);
+    let connection = connection_status(place, made, before.connection.as_ref());
     let outcome = PassOutcome {
         generation,
         concluded: false,
@@ -867,7 +866,10 @@ mod tests {
         for before in [fresh, mended] {
             let after = connection_made(&before, Some(2), &place(), &made);
             let recorded = after.connection.clone().unwrap();
-            assert_eq!(recorded, connection_status(&place(), &made));
+            assert_eq!(
+                recorded,
+                connection_status(&place(), &made, Some(&recorded))
+            );
             let link = recorded.authorize_url.unwrap();
             assert!(message(&after, ConditionType::Ready).contains(&link));
             assert_eq!(

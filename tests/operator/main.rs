@@ -23,6 +23,7 @@ mod generated;
 mod gitops;
 mod health;
 mod import;
+mod late;
 mod outages;
 mod ownership;
 mod permissions;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::api::RepoFanoutClass;
 use crate::api::class::RepoFanoutClassStatus;
 use crate::api::status::ConnectionStatus;
@@ -10,7 +12,7 @@ use crate::domain::kind::Resource;
 use crate::reconcile::class::report::{Connections, Shares, Target};
 use crate::reconcile::converge::{Ledger, converge, intent, publish_gone, surely_not_made};
 use crate::reconcile::observe;
-use crate::reconcile::record::{left, recorded};
+use crate::reconcile::record::{Resources, left, recorded};
 use crate::resource::Desired;
 use crate::resource::Observed;
 use crate::resource::plan::{Facts, Plan, Step};
@@ -57,8 +59,13 @@ async fn connection(
     let mut observed =
         observe::observe(cloud, &desired, &class.owner, &recorded, &BTreeSet::new()).await?;
     let none = BTreeSet::new();
-    let facts = facts(env, live, class, &recorded, &none);
+    let before = live.status().connections.remove(name);
+    let intent = before.as_ref().and_then(|before| before.intent.as_ref());
+    let is_young = env.pace.is_young(intent.map(|intent| intent.at), *now);
+    let young = is_young.then_some(&recorded);
+    let facts = facts(env, live, class, &recorded, &none, young);
     let mut ledger = ConnectionLedger {
+        env,
         live,
         class,
         name,
@@ -74,9 +81,10 @@ async fn connection(
         &mut ledger,
     )
     .await?;
+    let before = live.status().connections.remove(name);
     Ok(observed
         .connection
-        .map(|found| status::connection_status(&class.place, &found)))
+        .map(|found| status::connection_status(&class.place, &found, before.as_ref())))
 }
 
 /// Returns the desired resources of one of the class's connections.
@@ -102,6 +110,7 @@ pub fn facts<'a>(
     class: &'a Class,
     recorded: &'a BTreeMap<String, String>,
     none: &'a BTreeSet<Resource>,
+    young: Option<&'a Resources>,
 ) -> Facts<'a> {
     let applied = live.status().applied_generation;
     let changed = applied != live.current.metadata.generation;
@@ -114,6 +123,7 @@ pub fn facts<'a>(
         settled: (!changed).then_some(recorded),
         detect: false,
         read_only: env.settings().read_only,
+        young,
         unrecorded: applied.is_none(),
     }
 }
@@ -145,6 +155,7 @@ pub async fn shares(
         live,
         target,
         shares,
+        young: None,
         announced: BTreeSet::new(),
     };
     match ledger.run(&known).await {
@@ -158,10 +169,11 @@ pub async fn shares(
 
 /// Keeps the class's status in step with the writes of one connection.
 struct ConnectionLedger<'a, 'b> {
+    env: &'a Environment,
     live: &'a mut LiveObject<'b, RepoFanoutClass>,
     class: &'a Class,
     name: &'a str,
-    now: jiff::Timestamp,
+    now: Timestamp,
     announced: BTreeSet<String>,
 }
 
@@ -177,7 +189,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
             .connections
             .get(self.name)
             .and_then(|c| c.intent.as_ref());
-        let intent = intent(steps, recorded, &self.live.uid(), self.now)?;
+        let intent = intent(steps, recorded, &self.live.uid(), self.env.pace, self.now)?;
         if let Some(intent) = &intent {
             let connection = next.connections.entry(self.name.to_owned()).or_default();
             connection.intent = Some(intent.clone());
@@ -202,7 +214,7 @@ impl Ledger for ConnectionLedger<'_, '_> {
         let connection = next.connections.entry(self.name.to_owned()).or_default();
         match (result, &observed.connection) {
             (Ok(()), Some(made)) => {
-                *connection = status::connection_status(&self.class.place, made);
+                *connection = status::connection_status(&self.class.place, made, Some(connection));
             }
             (Err(e), _) if surely_not_made(e) => connection.intent = None,
             _ => return Ok(()),
@@ -217,6 +229,8 @@ struct SharesLedger<'a, 'b> {
     live: &'a mut LiveObject<'b, RepoFanoutClass>,
     target: &'a Target,
     shares: Shares,
+    /// The recorded resources, while they are so young that AWS may not show them yet.
+    young: Option<Resources>,
     announced: BTreeSet<String>,
 }
 
@@ -227,7 +241,11 @@ impl SharesLedger<'_, '_> {
         let (desired, none) = (desired_shares(class, known), BTreeSet::new());
         let mut observed =
             observe::observe(cloud, &desired, &class.owner, &status.resources, &none).await?;
-        let facts = facts(self.env, self.live, class, &status.resources, &none);
+        let is_young = self.env.pace.is_young(status.last_created_at, *now);
+        self.young = is_young.then(|| status.resources.clone());
+        let young = self.young.clone();
+        let (known, young) = (&status.resources, young.as_ref());
+        let facts = facts(self.env, self.live, class, known, &none, young);
         converge(cloud, |_| desired.clone(), &mut observed, facts, *now, self).await?;
         self.shares.destination_created_at = observed.destination.created_at();
         match desired.queue.own() {
@@ -243,7 +261,7 @@ impl SharesLedger<'_, '_> {
     /// Records the shared resources that exist and the orphaned ones.
     fn record(&mut self, desired: &Desired, observed: &Observed) {
         let partition = &self.target.class.place.partition;
-        let used = recorded(desired, observed, partition);
+        let used = recorded(desired, observed, partition, self.young.as_ref());
         self.shares.orphaned = left(&self.live.status().resources, &used, desired, partition);
         self.shares.resources = used;
     }
@@ -260,6 +278,9 @@ impl Ledger for SharesLedger<'_, '_> {
         next.placement = Some(self.target.class.place.status());
         if steps.iter().any(|s| s.resource() == Resource::Role) {
             next.permissions_written_at = Some(self.target.now);
+        }
+        if steps.iter().any(Step::creates) {
+            next.last_created_at = Some(Timestamp::now());
         }
         self.live.confirm_status(next).await?;
         Ok(String::new())

@@ -18,6 +18,7 @@ use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
 use crate::domain::placement::Placement;
+use crate::reconcile::converge::LOOK_AGAIN;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
 use crate::resource::retention::Retention;
@@ -92,6 +93,7 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
                 return release(env, held).await;
             }
             Ok(Outcome::Progress(message)) => (Reason::Deleting, message, Duration::ZERO),
+            Ok(Outcome::Unseen(message)) => (Reason::Deleting, message, LOOK_AGAIN),
             Err(error) => {
                 error.log();
                 let place = held.status().placement.as_ref().map(Placement::recorded);
@@ -197,6 +199,24 @@ pub fn teardown_of(
     let owner = class::owner(object, env.settings());
     let prefix = class::name_prefix(object, env.settings());
     let in_aws = |name: &str| names::connection_name(prefix, &owner, name);
+    let (now, status) = (Timestamp::now(), object.status.clone().unwrap_or_default());
+    let is_young = env.pace.is_young(status.last_created_at, now);
+    let former = status.former.iter().map(|former| &former.resources);
+    let recorded: Vec<&Resources> = former.chain([&status.resources]).collect();
+    let is_recorded = |arn: &&String| {
+        recorded
+            .iter()
+            .any(|all| all.values().any(|one| one == *arn))
+    };
+    let young = resources
+        .values()
+        .filter(|arn| is_young && is_recorded(arn));
+    let intended = connections.iter().filter(|(_, connection)| {
+        let intent = connection.intent.as_ref();
+        env.pace.is_young(intent.map(|intent| intent.at), now)
+    });
+    let intended = intended.map(|(name, c)| c.arn.clone().unwrap_or_else(|| in_aws(name)));
+    let young = young.cloned().chain(intended).collect();
     let connections = connections
         .iter()
         .map(|(name, c)| (in_aws(name), c.arn.clone()))
@@ -206,10 +226,11 @@ pub fn teardown_of(
         retention: Retention(object.spec.deletion.clone().unwrap_or_default()),
         owner,
         resources: resources.clone(),
+        young,
         connections,
         subscriptions: Vec::new(),
         copied: None,
         since: object.metadata.deletion_timestamp.as_ref().map(|at| at.0),
-        now: Timestamp::now(),
+        now,
     }
 }

@@ -28,7 +28,7 @@ pub async fn preview(env: &Environment, object: &RepoFanoutClass) -> Result<Prev
     let Target { class, cloud, .. } = decide(env, &live, Timestamp::now()).await?;
     let status = live.status();
     let (none, nothing) = (BTreeSet::new(), BTreeMap::new());
-    let facts = facts(env, &live, &class, &nothing, &none);
+    let facts = facts(env, &live, &class, &nothing, &none, None);
     let mut all = Preview::of(&class.place);
     let mut known = status.connections.clone();
     for name in class.connections.keys() {
@@ -50,7 +50,7 @@ pub async fn preview(env: &Environment, object: &RepoFanoutClass) -> Result<Prev
         observe::observe(&cloud, &desired, &class.owner, &status.resources, &none).await?;
     let plan = plan(&desired, &observed, facts);
     let partition = &class.place.partition;
-    let used = recorded(&desired, &observed, partition);
+    let used = recorded(&desired, &observed, partition, None);
     let orphaned = left(&status.resources, &used, &desired, partition);
     all.add(plan, &desired, &observed, orphaned);
     Ok(all)

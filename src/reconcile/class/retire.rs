@@ -10,6 +10,7 @@ use crate::api::condition::Reason;
 use crate::api::status::FormerStatus;
 use crate::reconcile::class::delete::teardown_of;
 use crate::reconcile::class::report::{Connections, Retired, Shares, Target};
+use crate::reconcile::converge::LOOK_AGAIN;
 use crate::reconcile::teardown::Outcome;
 use crate::spec::class::Class;
 use crate::state::environment::Environment;
@@ -112,6 +113,11 @@ async fn retire(
             Outcome::Progress(message) => {
                 retired.pending = Some((Reason::CleaningUp, message));
                 retired.wait = Some(Duration::ZERO);
+                return Ok(());
+            }
+            Outcome::Unseen(message) => {
+                retired.pending = Some((Reason::CleaningUp, message));
+                retired.wait = Some(LOOK_AGAIN);
                 return Ok(());
             }
         }

@@ -304,11 +304,6 @@ impl Conclude for Conclusion {
                 before.resources.clone_from(resources);
             }
             before.topic_arn = converged.topic.clone().or(before.topic_arn);
-            if converged.connection.is_some()
-                && let Some(connection) = &mut before.connection
-            {
-                connection.intent = None;
-            }
             if converged.applied {
                 before.applied_generation = generation;
                 before.applied_class_generation = self.class().map(|key| key.generation);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::RepoFanout;
@@ -14,7 +15,7 @@ use crate::domain::kind::Resource;
 use crate::reconcile::conclude::echo_requests;
 use crate::reconcile::converge::{Ledger, converge, intent, publish_gone, surely_not_made};
 use crate::reconcile::fanout::observation::{Depth, Observation, Quick};
-use crate::reconcile::record::{left, recorded};
+use crate::reconcile::record::{Resources, left, recorded};
 use crate::reconcile::schedule::Schedule;
 use crate::resource::Desired;
 use crate::resource::Observed;
@@ -113,6 +114,7 @@ pub async fn run(
                 live,
                 target,
                 converged,
+                young: None,
                 wrote: false,
                 announced: BTreeSet::new(),
             };
@@ -132,6 +134,8 @@ struct FanoutLedger<'a, 'b> {
     live: &'a mut LiveObject<'b, RepoFanout>,
     target: &'a Target,
     converged: Converged,
+    /// The recorded resources, while they are so young that AWS may not show them yet.
+    young: Option<Resources>,
     /// Whether anything was written to AWS.
     wrote: bool,
     /// Notes of corrections and adoptions that were already published.
@@ -149,6 +153,9 @@ impl FanoutLedger<'_, '_> {
         let executions = self.converged.executions.as_deref().unwrap_or_default();
         let is_running = executions.iter().any(|e| e.state.is_running());
         let topics = topics(&status);
+        let is_young = self.env.pace.is_young(status.last_created_at, target.now);
+        self.young = is_young.then(|| status.resources.clone());
+        let young = self.young.clone();
         let facts = Facts {
             owner: &target.fanout.owner,
             place: &target.place,
@@ -159,6 +166,7 @@ impl FanoutLedger<'_, '_> {
             settled: (!changed).then_some(&status.resources),
             detect: target.fanout.detect_drift,
             read_only: self.env.settings().read_only,
+            young: young.as_ref(),
             unrecorded: status.applied_generation.is_none(),
         };
         let existed = observed.pipeline.is_some();
@@ -211,7 +219,7 @@ impl FanoutLedger<'_, '_> {
         } else {
             "aws"
         };
-        let used = recorded(desired, observed, partition);
+        let used = recorded(desired, observed, partition, self.young.as_ref());
         self.converged.orphaned = left(&self.live.status().resources, &used, desired, partition);
         self.converged.resources = Some(used);
         let missing = desired.topic.arn().is_some() && observed.topic.is_none();
@@ -263,19 +271,23 @@ impl Ledger for FanoutLedger<'_, '_> {
         }
         echo_requests(self.live, &mut next, false, false);
         let given = next.connection.as_ref().and_then(|c| c.intent.as_ref());
-        let intent = intent(steps, given, &self.live.uid(), self.target.now)?;
+        let (pace, now) = (self.env.pace, self.target.now);
+        let intent = intent(steps, given, &self.live.uid(), pace, now)?;
         if let Some(intent) = &intent {
             next.connection.get_or_insert_default().intent = Some(intent.clone());
         }
         if steps.iter().any(|s| s.resource() == Resource::Role) {
-            next.permissions_written_at = Some(self.target.now);
+            next.permissions_written_at = Some(now);
+        }
+        if steps.iter().any(Step::creates) {
+            next.last_created_at = Some(Timestamp::now());
         }
         self.live.confirm_status(next).await?;
         Ok(intent.map(|i| i.id).unwrap_or_default())
     }
 
-    /// Records the connection's ARN at once. The intent is withdrawn only if AWS certainly created
-    /// nothing.
+    /// Records the connection's ARN at once. The intent is withdrawn if AWS certainly created
+    /// nothing, also where an earlier step failed.
     async fn wrote(
         &mut self,
         step: &Step,
@@ -286,22 +298,20 @@ impl Ledger for FanoutLedger<'_, '_> {
         self.record(desired, observed);
         publish_gone(self.live, observed, &mut self.announced).await;
         self.converged.connection.clone_from(&observed.connection);
-        if step.resource() != Resource::Connection || !step.creates() {
-            return Ok(());
-        }
-        let before = self.live.status();
-        let next = match (result, &observed.connection) {
-            (Ok(()), Some(made)) => {
+        let creates = step.resource() == Resource::Connection && step.creates();
+        let mut next = self.live.status();
+        match (result, &observed.connection) {
+            (Ok(()), Some(made)) if creates => {
                 let generation = self.live.current.metadata.generation;
-                status::connection_made(&before, generation, &self.target.place, made)
+                next = status::connection_made(&next, generation, &self.target.place, made);
             }
-            (Err(e), _) if surely_not_made(e) => {
-                let mut next = before;
-                next.connection.get_or_insert_default().intent = None;
-                next
+            (Err(e), None) if !creates || surely_not_made(e) => {
+                if let Some(connection) = &mut next.connection {
+                    connection.intent = None;
+                }
             }
             _ => return Ok(()),
-        };
+        }
         Ok(self.live.set_status(next).await?)
     }
 }

@@ -1,5 +1,6 @@
 //! Deletion of a fan-out: its own resources are deleted or retained, then the finalizer is removed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 
 use crate::api::condition::Reason;
-use crate::api::status::{FormerStatus, PlacementStatus};
+use crate::api::status::{FormerStatus, PlacementStatus, RepoFanoutStatus};
 use crate::api::{ABANDON, FINALIZER, RepoFanout};
 use crate::cloud::Error;
 use crate::cloud::advice::{Activity, Parties};
@@ -16,6 +17,7 @@ use crate::domain::computed::{Computed, topic_arn};
 use crate::domain::kind::Resource;
 use crate::domain::pattern::covers;
 use crate::domain::placement::Placement;
+use crate::reconcile::converge::LOOK_AGAIN;
 use crate::reconcile::record::Resources;
 use crate::reconcile::teardown::{Ending, Outcome};
 use crate::resource::retention::Retention;
@@ -67,6 +69,7 @@ pub async fn run(env: &Environment, object: &RepoFanout) -> Result<Requeue, kube
             return release(env, held).await;
         }
         Ok(Outcome::Progress(message)) => (false, message, Duration::ZERO),
+        Ok(Outcome::Unseen(message)) => (false, message, LOOK_AGAIN),
         Err(Held::Cloud(error)) => {
             error.log();
             let status = held.status();
@@ -122,13 +125,13 @@ async fn tear_down(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Resu
     for former in &held.status().former {
         match end_former(env, held, former).await? {
             Outcome::Done(more) => kept.extend(more),
-            progress @ Outcome::Progress(_) => return Ok(progress),
+            more @ (Outcome::Progress(_) | Outcome::Unseen(_)) => return Ok(more),
         }
     }
     let ending = present(env, held).await.map_err(Held::OutOfReach)?;
     Ok(match ending.run().await.map_err(Held::Cloud)? {
         Outcome::Done(more) => Outcome::Done([kept, more].concat()),
-        progress => progress,
+        more @ (Outcome::Progress(_) | Outcome::Unseen(_)) => more,
     })
 }
 
@@ -152,6 +155,12 @@ pub async fn end_former(
         owner: fanout::owner(&held.current, env.settings()),
         retention: retention(held),
         connections: connection.map(named).into_iter().collect(),
+        young: young(
+            env,
+            &present,
+            superseded.values(),
+            &former.placement.base_name,
+        ),
         resources: superseded,
         subscriptions: present.subscriptions,
         copied: None,
@@ -206,6 +215,7 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
         cloud,
         owner: fanout::owner(&held.current, env.settings()),
         retention: retention(held),
+        young: young(env, &status, status.resources.values(), &names.base),
         connections: vec![(names.base, connection.cloned())],
         resources,
         subscriptions: status.subscriptions,
@@ -219,6 +229,22 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
 fn deleted_at(held: &LiveObject<'_, RepoFanout>) -> Option<Timestamp> {
     let at = held.current.metadata.deletion_timestamp.as_ref()?;
     Some(at.0)
+}
+
+/// The recorded ARNs, if AWS may not show them all yet; and the connection's name, if one may have
+/// been created and its ARN is not known.
+fn young<'a>(
+    env: &Environment,
+    status: &RepoFanoutStatus,
+    recorded: impl Iterator<Item = &'a String>,
+    base_name: &str,
+) -> BTreeSet<String> {
+    let now = Timestamp::now();
+    let intent = status.connection.as_ref().and_then(|c| c.intent.as_ref());
+    let intended = env.pace.is_young(intent.map(|intent| intent.at), now);
+    let name = intended.then(|| base_name.to_owned());
+    let is_young = env.pace.is_young(status.last_created_at, now);
+    recorded.filter(|_| is_young).cloned().chain(name).collect()
 }
 
 fn retention(held: &LiveObject<'_, RepoFanout>) -> Retention {

@@ -42,11 +42,12 @@ pub async fn preview(env: &Environment, object: &RepoFanout) -> Result<Preview, 
         settled: None,
         detect: false,
         read_only: true,
+        young: None,
         unrecorded: false,
     };
     let plan = plan(&desired, &observed, facts);
     let partition = &target.place.partition;
-    let used = recorded(&desired, &observed, partition);
+    let used = recorded(&desired, &observed, partition, None);
     let orphaned = left(&live.status().resources, &used, &desired, partition);
     let mut preview = Preview::of(&target.place);
     preview.add(plan, &desired, &observed, orphaned);

@@ -8,6 +8,7 @@ use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{FormerStatus, RepoFanoutStatus};
 use crate::domain::execution::ExecutionState;
+use crate::reconcile::converge::LOOK_AGAIN;
 use crate::reconcile::fanout::converge::Converged;
 use crate::reconcile::fanout::delete::{Held, end_former};
 use crate::reconcile::fanout::deliver::{Delivered, copy_of};
@@ -92,6 +93,11 @@ async fn retire(
             Ok(Outcome::Progress(message)) => {
                 retired.pending = Some((Reason::CleaningUp, message));
                 retired.schedule.fully_within(Duration::ZERO);
+                return Ok(());
+            }
+            Ok(Outcome::Unseen(message)) => {
+                retired.pending = Some((Reason::CleaningUp, message));
+                retired.schedule.fully_within(LOOK_AGAIN);
                 return Ok(());
             }
             Err(Held::Cloud(error)) => return Err(error.into()),

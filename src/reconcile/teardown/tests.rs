@@ -35,6 +35,7 @@ async fn end(default: Option<&str>, ours: bool) -> (Outcome, Vec<String>) {
             ..DeletionSpec::default()
         }),
         resources: resources(),
+        young: BTreeSet::new(),
         connections: vec![("rf-x".into(), None)],
         subscriptions: vec![SubscriptionStatus {
             protocol: "sqs".into(),

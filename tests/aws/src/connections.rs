@@ -17,9 +17,11 @@ pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) ->
         }
         "ListConnections" => {
             let provider = input["ProviderTypeFilter"].as_str();
+            let hidden = account.hidden("codestar-connections");
             let all = account.connections.iter().filter(|(arn, c)| {
                 arn.split(':').nth(3) == Some(&caller.region)
                     && provider.is_none_or(|p| p == c.provider)
+                    && !hidden.iter().any(|id| arn.ends_with(id))
             });
             let all: Vec<Value> = all.map(|(arn, c)| describe(arn, c, caller)).collect();
             page(input, "Connections", &all, 50, account.claims.empty_pages)
@@ -110,11 +112,17 @@ fn create(account: &mut Account, caller: &Caller, input: &Value) -> Reply {
         tags: tags(input),
     };
     account.connections.insert(arn.clone(), connection);
+    account.note("codestar-connections", id(&arn));
     Ok(json!({"ConnectionArn": arn, "Tags": input["Tags"]}))
 }
 
 fn find<'a>(account: &'a Account, arn: &str) -> Result<&'a Connection, Failure> {
     account.connections.get(arn).ok_or_else(|| missing(arn))
+}
+
+/// Id of a connection: the last part of its ARN.
+fn id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or_default()
 }
 
 fn missing(arn: &str) -> Failure {

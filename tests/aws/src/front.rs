@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::fault::{self, Effect};
 use crate::reply::{Answer, Failure, Reply, json_answer};
 use crate::state::World;
-use crate::{connections, enforce, engine, notifications, pipelines, roles, rules, sts};
+use crate::{connections, enforce, engine, late, notifications, pipelines, roles, rules, sts};
 
 /// One call, as it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +175,10 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
     if let Err(failure) = enforce::check(&world, &caller, &name, &parts, &body).await {
         return Ok(failed(&caller.service, failure));
     }
+    if let Some(failure) = late::refusal(&world, &caller, &operation, &parts, &body) {
+        return Ok(failed(&caller.service, failure));
+    }
+    let made = late::made(&caller.service, &operation, &parts, &body);
     let answer = match caller.service.as_str() {
         service @ ("codepipeline" | "codestar-connections" | "codestar-notifications") => {
             json_answer(local(&world, &caller, service, &operation, &body).await)
@@ -220,9 +224,15 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Answer, 
                     .block_public_access(&caller, uri.path())
                     .await?;
             }
-            answer
+            match name.as_str() {
+                "sns:ListSubscriptionsByTopic" => late::shown(&world, &caller, answer).await?,
+                _ => answer,
+            }
         }
     };
+    if let Some(made) = made.filter(|_| answer.status().is_success()) {
+        world.with_account(&caller.account, |a| a.note(&caller.service, &made));
+    }
     match effect {
         Some(Effect::CutAfter) => Err("cut after".into()),
         Some(Effect::KillAfter(pid)) => {

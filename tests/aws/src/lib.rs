@@ -14,6 +14,7 @@ pub mod fault;
 mod front;
 mod iam;
 mod judge;
+mod late;
 mod notifications;
 mod pipelines;
 mod principals;
@@ -171,6 +172,11 @@ impl Aws {
     /// From now on each call of the account takes at least so long.
     pub fn slow_down(&self, account: &str, latency: std::time::Duration) {
         self.world.with_account(account, |a| a.latency = latency);
+    }
+
+    /// From now on reads and lists of the account do not show what was made until so long after.
+    pub fn show_late(&self, account: &str, after: std::time::Duration) {
+        self.world.with_account(account, |a| a.shown_after = after);
     }
 
     /// From now on each stage of the account's executions takes so long, and moves no files: for

@@ -13,6 +13,7 @@ use crate::state::{Rule, World, now};
 pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input: &Value) -> Reply {
     world.with_account(&caller.account, |account| {
         let empty_pages = account.claims.empty_pages;
+        let hidden = account.hidden("codestar-notifications");
         let rules = &mut account.rules;
         let arn = input["Arn"].as_str().unwrap_or_default();
         match operation {
@@ -28,7 +29,9 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                              might take up to 15 minutes.",
                     ));
                 }
-                create(rules, caller, input)
+                let reply = create(rules, caller, input)?;
+                account.note("codestar-notifications", id(text(&reply, "Arn")));
+                Ok(reply)
             }
             "DescribeNotificationRule" => {
                 let rule = rules.get(arn).ok_or_else(|| missing(arn))?;
@@ -41,7 +44,8 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                     .flatten()
                     .map(|f| (text(f, "Name"), text(f, "Value")))
                     .collect();
-                let all = rules.iter().filter(|(_, r)| {
+                let shown = rules.iter().filter(|(arn, _)| !hidden.contains(id(arn)));
+                let all = shown.filter(|(_, r)| {
                     filters.iter().all(|(name, value)| match *name {
                         "RESOURCE" => r.resource == *value,
                         "EVENT_TYPE_ID" => r.events.iter().any(|e| e == value),
@@ -52,7 +56,7 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
                     })
                 });
                 let all: Vec<Value> = all
-                    .map(|(arn, _)| json!({"Id": arn.rsplit('/').next(), "Arn": arn}))
+                    .map(|(arn, _)| json!({"Id": id(arn), "Arn": arn}))
                     .collect();
                 page(input, "NotificationRules", &all, 50, empty_pages)
             }
@@ -103,6 +107,11 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
             other => Err(Failure::new("UnknownOperationException", other)),
         }
     })
+}
+
+/// Id of a rule: the last part of its ARN.
+fn id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or_default()
 }
 
 fn create(rules: &mut BTreeMap<String, Rule>, caller: &Caller, input: &Value) -> Reply {

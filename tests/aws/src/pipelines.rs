@@ -39,7 +39,10 @@ pub async fn handle(world: &Arc<World>, caller: &Caller, operation: &str, input:
             }
         }),
         "ListPipelines" => world.with_account(&caller.account, |account| {
-            let here = account.pipelines.iter().filter(|((region, _), _)| *region == caller.region);
+            let hidden = account.hidden("codepipeline");
+            let here = account.pipelines.iter().filter(|((region, name), _)| {
+                *region == caller.region && !hidden.contains(name)
+            });
             let all = here.map(|((_, name), p)| {
                 let newest = p.versions.last();
                 json!({
@@ -207,6 +210,7 @@ fn create(world: &World, caller: &Caller, input: &Value) -> Reply {
             tokens: HashMap::new(),
         };
         account.pipelines.insert(key, pipeline);
+        account.note("codepipeline", name);
         Ok(json!({"pipeline": structure, "tags": input["tags"]}))
     })
 }

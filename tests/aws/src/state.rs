@@ -126,6 +126,10 @@ pub struct Account {
     pub rates: Vec<(String, u32)>,
     /// Calls of an operation in the second that began then.
     pub windows: HashMap<String, (Instant, u32)>,
+    /// How long what is made is not shown.
+    pub shown_after: Duration,
+    /// When something was first made, by service and name.
+    pub made: HashMap<(String, String), Instant>,
     /// How long a call takes at least.
     pub latency: Duration,
     /// How long each stage of an execution takes, which then moves no files.
@@ -257,6 +261,8 @@ impl Default for Account {
             regions_off: HashSet::new(),
             rates: Vec::new(),
             windows: HashMap::new(),
+            shown_after: Duration::ZERO,
+            made: HashMap::new(),
             latency: Duration::ZERO,
             imagined: None,
             hung: watch::channel(None).0,
@@ -270,6 +276,21 @@ impl Default for Account {
 }
 
 impl Account {
+    /// Takes note that something is there from now on, unless it was before.
+    pub fn note(&mut self, service: &str, name: &str) {
+        let key = (service.to_owned(), name.to_owned());
+        self.made.entry(key).or_insert_with(Instant::now);
+    }
+
+    /// Names of what a service does not show yet.
+    pub fn hidden(&self, service: &str) -> HashSet<String> {
+        let young = self
+            .made
+            .iter()
+            .filter(|((of, _), at)| of == service && at.elapsed() < self.shown_after);
+        young.map(|((_, name), _)| name.clone()).collect()
+    }
+
     /// Whether the operation has had its calls of this second.
     pub fn throttles(&mut self, operation: &str) -> bool {
         let of = self

@@ -70,6 +70,8 @@ impl Operator {
         command
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("NO_COLOR", "1");
+        // The stand-in shows at once what was created, unless a test says otherwise.
+        command.env("REPOFANOUT_SETTLE_TIME", "2s");
         if config.namespace != ALL {
             command.env("REPOFANOUT_WATCH_NAMESPACES", &config.namespace);
         }

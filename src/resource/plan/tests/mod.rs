@@ -72,6 +72,7 @@ struct World {
     settled: Option<BTreeMap<String, String>>,
     hold: bool,
     detect: bool,
+    young: Option<BTreeMap<String, String>>,
 }
 
 impl World {
@@ -86,6 +87,7 @@ impl World {
             settled: None,
             hold: false,
             detect: false,
+            young: None,
         };
         let tags = world.desired.connection.own().map(|c| c.tags.clone());
         world.observed.connection = Some(ObservedConnection {
@@ -139,6 +141,7 @@ impl World {
             settled: self.settled.as_ref(),
             detect: self.detect,
             read_only: false,
+            young: self.young.as_ref(),
             unrecorded: false,
         }
     }
@@ -276,4 +279,24 @@ fn bucket(observed: &mut Observed) -> &mut ObservedBucket {
 
 fn tag(tags: &mut Tags, key: &str, value: &str) {
     tags.insert(key.to_owned(), value.to_owned());
+}
+
+#[test]
+fn what_was_just_created_and_is_not_shown_is_waited_for_and_is_no_drift() {
+    let mut world = World::fanout(&json!({})).made();
+    world.settle();
+    world.observed.topic = None;
+    world.young = world.settled.clone();
+    let plan = world.plan();
+    assert_eq!(plan.unseen, [Resource::Topic]);
+    assert!(plan.steps.is_empty() && plan.drift.is_empty(), "{plan:?}");
+    // What is recorded under another name is not what is to be created.
+    let other = "arn:aws:sns:eu-west-1:111122223333:other".to_owned();
+    let young = world.young.as_mut().unwrap();
+    young.insert(Resource::Topic.as_str().to_owned(), other);
+    let plan = world.plan();
+    assert!(plan.unseen.is_empty());
+    assert_eq!(told(&plan), ["create topic"]);
+    world.young = None;
+    assert_eq!(told(&world.plan()), ["create topic"]);
 }
