@@ -84,7 +84,9 @@ impl Refusals {
         let error = match put(document.clone()).await {
             Err(error) if error.class == Class::UnknownPrincipal => error,
             answer => {
-                self.taken(&key);
+                if answer.is_ok() {
+                    self.taken(&key);
+                }
                 let document = document.clone();
                 return answer.map(|()| Written::whole(document));
             }
