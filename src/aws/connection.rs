@@ -12,6 +12,7 @@ use aws_sdk_codestarconnections::types::{Connection, ProviderType, Tag};
 
 use crate::aws::{Clients, found, gone};
 use crate::cloud::{Connections, Result};
+use crate::domain::arn::Arn;
 use crate::domain::owner::Tags;
 use crate::domain::word::Word;
 use crate::resource::connection as desired;
@@ -24,14 +25,20 @@ const FRESH: Duration = Duration::from_secs(2);
 #[async_trait]
 impl Connections for Clients {
     async fn observe(&self, arn: &str) -> Result<Option<ObservedConnection>> {
-        let get = self.connections.get_connection().connection_arn(arn).send();
+        let get = self
+            .connections
+            .get_connection()
+            .connection_arn(arn)
+            .customize()
+            .config_override(home(arn))
+            .send();
         let answer = found(self.call("codestar-connections:GetConnection", get).await)?;
         Ok(answer.and_then(|a| a.connection).map(|c| read(&c)))
     }
 
     async fn named(&self, name: &str, recorded: Option<&str>) -> Result<Vec<ObservedConnection>> {
         let all = self.all_connections(FRESH).await?;
-        let listed = all.iter().filter(|c| c.name == name);
+        let listed = all.iter().filter(|c| c.name == name && self.is_here(c));
         let mut arns: BTreeSet<&str> = listed.map(|c| c.arn.as_str()).collect();
         arns.extend(recorded);
         let mut named = Vec::new();
@@ -47,6 +54,8 @@ impl Connections for Clients {
                 .connections
                 .list_tags_for_resource()
                 .resource_arn(&connection.arn)
+                .customize()
+                .config_override(home(arn))
                 .send();
             let Some(answer) = found(
                 self.call("codestar-connections:ListTagsForResource", list)
@@ -66,7 +75,8 @@ impl Connections for Clients {
     }
 
     async fn count(&self, age: Duration) -> Result<usize> {
-        Ok(self.all_connections(age).await?.len())
+        let all = self.all_connections(age).await?;
+        Ok(all.iter().filter(|c| self.is_here(c)).count())
     }
 
     async fn create(
@@ -99,6 +109,8 @@ impl Connections for Clients {
             .tag_resource()
             .resource_arn(arn)
             .set_tags(Some(tag_set!(Tag, CALL, tags)?))
+            .customize()
+            .config_override(home(arn))
             .send();
         self.call(CALL, tag).await.map(|_| ())
     }
@@ -108,6 +120,8 @@ impl Connections for Clients {
             .connections
             .delete_connection()
             .connection_arn(arn)
+            .customize()
+            .config_override(home(arn))
             .send();
         gone(
             self.call("codestar-connections:DeleteConnection", delete)
@@ -116,7 +130,23 @@ impl Connections for Clients {
     }
 }
 
+/// The region that a connection belongs to: each region lists those of all, and its own alone tags
+/// and deletes it.
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/welcome-connections-how-it-works-global.html>
+fn home(arn: &str) -> config::Builder {
+    let mut builder = config::Builder::default();
+    if let Some(arn) = Arn::parse(arn) {
+        builder.set_region(Some(config::Region::new(arn.region.to_owned())));
+    }
+    builder
+}
+
 impl Clients {
+    /// Whether a connection belongs to this region.
+    fn is_here(&self, connection: &ObservedConnection) -> bool {
+        Arn::parse(&connection.arn).is_some_and(|arn| arn.region == self.region)
+    }
+
     async fn all_connections(&self, age: Duration) -> Result<Arc<Vec<ObservedConnection>>> {
         let ask = async {
             let pages = self

@@ -203,7 +203,8 @@ pub trait Objects: Send + Sync {
 pub trait Connections: Send + Sync {
     /// The connection with this ARN, without its tags.
     async fn observe(&self, arn: &str) -> Result<Option<ObservedConnection>>;
-    /// All connections with this name, with their tags; also the recorded one, if a list lacks it.
+    /// All connections of the region with this name, with their tags; also the recorded one, if a
+    /// list lacks it.
     async fn named(&self, name: &str, recorded: Option<&str>) -> Result<Vec<ObservedConnection>>;
     /// Makes it, in one single try: a lost answer must not make two.
     async fn create(&self, desired: &Connection, tags: &Tags) -> Result<ObservedConnection>;

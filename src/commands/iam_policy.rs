@@ -235,7 +235,7 @@ pub fn boundary(scope: &Scope) -> Value {
             "Sid": "Connections",
             "Effect": "Allow",
             "Action": both(&["UseConnection"]),
-            "Resource": scope.connections(),
+            "Resource": scope.usable_connections(),
         },
         {
             "Sid": "Buckets",

@@ -29,6 +29,20 @@ pub fn identity_of(access: Option<&AssumeRole>, own: &Identity) -> Identity {
     access.map_or_else(|| own.clone(), AssumeRole::identity)
 }
 
+/// Start of every link into the console of a region.
+fn console(partition: &str, region: &str) -> String {
+    format!("https://{region}.{}/codesuite", console_domain(partition))
+}
+
+/// The partition's domain of the console.
+fn console_domain(partition: &str) -> &'static str {
+    match partition {
+        "aws-cn" => "console.amazonaws.cn",
+        "aws-us-gov" => "console.amazonaws-us-gov.com",
+        _ => "console.aws.amazon.com",
+    }
+}
+
 impl Placement {
     /// The placement of an object's resources: in the account of the role to assume, or in the
     /// operator's own.
@@ -138,22 +152,8 @@ impl Placement {
     }
 
     /// Start of every link into the console of the region.
-    /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html>
     fn console(&self) -> String {
-        format!(
-            "https://{}.{}/codesuite",
-            self.region,
-            self.console_domain()
-        )
-    }
-
-    /// The partition's domain of the console.
-    fn console_domain(&self) -> &'static str {
-        match self.partition.as_str() {
-            "aws-cn" => "console.amazonaws.cn",
-            "aws-us-gov" => "console.amazonaws-us-gov.com",
-            _ => "console.aws.amazon.com",
-        }
+        console(&self.partition, &self.region)
     }
 
     /// The page where the quotas of a service are raised. Those of a service that has one endpoint
@@ -164,7 +164,7 @@ impl Placement {
             "aws" if is_global => "us-east-1",
             _ => &self.region,
         };
-        let domain = self.console_domain();
+        let domain = console_domain(&self.partition);
         format!("https://{region}.{domain}/servicequotas/home/services/{service}/quotas")
     }
 
@@ -202,15 +202,17 @@ impl Placement {
         )
     }
 
-    /// The page where a person authorizes the connection.
+    /// The page where a person authorizes the connection, in the console of its own account and
+    /// region.
+    /// <https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html>
     pub fn authorize_url(&self, connection_arn: &str) -> String {
         let id = connection_arn.rsplit('/').next().unwrap_or_default();
-        format!(
-            "{}/settings/{}/{}/connections/{id}",
-            self.console(),
-            self.account,
-            self.region
-        )
+        let (partition, region, account) = match Arn::parse(connection_arn) {
+            Some(arn) => (arn.partition, arn.region, arn.account),
+            None => (&*self.partition, &*self.region, &*self.account),
+        };
+        let console = console(partition, region);
+        format!("{console}/settings/{account}/{region}/codeconnections/connections/{id}")
     }
 
     /// The page of an execution.
@@ -316,10 +318,20 @@ mod tests {
             );
             let link = place.authorize_url(&arn);
             assert!(
-                link.starts_with(&start) && link.ends_with("/connections/abc"),
+                link.starts_with(&start) && link.ends_with("/codeconnections/connections/abc"),
                 "{link}"
             );
             assert!(place.execution_url("p", "e").starts_with(&start));
         }
+    }
+
+    #[test]
+    fn a_connection_of_elsewhere_has_its_page_in_its_own_console() {
+        let arn = "arn:aws:codestar-connections:us-east-1:444455556666:connection/abc";
+        assert_eq!(
+            place().authorize_url(arn),
+            "https://us-east-1.console.aws.amazon.com/codesuite/settings/444455556666/us-east-1/\
+             codeconnections/connections/abc"
+        );
     }
 }

@@ -185,8 +185,8 @@ pub(super) fn plan(
         (Wanted::Existing(arn), None) => Err(Refusal::new(
             Reason::NotFound,
             format!(
-                "connection.existingARN: there is no connection {arn} in this account and \
-                     region; name one that exists"
+                "connection.existingARN: there is no connection {arn} that this account may \
+                     use; name one that exists, and that its account shares if it is another one"
             ),
         )),
         (Wanted::Existing(_), Some(_))
@@ -203,31 +203,37 @@ impl Retention {
 
 /// IAM statements of the operator for connections.
 pub(super) fn statements(scope: &Scope) -> Vec<Value> {
-    let connections = scope.connections();
+    let (own, usable) = (scope.connections(), scope.usable_connections());
     let operations = [
         "DeleteConnection",
         "GetConnection",
         "ListTagsForResource",
         "TagResource",
     ];
+    let foreign = &usable[own.len()..];
     let to_pipelines = json!({"ForAllValues:StringEquals": {
         "codeconnections:PassedToService": "codepipeline.amazonaws.com",
         "codestar-connections:PassedToService": "codepipeline.amazonaws.com",
     }});
-    vec![
+    let mut statements = vec![
         allow(
             "NewConnections",
             both(&["CreateConnection", "ListConnections"]),
             "*",
         ),
-        allow("Connections", both(&operations), &connections),
+        allow("Connections", both(&operations), &own),
         allow_if(
             "PassConnections",
             both(&["PassConnection"]),
-            &connections,
+            &usable,
             to_pipelines,
         ),
-    ]
+    ];
+    if !foreign.is_empty() {
+        let read = both(&["GetConnection"]);
+        statements.push(allow("ForeignConnections", read, foreign));
+    }
+    statements
 }
 
 #[cfg(test)]

@@ -59,9 +59,27 @@ impl Scope {
         format!("arn:{partition}:iam::{account}:role{ROLE_PATH}{name_prefix}*")
     }
 
-    /// ARN patterns of all connections, under both prefixes.
+    /// ARN patterns of all connections of the account, under both prefixes. They serve all regions.
     pub fn connections(&self) -> [String; 2] {
-        CONNECTIONS.map(|service| self.regional(service, "connection/*"))
+        let Self {
+            partition, account, ..
+        } = self;
+        CONNECTIONS.map(|service| format!("arn:{partition}:{service}:*:{account}:connection/*"))
+    }
+
+    /// The connections that may be used: the account's, and those of others that objects may refer
+    /// to.
+    pub fn usable_connections(&self) -> Vec<String> {
+        let named = CONNECTIONS
+            .iter()
+            .flat_map(|service| self.existing_named(service));
+        let foreign = named.filter(|pattern| {
+            !pattern.contains(":host/") && pattern.split(':').nth(4) != Some(&self.account)
+        });
+        self.connections()
+            .into_iter()
+            .chain(foreign.cloned())
+            .collect()
     }
 
     /// The patterns of existing things that may be ones of this service.

@@ -252,13 +252,12 @@ impl Class {
     /// Refuses ARNs that cannot work in the class's account and region.
     fn check_place(&self) -> Result<(), Refusal> {
         for (name, connection) in &self.connections {
-            if let ConnectionSource::Existing(arn) | ConnectionSource::Host(arn) =
-                &connection.source
-            {
+            // A connection serves all regions, and the accounts that it is shared with.
+            if let ConnectionSource::Host(arn) = &connection.source {
                 self.place.check_arn(
                     &format!("connections.{name}"),
                     arn,
-                    "name a connection or host of that region and account",
+                    "name a host of that region and account",
                 )?;
             }
         }
@@ -531,7 +530,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused_by_its_field() {
-        let elsewhere = "arn:aws:codeconnections:us-east-1:111122223333:connection/a";
+        let connection = "arn:aws:codeconnections:us-east-1:111122223333:connection/a";
+        let elsewhere = "arn:aws:codeconnections:us-east-1:111122223333:host/h/b";
         let host = "arn:aws:codeconnections:eu-west-1:111122223333:host/h/a";
         let key = "arn:aws:kms:eu-west-1:444455556666:key/a";
         let unknown = "this version of the operator does not know";
@@ -571,11 +571,11 @@ mod tests {
                 ),
             ),
             (
-                json!({"connections": {"a": {"owner": "*", "hostARN": host, "existingARN": elsewhere}}}),
+                json!({"connections": {"a": {"owner": "*", "hostARN": host, "existingARN": connection}}}),
                 "connections.a: write only one of".to_owned(),
             ),
             (
-                json!({"connections": {"a": {"owner": "*", "existingARN": elsewhere}}}),
+                json!({"connections": {"a": {"owner": "*", "hostARN": elsewhere}}}),
                 format!("connections.a: {elsewhere} lies in region us-east-1"),
             ),
             (

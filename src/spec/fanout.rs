@@ -263,13 +263,6 @@ impl Fanout {
             adopted.allowed.check("pipeline.name", &arn)?;
         }
         match &self.connection {
-            ConnectionSource::Existing(arn) => {
-                place.check_arn(
-                    "connection.existingARN",
-                    arn,
-                    "name a connection of that region and account",
-                )?;
-            }
             ConnectionSource::Host(arn) => {
                 place.check_arn(
                     "connection.hostARN",
@@ -277,7 +270,10 @@ impl Fanout {
                     "name a host of that region and account",
                 )?;
             }
-            ConnectionSource::Provider(_) | ConnectionSource::Shared(_) => {}
+            // A connection serves all regions, and the accounts that it is shared with.
+            ConnectionSource::Existing(_)
+            | ConnectionSource::Provider(_)
+            | ConnectionSource::Shared(_) => {}
         }
         match &self.notifications.topic {
             Source::Existing(arn) => place.check_arn(
@@ -722,10 +718,6 @@ mod tests {
             (
                 json!({"notifications": {"existingTopicARN": TOPIC}}),
                 "notifications.existingTopicARN",
-            ),
-            (
-                json!({"connection": {"existingARN": CONNECTION}}),
-                "connection.existingARN",
             ),
             (
                 json!({"connection": {"hostARN": HOST}}),

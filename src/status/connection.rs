@@ -8,16 +8,20 @@ use crate::resource::connection::{ConnectionState, ObservedConnection};
 use crate::status::verdict::Verdict;
 
 /// A connection as status records it once its ARN is known: with its link, and with the intent that
-/// it was created under, if that is recorded.
+/// it was created under, if that is recorded. Nobody follows the link of one that is authorized, so
+/// that its recorded link stays: a new form of it changes no object that is well.
 pub fn connection_status(
     place: &Placement,
     connection: &ObservedConnection,
     before: Option<&ConnectionStatus>,
 ) -> ConnectionStatus {
+    let authorized = connection.state == ConnectionState::Available;
+    let same = before.filter(|before| authorized && before.arn.as_ref() == Some(&connection.arn));
+    let link = same.and_then(|before| before.authorize_url.clone());
     ConnectionStatus {
         arn: Some(connection.arn.clone()),
         status: Some(connection.state.as_str().to_owned()),
-        authorize_url: Some(place.authorize_url(&connection.arn)),
+        authorize_url: Some(link.unwrap_or_else(|| place.authorize_url(&connection.arn))),
         intent: before.and_then(|before| before.intent.clone()),
     }
 }
@@ -74,6 +78,43 @@ fn rejected(url: &str, remote: Remote<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_recorded_link_stays_while_the_same_connection_is_authorized() {
+        let arn = "arn:aws:codeconnections:eu-west-1:111122223333:connection/abc";
+        let place = Placement {
+            account: "111122223333".into(),
+            partition: "aws".into(),
+            region: "eu-west-1".into(),
+            class: None,
+            base_name: "b".into(),
+        };
+        let recorded = |arn: &str| ConnectionStatus {
+            arn: Some(arn.to_owned()),
+            authorize_url: Some("https://console/old".to_owned()),
+            ..ConnectionStatus::default()
+        };
+        for (state, before, stays) in [
+            (ConnectionState::Available, arn, true),
+            (ConnectionState::Available, "another", false),
+            (ConnectionState::Pending, arn, false),
+            (ConnectionState::Error, arn, false),
+        ] {
+            let found = ObservedConnection {
+                arn: arn.into(),
+                name: "b".into(),
+                state,
+                provider: "GitHub".into(),
+                tags: Default::default(),
+            };
+            let link = connection_status(&place, &found, Some(&recorded(before))).authorize_url;
+            assert_eq!(
+                link.as_deref() == Some("https://console/old"),
+                stays,
+                "{state:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_rejected_connection_names_the_provider_and_the_organization_where_they_are_known() {

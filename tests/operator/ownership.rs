@@ -109,7 +109,7 @@ async fn what_does_not_exist_or_lies_elsewhere_stalls_by_name() {
         (
             "other-region",
             json!({"connection": {"existingARN": connection("us-east-1")}}),
-            "InvalidSpec",
+            "NotFound",
             "us-east-1",
         ),
         (

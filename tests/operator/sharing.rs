@@ -1,6 +1,6 @@
 //! Existing resources are used where the settings allow it, and never configured.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_condition, assert_message, condition};
 
@@ -145,4 +145,79 @@ async fn existing_buckets_and_topics_are_used_and_left_as_they_are() {
     );
     let tags = case.s3("GET", &format!("/{bucket}?tagging"), "").await;
     assert!(tags.is_err(), "an existing bucket was tagged: {tags:?}");
+}
+
+/// Makes a connection in some account and region, as somebody does by hand, and authorizes it;
+/// answers its ARN.
+async fn create_connection(case: &Case, account: &str, region: &str, input: &Value) -> String {
+    let service = "codestar-connections";
+    let made = case
+        .aws()
+        .ask(account, region, service, "CreateConnection", input)
+        .await
+        .expect("a connection");
+    let arn = made["ConnectionArn"].as_str().expect("its ARN").to_owned();
+    case.aws().authorize(&arn).expect("authorized");
+    arn
+}
+
+#[tokio::test]
+async fn connections_of_other_regions_and_accounts_are_used_where_they_are_allowed() {
+    let case = Case::new("far", &["--allow-existing=arn:aws:*:connection/*"]).await;
+    let (repository, commit) = case.create_repository().await;
+    let input = json!({"ConnectionName": "theirs", "ProviderType": "GitHub"});
+    let other = case.other_account(7);
+    let far = create_connection(&case, &case.account, "us-east-1", &input).await;
+    let foreign = create_connection(&case, &other, "us-west-2", &input).await;
+    case.aws().share_connection(&foreign, &case.account);
+    for (name, arn) in [("far", &far), ("foreign", &foreign)] {
+        let spec = json!({"repository": repository, "connection": {"existingARN": arn}});
+        case.apply(name, spec).await.unwrap();
+        let status = case.wait_delivered(name, &commit).await;
+        let url = status.connection.unwrap().authorize_url.unwrap();
+        let parts: Vec<&str> = arn.split(':').collect();
+        let page = format!("/settings/{}/{}/codeconnections/", parts[4], parts[3]);
+        assert!(url.contains(&page), "{url}");
+    }
+    // One that its account does not share is none.
+    let hidden = create_connection(&case, &other, REGION, &input).await;
+    let spec = json!({"repository": repository, "connection": {"existingARN": hidden}});
+    case.apply("hidden", spec).await.unwrap();
+    case.wait_condition("hidden", "Stalled", "True", "NotFound")
+        .await;
+    assert_eq!(case.aws().connections(&other).len(), 2);
+}
+
+#[tokio::test]
+async fn a_class_takes_its_own_connection_in_its_own_region_alone() {
+    let case = Case::with_classes("home", &["--allow-existing=arn:aws:*"]).await;
+    let class = case.class_name("all");
+    let spec = json!({
+        "connections": {"acme": {"owner": "acme"}},
+        "allowedNamespaces": {"names": [case.namespace]}, "allowedRepositories": ["acme/*"],
+    });
+    let ready = case.create_ready_class(&class, spec.clone()).await;
+    let first = ready.connections["acme"].arn.clone().unwrap();
+    let known = case.aws().connections(&case.account);
+    let like = known.iter().find(|c| c.arn == first).unwrap();
+    let tags = like.tags.iter();
+    let tags: Vec<Value> = tags.map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+    let input = json!({"ConnectionName": like.name, "ProviderType": "GitHub", "Tags": tags});
+    // What has the same name and tags in another region is not the class's.
+    let far = create_connection(&case, &case.account, "us-east-1", &input).await;
+    let mut changed = spec;
+    changed["tags"] = json!({"cost": "1"});
+    case.apply_class(&class, changed, false).await.unwrap();
+    let status = case
+        .wait_class(&class, "not applied", |s| {
+            s.observed_generation == Some(2) && s.applied_generation == Some(2)
+        })
+        .await;
+    assert_eq!(status.connections["acme"].arn.as_ref(), Some(&first));
+    assert_eq!(status.quotas["connections"].used, 1, "by region");
+    case.delete_class(&class).await;
+    case.wait_class_gone(&class).await;
+    let left = case.aws().connections(&case.account);
+    let far = left.iter().find(|c| c.arn == far).expect("it is untouched");
+    assert!(!far.tags.contains_key("cost"), "{far:?}");
 }

@@ -41,7 +41,7 @@ async fn story(name: &str, claims: Claims) {
         .unwrap()
         .to_owned();
     let console = format!(
-        "https://{REGION}.console.aws.amazon.com/codesuite/settings/{}/{REGION}/connections/{id}",
+        "https://{REGION}.console.aws.amazon.com/codesuite/settings/{}/{REGION}/codeconnections/connections/{id}",
         case.account
     );
     assert_eq!(url, console);

@@ -8,22 +8,37 @@ use crate::front::Caller;
 use crate::reply::{Failure, Reply, page, text};
 use crate::state::{Account, Connection, World};
 
+/// Connections are global: each region shows and uses those of all, and an account may use one that
+/// another shares with it. What changes a connection, and its tags, belong to its own region.
+/// <https://docs.aws.amazon.com/dtconsole/latest/userguide/welcome-connections-how-it-works-global.html>
 pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) -> Reply {
-    world.with_account(&caller.account, |account| match operation {
+    let named = ["ConnectionArn", "ResourceArn"].map(|key| text(input, key));
+    let arn = named.into_iter().find(|arn| !arn.is_empty());
+    let part = |index| arn.and_then(|arn| arn.split(':').nth(index));
+    let (region, owner) = (part(3), part(4));
+    if let Some(arn) = arn {
+        let elsewhere = region != Some(&caller.region) && operation != "GetConnection";
+        let shared = world.with_account(&caller.account, |a| a.shared_connections.contains(arn));
+        let foreign = owner != Some(&caller.account) && !(shared && operation == "GetConnection");
+        if elsewhere || foreign {
+            return Err(missing(arn));
+        }
+    }
+    let owner = owner.unwrap_or(&caller.account);
+    world.with_account(owner, |account| match operation {
         "CreateConnection" => create(account, caller, input),
         "GetConnection" => {
             let arn = text(input, "ConnectionArn");
-            Ok(json!({"Connection": describe(arn, find(account, arn)?, caller)}))
+            Ok(json!({"Connection": describe(arn, find(account, arn)?)}))
         }
         "ListConnections" => {
             let provider = input["ProviderTypeFilter"].as_str();
             let hidden = account.hidden("codestar-connections");
             let all = account.connections.iter().filter(|(arn, c)| {
-                arn.split(':').nth(3) == Some(&caller.region)
-                    && provider.is_none_or(|p| p == c.provider)
+                provider.is_none_or(|p| p == c.provider)
                     && !hidden.iter().any(|id| arn.ends_with(id))
             });
-            let all: Vec<Value> = all.map(|(arn, c)| describe(arn, c, caller)).collect();
+            let all: Vec<Value> = all.map(|(arn, c)| describe(arn, c)).collect();
             page(input, "Connections", &all, 50, account.claims.empty_pages)
         }
         "DeleteConnection" => match account.connections.remove(text(input, "ConnectionArn")) {
@@ -70,13 +85,16 @@ pub fn handle(world: &World, caller: &Caller, operation: &str, input: &Value) ->
 
 fn create(account: &mut Account, caller: &Caller, input: &Value) -> Reply {
     let name = text(input, "ConnectionName");
-    if account.connections.len() >= 250 {
+    let here = |arn: &str| arn.split(':').nth(3) == Some(&caller.region);
+    let known = account.connections.iter();
+    let known: Vec<&Connection> = known.filter(|(arn, _)| here(arn)).map(|(_, c)| c).collect();
+    if known.len() >= 250 {
         return Err(Failure::new(
             "LimitExceededException",
             "Connections limit exceeded",
         ));
     }
-    let taken = account.connections.values().any(|c| c.name == name);
+    let taken = known.iter().any(|c| c.name == name);
     if taken && !account.claims.duplicate_connection_names {
         return Err(Failure::new(
             "InvalidInputException",
@@ -132,10 +150,10 @@ fn missing(arn: &str) -> Failure {
     )
 }
 
-fn describe(arn: &str, connection: &Connection, caller: &Caller) -> Value {
+fn describe(arn: &str, connection: &Connection) -> Value {
     let mut value = json!({
         "ConnectionName": connection.name, "ConnectionArn": arn, "ProviderType": connection.provider,
-        "OwnerAccountId": caller.account, "ConnectionStatus": connection.status,
+        "OwnerAccountId": arn.split(':').nth(4), "ConnectionStatus": connection.status,
     });
     if let Some(host) = &connection.host {
         value["HostArn"] = json!(host);

@@ -387,12 +387,18 @@ impl Run {
                     ))
                 })?;
         }
-        let (status, withheld, as_branch) = world.with_account(&self.caller.account, |a| {
+        let (usable, withheld, as_branch) = world.with_account(&self.caller.account, |a| {
+            let own = connection.split(':').nth(4) == Some(&self.caller.account);
             (
-                a.connections.get(connection).map(|c| c.status.clone()),
+                own || a.shared_connections.contains(connection),
                 a.withheld.contains(repository),
                 a.claims.withheld_as_missing_branch,
             )
+        });
+        let owner = connection.split(':').nth(4).unwrap_or_default();
+        let status = world.with_account(owner, |a| {
+            let found = a.connections.get(connection).filter(|_| usable);
+            found.map(|c| c.status.clone())
         });
         if status.as_deref() != Some("AVAILABLE") {
             let message = format!("Connection {connection} is not available");

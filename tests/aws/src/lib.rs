@@ -119,6 +119,13 @@ impl Aws {
         self.world.set_connection(arn, status)
     }
 
+    /// Shares another account's connection with this one, as AWS Resource Access Manager does.
+    pub fn share_connection(&self, arn: &str, account: &str) {
+        self.world.with_account(account, |a| {
+            a.shared_connections.insert(arn.to_owned());
+        });
+    }
+
     /// Takes the repository from the provider's app, or gives it back.
     pub fn grant(&self, account: &str, repository: &str, granted: bool) {
         self.world.with_account(account, |a| {

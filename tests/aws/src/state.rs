@@ -105,6 +105,8 @@ pub struct World {
 pub struct Account {
     pub claims: Claims,
     pub connections: BTreeMap<String, Connection>,
+    /// ARNs of other accounts' connections that are shared with this one.
+    pub shared_connections: HashSet<String>,
     pub rules: BTreeMap<String, Rule>,
     pub pipelines: BTreeMap<(String, String), Pipeline>,
     pub withheld: HashSet<String>,
@@ -248,6 +250,7 @@ impl Default for Account {
         Self {
             claims: Claims::default(),
             connections: BTreeMap::new(),
+            shared_connections: HashSet::new(),
             rules: BTreeMap::new(),
             pipelines: BTreeMap::new(),
             withheld: HashSet::new(),
