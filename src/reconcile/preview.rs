@@ -7,7 +7,6 @@ use crate::domain::placement::Placement;
 use crate::reconcile::record::Resources;
 use crate::resource::connection::ConnectionState;
 use crate::resource::delta::Field;
-use crate::resource::managed::Change;
 use crate::resource::plan::{Plan, Step};
 use crate::resource::{Desired, Observed};
 
@@ -51,13 +50,12 @@ impl Preview {
                 .map(|r| format!("{}: {}", r.reason.as_str(), r.message)),
         );
         for step in &plan.steps {
-            let named = match step {
-                // One that is taken over keeps the name that it has.
-                Step::NotificationRule(Change::Update(update)) => {
-                    format!("{} {}", step.resource(), update.desired.name)
-                }
-                _ => named(step.resource(), desired),
-            };
+            let named = format!(
+                "{} {}{}",
+                step.resource(),
+                step.name(),
+                copies(step.resource(), desired)
+            );
             match (step, step.delta()) {
                 (Step::DeleteSpareConnection(arn), _) => self
                     .now
@@ -124,18 +122,18 @@ impl Preview {
 
 /// Returns the resource with its name in AWS.
 fn named(resource: Resource, desired: &Desired) -> String {
-    let copies = desired.target().filter(|_| resource == Resource::Pipeline);
-    let copies = copies.map(|t| {
-        format!(
-            ": {} {} -> s3://{}/{}",
-            t.repository, t.branch, t.bucket, t.prefix
-        )
+    let name = desired.name(resource).unwrap_or_default();
+    format!("{resource} {name}{}", copies(resource, desired))
+}
+
+/// Returns what a pipeline copies.
+fn copies(resource: Resource, desired: &Desired) -> String {
+    let target = desired.target().filter(|_| resource == Resource::Pipeline);
+    let copies = target.map(|t| {
+        let to = format!("s3://{}/{}", t.bucket, t.prefix);
+        format!(": {} {} -> {to}", t.repository, t.branch)
     });
-    format!(
-        "{resource} {}{}",
-        desired.name(resource).unwrap_or_default(),
-        copies.unwrap_or_default()
-    )
+    copies.unwrap_or_default()
 }
 
 fn shown(value: &str) -> &str {

@@ -120,6 +120,10 @@ impl Bucket {
 impl Managed for Bucket {
     type Found = ObservedBucket;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

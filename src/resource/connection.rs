@@ -90,6 +90,10 @@ impl Connection {
 impl Managed for Connection {
     type Found = ObservedConnection;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

@@ -63,6 +63,10 @@ impl EventRule {
 impl Managed for EventRule {
     type Found = ObservedEventRule;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

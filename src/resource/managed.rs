@@ -47,6 +47,8 @@ pub trait Managed: Clone + Debug + PartialEq {
     /// The thing as AWS has it.
     type Found: Clone + Debug + PartialEq;
 
+    /// Its name or ARN, for people.
+    fn label(&self) -> &str;
     /// Our tags.
     fn tags(&self) -> &Tags;
     /// Our tags, to be added to.

@@ -299,7 +299,7 @@ impl Desired {
             Resource::Topic => self.topic.arn(),
             Resource::Role => self.role.name(),
             Resource::Pipeline => self.pipeline.own().map(|p| &*p.name),
-            Resource::ServiceLinkedRole => Some("of CodeStar Notifications, once an account"),
+            Resource::ServiceLinkedRole => Some(service_linked_role::NAME),
             Resource::NotificationRule => self.notification_rule.own().map(|r| &*r.name),
             Resource::Readers => self.readers.own().map(|r| &*r.bucket),
             Resource::DeadLetterQueue => self.dead_letter_queue.own().map(|q| &*q.name),

@@ -148,6 +148,10 @@ fn token(fanout: &Fanout, topic: &str) -> String {
 impl Managed for NotificationRule {
     type Found = ObservedRule;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

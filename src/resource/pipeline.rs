@@ -309,6 +309,10 @@ impl Pipeline {
 impl Managed for Pipeline {
     type Found = ObservedPipeline;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

@@ -62,70 +62,104 @@ enum Action<'a> {
     /// This is changed; tags of what is found, if it has any, and how messages call it.
     Update(&'a Delta, Option<(&'a Tags, String)>),
     /// It is deleted.
-    Delete(&'a str),
+    Delete,
 }
 
-impl<D: Managed> Change<D> {
-    fn action(&self) -> Action<'_> {
-        match self {
-            Self::Create(_) => Action::Create,
-            Self::Update(update) => {
+/// What all steps have in common.
+struct Parts<'a> {
+    resource: Resource,
+    /// Name or ARN of what the step is about.
+    name: &'a str,
+    action: Action<'a>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(resource: Resource, name: &'a str, action: Action<'a>) -> Self {
+        Self {
+            resource,
+            name,
+            action,
+        }
+    }
+
+    fn of<D: Managed>(resource: Resource, change: &'a Change<D>) -> Self {
+        match change {
+            Change::Create(desired) => Self::new(resource, desired.label(), Action::Create),
+            Change::Update(update) => {
                 let called = update.desired.called(&update.found);
-                Action::Update(&update.delta, Some((D::found_tags(&update.found), called)))
+                let found = (D::found_tags(&update.found), called);
+                let action = Action::Update(&update.delta, Some(found));
+                Self::new(resource, update.desired.label(), action)
             }
         }
     }
 }
 
 impl Step {
-    fn parts(&self) -> (Resource, Action<'_>) {
+    fn parts(&self) -> Parts<'_> {
         match self {
-            Self::Artifacts(change) => (Resource::Artifacts, change.action()),
-            Self::Destination(change) => (Resource::Destination, change.action()),
-            Self::Connection(change) => (Resource::Connection, change.action()),
-            Self::DeleteSpareConnection(arn) => (Resource::Connection, Action::Delete(arn)),
-            Self::Topic(change) => (Resource::Topic, change.action()),
-            Self::Role(change) => (Resource::Role, change.action()),
-            Self::Pipeline(change) => (Resource::Pipeline, change.action()),
-            Self::CreateServiceLinkedRole => (Resource::ServiceLinkedRole, Action::Create),
-            Self::NotificationRule(change) => (Resource::NotificationRule, change.action()),
-            Self::Readers(Write::Create(_)) => (Resource::Readers, Action::Create),
-            Self::Readers(Write::Update(_, delta)) => {
-                (Resource::Readers, Action::Update(delta, None))
+            Self::Artifacts(change) => Parts::of(Resource::Artifacts, change),
+            Self::Destination(change) => Parts::of(Resource::Destination, change),
+            Self::Connection(change) => Parts::of(Resource::Connection, change),
+            Self::DeleteSpareConnection(arn) => {
+                Parts::new(Resource::Connection, arn, Action::Delete)
             }
-            Self::DeadLetterQueue(change) => (Resource::DeadLetterQueue, change.action()),
-            Self::Queue(change) => (Resource::Queue, change.action()),
-            Self::EventRule(change) => (Resource::EventRule, change.action()),
+            Self::Topic(change) => Parts::of(Resource::Topic, change),
+            Self::Role(change) => Parts::of(Resource::Role, change),
+            Self::Pipeline(change) => Parts::of(Resource::Pipeline, change),
+            Self::CreateServiceLinkedRole => {
+                let name = service_linked_role::NAME;
+                Parts::new(Resource::ServiceLinkedRole, name, Action::Create)
+            }
+            Self::NotificationRule(change) => Parts::of(Resource::NotificationRule, change),
+            Self::Readers(Write::Create(readers)) => {
+                Parts::new(Resource::Readers, &readers.bucket, Action::Create)
+            }
+            Self::Readers(Write::Update(readers, delta)) => {
+                let action = Action::Update(delta, None);
+                Parts::new(Resource::Readers, &readers.bucket, action)
+            }
+            Self::DeadLetterQueue(change) => Parts::of(Resource::DeadLetterQueue, change),
+            Self::Queue(change) => Parts::of(Resource::Queue, change),
+            Self::EventRule(change) => Parts::of(Resource::EventRule, change),
         }
+    }
+
+    /// Name or ARN of what it is about, for people.
+    pub fn name(&self) -> &str {
+        self.parts().name
     }
 
     /// The resource that it is about.
     pub fn resource(&self) -> Resource {
-        self.parts().0
+        self.parts().resource
     }
 
     /// Whether it makes something.
     pub fn creates(&self) -> bool {
-        matches!(self.parts().1, Action::Create)
+        matches!(self.parts().action, Action::Create)
     }
 
     /// The differences that it writes, if it makes nothing and deletes nothing.
     pub fn delta(&self) -> Option<&Delta> {
-        match self.parts().1 {
+        match self.parts().action {
             Action::Update(delta, _) => Some(delta),
-            Action::Create | Action::Delete(_) => None,
+            Action::Create | Action::Delete => None,
         }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.parts() {
-            (resource, Action::Create) => write!(f, "create {resource}"),
-            (resource, Action::Update(delta, _)) => {
-                write!(f, "update {resource}: {}", delta.describe())
-            }
-            (resource, Action::Delete(arn)) => write!(f, "delete the spare {resource} {arn}"),
+        let Parts {
+            resource,
+            name,
+            action,
+        } = self.parts();
+        match action {
+            Action::Create => write!(f, "create {resource}"),
+            Action::Update(delta, _) => write!(f, "update {resource}: {}", delta.describe()),
+            Action::Delete => write!(f, "delete the spare {resource} {name}"),
         }
     }
 }
@@ -287,7 +321,8 @@ fn is_unseen(proposed: &Planned<Step>, desired: &Desired, facts: &Facts<'_>) -> 
 /// Refuses to change what the tags do not call ours.
 fn owned(draft: Draft, facts: &Facts<'_>) -> Draft {
     draft.judge(|step| {
-        if let (resource, Action::Update(_, Some((tags, called)))) = step.parts()
+        let resource = step.resource();
+        if let Action::Update(_, Some((tags, called))) = step.parts().action
             && !facts.may_write(resource, tags)
         {
             let message = format!(
@@ -304,7 +339,7 @@ fn owned(draft: Draft, facts: &Facts<'_>) -> Draft {
 /// Refuses to move what is tagged with another region: the rest was made there.
 fn placed(draft: Draft, facts: &Facts<'_>) -> Draft {
     draft.judge(|step| {
-        if let (_, Action::Update(delta, Some((_, called)))) = step.parts()
+        if let Action::Update(delta, Some((_, called))) = step.parts().action
             && let Some(region) = delta.tag_before(REGION).filter(|r| !r.is_empty())
         {
             let message = format!(
@@ -334,7 +369,8 @@ fn hold(mut draft: Draft, facts: &Facts<'_>) -> Draft {
 fn adopt(mut draft: Draft, facts: &Facts<'_>) -> Draft {
     let mut adopted = Vec::new();
     draft = draft.judge(|step| {
-        if let (resource, Action::Update(delta, _)) = step.parts()
+        let resource = step.resource();
+        if let Action::Update(delta, _) = step.parts().action
             && takes_over(resource, delta, facts)
         {
             adopted.push(format!("{resource}: {}", delta.describe()));
@@ -352,17 +388,16 @@ fn takes_over(resource: Resource, delta: &Delta, facts: &Facts<'_>) -> bool {
 fn drift(mut draft: Draft, facts: &Facts<'_>) -> Draft {
     let mut drift = Vec::new();
     draft = draft.judge(|step| {
-        let told = match step.parts() {
-            (resource, Action::Create) if facts.made(resource) => {
-                format!("{resource}: somebody deleted it")
-            }
-            (resource, Action::Update(delta, _))
+        let resource = step.resource();
+        let told = match step.parts().action {
+            Action::Create if facts.made(resource) => format!("{resource}: somebody deleted it"),
+            Action::Update(delta, _)
                 if !takes_over(resource, delta, facts)
                     && (facts.made(resource) || (facts.detect && facts.unrecorded)) =>
             {
                 format!("{resource}: {}", delta.describe())
             }
-            _ => return Ok(Some(step)),
+            Action::Create | Action::Update(..) | Action::Delete => return Ok(Some(step)),
         };
         drift.push(told);
         Ok((!facts.detect).then_some(step))

@@ -83,6 +83,10 @@ impl Queue {
 impl Managed for Queue {
     type Found = ObservedQueue;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

@@ -90,6 +90,10 @@ impl Role {
 impl Managed for Role {
     type Found = ObservedRole;
 
+    fn label(&self) -> &str {
+        &self.name
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }

@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::resource::scope::{Scope, allow};
 
+/// What people call it.
+pub(super) const NAME: &str = "of CodeStar Notifications, once an account";
+
 /// Whether it is to be made: before the first notification rule of the account.
 pub(super) fn is_missing(wants_rule: bool, has_rule: bool, there: bool) -> bool {
     wants_rule && !has_rule && !there

@@ -72,6 +72,10 @@ impl Topic {
 impl Managed for Topic {
     type Found = ObservedTopic;
 
+    fn label(&self) -> &str {
+        &self.arn
+    }
+
     fn tags(&self) -> &Tags {
         &self.tags
     }
