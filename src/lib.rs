@@ -56,6 +56,9 @@
 //! | Why is an execution started? | `domain/delivery.rs`, asked by `reconcile/fanout/deliver.rs` |
 //! | Who may use a class, name a repository, choose a name? | `spec/policy.rs` |
 //! | Which AWS error means what? | `aws/error.rs`, and `status/progress.rs` for the object |
+//! | What does a message advise, and who denied a call? | `cloud/advice.rs`, by the table of `cloud/cause.rs` |
+//! | How often does the operator start executions by itself? | `domain/delivery.rs`, `count_start` |
+//! | What is done while AWS does not show what was just made? | `resource/plan.rs`, `is_unseen` |
 //! | What does a message advise? | `cloud/advice.rs`, a table by code, words and place |
 //! | What is kept when an object goes? | `resource/retention.rs`, asked by `reconcile/teardown.rs` |
 //!

@@ -140,8 +140,8 @@ fn is_in_xml(key: &str) -> bool {
 
 impl Clients {
     /// Deletes up to 1,000 keys or versions, and returns those that S3 kept. One request names them
-    /// all; keys that XML has not, and all of a batch that S3 takes for malformed, have a request of
-    /// their own each, where the key is part of the URL.
+    /// all; keys that XML cannot hold, and all of a batch that S3 takes for malformed, have a request
+    /// of their own each, where the key is part of the URL.
     /// <https://github.com/boto/boto3/issues/2005>
     pub(super) async fn delete_keys(
         &self,

@@ -342,7 +342,7 @@ impl Said<'_> {
 }
 
 impl Situation<'_> {
-    /// Who was refused.
+    /// The principal that was refused.
     fn who(&self) -> &'static str {
         match self.activity {
             Activity::Execution(_) => "the pipeline's role",

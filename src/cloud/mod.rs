@@ -53,7 +53,7 @@ pub enum Class {
     IamPropagating,
     /// The service-linked role of notifications is still being made.
     ServiceLinkedRole,
-    /// A policy names somebody whom AWS does not know, yet or any more.
+    /// A policy names a principal that AWS does not know yet, or does not know any more.
     UnknownPrincipal,
 }
 
@@ -137,7 +137,7 @@ pub fn reads(call: &str) -> bool {
 pub struct Written {
     /// The document.
     pub document: serde_json::Value,
-    /// Who was taken out of it, because AWS takes no document that names them.
+    /// The principals that were taken out of it, because AWS accepts no document that names them.
     pub gone: Vec<Gone>,
 }
 
@@ -181,7 +181,7 @@ pub trait Buckets: Send + Sync {
         sids: &[String],
         ours: &[serde_json::Value],
     ) -> Result<Written>;
-    /// The principals of statements with our Sids whom AWS lately did not know.
+    /// The principals of statements with our Sids that AWS lately did not know.
     fn unknown(&self, name: &str, sids: &[String]) -> BTreeSet<String>;
 }
 

@@ -253,7 +253,8 @@ pub enum FailureKind {
     Permission,
     /// The provider's app may not read the repository, or the repository does not exist.
     Repository,
-    /// The provider or CodePipeline failed while the repository was read, which passes by itself.
+    /// Anything else while the repository was read, or before the first action: as a rule the
+    /// provider or CodePipeline failed, and another execution may succeed.
     Passing,
     /// Anything else.
     Other,
@@ -261,7 +262,7 @@ pub enum FailureKind {
 
 impl Failure {
     /// The kind of the failure. CodePipeline documents neither codes nor messages of failed actions,
-    /// so this reads both, and whatever it does not recognize is `Other`.
+    /// so this reads both, and what it does not recognize is `Passing` where the repository was read, and else `Other`.
     pub fn kind(&self) -> FailureKind {
         let message = self.message.to_ascii_lowercase();
         let code = self.code.as_deref().unwrap_or_default();

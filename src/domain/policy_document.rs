@@ -163,6 +163,11 @@ pub fn principals(statements: &[Value]) -> BTreeSet<String> {
     texts.map(str::to_owned).collect()
 }
 
+/// The roles, users and accounts that a document names.
+pub fn named(document: &Value) -> BTreeSet<String> {
+    principals(&statements(document))
+}
+
 /// The statements of a document that have one of our Sids.
 pub fn ours(document: Option<&Value>, sids: &[String]) -> Vec<Value> {
     let all = document.map(statements).unwrap_or_default();

@@ -37,6 +37,8 @@ pub(crate) trait Conclude {
     /// Kind of the object.
     type Kind: Custom;
 
+    /// Returns whether AWS was observed, and was brought to what is desired or lacked nothing.
+    fn observed(&self) -> bool;
     /// Returns whether everything was observed.
     fn is_full(&self) -> bool;
     /// Returns whether the pass ran to its end.
@@ -102,6 +104,9 @@ pub(crate) async fn conclude<R: Conclude>(
     stop: Option<Stop>,
 ) -> Result<Requeue, kube::Error> {
     let (uid, class) = (live.uid(), report.class());
+    if !matches!(stop, Some(Stop::Cloud(_) | Stop::Kube(_))) {
+        env.memory.looked(&uid);
+    }
     let (progress, delay) = match stop {
         Some(Stop::Kube(error)) => {
             env.memory.observed(&uid, None, class);
@@ -161,6 +166,10 @@ fn stopped_by_cloud<R: Conclude>(
         error.class,
         Class::Transient | Class::Throttled | Class::UnknownPrincipal
     );
+    // A pass that a later phase stopped has looked at AWS.
+    if !temporary || report.observed() {
+        env.memory.looked(&uid);
+    }
     let since = env.memory.failing_since(&uid, report.now());
     let progress = match progress {
         Progress::Waiting(_, message)

@@ -172,13 +172,16 @@ pub(crate) fn intent(
             LOOK_AGAIN,
         ));
     }
+    // The pass may have taken long to come here, and a lost answer is waited for from now on.
+    let now = Timestamp::now();
     Ok(Some(ConnectionIntent {
         id: names::token(&[uid, &now.to_string()]),
         at: now,
     }))
 }
 
-/// Tells once per pass whom a policy does not name any more, as AWS takes none that does.
+/// Publishes once per pass which principals a policy does not name any more, because AWS accepts no
+/// policy that names them.
 pub(crate) async fn publish_gone<K: Custom>(
     live: &LiveObject<'_, K>,
     observed: &Observed,
@@ -188,7 +191,7 @@ pub(crate) async fn publish_gone<K: Custom>(
         let note = format!(
             "the statement '{sid}' of a policy that others share named {principal}, the id of a \
              role or user that was deleted; AWS takes no policy that names one, so it was taken \
-             out, and nobody lost a right by that"
+             out of the statement"
         );
         if announced.insert(note.clone()) {
             live.notify(Notice::warning("PrincipalGone", note)).await;

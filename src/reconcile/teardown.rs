@@ -63,8 +63,10 @@ pub struct Ending {
     pub subscriptions: Vec<SubscriptionStatus>,
     /// Bucket and prefix of what was copied into a bucket of others, where that is to go.
     pub copied: Option<(String, String)>,
-    /// Since when it has been ending, if that is known.
+    /// When the object was deleted, if it was.
     pub since: Option<Timestamp>,
+    /// ARN of the object's notification rule, which may go on with another topic.
+    pub rule: Option<String>,
     /// The time.
     pub now: Timestamp,
 }
@@ -250,20 +252,21 @@ impl Ending {
     }
 
     /// Deletes the notification service's record of the topic, and returns the rule of somebody else
-    /// that still sends to it. For half a minute after our own rule is gone AWS may refuse; after
-    /// that the record is left to AWS.
+    /// that still sends to it. For half a minute after our own rule is gone AWS may refuse. The
+    /// deletion of an object then leaves the record to AWS.
     async fn other_sender(&self, topic: &str) -> Result<Option<String>, Error> {
         let rules = &self.cloud.notification_rules;
         let refusal = match rules.delete_target(topic).await {
             Err(error) if error.class == Class::Conflict => error,
             deleted => return deleted.map(|()| None),
         };
-        let own = self.resources.get(Resource::NotificationRule.as_str());
         let all = rules.targeting(topic).await?;
-        let other = all.into_iter().find(|rule| Some(rule) != own);
+        let other = all
+            .into_iter()
+            .find(|rule| Some(rule) != self.rule.as_ref());
         let waits = self
             .since
-            .is_some_and(|since| self.now < since + RECORD_KEPT);
+            .is_none_or(|since| self.now < since + RECORD_KEPT);
         match other {
             None if waits => Err(refusal),
             other => Ok(other),

@@ -223,7 +223,7 @@ impl Memory {
             one.known = true;
             one.planned = class;
             if settled.is_some() {
-                (one.backoff, one.failing_since) = (None, None);
+                one.backoff = None;
             }
             one.settled = settled;
         });
@@ -234,8 +234,12 @@ impl Memory {
         self.with(uid, |one| {
             one.settled = Some(settled);
             one.planned = one.planned.or(class);
-            one.failing_since = None;
         });
+    }
+
+    /// Remembers that AWS could be looked at: what failed before does not count any more.
+    pub fn looked(&self, uid: &str) {
+        self.with(uid, |one| one.failing_since = None);
     }
 
     /// Returns when the first of the failures in a row was, which is now if there was none before.

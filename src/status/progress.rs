@@ -111,14 +111,21 @@ pub fn progress(error: &Error, situation: &Situation<'_>) -> Progress {
                      rule needs, which takes up to 15 minutes, and the operator retries: {said}"
             ),
         ),
-        Class::UnknownPrincipal => Progress::Waiting(
-            Reason::IAMPropagating,
-            format!(
-                "AWS does not know somebody whom the policy names, who was just made or is gone, and \
-                     the operator retries: {said}; check that the roles and accounts that \
-                     destination.readers names exist"
-            ),
-        ),
+        Class::UnknownPrincipal => {
+            let advice = match error.call {
+                "s3:PutBucketPolicy" => {
+                    "; check that the roles and accounts that destination.readers names exist"
+                }
+                _ => "",
+            };
+            Progress::Waiting(
+                Reason::IAMPropagating,
+                format!(
+                    "the policy names a role or user that AWS does not know, because it was just \
+                         made or is gone, and the operator retries: {said}{advice}"
+                ),
+            )
+        }
         Class::Transient if error.lacks_credentials() => Progress::Waiting(
             Reason::AWSUnavailable,
             format!(

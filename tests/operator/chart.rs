@@ -250,6 +250,7 @@ fn each_option_reaches_its_place() {
         ("--set=operator.readOnly=true", "--read-only"),
         ("--set=operator.concurrency=4", "--concurrency=4"),
         ("--set=operator.pollInterval=5m", "--poll-interval=5m"),
+        ("--set=operator.settleTime=1m", "--settle-time=1m"),
         ("--set=operator.sourceLimit=5m", "--source-limit=5m"),
         ("--set=operator.deployLimit=2h", "--deploy-limit=2h"),
         (

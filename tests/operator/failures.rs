@@ -165,8 +165,8 @@ async fn a_slow_iam_and_a_slow_service_linked_role_are_waited_for() {
     }
 }
 
-/// Of a source that never ends (aws-cdk#10629), the object says since when, corrections do not wait
-/// for it, and a person may stop it.
+/// A source that never ends (aws-cdk#10629) is told with the time when it began; corrections do not
+/// wait for it, and a person may stop it.
 #[tokio::test]
 async fn an_execution_that_does_not_end_is_told_holds_nothing_up_and_can_be_stopped() {
     let case = Case::new("stuck", &["--source-limit=2s"]).await;

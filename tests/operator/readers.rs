@@ -378,6 +378,23 @@ async fn a_reader_who_is_gone_is_left_out_and_keeps_nobody_from_being_let_in_or_
         "who is unknown is not tried again and again"
     );
 
+    // A second one who becomes unknown later is left out beside the first.
+    let second = unique("role/second");
+    case.aws().create_principal(&second, 0);
+    case.aws().delete_principal(&second);
+    let three = json!([{"roleARN": role}, {"roleARN": second}, {"account": ACCOUNT}]);
+    case.apply("one", manifest(three)).await.unwrap();
+    case.wait("one", "it is not said that both are unknown", |s| {
+        condition(s, "Provisioned").is_some_and(|c| c.says(&role) && c.says(&second))
+            && is_true(s, "Ready")
+    })
+    .await;
+    let all = statements(&case, &found).await;
+    assert_eq!(principals(&all, prefixes[0]), [&*root]);
+    let writes = case.writes();
+    case.reconcile("one", "quiet again").await;
+    assert_eq!(case.writes(), writes, "two unknown readers do not settle");
+
     // What is deleted meanwhile is in no deletion's way either.
     let mut more = all;
     let other = unique("user/other");

@@ -81,6 +81,10 @@ fn merged<'a>(
 impl Conclude for Conclusion {
     type Kind = RepoFanoutClass;
 
+    fn observed(&self) -> bool {
+        self.report.full || self.report.quick.is_some()
+    }
+
     fn is_full(&self) -> bool {
         self.report.full
     }

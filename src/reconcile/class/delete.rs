@@ -230,6 +230,7 @@ pub fn teardown_of(
         connections,
         subscriptions: Vec::new(),
         copied: None,
+        rule: None,
         since: object.metadata.deletion_timestamp.as_ref().map(|at| at.0),
         now,
     }

@@ -192,6 +192,10 @@ impl Conclusion {
 impl Conclude for Conclusion {
     type Kind = RepoFanout;
 
+    fn observed(&self) -> bool {
+        self.report.delivered.is_some()
+    }
+
     fn is_full(&self) -> bool {
         self.report.converged.as_ref().is_some_and(|c| c.is_full())
     }
@@ -204,11 +208,16 @@ impl Conclude for Conclusion {
         let Report {
             converged, retired, ..
         } = &self.report;
+        let unreachable = || {
+            let message = converged.as_ref()?.unreachable.clone()?;
+            Some((Reason::TopicUnreachable, message))
+        };
         let converged = converged.as_ref().and_then(|c| c.pending.clone());
         retired
             .as_ref()
             .and_then(|r| r.pending.clone())
             .or(converged)
+            .or_else(unreachable)
     }
 
     fn exception(&self) -> Option<String> {
@@ -217,8 +226,8 @@ impl Conclude for Conclusion {
         (!unknown.is_empty()).then(|| {
             format!(
                 "AWS does not know {}, whom destination.readers names, so that nobody is let in by \
-                 that; take them out of destination.readers, or make them, and they are let in \
-                 within an hour",
+                 that; take them out of destination.readers, or make them, and they are let in at \
+                 a full observation an hour from now or later",
                 unknown.join(", ")
             )
         })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::api::RepoFanout;
@@ -54,6 +54,8 @@ pub struct Converged {
     pub drift: Option<Vec<String>>,
     /// What is still outstanding although nothing failed.
     pub pending: Option<(Reason, String)>,
+    /// A message if AWS could not send the last notification.
+    pub unreachable: Option<String>,
     /// Whether this generation was applied, as far as an unauthorized connection allows.
     pub applied: bool,
     /// Whether this pass recorded the object's placement for the first time.
@@ -154,7 +156,12 @@ impl FanoutLedger<'_, '_> {
         let is_running = executions.iter().any(|e| e.state.is_running());
         let topics = topics(&status);
         let is_young = self.env.pace.is_young(status.last_created_at, target.now);
-        self.young = is_young.then(|| status.resources.clone());
+        self.young = is_young.then(|| {
+            let mut young = status.resources.clone();
+            // Readers are statements of a policy: to write them again does no harm.
+            young.remove(Resource::Readers.as_str());
+            young
+        });
         let young = self.young.clone();
         let facts = Facts {
             owner: &target.fanout.owner,
@@ -187,8 +194,13 @@ impl FanoutLedger<'_, '_> {
         }
         let connection = observed.connection.as_ref().map(|found| &*found.arn);
         if let Some(message) = unreachable(&target.desire(connection), observed) {
-            self.converged.schedule.fully_within(self.env.pace.idle);
-            self.converged.pending = Some((Reason::TopicUnreachable, message));
+            // A notification follows the end of its execution by a moment.
+            let executions = self.converged.executions.as_deref().unwrap_or_default();
+            let recent = |e: &Execution| e.updated_at + NOTIFIED > target.now;
+            if executions.first().is_some_and(recent) {
+                self.converged.schedule.fully_within(self.env.pace.idle);
+            }
+            self.converged.unreachable = Some(message);
         }
         self.converged.pipeline = settled_pipeline(target, observed, self.converged.drifted());
         Ok(())
@@ -325,6 +337,9 @@ fn topics(status: &RepoFanoutStatus) -> Vec<String> {
         .filter_map(|f| f.resources.get(Resource::Topic.as_str()));
     former.chain(&status.topic_arn).cloned().collect()
 }
+
+/// Time within which AWS has sent the notification of an execution that ended.
+const NOTIFIED: SignedDuration = SignedDuration::from_mins(2);
 
 /// Returns a message if AWS could not send the last notification. The policy of a topic of our own
 /// was just observed to be right, so that only a key or a topic of others can be the cause.

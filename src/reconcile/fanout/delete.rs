@@ -150,6 +150,7 @@ pub async fn end_former(
         .map_err(Held::OutOfReach)?;
     let connection = superseded.get(Resource::Connection.as_str()).cloned();
     let named = |arn| (former.placement.base_name.clone(), Some(arn));
+    let rule = Resource::NotificationRule.as_str();
     let ending = Ending {
         cloud,
         owner: fanout::owner(&held.current, env.settings()),
@@ -165,6 +166,7 @@ pub async fn end_former(
         subscriptions: present.subscriptions,
         copied: None,
         since: deleted_at(held),
+        rule: present.resources.get(rule).cloned(),
         now: Timestamp::now(),
     };
     ending.run().await.map_err(Held::Cloud)
@@ -211,6 +213,7 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
     let fixed = [Resource::Role, Resource::Pipeline];
     resources.extend(fixed.into_iter().filter_map(generated));
     let connection = status.resources.get(Resource::Connection.as_str());
+    let rule = Resource::NotificationRule.as_str();
     Ok(Ending {
         cloud,
         owner: fanout::owner(&held.current, env.settings()),
@@ -221,6 +224,7 @@ async fn present(env: &Environment, held: &LiveObject<'_, RepoFanout>) -> Result
         subscriptions: status.subscriptions,
         copied: copied(env, held),
         since: deleted_at(held),
+        rule: status.resources.get(rule).cloned(),
         now: Timestamp::now(),
     })
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use k8s_controller::conditions;
 use kube::runtime::controller::Action as Requeue;
 
-use crate::api::condition::ConditionType;
+use crate::api::condition::{ConditionType, Reason};
 use crate::api::status::RepoFanoutStatus;
 use crate::api::{RECONCILE_REQUESTED_AT, RepoFanout};
-use crate::domain::execution::ExecutionState;
+use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::kind::Resource;
 use crate::reconcile::fanout::observation::{Depth, Observation, Quick, stuck};
 use crate::spec::class::name_prefix;
@@ -153,6 +153,13 @@ pub async fn observe(
                 let last = status.last_execution.as_ref();
                 last.is_some_and(|l| l.id == id && l.failure.is_some())
             };
+            // Only a full observation shows whether a topic is reached again.
+            let last = status.last_execution.as_ref();
+            let is_new = |e: &Execution| last.is_none_or(|last| last.id != e.id);
+            let ended = executions.iter().find(|e| !e.state.is_running());
+            if is_unreachable(&status) && ended.is_some_and(is_new) {
+                return Ok(None);
+            }
             if failed.is_some_and(|e| !is_known(&e.id))
                 || (executions.is_empty() && target.feed.is_none())
             {
@@ -248,6 +255,13 @@ fn is_due(
         || live.release().is_some()
         || live.stop().is_some()
         || (is_unfinished(status) && at.elapsed() >= env.pace.idle)
+}
+
+/// Returns whether the last notification did not reach its topic.
+fn is_unreachable(status: &RepoFanoutStatus) -> bool {
+    let reason = Reason::TopicUnreachable.as_str();
+    let provisioned = ConditionType::Provisioned.find(&status.conditions);
+    provisioned.is_some_and(|condition| condition.reason == reason)
 }
 
 /// Returns whether the newest execution was running when it was last read. One that was never read

@@ -44,6 +44,7 @@ async fn end(default: Option<&str>, ours: bool) -> (Outcome, Vec<String>) {
         }],
         copied: Some(("theirs".into(), "acme/docs".into())),
         since: None,
+        rule: None,
         now: Timestamp::UNIX_EPOCH,
     };
     let outcome = ending.run().await.unwrap();
