@@ -93,8 +93,8 @@ impl Objects for Clients {
     }
 }
 
-/// A key that was not deleted, and S3's code and words for the reason. A response with status 200 can report
-/// such keys, too.
+/// A key that was not deleted, and S3's code and words for the reason. A response with status 200
+/// can report such keys, too.
 pub(super) struct Kept {
     key: String,
     code: Option<String>,

@@ -11,7 +11,7 @@ use crate::cloud::cause::{Cause, Said};
 use crate::cloud::quota::Quota;
 use crate::domain::arn;
 use crate::domain::arn::Audience;
-use crate::domain::denial::{Denial, PolicyType};
+use crate::domain::denial::PolicyType;
 use crate::domain::execution::{Failure, FailureKind};
 use crate::domain::placement::{Placement, identity_of};
 use crate::domain::prefix;
@@ -69,6 +69,18 @@ impl Parties {
             audience: Audience::Own(&self.arns),
         }
     }
+
+    /// The situation of a class: whoever may read it may see all ARNs of its account.
+    pub fn situation_of_class<'a>(
+        &'a self,
+        activity: Activity<'a>,
+        place: Option<&'a Placement>,
+    ) -> Situation<'a> {
+        Situation {
+            audience: place.map_or(Audience::Own(&[]), |p| Audience::Account(&p.account)),
+            ..self.situation(activity, place)
+        }
+    }
 }
 
 /// What a person can do.
@@ -83,26 +95,15 @@ pub struct Advice {
 
 /// What a person can do about an error of a call.
 pub fn advice(error: &Error, situation: &Situation<'_>) -> Option<Advice> {
-    let said = Said {
-        class: Some(error.class),
-        call: error.call,
-        code: error.code.as_deref().unwrap_or_default(),
-        text: &error.message,
-        lower: error.message.to_ascii_lowercase(),
-    };
+    let code = error.code.as_deref();
+    let said = Said::new(Some(error.class), error.call, code, &error.message);
     let cause = said.cause(situation.activity)?;
     Some(said.advice(cause, situation))
 }
 
 /// What a person can do about a failed execution.
 pub fn of_failure(failure: &Failure, situation: &Situation<'_>) -> Option<Advice> {
-    let said = Said {
-        class: None,
-        call: "",
-        code: failure.code.as_deref().unwrap_or_default(),
-        text: &failure.message,
-        lower: failure.message.to_ascii_lowercase(),
-    };
+    let said = Said::new(None, "", failure.code.as_deref(), &failure.message);
     let app = (failure.kind() == FailureKind::Repository).then_some(Cause::App);
     let cause = said.cause(situation.activity).or(app)?;
     Some(said.advice(cause, situation))
@@ -215,7 +216,7 @@ impl Said<'_> {
 
     /// The action that was denied: AWS's word for it, or else the call.
     fn action(&self) -> &str {
-        match Denial::parse(self.text).action {
+        match self.denial.action {
             Some(action) => action,
             None if self.call.is_empty() => "it",
             None => self.call,
@@ -223,7 +224,7 @@ impl Said<'_> {
     }
 
     fn denied(&self, type_: PolicyType, caller: &str, situation: &Situation<'_>) -> String {
-        let is_explicit = Denial::parse(self.text).is_explicit;
+        let is_explicit = self.denial.is_explicit;
         let action = self.action();
         let who = situation.who();
         match (type_, is_explicit) {
@@ -301,7 +302,7 @@ impl Said<'_> {
 
     /// The key that denies its use, with the statement to add.
     fn key(&self, caller: &str, situation: &Situation<'_>) -> String {
-        let denial = Denial::parse(self.text);
+        let denial = self.denial;
         let key = denial.resource.map_or_else(
             || "the KMS key".to_owned(),
             |arn| format!("KMS key {}", arn::filter(arn, situation.audience)),

@@ -1,7 +1,7 @@
 //! Who, or what, is the cause of AWS's words: one table, by code, text and place.
 
 use crate::cloud::{Class, reads};
-use crate::domain::denial::PolicyType;
+use crate::domain::denial::{Denial, PolicyType};
 
 /// What was going on when AWS said it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +41,29 @@ pub(super) struct Said<'a> {
     /// The words.
     pub(super) text: &'a str,
     /// The same in lower case.
-    pub(super) lower: String,
+    lower: String,
+    /// What they tell of a refusal.
+    pub(super) denial: Denial<'a>,
 }
 
-impl Said<'_> {
+impl<'a> Said<'a> {
+    /// Reads AWS's words.
+    pub(super) fn new(
+        class: Option<Class>,
+        call: &'a str,
+        code: Option<&'a str>,
+        text: &'a str,
+    ) -> Self {
+        Self {
+            class,
+            call,
+            code: code.unwrap_or_default(),
+            text,
+            lower: text.to_ascii_lowercase(),
+            denial: Denial::parse(text),
+        }
+    }
+
     /// The cause, by the first row of the table that matches; none if these words were never seen.
     pub(super) fn cause(&self, activity: Activity<'_>) -> Option<Cause> {
         let row = ROWS.iter().find(|row| row.matches(self, activity))?;
@@ -249,13 +268,8 @@ mod tests {
                 "because no {} allows the s3:GetObject action",
                 type_.as_str()
             );
-            let said = Said {
-                class: Some(Class::Denied),
-                call: "s3:GetObject",
-                code: "AccessDenied",
-                text: &words,
-                lower: words.to_ascii_lowercase(),
-            };
+            let (class, call) = (Some(Class::Denied), "s3:GetObject");
+            let said = Said::new(class, call, Some("AccessDenied"), &words);
             assert_eq!(said.cause(Activity::Converge), Some(Cause::Policy(*type_)));
         }
     }

@@ -57,6 +57,13 @@ pub enum Class {
     UnknownPrincipal,
 }
 
+impl Class {
+    /// Whether AWS failed for a while, or takes no more calls now.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Transient | Self::Throttled)
+    }
+}
+
 /// Code of an error of our own: there were no credentials to sign the call with.
 pub const NO_CREDENTIALS: &str = "NoCredentials";
 

@@ -11,6 +11,7 @@ use crate::commands::report::Report;
 use crate::commands::{aws_options, iam_policy, say};
 use crate::domain::arn;
 use crate::domain::denial::PolicyType;
+use crate::domain::policy_document::texts;
 use crate::domain::word::Word;
 use crate::metrics::Metrics;
 use crate::resource::scope::Scope;
@@ -148,16 +149,6 @@ struct Statement {
 }
 
 fn statements(policy: &Value) -> Vec<Statement> {
-    let texts = |value: &Value| -> Vec<String> {
-        match value {
-            Value::Array(all) => all
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            one => one.as_str().map(str::to_owned).into_iter().collect(),
-        }
-    };
     let all = policy["Statement"].as_array().into_iter().flatten();
     all.map(|statement| Statement {
         sid: statement["Sid"].as_str().unwrap_or_default().to_owned(),

@@ -262,7 +262,8 @@ pub enum FailureKind {
 
 impl Failure {
     /// The kind of the failure. CodePipeline documents neither codes nor messages of failed actions,
-    /// so this reads both, and what it does not recognize is `Passing` where the repository was read, and else `Other`.
+    /// so this reads both, and what it does not recognize is `Passing` where the repository was read,
+    /// and else `Other`.
     pub fn kind(&self) -> FailureKind {
         let message = self.message.to_ascii_lowercase();
         let code = self.code.as_deref().unwrap_or_default();

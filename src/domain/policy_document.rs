@@ -156,11 +156,19 @@ pub fn leave_out(all: &[Value], gone: impl Fn(&str) -> bool) -> (Vec<Value>, Vec
 /// The roles, users and accounts that statements name.
 pub fn principals(statements: &[Value]) -> BTreeSet<String> {
     let named = statements.iter().map(|s| &s["Principal"]["AWS"]);
-    let texts = named.flat_map(|named| match named {
-        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
-        one => one.as_str().into_iter().collect::<Vec<_>>(),
-    });
-    texts.map(str::to_owned).collect()
+    named.flat_map(texts).collect()
+}
+
+/// The texts of a list, or of one alone: a policy takes both for actions, resources and the like.
+pub fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(all) => all
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        one => one.as_str().map(str::to_owned).into_iter().collect(),
+    }
 }
 
 /// The roles, users and accounts that a document names.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{RepoFanoutStatus, SubscriptionStatus};
+use crate::cloud::Subscription;
 use crate::cloud::advice::Activity;
-use crate::cloud::{Class, Subscription};
 use crate::domain::arn::Arn;
 use crate::domain::policy_document;
 use crate::domain::word::Word;
@@ -73,7 +73,7 @@ pub async fn run(
                 subscriptions: Some(next),
             })
         }
-        Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
+        Err(Stop::Cloud(error)) if !error.class.is_passing() => {
             let parties = target.parties(live.operator());
             let situation = parties.situation(Activity::Subscribe, Some(&target.place));
             let message = failed(
@@ -139,7 +139,7 @@ async fn converge(
         let wanted = next.iter().any(|s| same(&s));
         let there = listed.iter().any(|s| s.arn.is_some() && s.arn == old.arn);
         if let Some(arn) = old.arn.as_ref().filter(|_| !wanted && there) {
-            before_write(env, live).await?;
+            before_write(env, live, live.status()).await?;
             topics.unsubscribe(arn).await?;
         }
     }
@@ -158,7 +158,7 @@ async fn configure(
     let present = topics.subscription(arn).await?;
     let differs = subscriber.differs(&present);
     if !differs.is_empty() {
-        before_write(env, live).await?;
+        before_write(env, live, live.status()).await?;
         topics.configure(arn, &differs).await?;
     }
     let pending = present
@@ -175,12 +175,11 @@ async fn subscribe(
     subscriber: &Subscriber,
     topic: &str,
 ) -> Result<(Option<String>, &'static str), Stop> {
-    check_writable(env)?;
-    let status = RepoFanoutStatus {
+    let next = RepoFanoutStatus {
         last_created_at: Some(Timestamp::now()),
         ..live.status()
     };
-    live.confirm_status(status).await?;
+    before_write(env, live, next).await?;
     let topics = &target.cloud.topics;
     let arn = topics.subscribe(topic, subscriber).await?;
     // If nobody has to confirm, SNS confirms it at once, and its attributes show that.
@@ -194,20 +193,17 @@ async fn subscribe(
     Ok((arn, if confirmed { CONFIRMED } else { PENDING }))
 }
 
-/// Checks, before a write to AWS, that the object is still the one that this pass read.
+/// Checks, before a write to AWS, that the object is still the one that this pass read, and writes
+/// this status to it.
 async fn before_write(
     env: &Environment,
     live: &mut LiveObject<'_, RepoFanout>,
+    next: RepoFanoutStatus,
 ) -> Result<(), Stop> {
-    check_writable(env)?;
-    Ok(live.confirm_status(live.status()).await?)
-}
-
-fn check_writable(env: &Environment) -> Result<(), Stop> {
     if env.settings().read_only {
         return Err(Stop::read_only("change subscriptions"));
     }
-    Ok(())
+    Ok(live.confirm_status(next).await?)
 }
 
 fn describe(all: &[SubscriptionStatus], topic: &str, account: &str) -> Outcome {

@@ -162,10 +162,7 @@ fn stopped_by_cloud<R: Conclude>(
     }
     let uid = live.uid();
     let delay = env.memory.backoff(&uid, error.class);
-    let temporary = matches!(
-        error.class,
-        Class::Transient | Class::Throttled | Class::UnknownPrincipal
-    );
+    let temporary = error.class.is_passing() || error.class == Class::UnknownPrincipal;
     // A pass that a later phase stopped has looked at AWS.
     if !temporary || report.observed() {
         env.memory.looked(&uid);

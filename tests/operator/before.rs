@@ -6,11 +6,12 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use repofanout::commands::iam_policy::policy;
+use repofanout::domain::policy_document::texts;
 use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::case::{Case, REGION, assert_message, condition, world};
-use crate::permissions::{create_boundary, scope, texts};
+use crate::permissions::{create_boundary, scope};
 
 /// Runs a command of the operator as its ServiceAccount; answers whether it succeeded, and what it
 /// printed.

@@ -117,16 +117,7 @@ async fn what_is_shown_late_is_not_left_behind_by_a_deletion() {
 async fn what_a_class_shares_is_created_once_although_it_is_shown_late() {
     let case = Case::with_classes("late-class", &[SETTLE]).await;
     case.aws().show_late(&case.account, LATE);
-    let class = case.class_name("all");
-    let (repository, commit) = case.create_repository().await;
-    case.create_ready_class(&class, shared_spec(&case)).await;
-    case.apply(
-        "docs",
-        json!({"repository": repository, "className": class}),
-    )
-    .await
-    .unwrap();
-    case.wait_delivered("docs", &commit).await;
+    case.create_class_and_fan_out(shared_spec(&case)).await;
     let count = creations(&case);
     let queues = count.get("sqs:CreateQueue").copied();
     assert_eq!(queues, Some(2), "the queue and that of its dead letters");

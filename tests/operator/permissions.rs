@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use repofanout::commands::iam_policy::{boundary, documents_of, policy};
+use repofanout::domain::policy_document::texts;
 use repofanout::resource::scope::Scope;
 use serde_json::{Value, json};
 use support::aws::enforce::actions;
@@ -22,18 +23,6 @@ pub fn scope(account: &str) -> Scope {
         allow_prune: true,
         boundaries: vec!["bound".into()],
         assume_roles: vec![],
-    }
-}
-
-/// The texts of a list, or of one alone: both are allowed for actions, resources and the like.
-pub fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::Array(all) => all
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        one => one.as_str().map(str::to_owned).into_iter().collect(),
     }
 }
 

@@ -22,22 +22,6 @@ fn shared_spec(case: &Case) -> Value {
     })
 }
 
-/// Creates a class and a fan-out on it, and waits until it has delivered; answers the names of the
-/// class and the repository.
-async fn create_class_and_fan_out(case: &Case, spec: Value) -> (String, String) {
-    let class = case.class_name("org");
-    case.create_ready_class(&class, spec).await;
-    let (repository, commit) = case.create_repository().await;
-    case.apply(
-        "docs",
-        json!({"repository": repository, "className": class}),
-    )
-    .await
-    .unwrap();
-    case.wait_delivered("docs", &commit).await;
-    (class, repository)
-}
-
 /// The spec of one more fan-out of the same repository, under a prefix of its own.
 fn spec_beside(case: &Case, class: &str, repository: &str, name: &str) -> Value {
     let prefix = format!("{}/{name}", case.namespace);
@@ -78,7 +62,7 @@ pub async fn class_queue(case: &Case) -> String {
 #[tokio::test]
 async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong_order() {
     let case = Case::with_classes("heard", &[RARELY]).await;
-    let (_, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (_, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let second = case
         .push(&repository, "main", "README.md", "second\n")
         .await;
@@ -172,7 +156,7 @@ async fn a_push_is_heard_of_also_by_events_that_come_twice_late_and_in_the_wrong
 #[tokio::test]
 async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stops_nothing() {
     let case = Case::with_classes("unheard", &["--poll-interval=1s"]).await;
-    let (_, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (_, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let url = class_queue(&case).await;
     for body in ["rubbish", "{}", "[1]"] {
         case.sqs(&[
@@ -203,7 +187,7 @@ async fn an_end_that_nobody_tells_of_is_looked_for_and_rubbish_in_the_queue_stop
 #[tokio::test]
 async fn an_execution_that_no_event_tells_of_at_all_is_found_in_the_round() {
     let case = Case::with_classes("both-lost", &["--poll-interval=1s"]).await;
-    let (_, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (_, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     case.aws().hold_events(&case.account, true);
     let commit = case.push(&repository, "main", "README.md", "lost\n").await;
     case.wait_delivered("docs", &commit).await;
@@ -213,7 +197,7 @@ async fn an_execution_that_no_event_tells_of_at_all_is_found_in_the_round() {
 async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are_mended_and_nothing_is_missed()
  {
     let case = Case::with_classes("cut", &["--poll-interval=1s"]).await;
-    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (class, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let url = class_queue(&case).await;
     case.sqs(&[("Action", "DeleteQueue"), ("QueueUrl", &url)])
         .await
@@ -283,7 +267,7 @@ async fn a_queue_that_somebody_deletes_and_a_rule_that_somebody_switches_off_are
 #[tokio::test]
 async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
     let case = Case::with_classes("polls", &[]).await;
-    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (class, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let listed = async || {
         case.sqs(&[("Action", "ListQueues")])
             .await
@@ -345,7 +329,7 @@ async fn a_class_that_polls_has_no_queue_and_one_that_goes_leaves_none() {
 async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none() {
     const MANY: usize = 12;
     let mut case = Case::with_classes("cheap", &[RARELY]).await;
-    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (class, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let before = count_calls(&case);
     let commit = case
         .status("docs")
@@ -444,7 +428,7 @@ async fn a_new_fan_out_on_a_class_takes_its_two_writes_and_a_restart_takes_none(
 #[tokio::test]
 async fn a_lone_new_fan_out_is_counted_with_what_it_makes() {
     let case = Case::with_classes("lone", &[RARELY]).await;
-    let (class, _) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (class, _) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let used = |s: &RepoFanoutClassStatus, what: &str| s.quotas[what].used;
     let counted = |s: &RepoFanoutClassStatus| {
         s.fanouts == Some(1) && used(s, "pipelines") == 1 && used(s, "notification_rules") == 1
@@ -489,7 +473,7 @@ async fn a_pipeline_that_somebody_changes_is_found_by_its_version_in_the_list() 
 async fn a_namespace_that_floods_an_account_starves_no_other() {
     const MANY: usize = 40;
     let mut case = Case::with_classes("flood", &["--concurrency=2"]).await;
-    let (class, repository) = create_class_and_fan_out(&case, shared_spec(&case)).await;
+    let (class, repository) = case.create_class_and_fan_out(shared_spec(&case)).await;
     let other = case.add_namespace("calm").await;
     case.aws()
         .throttle(&case.account, &[("codepipeline:CreatePipeline", 2)]);

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::api::RepoFanout;
 use crate::api::condition::Reason;
 use crate::api::status::{AnnouncedStatus, DeliveredStatus, PrunedStatus};
-use crate::cloud::Class;
 use crate::cloud::advice::Activity;
 use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
@@ -81,7 +80,7 @@ pub async fn run(
             .await;
         match published {
             Ok(()) => {}
-            Err(error) if matches!(error.class, Class::Transient | Class::Throttled) => {
+            Err(error) if error.class.is_passing() => {
                 return Err(error.into());
             }
             Err(error) => {

@@ -12,7 +12,7 @@ use crate::api::condition::Reason;
 use crate::api::status::{DeliveredStatus, PrunedStatus};
 use crate::api::{RELEASE_REQUESTED_AT, RepoFanout};
 use crate::cloud::advice::Activity;
-use crate::cloud::{Class, Cloud, Error};
+use crate::cloud::{Cloud, Error};
 use crate::domain::delivery::Delivery;
 use crate::domain::execution::{Execution, ExecutionState};
 use crate::domain::object::{Entries, Object};
@@ -103,7 +103,7 @@ pub async fn run(
     }
     match sweep(env, live, target, prune, &delivered, &executions).await {
         Ok(pruned) => Ok(pruned.unwrap_or(nothing)),
-        Err(Stop::Cloud(error)) if !matches!(error.class, Class::Transient | Class::Throttled) => {
+        Err(Stop::Cloud(error)) if !error.class.is_passing() => {
             let parties = target.parties(live.operator());
             let situation = parties.situation(Activity::Prune, Some(&target.place));
             Ok(Pruned::failed(failed(

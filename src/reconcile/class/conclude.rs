@@ -10,8 +10,7 @@ use crate::api::class::RepoFanoutClassStatus;
 use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
 use crate::cloud::Error;
-use crate::cloud::advice::{Activity, Parties, Situation};
-use crate::domain::arn::Audience;
+use crate::cloud::advice::{Activity, Parties};
 use crate::reconcile::class::count::{EVERY, users};
 use crate::reconcile::class::report::{Connections, Report};
 use crate::reconcile::class::retire;
@@ -105,14 +104,10 @@ impl Conclude for Conclusion {
         None
     }
 
-    /// Everybody who may read a class may see all ARNs of its account.
     fn progress(&self, live: &LiveObject<'_, RepoFanoutClass>, error: &Error) -> Progress {
         let place = self.report.target.as_ref().map(|t| &t.class.place);
         let parties = Parties::new(class::access(&live.current).as_ref(), live.operator());
-        let situation = Situation {
-            audience: place.map_or(Audience::Own(&[]), |p| Audience::Account(&p.account)),
-            ..parties.situation(Activity::Converge, place)
-        };
+        let situation = parties.situation_of_class(Activity::Converge, place);
         status::progress(error, &situation)
     }
 

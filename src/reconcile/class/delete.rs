@@ -12,8 +12,8 @@ use crate::api::condition::Reason;
 use crate::api::status::ConnectionStatus;
 use crate::api::{FINALIZER, RepoFanoutClass};
 use crate::cloud::Cloud;
-use crate::cloud::advice::{Activity, Parties, Situation};
-use crate::domain::arn::{Arn, Audience};
+use crate::cloud::advice::{Activity, Parties};
+use crate::domain::arn::Arn;
 use crate::domain::computed::Computed;
 use crate::domain::kind::Resource;
 use crate::domain::names;
@@ -98,12 +98,7 @@ pub async fn run(env: &Environment, object: &RepoFanoutClass) -> Result<Requeue,
                 error.log();
                 let place = held.status().placement.as_ref().map(Placement::recorded);
                 let parties = Parties::new(class::access(object).as_ref(), held.operator());
-                let situation = Situation {
-                    audience: place
-                        .as_ref()
-                        .map_or(Audience::Own(&[]), |p| Audience::Account(&p.account)),
-                    ..parties.situation(Activity::Delete, place.as_ref())
-                };
+                let situation = parties.situation_of_class(Activity::Delete, place.as_ref());
                 let (blocked, message) = status::held_up(&error, &situation, &name);
                 let reason = if blocked {
                     Reason::DeletionBlocked

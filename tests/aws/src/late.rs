@@ -1,5 +1,5 @@
-//! What was made a short while ago is shown late, where a test asks for that: AWS's reads and lists are
-//! eventually consistent, those of one service more than those of another.
+//! Things that were made a short while ago are shown late, where a test asks for that: AWS's reads
+//! and lists are eventually consistent, those of one service more than those of another.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html>
 

@@ -1,6 +1,7 @@
 //! Roles and users that policies of buckets, topics and queues name. AWS keeps their unique ids: of
 //! one that was deleted it shows the id in the place of the ARN, and it takes no document that names
-//! somebody who is gone, or was made seconds ago. A principal that no test deletes or delays is known.
+//! somebody who is gone, or was made seconds ago. A principal that no test deletes or delays is
+//! known.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>;
 //! the words as in terraform-provider-aws#26041 (SNS), #42209 (SQS) and
 //! modernisation-platform#6057 (S3).

@@ -153,4 +153,20 @@ impl Case {
         self.wait_delivered(name, &commit).await;
         repository
     }
+
+    /// Creates a class and a fan-out on it, and waits until it has delivered; answers the names of
+    /// the class and the repository.
+    pub async fn create_class_and_fan_out(&self, spec: Value) -> (String, String) {
+        let class = self.class_name("org");
+        self.create_ready_class(&class, spec).await;
+        let (repository, commit) = self.create_repository().await;
+        self.apply(
+            "docs",
+            json!({"repository": repository, "className": class}),
+        )
+        .await
+        .expect("accepted");
+        self.wait_delivered("docs", &commit).await;
+        (class, repository)
+    }
 }
